@@ -1,0 +1,37 @@
+"""Errors and warnings: each message states the value, the limit and the remedy."""
+
+
+class FlopsFitError(Exception):
+    """Base of every error this library raises on purpose."""
+
+
+class StudyError(FlopsFitError, ValueError):
+    """A study (or its `study.toml`) that cannot be meant."""
+
+
+class ModelContractError(FlopsFitError, TypeError):
+    """A model that cannot be counted or built as the study says."""
+
+
+class DataError(FlopsFitError, ValueError):
+    """A dataset that cannot be trained on, or not for so many tokens."""
+
+
+class LossError(FlopsFitError, TypeError):
+    """A loss function that cannot be called as `loss_fn(outputs, targets)`."""
+
+
+class PlanError(FlopsFitError, ValueError):
+    """Budgets or grid options that give no sensible plan."""
+
+
+class FitError(FlopsFitError, ValueError):
+    """Runs that no scaling law can be fitted to."""
+
+
+class FileError(FlopsFitError, ValueError):
+    """A file that is torn, foreign or of another version."""
+
+
+class FlopsFitWarning(UserWarning):
+    """Something that will not stop a study but may change what it is worth."""

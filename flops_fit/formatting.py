@@ -1,0 +1,47 @@
+"""Numbers as people read them: FLOPs, counts, durations, money and Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def format_flops(flops: float) -> str:
+    """`6e10 -> "6.00e+10"`; the unit is FLOPs."""
+    return f"{flops:.2e}"
+
+
+def format_count(count: float) -> str:
+    """`21_300 -> "21.3k"`: parameters or tokens with three significant digits."""
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= limit * 0.9995:
+            return f"{_three_digits(count / limit)}{suffix}"
+    return f"{count:.0f}" if float(count).is_integer() else _three_digits(count)
+
+
+def format_seconds(seconds: float) -> str:
+    """`5000 -> "1 h 23 min"`."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def format_money(amount: float) -> str:
+    """`1234.5 -> "$1,234.50"`."""
+    return f"${amount:,.2f}"
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A GitHub-flavoured Markdown table; cells are `str()` of their values."""
+    lines = ["| " + " | ".join(headers) + " |", "|" + "|".join("---" for _ in headers) + "|"]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}" if abs(value) < 99.95 else f"{value:.0f}"
