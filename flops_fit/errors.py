@@ -17,6 +17,10 @@ class DataError(FlopsFitError, ValueError):
     """A dataset that cannot be trained on, or not for so many tokens."""
 
 
+class DataTypeError(DataError, TypeError):
+    """Something that is no dataset at all."""
+
+
 class LossError(FlopsFitError, TypeError):
     """A loss function that cannot be called as `loss_fn(outputs, targets)`."""
 

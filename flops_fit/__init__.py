@@ -1,0 +1,76 @@
+"""How large a model, how many tokens, what loss, how sure: IsoFLOP studies for any PyTorch model class.
+
+`import flops_fit` is light: torch, scipy and matplotlib load with the first name that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Study": "study",
+    "ModelSpec": "study",
+    "DataSpec": "study",
+    "LossSpec": "study",
+    "SweepOptions": "study",
+    "Recipe": "recipe",
+    "Hardware": "cost",
+    "SizeMap": "size_map",
+    "build_size_map": "size_map",
+    "Experiment": "sweep",
+    "SweepPlan": "sweep",
+    "plan_sweep": "sweep",
+    "plan_from_size_map": "sweep",
+    "ExperimentResult": "results",
+    "load_runs": "results",
+    "run_experiment": "training",
+    "ScalingLaw": "scaling_law",
+    "fit_scaling_law": "scaling_law",
+    "find_optimal": "api",
+    "create_model": "model_factory",
+    "validate_model_contract": "model_factory",
+    "validate_dataset": "data",
+    "validate_loss_fn": "loss",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+if TYPE_CHECKING:
+    from flops_fit.api import find_optimal as find_optimal
+    from flops_fit.cost import Hardware as Hardware
+    from flops_fit.data import validate_dataset as validate_dataset
+    from flops_fit.loss import validate_loss_fn as validate_loss_fn
+    from flops_fit.model_factory import create_model as create_model
+    from flops_fit.model_factory import validate_model_contract as validate_model_contract
+    from flops_fit.recipe import Recipe as Recipe
+    from flops_fit.results import ExperimentResult as ExperimentResult
+    from flops_fit.results import load_runs as load_runs
+    from flops_fit.scaling_law import ScalingLaw as ScalingLaw
+    from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
+    from flops_fit.size_map import SizeMap as SizeMap
+    from flops_fit.size_map import build_size_map as build_size_map
+    from flops_fit.study import DataSpec as DataSpec
+    from flops_fit.study import LossSpec as LossSpec
+    from flops_fit.study import ModelSpec as ModelSpec
+    from flops_fit.study import Study as Study
+    from flops_fit.study import SweepOptions as SweepOptions
+    from flops_fit.sweep import Experiment as Experiment
+    from flops_fit.sweep import SweepPlan as SweepPlan
+    from flops_fit.sweep import plan_from_size_map as plan_from_size_map
+    from flops_fit.sweep import plan_sweep as plan_sweep
+    from flops_fit.training import run_experiment as run_experiment
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'flops_fit' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"flops_fit.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,261 @@
+"""The stages of a study as functions of it, and `find_optimal`: all of them in one call, without Dagster."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.cost import Hardware
+from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.files import write_json
+from flops_fit.progress import StudyProgress
+from flops_fit.recipe import Recipe
+from flops_fit.results import ExperimentResult, results_frame, save_runs
+from flops_fit.size_map import SizeMap, build_size_map
+from flops_fit.study import DataSpec, LossSpec, ModelSpec, Study, SweepOptions
+from flops_fit.sweep import Experiment, SweepPlan, plan_from_size_map
+from flops_fit.workers import NotImportable, run_tasks
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
+
+_SAMPLE_EXAMPLES = 4
+
+
+def study_size_map(study: Study) -> SizeMap:
+    """Stage one: size → parameters and FLOPs per token. Knows no budgets."""
+    spec, sample = study.model, {}
+    if spec.flops == "measured":
+        if study.prepared_data is None or study.loss_function is None:
+            raise StudyError('flops = "measured" needs the study\'s data and loss; give both, or flops = "6nd"')
+        data = study.prepared_data
+        sample = {
+            "sample_batch": data.train.first(_SAMPLE_EXAMPLES),
+            "loss_fn": study.loss_function,
+            "tokens_per_example": data.tokens_per_example,
+        }
+    return build_size_map(
+        spec.factory,
+        spec.size_param,
+        spec.kwargs,
+        min_size=spec.min_size,
+        max_size=spec.max_size,
+        size_values=spec.size_values,
+        max_params=spec.max_params,
+        flops=spec.flops,
+        flops_per_param_per_token=spec.flops_per_param_per_token,
+        param_count=spec.param_count,
+        **sample,
+    )
+
+
+def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
+    """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`."""
+    given = {item.name: getattr(study.sweep, item.name) for item in fields(study.sweep)}
+    sweep = SweepOptions(**given | dict(overrides or {}))
+    options = {item.name: getattr(sweep, item.name) for item in fields(sweep) if item.name != "compute_budgets"}
+    if options["span"] is None:
+        del options["span"]
+    data = study.prepared_data
+    return plan_from_size_map(
+        size_map,
+        sweep.compute_budgets,
+        **options,
+        dataset_tokens=data.num_tokens if data else None,
+        tokens_per_example=data.tokens_per_example if data else 1,
+        identity=study.outcome_fingerprint(),
+        model_kwargs=study.model.kwargs,
+    )
+
+
+def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:
+    """Last stage: the scaling law of the results that belong to `plan`, whatever else is given."""
+    from flops_fit.scaling_law import fit_scaling_law
+
+    wanted = {experiment.experiment_id for experiment in plan.experiments}
+    return fit_scaling_law(results_frame(result for result in results if result.experiment_id in wanted))
+
+
+def longest_first(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """In the order that keeps parallel workers busy to the end."""
+    return sorted(experiments, key=lambda item: (-item.compute_budget, -item.num_tokens, item.seed))
+
+
+def train_all(
+    study: Study, experiments: Sequence[Experiment], *, output_dir: Path, resume: bool = True, progress: bool = True
+) -> list[ExperimentResult]:
+    """Train every experiment, side by side on this machine's workers, and return the results in the same order.
+
+    Where worker processes cannot import the model, data or loss (defined in a notebook or a function), the experiments
+    are trained in this process one after the other, said once in a warning.
+    """
+    ordered = longest_first(experiments)
+    workers = study.hardware.num_workers()
+    with StudyProgress(len(ordered), planned_flops=sum(item.planned_flops for item in ordered), show=progress) as bars:
+        runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
+        results = {result.experiment_id: result for result in runs}
+    return [results[experiment.experiment_id] for experiment in experiments]
+
+
+def _side_by_side(
+    study: Study, experiments: Sequence[Experiment], workers: int, output_dir: Path, resume: bool, bars: StudyProgress
+) -> Iterator[ExperimentResult]:
+    payloads = [(experiment, output_dir, resume) for experiment in experiments]
+    try:
+        outcomes = run_tasks(
+            "flops_fit.api:train_in_worker",
+            payloads,
+            num_workers=workers,
+            shared=study,
+            on_event=lambda _, event: bars.update(event),
+        )
+        for outcome in outcomes:
+            experiment = experiments[outcome.index]
+            result = outcome.value or failed_result(experiment, outcome.error or "no result")
+            bars.finish(result)
+            yield result
+    except NotImportable as error:
+        message = f"worker processes cannot import the model, data or loss ({error}); training in this process instead"
+        warnings.warn(message, FlopsFitWarning, stacklevel=4)
+        yield from _one_by_one(study, experiments, output_dir, resume, bars)
+
+
+def _one_by_one(
+    study: Study, experiments: Sequence[Experiment], output_dir: Path, resume: bool, bars: StudyProgress
+) -> Iterator[ExperimentResult]:
+    from flops_fit.training import run_experiment
+
+    for experiment in experiments:
+        result = run_experiment(study, experiment, output_dir=output_dir, on_progress=bars.update, resume=resume)
+        bars.finish(result)
+        yield result
+
+
+def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
+    """The task of one worker process; see `flops_fit.workers.run_tasks`."""
+    from flops_fit.training import run_experiment
+
+    experiment, output_dir, resume = payload
+    return run_experiment(study, experiment, output_dir=output_dir, on_progress=emit, resume=resume)
+
+
+def failed_result(experiment: Experiment, reason: str) -> ExperimentResult:
+    """The result of an experiment whose process died, with nothing known of how far it came."""
+    shared = (
+        "experiment_id",
+        "compute_budget",
+        "size_param",
+        "size_param_value",
+        "num_params",
+        "flops_per_token",
+        "seed",
+    )
+    given = {name: getattr(experiment, name) for name in shared}
+    return ExperimentResult(**given, num_tokens=0, flops=0.0, status="failed", reason=reason)
+
+
+def find_optimal(
+    model_cls: Any,
+    model_size_param: str,
+    model_kwargs: Mapping[str, Any] | None = None,
+    dataset: Any = None,
+    loss_fn: Any = None,
+    compute_budgets: Sequence[float | str] | None = None,
+    *,
+    train: bool = True,
+    eval_dataset: Any = None,
+    output_dir: str | os.PathLike[str] = "flops_fit_data/find_optimal",
+    resume: bool = True,
+    progress: bool = True,
+    **options: Any,
+) -> SweepPlan | ScalingLaw:
+    """The whole study in one call: probe sizes, plan the IsoFLOP grid, train it on all cores, fit the scaling law.
+
+    Args:
+        model_cls: a class, factory or partial, called as `model_cls(**model_kwargs, **{model_size_param: size})`.
+        dataset: `Dataset`, `IterableDataset` or `DataLoader` of pairs (inputs, targets).
+        loss_fn: called as `loss_fn(outputs, targets)`; the mean over the batch.
+        compute_budgets: training FLOPs of each IsoFLOP curve, as numbers or text such as "1e18".
+        train: False returns the plan and trains nothing.
+        eval_dataset: held-out data; without it 2 % of the training examples are held out, always the same ones.
+        output_dir: where results are kept; experiments found there are not trained again while `resume` is true.
+        options: every field of `ModelSpec`, `DataSpec`, `SweepOptions`, `Recipe` and `Hardware` by its name, such as
+            `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`.
+
+    Returns a `SweepPlan` without a dataset or with `train=False`, otherwise a `ScalingLaw`. Raises subclasses of
+    `FlopsFitError` for input that cannot be meant, before anything is trained.
+    """
+    if compute_budgets is None:
+        raise StudyError("compute_budgets is None; give the training FLOPs of each IsoFLOP curve, such as [1e15, 1e16]")
+    study = _study_of(
+        model_cls, model_size_param, model_kwargs, dataset, eval_dataset, loss_fn, compute_budgets, options
+    )
+    training = train and dataset is not None
+    if training:  # refuse what cannot be trained on before time is spent on planning
+        _ = study.loss_function, study.prepared_data
+    plan = study_plan(study, study_size_map(study))
+    if not training:
+        return plan
+    if not plan.experiments:
+        raise StudyError(f"the plan has no experiments to train: {_reasons(plan)}")
+    directory = Path(output_dir)
+    write_json(directory / "sweep_plan.json", plan.to_dict())
+    results = train_all(study, plan.experiments, output_dir=directory / "runs", resume=resume, progress=progress)
+    save_runs(results, directory / "runs.csv")
+    law = fit_study(study, plan, results)
+    law.save(directory / "scaling_law.json")
+    return law
+
+
+def _reasons(plan: SweepPlan) -> str:
+    return "; ".join(dict.fromkeys(point.reason for point in plan.dropped)) or "no budget admits any size"
+
+
+def _study_of(
+    model_cls: Any,
+    size_param: str,
+    model_kwargs: Mapping[str, Any] | None,
+    dataset: Any,
+    eval_dataset: Any,
+    loss_fn: Any,
+    compute_budgets: Sequence[float | str],
+    options: Mapping[str, Any],
+) -> Study:
+    from flops_fit.loss import validate_loss_fn
+
+    given: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "sweep": {}, "training": {}, "hardware": {}}
+    for name, value in options.items():
+        given[_owner_of(name)][name] = value
+    has_data = dataset is not None
+    return Study(
+        name="find_optimal",
+        model=ModelSpec(factory=model_cls, size_param=size_param, kwargs=dict(model_kwargs or {}), **given["model"]),
+        data=DataSpec(train=dataset, eval=eval_dataset, **given["data"]) if has_data else None,
+        loss=LossSpec(fn=validate_loss_fn(loss_fn)) if has_data or loss_fn is not None else None,
+        sweep=SweepOptions(compute_budgets=tuple(compute_budgets), **given["sweep"]),
+        training=Recipe(**given["training"]),
+        hardware=Hardware(**given["hardware"]),
+    )
+
+
+_OPTION_OWNERS = {"model": ModelSpec, "data": DataSpec, "sweep": SweepOptions, "training": Recipe, "hardware": Hardware}
+_NOT_OPTIONS = {"factory", "size_param", "train", "eval", "kwargs", "compute_budgets", "version", "name"}
+
+
+def _owner_of(option: str) -> str:
+    owners = {
+        item.name: section
+        for section, kind in _OPTION_OWNERS.items()
+        for item in fields(kind)
+        if item.name not in _NOT_OPTIONS
+    }
+    if option not in owners:
+        near = difflib.get_close_matches(option, owners, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(owners))}"
+        raise TypeError(f"find_optimal() got an unknown option {option!r}; {hint}")
+    return owners[option]

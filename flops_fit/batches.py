@@ -1,0 +1,107 @@
+"""Batches as a pure function of seed and position: examples in a fixed order, read from any point on."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import IterableDataset, TensorDataset
+
+from flops_fit.errors import DataError
+
+
+class Reader(Protocol):
+    """Reads examples one batch after the other."""
+
+    def read(self, count: int) -> Any:
+        """The next `count` examples as one batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A dataset ready to be read: map-style (with `num_examples`) or a stream (`num_examples` is None)."""
+
+    dataset: Any
+    collate: Callable[[list[Any]], Any]
+    indices: torch.Tensor | None = None  # of a subset, int64 (num_examples,)
+
+    @property
+    def num_examples(self) -> int | None:
+        """How many examples there are; None for a stream."""
+        if isinstance(self.dataset, IterableDataset):
+            return None
+        return len(self.dataset) if self.indices is None else len(self.indices)
+
+    def fetch(self, positions: torch.Tensor) -> Any:
+        """The batch of the examples at `positions` (int64), without Python per example where the dataset allows it."""
+        where = positions if self.indices is None else self.indices[positions]
+        if type(self.dataset) is TensorDataset:
+            return tuple(tensor[where] for tensor in self.dataset.tensors)
+        if hasattr(self.dataset, "__getitems__"):
+            return self.collate(self.dataset.__getitems__(where.tolist()))
+        return self.collate([self.dataset[index] for index in where.tolist()])
+
+    def reader(self, seed: int, start: int = 0) -> Reader:
+        """A reader of the training order of `seed`, from the example at position `start` on."""
+        if self.num_examples is None:
+            return _StreamReader(self, start)
+        return _MapReader(self, self.num_examples, seed, start)
+
+    def in_order(self, batch_examples: int) -> Iterator[Any]:
+        """Every example once, in the dataset's own order, in batches."""
+        if self.num_examples is None:
+            stream = iter(self.dataset)
+            while examples := list(itertools.islice(stream, batch_examples)):
+                yield self.collate(examples)
+            return
+        for first in range(0, self.num_examples, batch_examples):
+            yield self.fetch(torch.arange(first, min(first + batch_examples, self.num_examples)))
+
+    def first(self, count: int) -> Any:
+        """The first `count` examples as a batch."""
+        return next(self.in_order(count))
+
+
+class _MapReader:
+    """A permutation of all examples per epoch, fixed by `(seed, epoch)`: nothing repeats within an epoch."""
+
+    def __init__(self, examples: Examples, total: int, seed: int, start: int) -> None:
+        self._examples, self._total, self._seed, self._position = examples, total, seed, start
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def read(self, count: int) -> Any:
+        chosen = []
+        while count > 0:
+            epoch, offset = divmod(self._position, self._total)
+            if epoch != self._epoch:
+                self._epoch, self._order = epoch, epoch_order(self._total, self._seed, epoch)
+            chosen.append(self._order[offset : offset + count])
+            self._position += len(chosen[-1])
+            count -= len(chosen[-1])
+        return self._examples.fetch(chosen[0] if len(chosen) == 1 else torch.cat(chosen))
+
+
+class _StreamReader:
+    """A stream in its own order; raises `DataError` where it ends too early."""
+
+    def __init__(self, examples: Examples, start: int) -> None:
+        self._collate, self._position = examples.collate, start
+        self._stream = itertools.islice(iter(examples.dataset), start, None)
+
+    def read(self, count: int) -> Any:
+        examples = list(itertools.islice(self._stream, count))
+        self._position += len(examples)
+        if len(examples) < count:
+            raise DataError(f"the data stream ended after {self._position:,} examples; give more data or less compute")
+        return self._collate(examples)
+
+
+def epoch_order(num_examples: int, seed: int, epoch: int) -> torch.Tensor:
+    """The order of one epoch: a permutation of `num_examples` (int64) fixed by `(seed, epoch)`."""
+    digest = hashlib.sha256(repr((seed, epoch)).encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.randperm(num_examples, generator=generator)

@@ -1,0 +1,178 @@
+"""Datasets: what may be given, how held-out data is split off, how tokens are counted, and what the data is."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, default_collate
+
+from flops_fit.batches import Examples, epoch_order
+from flops_fit.errors import DataError, DataTypeError, FlopsFitWarning
+from flops_fit.loss import split_batch
+
+_SPLIT_SEED = 20220329  # the held-out split is the same for every seed of a study
+_MAX_HELD_OUT = 16_384
+_FINGERPRINT_EXAMPLES = 64
+
+
+def validate_dataset(dataset: Any, name: str = "dataset") -> Any:
+    """Return `dataset` if it can be trained on: a `Dataset`, `IterableDataset`, `DataLoader`, or a sequence of pairs.
+
+    Raises `DataTypeError` (a TypeError and ValueError) for anything else, with a hint for a Hugging Face dataset that
+    yields Python lists instead of tensors, and `DataError` for an empty dataset.
+    """
+    if dataset is None:
+        raise DataTypeError(f"{name} is None; give a torch Dataset, IterableDataset or DataLoader")
+    if isinstance(dataset, type):
+        raise DataTypeError(
+            f"{name} is the class {dataset.__name__}, not an instance of it; give {dataset.__name__}(...)"
+        )
+    if _is_hugging_face(dataset) and (getattr(dataset, "format", None) or {}).get("type") != "torch":
+        raise DataTypeError(f'{name} is a Hugging Face dataset that yields Python lists; call .with_format("torch")')
+    if isinstance(dataset, DataLoader):
+        return validate_dataset(dataset.dataset, name) and dataset
+    if isinstance(dataset, IterableDataset):
+        return dataset
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, str | bytes | dict):
+        raise DataTypeError(
+            f"{name} is a {type(dataset).__name__}; give a torch Dataset with __len__ and __getitem__, "
+            "an IterableDataset or a DataLoader"
+        )
+    if len(dataset) == 0:
+        raise DataError(f"{name} has 0 examples; at least 1 is needed")
+    return dataset
+
+
+def _is_hugging_face(dataset: Any) -> bool:
+    return type(dataset).__module__.split(".")[0] == "datasets" and hasattr(dataset, "with_format")
+
+
+def open_examples(dataset: Any, name: str = "dataset") -> Examples:
+    """`dataset` as `Examples`. Of a `DataLoader` its dataset and collate function are taken; batches are the recipe's."""
+    validate_dataset(dataset, name)
+    collate: Callable[[list[Any]], Any] = default_collate
+    if isinstance(dataset, DataLoader):
+        collate, dataset = dataset.collate_fn, dataset.dataset
+    indices: torch.Tensor | None = None
+    while type(dataset) is Subset:
+        own = torch.as_tensor(list(dataset.indices), dtype=torch.int64)
+        indices, dataset = own if indices is None else own[indices], dataset.dataset
+    return Examples(dataset=dataset, collate=collate, indices=indices)
+
+
+def split_held_out(train: Examples, fraction: float) -> tuple[Examples, Examples]:
+    """Split off a random `fraction` (at most 16,384 examples) as held-out data, the same on every call.
+
+    Raises `DataError` for a stream, which cannot be split without reading it twice.
+    """
+    total = train.num_examples
+    if total is None:
+        raise DataError(
+            "a stream cannot be split into training and held-out data; give held-out data of its own (eval)"
+        )
+    held_out = min(_MAX_HELD_OUT, max(1, round(total * fraction)))
+    if held_out >= total:
+        raise DataError(f"{total} examples cannot be split into training and held-out data; give more")
+    order = epoch_order(total, _SPLIT_SEED, 0)
+    order = order if train.indices is None else train.indices[order]
+    parts = (order[held_out:].sort().values, order[:held_out].sort().values)
+    return tuple(Examples(dataset=train.dataset, collate=train.collate, indices=part) for part in parts)  # type: ignore[return-value]
+
+
+def count_tokens_per_example(examples: Examples) -> int:
+    """Tokens of one example: the number of integer targets (a sequence of T tokens counts T), otherwise 1."""
+    _, targets = split_batch(examples.first(1))
+    is_sequence = isinstance(targets, torch.Tensor) and targets.ndim > 1 and not targets.is_floating_point()
+    return int(targets.numel()) if is_sequence else 1
+
+
+def data_fingerprint(examples: Examples) -> str:
+    """16 hex digits that change with the data.
+
+    A dataset's own `fingerprint` (or Hugging Face's `_fingerprint`) is taken where it has one; a `TensorDataset` is
+    hashed whole; of anything else the type, the length and 64 evenly spaced examples are hashed.
+    """
+    digest = hashlib.sha256()
+    own = getattr(examples.dataset, "fingerprint", None) or getattr(examples.dataset, "_fingerprint", None)
+    if isinstance(own, str):
+        digest.update(own.encode())
+    elif type(examples.dataset) is TensorDataset:
+        for tensor in examples.dataset.tensors:
+            _hash_value(digest, tensor)
+    else:
+        digest.update(f"{type(examples.dataset).__qualname__} {examples.num_examples}".encode())
+        for example in _spread(examples):
+            _hash_value(digest, example)
+    if examples.indices is not None:
+        _hash_value(digest, examples.indices)
+    return digest.hexdigest()[:16]
+
+
+def _spread(examples: Examples) -> list[Any]:
+    if examples.num_examples is None:
+        return list(itertools.islice(iter(examples.dataset), _FINGERPRINT_EXAMPLES))
+    where = torch.linspace(0, examples.num_examples - 1, min(_FINGERPRINT_EXAMPLES, examples.num_examples)).long()
+    where = where if examples.indices is None else examples.indices[where]
+    return [examples.dataset[index] for index in where.tolist()]
+
+
+def _hash_value(digest: Any, value: Any) -> None:
+    if isinstance(value, torch.Tensor):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{array.dtype}{tuple(array.shape)}".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, dict):
+        for key in sorted(value):
+            digest.update(str(key).encode())
+            _hash_value(digest, value[key])
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            _hash_value(digest, item)
+    else:
+        digest.update(repr(value).encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """A study's data, opened: what is trained on, what is held out, and how tokens are counted."""
+
+    train: Examples
+    held_out: Examples
+    tokens_per_example: int
+    fingerprint: str
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens in the training set; None for a stream."""
+        count = self.train.num_examples
+        return None if count is None else count * self.tokens_per_example
+
+
+def prepare_data(
+    train: Any,
+    held_out: Any = None,
+    *,
+    tokens_per_example: int | str = "auto",
+    eval_fraction: float = 0.02,
+    version: str | None = None,
+) -> StudyData:
+    """Open a study's datasets, split off held-out data where none is given, count tokens and fingerprint it all."""
+    training = open_examples(train, "dataset")
+    if held_out is None:
+        training, evaluation = split_held_out(training, eval_fraction)
+    else:
+        evaluation = open_examples(held_out, "eval_dataset")
+        if held_out is train:
+            warnings.warn(
+                "eval_dataset is the training data itself: its loss is not held-out", FlopsFitWarning, stacklevel=2
+            )
+    per_example = count_tokens_per_example(training) if tokens_per_example == "auto" else int(tokens_per_example)
+    parts = [version] if version else [data_fingerprint(training), data_fingerprint(evaluation)]
+    fingerprint = hashlib.sha256(repr([*parts, per_example]).encode()).hexdigest()[:16]
+    return StudyData(train=training, held_out=evaluation, tokens_per_example=per_example, fingerprint=fingerprint)

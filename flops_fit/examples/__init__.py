@@ -1,0 +1,1 @@
+"""Studies that run anywhere; nothing in the library imports them."""

@@ -1,0 +1,82 @@
+"""Progress of many trainings in the terminal: one bar overall and one for each experiment under way."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from flops_fit.formatting import format_count
+from flops_fit.results import ExperimentResult
+
+
+class StudyProgress:
+    """A context manager: `update` with the dicts of `run_experiment`'s `on_progress`, `finish` with each result.
+
+    The overall bar advances with FLOPs, which take the time, not with the number of experiments. Failed and diverged
+    experiments leave a line with their reason.
+    """
+
+    def __init__(
+        self, num_experiments: int, *, planned_flops: float, show: bool = True, console: Console | None = None
+    ) -> None:
+        self._console = console or Console(stderr=True)
+        self._total, self._planned = num_experiments, planned_flops
+        self._done_flops, self._running = 0.0, dict[str, tuple[TaskID, float]]()
+        self._finished = 0
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not show or num_experiments == 0,
+            transient=False,
+        )
+        self._overall = self._bars.add_task(self._title(), total=1.0, note="")
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def update(self, event: dict[str, Any]) -> None:
+        """Show how far one experiment is."""
+        name = event["experiment_id"]
+        if name not in self._running:
+            self._running[name] = (self._bars.add_task(f"  {name}", total=1.0, note=""), 0.0)
+        bar, _ = self._running[name]
+        share = event["tokens"] / event["num_tokens"]
+        note = f"loss {event['loss']:.3f}  {format_count(event['tokens_per_second'])} tokens/s"
+        self._bars.update(bar, completed=share, note=note)
+        self._running[name] = (bar, share * event.get("planned_flops", self._planned / self._total))
+        self._show_overall()
+
+    def finish(self, result: ExperimentResult) -> None:
+        """Close the experiment's bar and say so if it did not complete."""
+        bar, _ = self._running.pop(result.experiment_id, (None, 0.0))
+        if bar is not None:
+            self._bars.remove_task(bar)
+        self._finished += 1
+        self._done_flops += max(result.flops, 0.0) or self._planned / self._total
+        self._show_overall()
+        if result.status != "completed":
+            reason = (result.reason or "").split("\n", 1)[0]
+            self._console.print(f"[bold red]{result.status}[/] {result.experiment_id}: {reason}", highlight=False)
+
+    def _show_overall(self) -> None:
+        done = self._done_flops + sum(flops for _, flops in self._running.values())
+        share = 1.0 if self._finished == self._total else min(done / self._planned, 1.0) if self._planned else 0.0
+        self._bars.update(self._overall, completed=share, description=self._title())
+
+    def _title(self) -> str:
+        return f"{self._finished}/{self._total} experiments"

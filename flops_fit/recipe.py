@@ -1,0 +1,148 @@
+"""How every experiment is trained: one recipe for the whole study, its values functions of the experiment."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.errors import StudyError
+
+if TYPE_CHECKING:
+    from flops_fit.sweep import Experiment
+
+SCHEDULES = ("linear", "cosine", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
+_SQRT_RULE = re.compile(r"^\s*([0-9.eE+-]+)\s*\*\s*sqrt\(tokens\)\s*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Training hyperparameters of a study.
+
+    Every experiment gets its own warmup and decay over its own length: runs cut out of a longer schedule end at a
+    learning rate that is still high and bias the law (Hoffmann et al. 2022, section 3.1 and appendix B).
+
+    Attributes:
+        learning_rate: peak rate, or a callable of the `Experiment` that returns it. The default suits AdamW on small
+            models; it decides the result, so check it for your model.
+        batch_tokens: tokens per optimizer step: a number, or `"c*sqrt(tokens)"` of the experiment's own tokens (the
+            critical batch grows about as the square root of the data; Zhang et al. 2024, arXiv 2410.21676).
+        betas, weight_decay, gradient_clip: AdamW's. beta2 = 0.95 as usual for short runs; decay on matrices only;
+            the gradient's norm is clipped at `gradient_clip` (None: never).
+        warmup_fraction: share of the run with a rate that rises linearly.
+        schedule, final_fraction: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is
+            best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, or constant.
+        precision: "auto" is bfloat16 autocast on GPUs that have it, float32 elsewhere.
+        eval_batch_examples: examples per held-out step; it changes memory and speed, not the loss.
+        checkpoint_seconds: seconds between checkpoints of a running experiment.
+        seed: decides initial weights and data order, together with the experiment's own seed.
+
+    Raises `StudyError` for a value that cannot be meant.
+    """
+
+    learning_rate: float | Callable[[Experiment], float] = 3e-3
+    batch_tokens: int | str = "0.5*sqrt(tokens)"
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.1
+    gradient_clip: float | None = 1.0
+    warmup_fraction: float = 0.1
+    schedule: str = "linear"
+    final_fraction: float = 0.0
+    precision: str = "auto"
+    eval_batch_examples: int = 1024
+    checkpoint_seconds: float = 30.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not callable(self.learning_rate):
+            _need_number("learning_rate", self.learning_rate, above=0.0)
+        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
+            raise StudyError(f"betas = {self.betas!r} must be two numbers in [0, 1), such as [0.9, 0.95]")
+        object.__setattr__(self, "betas", tuple(self.betas))
+        for beta in self.betas:
+            _need_number("betas", beta, least=0.0, below=1.0)
+        _need_number("weight_decay", self.weight_decay, least=0.0)
+        _need_number("warmup_fraction", self.warmup_fraction, least=0.0, below=1.0)
+        _need_number("final_fraction", self.final_fraction, least=0.0, most=1.0)
+        _need_number("checkpoint_seconds", self.checkpoint_seconds, least=0.0)
+        if self.gradient_clip is not None:
+            _need_number("gradient_clip", self.gradient_clip, above=0.0)
+        for name, limit in (("eval_batch_examples", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < limit:
+                raise StudyError(f"{name} = {value!r} must be an integer of at least {limit}")
+        _need_choice("schedule", self.schedule, SCHEDULES)
+        _need_choice("precision", self.precision, PRECISIONS)
+        self.tokens_per_step(1_000_000)
+
+    def tokens_per_step(self, num_tokens: int) -> float:
+        """The batch rule at `num_tokens` tokens of training, in tokens."""
+        rule = self.batch_tokens
+        if isinstance(rule, str):
+            match = _SQRT_RULE.match(rule)
+            coefficient = _float_or_none(match[1]) if match else None
+            if coefficient is None or not 0 < coefficient < math.inf:
+                raise StudyError(
+                    f'batch_tokens = {rule!r} is neither a number of tokens nor a rule like "0.5*sqrt(tokens)"'
+                )
+            return coefficient * math.sqrt(num_tokens)
+        _need_number("batch_tokens", rule, above=0.0)
+        return float(rule)
+
+    def peak_learning_rate(self, experiment: Experiment) -> float:
+        """The peak learning rate of `experiment`; raises `StudyError` where a callable gives no positive number."""
+        rate = self.learning_rate(experiment) if callable(self.learning_rate) else self.learning_rate
+        _need_number(f"learning_rate of {experiment.experiment_id}", rate, above=0.0)
+        return float(rate)
+
+    def schedule_factor(self, progress: float) -> float:
+        """Learning rate over its peak at `progress` in [0, 1] of the run: a pure function, so a resume is exact."""
+        if progress < self.warmup_fraction:
+            return progress / self.warmup_fraction
+        if self.schedule == "constant":
+            return 1.0
+        rest = (progress - self.warmup_fraction) / (1.0 - self.warmup_fraction)
+        shape = 1.0 - rest if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
+        return self.final_fraction + (1.0 - self.final_fraction) * shape
+
+    def outcome(self) -> dict[str, Any]:
+        """What of the recipe decides an experiment's outcome (not how often it is saved, nor held-out batches)."""
+        ignored = {"checkpoint_seconds", "eval_batch_examples"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ignored}
+
+
+def _float_or_none(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _need_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise StudyError(f"{name} = {value!r} must be one of {', '.join(choices)}")
+
+
+def _need_number(
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> None:
+    limits = [
+        f"{word} {limit:g}"
+        for word, limit in (("above", above), ("at least", least), ("below", below), ("at most", most))
+        if limit is not None
+    ]
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        too_small = (above is not None and value <= above) or (least is not None and value < least)
+        too_large = (below is not None and value >= below) or (most is not None and value > most)
+        if not (too_small or too_large):
+            return
+    raise StudyError(f"{name} = {value!r} must be a number {' and '.join(limits)}")

@@ -1,0 +1,126 @@
+"""The outcome of experiments, and the runs table that a scaling law is fitted to."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.errors import FileError
+from flops_fit.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULT_SCHEMA = "flops_fit.result/1"
+RESULT_FILE = "result.json"
+STATUSES = ("completed", "diverged", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentResult:
+    """What came of one experiment.
+
+    Attributes:
+        num_params: N, in the plan's convention.
+        num_tokens: D, tokens actually trained (a whole number of examples).
+        flops: training FLOPs done: `flops_per_token * num_tokens`, forward and backward.
+        status: "completed", "diverged" (a loss that is not finite) or "failed" (an error), with `reason`.
+        loss: held-out loss at the end, mean over the study's held-out data; None unless completed.
+        train_loss: mean training loss over the last tenth of the steps.
+        epochs: passes over the training data; above 1, data was repeated. None for a stream.
+        seconds: training time, held-out evaluation not included, summed over resumed parts.
+    """
+
+    experiment_id: str
+    compute_budget: float
+    size_param: str
+    size_param_value: int
+    num_params: int
+    num_tokens: int
+    flops: float
+    flops_per_token: float
+    seed: int
+    status: str
+    reason: str | None = None
+    loss: float | None = None
+    train_loss: float | None = None
+    steps: int = 0
+    batch_examples: float = 0.0
+    learning_rate: float = 0.0
+    epochs: float | None = None
+    seconds: float = 0.0
+    tokens_per_second: float = 0.0
+    device: str = "cpu"
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status = {self.status!r} must be one of {', '.join(STATUSES)}")
+        if (self.status == "completed") != (self.loss is not None):
+            raise ValueError(f"a {self.status} experiment cannot have loss = {self.loss!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self) | {"versions": dict(self.versions)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ExperimentResult:
+        """The inverse of `to_dict`; raises `FileError` naming missing or unknown fields."""
+        names = {item.name for item in dataclasses.fields(cls)}
+        given = {key: value for key, value in content.items() if key != "schema"}
+        try:
+            return cls(**given)
+        except TypeError as error:
+            raise FileError(f"a result has fields {sorted(given)}, known are {sorted(names)}: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the result as JSON, atomically."""
+        return write_json(path, {"schema": RESULT_SCHEMA} | self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ExperimentResult:
+        """Read what `save` wrote; raises `FileError` for a torn or foreign file."""
+        return cls.from_dict(read_json(path, RESULT_SCHEMA))
+
+
+def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
+    """The runs table: one row per result, columns as the fields of `ExperimentResult` (versions left out)."""
+    import pandas as pd
+
+    columns = [item.name for item in dataclasses.fields(ExperimentResult) if item.name != "versions"]
+    return pd.DataFrame([{name: getattr(result, name) for name in columns} for result in results], columns=columns)
+
+
+def save_runs(results: Iterable[ExperimentResult], path: str | os.PathLike[str]) -> Path:
+    """Write the runs table as CSV, atomically."""
+    from flops_fit.files import write_text
+
+    return write_text(path, results_frame(results).to_csv(index=False))
+
+
+def load_results(directory: str | os.PathLike[str]) -> list[ExperimentResult]:
+    """Every `*/result.json` below `directory`, in order of experiment id; raises `FileError` for a torn file."""
+    return [ExperimentResult.load(path) for path in sorted(Path(directory).glob(f"*/{RESULT_FILE}"))]
+
+
+def load_runs(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A runs table from a directory of results, or from a .csv, .json (records) or .jsonl file.
+
+    Raises `FileNotFoundError` where nothing is there and `FileError` for another kind of file or an empty directory.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if path.is_dir():
+        results = load_results(path) or load_results(path / "runs")
+        if not results:
+            raise FileError(f"{path} holds no */{RESULT_FILE}; give the directory that the trainings wrote to")
+        return results_frame(results)
+    readers = {".csv": pd.read_csv, ".json": pd.read_json, ".jsonl": lambda file: pd.read_json(file, lines=True)}
+    if path.suffix not in readers:
+        raise FileError(f"{path} is no directory, .csv, .json or .jsonl file; give one of these")
+    return readers[path.suffix](path)

@@ -1,0 +1,43 @@
+"""The `log.jsonl` of a run: about a hundred lines at fixed steps, whatever the speed and however often it was resumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from flops_fit.files import write_text
+
+LOG_FILE = "log.jsonl"
+_LINES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLog:
+    """Lines of step, tokens, training loss, learning rate and seconds."""
+
+    path: Path
+    steps: int
+
+    @classmethod
+    def open(cls, directory: Path, steps: int, from_step: int) -> RunLog:
+        """The log in `directory`, cut back to `from_step` where a training goes on from there."""
+        path = directory / LOG_FILE
+        kept = [line for line in _lines(path) if line["step"] <= from_step]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        return cls(path=path, steps=steps)
+
+    def write(self, step: int, tokens: int, loss: float, learning_rate: float, seconds: float) -> None:
+        """Append a line if `step` is one of the about hundred steps that are logged (the last always is)."""
+        if step * _LINES // self.steps == (step - 1) * _LINES // self.steps:
+            return
+        line = {"step": step, "tokens": tokens, "loss": loss, "learning_rate": learning_rate, "seconds": seconds}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _lines(path: Path) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    complete = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line without its end was cut by a kill
+    return [json.loads(line) for line in complete]

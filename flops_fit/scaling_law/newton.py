@@ -1,0 +1,99 @@
+"""Damped Newton in a box, over many starts or bootstrap resamples at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flops_fit.scaling_law.objective import Centred, derivatives
+
+MAX_EXPONENT = 5.0
+MIN_LOG_E = -30.0  # below this E changes no loss in double precision: "E = 0"
+LOWER = np.array([MIN_LOG_E, -60.0, -60.0, 0.0, 0.0])
+UPPER = np.array([60.0, 60.0, 60.0, MAX_EXPONENT, MAX_EXPONENT])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minimum:
+    """Where the iteration ended: theta (starts, 5), objective (starts,), converged (starts,)."""
+
+    theta: np.ndarray
+    value: np.ndarray
+    converged: np.ndarray
+    iterations: int
+
+
+def minimise(
+    theta: np.ndarray,
+    data: Centred,
+    weights: np.ndarray,
+    delta: float,
+    *,
+    max_iterations: int = 200,
+    tolerance: float = 1e-13,
+    blend: float = 1.0,
+) -> Minimum:
+    """Minimise the objective from every row of `theta` (starts, 5), staying in the box [LOWER, UPPER].
+
+    `weights` has shape (runs,) or (starts, runs). Each iteration takes the exact Hessian's eigenvalues in absolute
+    value plus a damping that shrinks with success; the Huber curvature starts as reweighted least squares and blends
+    into Newton. A start is converged when the decrease the quadratic model still promises is below `tolerance`
+    times the objective, or the step below 1e-13.
+    """
+    theta = np.clip(theta, LOWER, UPPER)
+    per_start = weights.ndim == 2
+    count = len(theta)
+    damping, mix = np.full(count, 1e-3), np.full(count, blend)
+    best, converged = theta.copy(), np.zeros(count, dtype=bool)
+    value, gradient, hessian = derivatives(theta, data, weights, delta, mix)
+    best_value = value.copy()
+    active = np.arange(count)
+    iteration = 0
+    for iteration in range(1, max_iterations + 1):
+        here = best[active]
+        step, promised = _step(here, gradient, hessian, damping)
+        trial = np.clip(here + step, LOWER, UPPER)
+        w = weights[active] if per_start else weights
+        trial_mix = mix * 0.1
+        new_value, new_gradient, new_hessian = derivatives(trial, data, w, delta, trial_mix)
+        better = new_value < best_value[active]
+        taken = active[better]
+        best[taken], best_value[taken] = trial[better], new_value[better]
+        gradient[better], hessian[better] = new_gradient[better], new_hessian[better]
+        damping = np.where(better, damping * 0.1, np.minimum(damping * 8 + 1e-9, 1e9))
+        damping[damping < 1e-14] = 0.0
+        mix = np.where(better, np.where(trial_mix < 1e-3, 0.0, trial_mix), np.minimum(1.0, mix * 4 + 0.02))
+        size = np.abs(step).max(axis=1)
+        done = (promised <= tolerance * best_value[active]) | (size < 1e-13)
+        if done.any() or (~better).any():
+            done |= ~better & (damping > 1e6)
+        if done.any():
+            converged[active[done]] = True
+            keep = ~done
+            active = active[keep]
+            gradient, hessian, damping, mix = gradient[keep], hessian[keep], damping[keep], mix[keep]
+            if not active.size:
+                break
+    return Minimum(theta=best, value=best_value, converged=converged, iterations=iteration)
+
+
+def _step(
+    theta: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, damping: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Newton step on the components that are free to move, and the decrease the undamped model promises."""
+    stuck = ((theta <= LOWER) & (gradient > 0)) | ((theta >= UPPER) & (gradient < 0))
+    if stuck.any():
+        free = ~stuck
+        gradient = gradient * free
+        hessian = hessian * free[:, :, None] * free[:, None, :]
+        hessian = hessian + stuck[:, :, None] * np.eye(5) * np.abs(hessian).max(axis=(1, 2))[:, None, None]
+    scale = np.sqrt(np.maximum(np.abs(np.einsum("skk->sk", hessian)), 1e-300))
+    scale = np.maximum(scale, scale.max(axis=1, keepdims=True) * 1e-8)
+    values, vectors = np.linalg.eigh(hessian / (scale[:, :, None] * scale[:, None, :]))
+    projected = np.einsum("ski,sk->si", vectors, gradient / scale)
+    size = np.maximum(np.abs(values), 1e-14 * np.abs(values).max(axis=1, keepdims=True) + 1e-300)
+    step = -np.einsum("ski,si->sk", vectors, projected / (size + damping[:, None])) / scale
+    promised = 0.5 * (projected**2 / size).sum(axis=1)
+    limit = 2.0 / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-300)
+    return step * np.minimum(1.0, limit), promised

@@ -1,0 +1,119 @@
+"""The objective of the parametric law, with its exact gradient and Hessian, for many parameter vectors at once.
+
+Parameters are `theta = (log E, log A', log B', alpha, beta)` where A' and B' belong to centred logarithms
+`n = ln N - mean(ln N)`, `d = ln D - mean(ln D)`: `L(N, D) = E + A' exp(-alpha n) + B' exp(-beta d)`. The objective is
+the sum over runs of `weight · Huber_delta(ln L_pred - ln L)` (Hoffmann et al. 2022, equation 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centred:
+    """Runs as the objective sees them: centred logs, each of shape (runs,)."""
+
+    n: np.ndarray
+    d: np.ndarray
+    log_loss: np.ndarray
+    n_mean: float
+    d_mean: float
+
+
+def centre(num_params: np.ndarray, num_tokens: np.ndarray, loss: np.ndarray) -> Centred:
+    """Centred logarithms of N and D, and log loss."""
+    log_n, log_d = np.log(num_params), np.log(num_tokens)
+    n_mean, d_mean = float(log_n.mean()), float(log_d.mean())
+    return Centred(n=log_n - n_mean, d=log_d - d_mean, log_loss=np.log(loss), n_mean=n_mean, d_mean=d_mean)
+
+
+def residuals(theta: np.ndarray, data: Centred) -> np.ndarray:
+    """`ln L_pred - ln L`, shape (starts, runs) for `theta` of shape (starts, 5)."""
+    term_n = np.exp(theta[:, 1:2] - theta[:, 3:4] * data.n)
+    term_d = np.exp(theta[:, 2:3] - theta[:, 4:5] * data.d)
+    return np.log(np.exp(theta[:, :1]) + term_n + term_d) - data.log_loss
+
+
+def huber(residual: np.ndarray, delta: float | np.ndarray) -> np.ndarray:
+    """`r²/2` up to delta, `delta·(|r| - delta/2)` beyond."""
+    size = np.abs(residual)
+    inner = np.minimum(size, delta)
+    return inner * (size - inner / 2)
+
+
+def objective(theta: np.ndarray, data: Centred, weights: np.ndarray, delta: float) -> np.ndarray:
+    """Objective values, shape (starts,); `weights` has shape (runs,) or (starts, runs)."""
+    return np.asarray((weights * huber(residuals(theta, data), delta)).sum(axis=1))
+
+
+def derivatives(
+    theta: np.ndarray, data: Centred, weights: np.ndarray, delta: float, blend: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value (starts,), gradient (starts, 5) and Hessian (starts, 5, 5) of the objective.
+
+    `blend` (starts,) mixes Huber's own second derivative (0: Newton) with the majorising weight psi(r)/r
+    (1: iteratively reweighted least squares). With fractions p = (E, A-term, B-term)/L and u linear in theta, the
+    second derivative of `ln L` is `diag(p) - p pᵀ`, hence H = Jᵀ(psi' - psi)J + the blocks of `psi·diag(p)`.
+    """
+    term_n = np.exp(theta[:, 1:2] - theta[:, 3:4] * data.n)
+    term_d = np.exp(theta[:, 2:3] - theta[:, 4:5] * data.d)
+    term_e = np.exp(theta[:, :1])
+    total = term_n + term_d
+    total += term_e
+    residual = np.log(total)
+    residual -= data.log_loss
+    size = np.abs(residual)
+    inner = np.minimum(size, delta)
+    value = np.einsum("sr,sr->s", inner * (size - 0.5 * inner), np.broadcast_to(weights, size.shape))
+    psi = np.clip(residual, -delta, delta) * weights
+    curvature = np.where(size <= delta, 1.0, blend[:, None] * (inner / np.maximum(size, 1e-300))) * weights
+
+    starts, runs = residual.shape
+    jacobian = np.empty((starts, 5, runs))
+    np.divide(term_e, total, out=jacobian[:, 0])
+    np.divide(term_n, total, out=jacobian[:, 1])
+    np.divide(term_d, total, out=jacobian[:, 2])
+    np.multiply(jacobian[:, 1], -data.n, out=jacobian[:, 3])
+    np.multiply(jacobian[:, 2], -data.d, out=jacobian[:, 4])
+    weighted = jacobian * psi[:, None, :]
+    gradient = weighted.sum(axis=2)
+    hessian = (jacobian * (curvature - psi)[:, None, :]) @ jacobian.transpose(0, 2, 1)
+    cross_n, cross_d = -(weighted[:, 3] @ data.n), -(weighted[:, 4] @ data.d)
+    for k in range(3):
+        hessian[:, k, k] += gradient[:, k]
+    for k, cross in ((1, cross_n), (2, cross_d)):
+        hessian[:, k, k + 2] += gradient[:, k + 2]
+        hessian[:, k + 2, k] += gradient[:, k + 2]
+        hessian[:, k + 2, k + 2] += cross
+    return value, gradient, hessian
+
+
+def to_parameters(theta: np.ndarray, data: Centred) -> np.ndarray:
+    """(E, A, B, alpha, beta) of shape (starts, 5) from theta; A and B are for N and D themselves."""
+    with np.errstate(over="ignore"):
+        return np.column_stack(
+            [
+                np.exp(theta[:, 0]),
+                np.exp(theta[:, 1] + theta[:, 3] * data.n_mean),
+                np.exp(theta[:, 2] + theta[:, 4] * data.d_mean),
+                theta[:, 3],
+                theta[:, 4],
+            ]
+        )
+
+
+def from_parameters(parameters: np.ndarray, data: Centred) -> np.ndarray:
+    """The inverse of `to_parameters`."""
+    E, A, B, alpha, beta = np.atleast_2d(parameters).T
+    return np.column_stack(
+        [
+            np.log(np.maximum(E, 1e-12)),
+            np.log(A) - alpha * data.n_mean,
+            np.log(B) - beta * data.d_mean,
+            alpha,
+            beta,
+        ]
+    )

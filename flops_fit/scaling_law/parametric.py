@@ -1,0 +1,142 @@
+"""Approach 3: the parametric law `L(N, D) = E + A/N^alpha + B/D^beta` (Hoffmann et al. 2022, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from flops_fit.errors import FitError
+from flops_fit.scaling_law.grid import grid_starts
+from flops_fit.scaling_law.newton import LOWER, MAX_EXPONENT, Minimum, minimise
+from flops_fit.scaling_law.objective import Centred, centre, residuals, to_parameters
+
+PARAMETER_NAMES = ("E", "A", "B", "alpha", "beta")
+TUNING = 1.345  # Huber's constant: 95 % efficiency under Gaussian noise
+DELTA_FLOOR = 1e-7
+LAD_DELTA = 5e-9  # least absolute deviation as the limit of Huber
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParametricFit:
+    """The fitted law and how it was found.
+
+    Attributes:
+        parameters: (E, A, B, alpha, beta).
+        objective: sum of weighted Huber losses at the optimum, for `delta`.
+        sigma: robust standard deviation of the residuals on log loss.
+        residual: `ln L_pred - ln L`, shape (runs,).
+        at_bound: names of parameters at the edge of what is allowed.
+        theta: the optimum in the solver's own coordinates.
+    """
+
+    parameters: np.ndarray
+    objective: float
+    delta: float
+    sigma: float
+    residual: np.ndarray
+    at_bound: tuple[str, ...]
+    converged: bool
+    theta: np.ndarray
+    data: Centred
+
+
+def fit_parametric(
+    num_params: np.ndarray,
+    num_tokens: np.ndarray,
+    loss: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    delta: float | Literal["auto"] = "auto",
+) -> ParametricFit:
+    """Fit the law to runs, arrays of shape (runs,) in parameters, tokens and nats.
+
+    `delta` is a number, 0 for least absolute deviation (as a limit) or "auto": 1.345 times the residuals' robust
+    standard deviation. Raises `FitError` for fewer than 6 runs or a negative delta.
+    """
+    if len(loss) < 6:
+        raise FitError(f"{len(loss)} usable runs cannot fix the law's 5 parameters; give at least 6")
+    if delta != "auto" and not 0 <= float(delta) < np.inf:
+        raise FitError(f"delta = {delta!r} must be a number >= 0 or 'auto'")
+    data = centre(num_params, num_tokens, loss)
+    weights = np.ones(len(loss)) if weights is None else np.asarray(weights, dtype=float)
+    found, chosen = _fit_auto(data, weights) if delta == "auto" else _fit_delta(data, weights, float(delta))
+    best = int(np.argmin(found.value))
+    theta = found.theta[best]
+    residual = residuals(theta[None], data)[0]
+    return ParametricFit(
+        parameters=to_parameters(theta[None], data)[0],
+        objective=float(found.value[best]),
+        delta=chosen,
+        sigma=robust_sigma(residual, weights),
+        residual=residual,
+        at_bound=_at_bound(theta),
+        converged=bool(found.converged[best]),
+        theta=theta,
+        data=data,
+    )
+
+
+def robust_sigma(residual: np.ndarray, weights: np.ndarray, parameters: int = 5) -> float:
+    """1.4826 · weighted median of |r|, widened for the fitted parameters' degrees of freedom."""
+    size = np.abs(residual)
+    order = np.argsort(size)
+    cumulative = np.cumsum(weights[order])
+    middle = size[order][np.searchsorted(cumulative, cumulative[-1] / 2)]
+    count = len(residual)
+    return float(1.4826 * middle * np.sqrt(count / max(count - parameters, 1)))
+
+
+def _starts(data: Centred, weights: np.ndarray) -> np.ndarray:
+    """Grid minima by least squares, and again with the runs that misfit the best of them weighted down."""
+    first = grid_starts(data, weights)
+    residual = residuals(first[:1], data)[0]
+    size = np.abs(residual)
+    soft = weights / np.maximum(1.0, size / max(2 * float(np.median(size)), 1e-12))
+    return np.vstack([first, grid_starts(data, soft)])
+
+
+def _fit_auto(data: Centred, weights: np.ndarray) -> tuple[Minimum, float]:
+    """Alternate between the fit and delta = 1.345 sigma of its residuals until delta settles."""
+    starts = _starts(data, weights)
+    delta = 0.0
+    found = minimise(starts, data, weights, 0.01, max_iterations=30)
+    for _ in range(30):
+        best = found.theta[np.argmin(found.value)]
+        new = max(TUNING * robust_sigma(residuals(best[None], data)[0], weights), DELTA_FLOOR)
+        if abs(new - delta) <= 1e-6 * new:
+            break
+        delta = new
+        found = minimise(_distinct(found), data, weights, delta)
+    return found, delta
+
+
+def _fit_delta(data: Centred, weights: np.ndarray, delta: float) -> tuple[Minimum, float]:
+    """Down a ladder of deltas, each step starting where the last ended."""
+    delta = max(delta, LAD_DELTA)
+    found = minimise(_starts(data, weights), data, weights, max(delta, 1e-2), max_iterations=60)
+    rungs = max(1, int(np.ceil(np.log(max(1e-2 / delta, 1.0)) / np.log(3.0))))
+    for rung in np.geomspace(max(delta, 1e-2), delta, rungs + 1)[1:]:
+        found = minimise(_distinct(found), data, weights, float(rung))
+    return found, delta
+
+
+def _distinct(found: Minimum) -> np.ndarray:
+    """Starts that ended in different places, best first, at most four."""
+    order = np.argsort(found.value)
+    kept = [found.theta[order[0]]]
+    for theta in found.theta[order[1:]]:
+        if min(np.abs(theta - other).max() for other in kept) > 1e-3 and len(kept) < 4:
+            kept.append(theta)
+    return np.array(kept)
+
+
+def _at_bound(theta: np.ndarray) -> tuple[str, ...]:
+    names = []
+    if theta[0] <= LOWER[0] + 6:
+        names.append("E")
+    for index, name in ((3, "alpha"), (4, "beta")):
+        if theta[index] <= 1e-6 or theta[index] >= MAX_EXPONENT * (1 - 1e-6):
+            names.append(name)
+    return tuple(names)

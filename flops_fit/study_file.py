@@ -1,0 +1,142 @@
+"""`study.toml` → `Study`: sections model, data, loss, sweep, training, hardware, schedule; callables as text.
+
+```toml
+name = "my_study"
+
+[model]
+factory = "my_models:GPT"      # package.module:attribute; modules beside the file are found
+size_param = "width"
+kwargs = { num_layers = 4 }
+
+[data]
+train = "my_data:train"
+eval = "my_data:held_out"
+
+[loss]
+fn = "flops_fit.loss:cross_entropy"
+
+[sweep]
+compute_budgets = [1e15, "3e15", 1e16]
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from flops_fit.cost import Hardware
+from flops_fit.errors import FlopsFitError, StudyError
+from flops_fit.recipe import Recipe
+from flops_fit.study import DataSpec, LossSpec, ModelSpec, ScheduleSpec, Study, SweepOptions
+
+_SECTIONS: dict[str, type] = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "loss": LossSpec,
+    "sweep": SweepOptions,
+    "training": Recipe,
+    "hardware": Hardware,
+    "schedule": ScheduleSpec,
+}
+_REQUIRED = ("model", "sweep")
+_REFERENCES = {("model", "factory"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
+_MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate")}
+_EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
+
+
+def read_study(path: Path) -> Study:
+    """The study in the file at `path`.
+
+    Raises `StudyError` naming the file, the key, the value and what is allowed: unknown keys, missing sections, bad
+    types, nonsense budgets, callables that cannot be imported. Modules beside the file can be imported.
+    """
+    content = _read_toml(path)
+    _refuse_unknown(content, {"name", *_SECTIONS}, "", path)
+    missing = [name for name in _REQUIRED if name not in content]
+    if missing:
+        raise StudyError(f"{path}: section [{missing[0]}] is missing; it needs at least [model] and [sweep]")
+    _import_from(path.resolve().parent)
+    sections = {name: _section(name, content[name], path) for name in _SECTIONS if name in content}
+    try:
+        return Study(name=content.get("name", path.resolve().parent.name), **sections)
+    except FlopsFitError as error:
+        raise StudyError(f"{path}: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StudyError(f"{path} does not exist; give the path of a study.toml") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not valid TOML: {error}") from error
+
+
+def _section(name: str, content: Any, path: Path) -> Any:
+    kind = _SECTIONS[name]
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: {name} = {content!r} must be a section, written [{name}]")
+    known = {item.name for item in fields(kind)}
+    _refuse_unknown(content, known, f"[{name}] ", path)
+    values = {key: _value(name, key, value, path) for key, value in content.items()}
+    if name == "loss" and inspect.isclass(values.get("fn")):
+        values.setdefault("kwargs", {})
+    try:
+        return kind(**values)
+    except FlopsFitError as error:
+        raise StudyError(f"{path}: [{name}] {error}") from error
+    except TypeError as error:  # a required key is missing
+        raise StudyError(
+            f"{path}: [{name}] {str(error).split('__init__() ')[-1]}; known keys are {_listed(known)}"
+        ) from error
+
+
+def _value(section: str, key: str, value: Any, path: Path) -> Any:
+    if (section, key) in _REFERENCES:
+        return resolve(value, f"{path}: [{section}] {key}")
+    if (section, key) in _MAYBE_REFERENCES and isinstance(value, str) and ":" in value:
+        return resolve(value, f"{path}: [{section}] {key}")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def resolve(reference: Any, where: str) -> Any:
+    """Import `"package.module:attribute"`; raises `StudyError` starting with `where` when that cannot be."""
+    if not isinstance(reference, str) or reference.count(":") != 1:
+        raise StudyError(f"{where} = {reference!r} must be {_EXAMPLE}")
+    module_name, attribute = reference.split(":")
+    try:
+        target: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise StudyError(f"{where} = {reference!r} cannot be imported: {error}; must be {_EXAMPLE}") from error
+    for part in attribute.split("."):
+        if not hasattr(target, part):
+            near = difflib.get_close_matches(part, dir(target), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise StudyError(f"{where} = {reference!r}: {module_name} has no {part!r}{hint}")
+        target = getattr(target, part)
+    return target
+
+
+def _import_from(directory: Path) -> None:
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+
+
+def _refuse_unknown(content: Mapping[str, Any], known: set[str], where: str, path: Path) -> None:
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {_listed(known)}"
+            raise StudyError(f"{path}: {where}has an unknown key {key!r}; {hint}")
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))

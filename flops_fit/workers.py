@@ -1,0 +1,238 @@
+"""Independent tasks side by side: long-lived worker processes, one thread each, torch loaded once.
+
+Own processes instead of `multiprocessing`, which would run the caller's `__main__` again in every worker: a notebook
+or a script without `if __name__ == "__main__"` works here. Tasks and results travel as pickles over a pipe, never to
+disk.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+OnEvent = Callable[[int, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOutcome:
+    """What became of the task at `index`: its value, or the error as text."""
+
+    index: int
+    value: Any = None
+    error: str | None = None
+
+
+class NotImportable(Exception):
+    """A worker process cannot load the shared object (such as a class defined in a notebook)."""
+
+
+def run_tasks(
+    function: str,
+    payloads: Sequence[Any],
+    *,
+    num_workers: int,
+    shared: Any = None,
+    on_event: OnEvent | None = None,
+) -> Iterator[TaskOutcome]:
+    """Run `function` (as `"package.module:name"`) on every payload in `num_workers` processes; yield as they finish.
+
+    In the worker `function(payload, emit)` is called, or `function(payload, emit, shared)` where `shared` is given
+    (sent once to each worker); `emit(dict)` reaches `on_event(index, dict)` here, in the consumer's thread. Payloads
+    start in the order given. An exception in a task, or the death of its worker, becomes that task's `error`; the
+    others go on. Raises `NotImportable` where `shared` cannot be loaded in a worker.
+    """
+    todo = iter(enumerate(payloads))
+    lock, events = threading.Lock(), queue.SimpleQueue[tuple[str, int, Any]]()
+    workers = [_Worker(function, shared) for _ in range(min(num_workers, len(payloads)))]
+    threads = [threading.Thread(target=_serve, args=(worker, todo, lock, events), daemon=True) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield from _collect(events, len(payloads), on_event)
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+def _collect(
+    events: queue.SimpleQueue[tuple[str, int, Any]], expected: int, on_event: OnEvent | None
+) -> Iterator[TaskOutcome]:
+    while expected:
+        kind, index, content = events.get()
+        if kind == "event":
+            if on_event:
+                on_event(index, content)
+        elif kind == "not importable":
+            raise NotImportable(content)
+        else:
+            expected -= 1
+            yield TaskOutcome(index=index, **{kind: content})
+
+
+def _serve(
+    worker: _Worker,
+    todo: Iterator[tuple[int, Any]],
+    lock: threading.Lock,
+    events: queue.SimpleQueue[tuple[str, int, Any]],
+) -> None:
+    while True:
+        with lock:
+            task = next(todo, None)
+        if task is None:
+            return
+        index, payload = task
+        for kind, content in worker.run(payload):
+            events.put((kind, index, content))
+
+
+class _Worker:
+    """One process, started with its first task and again after it died."""
+
+    def __init__(self, function: str, shared: Any) -> None:
+        self._start = pickle.dumps({"function": function, "sys_path": sys.path})
+        self._shared = _pickled(shared)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def run(self, payload: Any) -> Iterator[tuple[str, Any]]:
+        """Messages of one task: any number of "event", then "value", "error" or "not importable"."""
+        process = self._process or self._launch()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            send(process.stdin, pickle.dumps(payload))
+            while True:
+                kind, content = pickle.loads(receive(process.stdout))
+                yield kind, content
+                if kind != "event":
+                    return
+        except (EOFError, BrokenPipeError):
+            self._process = None
+            if not self._stopped:
+                yield "error", f"the worker process {_how_it_ended(process.wait())}"
+
+    def stop(self) -> None:
+        """End the process, in the middle of a task if need be."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    _close(pipe)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "flops_fit.workers"]
+        path = os.pathsep.join([entry for entry in sys.path if entry] + [os.getcwd()])
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | {"PYTHONPATH": path}
+        )
+        self._process = process
+        assert process.stdin is not None
+        send(process.stdin, self._start)
+        send(process.stdin, self._shared)
+        return process
+
+
+def _pickled(shared: Any) -> bytes:
+    try:
+        return pickle.dumps(shared)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise NotImportable(f"{type(error).__name__}: {error}") from error
+
+
+def _close(pipe: IO[bytes]) -> None:
+    try:
+        pipe.close()
+    except BrokenPipeError:  # unsent bytes to a process that was just killed
+        return
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ", probably for lack of memory" if name == "SIGKILL" else ""
+        return f"was killed (signal {-code}, {name}{hint})"
+    return f"exited with code {code}"
+
+
+def send(pipe: IO[bytes], message: bytes) -> None:
+    """Write one length-prefixed message."""
+    pipe.write(struct.pack("<Q", len(message)) + message)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> bytes:
+    """Read one length-prefixed message; raises `EOFError` where the pipe ends."""
+    header = pipe.read(8)
+    if len(header) < 8:
+        raise EOFError
+    (length,) = struct.unpack("<Q", header)
+    body = pipe.read(length)
+    if len(body) < length:
+        raise EOFError
+    return body
+
+
+def main() -> None:
+    """The worker process: tasks come in on standard input, messages go out on what was standard output."""
+    incoming = os.fdopen(os.dup(0), "rb")
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)  # what the user's code prints goes to standard error
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle, which then stops us
+    start = pickle.loads(receive(incoming))
+    sys.path[:] = start["sys_path"]
+    function, shared, problem = _load(start["function"], receive(incoming))
+    try:
+        while True:
+            payload = pickle.loads(receive(incoming))
+            if problem:
+                send(outgoing, pickle.dumps(("not importable", problem)))
+                continue
+            send(outgoing, pickle.dumps(_perform(function, payload, shared, outgoing)))
+    except (EOFError, BrokenPipeError):  # the parent is done, or gone
+        return
+
+
+def _load(reference: str, pickled: bytes) -> tuple[Any, Any, str | None]:
+    import importlib
+
+    import torch
+
+    torch.set_num_threads(1)
+    module, name = reference.split(":")
+    function = getattr(importlib.import_module(module), name)
+    try:
+        return function, pickle.loads(pickled), None
+    except (ImportError, AttributeError) as error:
+        return function, None, f"{type(error).__name__}: {error}"
+
+
+def _perform(function: Any, payload: Any, shared: Any, outgoing: IO[bytes]) -> tuple[str, Any]:
+    import traceback
+
+    def emit(event: dict[str, Any]) -> None:
+        try:
+            send(outgoing, pickle.dumps(("event", event)))
+        except BrokenPipeError:  # the parent is gone: stop at once, as if killed with it, so that nothing is recorded
+            os._exit(1)
+
+    try:
+        return "value", function(payload, emit) if shared is None else function(payload, emit, shared)
+    except Exception:
+        return "error", traceback.format_exc(limit=-5)
+
+
+if __name__ == "__main__":
+    main()
