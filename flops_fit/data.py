@@ -54,7 +54,7 @@ def _is_hugging_face(dataset: Any) -> bool:
 
 
 def open_examples(dataset: Any, name: str = "dataset") -> Examples:
-    """`dataset` as `Examples`. Of a `DataLoader` its dataset and collate function are taken; batches are the recipe's."""
+    """`dataset` as `Examples`; of a `DataLoader` its dataset and collate function, since batches are the recipe's."""
     validate_dataset(dataset, name)
     collate: Callable[[list[Any]], Any] = default_collate
     if isinstance(dataset, DataLoader):

@@ -1,4 +1,4 @@
-"""Identity is content: hashes of data and fingerprints of code that ignore comments and formatting."""
+"""Identity is content: hashes of data, and fingerprints of code that ignore comments and formatting."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import functools
 import hashlib
 import inspect
 import json
+import sys
+import sysconfig
 import textwrap
-from collections.abc import Mapping
+import types
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -38,48 +41,99 @@ def canonical(content: Any) -> Any:
 
 
 def fingerprint_callable(function: Any) -> str:
-    """What a class, function or partial *is*: its qualified name and the syntax tree of its source.
+    """What a class, function or partial *is*: 16 hex digits of its name and the syntax trees it is made of.
 
-    Comments, formatting, docstrings and annotations do not count. Of a class, the base classes defined outside
-    installed packages count too. Where no source can be had (built-ins, C extensions), the name alone counts.
+    Counted are its own source and that of every class and function it refers to by a global name, and the plain
+    constants it refers to, and what it closes over. Of an installed package, its own source and the package's version
+    count; of Python and torch, the name. Comments, formatting, docstrings and annotations do not. Of a lambda, and where
+    there is no source, the bytecode counts.
     """
+    return content_hash(_parts(function, set()))[:16]
+
+
+def _parts(function: Any, seen: set[int]) -> list[Any]:
+    """The fingerprint before hashing: names and syntax trees of `function` and all it refers to."""
+    if id(function) in seen:
+        return []
+    seen.add(id(function))
     if isinstance(function, functools.partial):
         arguments = canonical([list(function.args), dict(function.keywords)])
-        return content_hash([fingerprint_callable(function.func), arguments])[:16]
+        return [_parts(function.func, seen), arguments]
     if inspect.ismethod(function):
         owner = function.__self__ if inspect.isclass(function.__self__) else type(function.__self__)
-        return content_hash([fingerprint_callable(owner), function.__name__])[:16]
-    if not (inspect.isclass(function) or inspect.isfunction(function) or inspect.isbuiltin(function)):
-        return _describe(function)
-    sources = [_source_tree(part) for part in _own_classes(function)]
-    return content_hash([_name(function), sources])[:16]
+        return [_parts(owner, seen), function.__name__]
+    if not (inspect.isclass(function) or inspect.isroutine(function)):
+        return [_describe(function)]
+    if _is_common_ground(function):
+        return [_name(function)]
+    closed_over = [_referred(cell.cell_contents, seen) for cell in getattr(function, "__closure__", None) or ()]
+    tree = _syntax_tree(function)
+    if tree is None:
+        return [_name(function), _bytecode(getattr(function, "__code__", None)), closed_over]
+    if _is_installed(function):
+        return [_name(function), ast.dump(_StripProse().visit(tree)), _package_version(function)]
+    referred = [[name, _referred(value, seen)] for name, value in _globals_used(function, tree)]
+    return [_name(function), ast.dump(_StripProse().visit(tree)), referred, closed_over]
 
 
-def _own_classes(function: Any) -> list[Any]:
-    if not inspect.isclass(function):
-        return [function]
-    return [base for base in function.__mro__ if not _is_installed(base) or base is function]
+def _referred(value: Any, seen: set[int]) -> Any:
+    if inspect.isclass(value) or inspect.isfunction(value) or isinstance(value, functools.partial):
+        return _parts(value, seen)
+    return canonical(value)
 
 
-def _is_installed(base: type) -> bool:
+def _globals_used(function: Any, tree: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Global names in `tree` that stand for classes, functions or plain constants; modules are left out."""
+    scope = getattr(function, "__globals__", None) or vars(sys.modules.get(function.__module__, types))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for name in sorted(names & scope.keys()):
+        value = scope[name]
+        plain = value is None or isinstance(value, bool | int | float | str | tuple | list | dict)
+        if plain or inspect.isclass(value) or inspect.isfunction(value) or isinstance(value, functools.partial):
+            yield name, value
+
+
+def _is_common_ground(function: Any) -> bool:
+    """Whether it belongs to Python or torch, where the name says what it is."""
+    path = _source_path(function)
+    in_library = path is not None and path.startswith(sysconfig.get_path("stdlib")) and not _is_installed(function)
+    return path is None or in_library or _package(function) == "torch"
+
+
+def _is_installed(function: Any) -> bool:
+    path = _source_path(function)
+    return path is not None and path.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+
+
+def _source_path(function: Any) -> str | None:
+    """The file it is defined in; "" where Python code has none (a console); None for what is built in."""
     try:
-        path = inspect.getsourcefile(base) or ""
+        return inspect.getsourcefile(function) or ""
     except TypeError:
-        return True
-    return "site-packages" in path or "dist-packages" in path or path == inspect.getsourcefile(ast)
+        return "" if hasattr(function, "__code__") or getattr(function, "__module__", "") == "__main__" else None
 
 
-def _source_tree(function: Any) -> str:
+def _package(function: Any) -> str:
+    return str(getattr(function, "__module__", "")).split(".", 1)[0]
+
+
+def _package_version(function: Any) -> str:
+    return str(getattr(sys.modules.get(_package(function)), "__version__", ""))
+
+
+def _syntax_tree(function: Any) -> ast.AST | None:
+    if getattr(function, "__name__", "") == "<lambda>":  # its source would be the whole line it stands in
+        return None
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):  # no source: built in, defined by exec, or a lambda inside an expression
-        code = getattr(function, "__code__", None)
-        return _name(function) if code is None else _bytecode(code)
-    return ast.dump(_StripProse().visit(tree))
+        return ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # defined by exec, in a console, or in a file that is gone
+        return None
 
 
 def _bytecode(code: Any) -> str:
     """Instructions and constants of a function without source; nested functions by their own code."""
+    if code is None:
+        return ""
     constants = [_bytecode(value) if hasattr(value, "co_code") else repr(value) for value in code.co_consts]
     return hashlib.sha256(repr((code.co_code, code.co_names, constants)).encode()).hexdigest()
 
@@ -100,11 +154,8 @@ class _StripProse(ast.NodeTransformer):
 
 
 def _is_string(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _name(function: Any) -> str:
@@ -113,7 +164,5 @@ def _name(function: Any) -> str:
 
 def _describe(instance: Any) -> str:
     """An object by its class and its `repr`, unless that repr is a memory address."""
-    kind = type(instance)
     text = repr(instance)
-    state = "" if " at 0x" in text else text
-    return content_hash([fingerprint_callable(kind), state])[:16]
+    return content_hash([_name(type(instance)), "" if " at 0x" in text else text])[:16]

@@ -1,4 +1,4 @@
-"""The `log.jsonl` of a run: about a hundred lines at fixed steps, whatever the speed and however often it was resumed."""
+"""The `log.jsonl` of a run: about a hundred lines at fixed steps, however fast it was and however often resumed."""
 
 from __future__ import annotations
 

@@ -159,8 +159,8 @@ class _Run:
         total, limit = self.data.train.num_examples, self.study.sweep.max_epochs
         if total is not None and steps.examples > limit * total:
             raise DataError(
-                f"{steps.examples:,} examples are {steps.examples / total:.2f} epochs of {total:,}, more than max_epochs = "
-                f"{limit:g}; give more data, less compute, or raise max_epochs"
+                f"{steps.examples:,} examples are {steps.examples / total:.2f} epochs of {total:,}, more than "
+                f"max_epochs = {limit:g}; give more data, less compute, or raise max_epochs"
             )
 
     def _result(
@@ -231,8 +231,8 @@ class _Loop:
             rate = peak * recipe.schedule_factor(self.steps.progress(step))
             loss = self._step(reader.read(self.steps.end(step + 1) - self.steps.end(step)), rate)
             if not math.isfinite(loss):
-                message = f"loss is {loss} at step {step + 1} of {self.steps.steps}; the last finite one was {last_finite:.4g}"
-                raise Diverged(message)
+                where = f"at step {step + 1} of {self.steps.steps}"
+                raise Diverged(f"loss is {loss} {where}; the last finite one was {last_finite:.4g}")
             last_finite = loss
             self._advance(step, loss, clock.seconds())
             log.write(step + 1, self._tokens(), loss, rate, self.progress.seconds)

@@ -1,0 +1,32 @@
+# On a machine with only Python (>= 3.11) and make: `make demo`, `make test`. Everything goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo ui test test-all lint clean
+
+demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
+	$(BIN)/flops-fit demo
+
+ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
+	$(BIN)/flops-fit ui
+
+test: $(INSTALLED) lint   ## what CI runs
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not ray" -q
+
+test-all: $(INSTALLED) lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
