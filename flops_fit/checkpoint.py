@@ -38,7 +38,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Write weights, optimizer state, random state and progress: a kill at any moment leaves the old file or the new."""
+    """Write weights, optimizer and random state, and progress: a kill at any moment leaves the old file or the new."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     tensors |= _optimizer_tensors(optimizer)
     tensors["random/cpu"] = torch.get_rng_state()

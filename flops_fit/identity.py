@@ -45,8 +45,8 @@ def fingerprint_callable(function: Any) -> str:
 
     Counted are its own source and that of every class and function it refers to by a global name, and the plain
     constants it refers to, and what it closes over. Of an installed package, its own source and the package's version
-    count; of Python and torch, the name. Comments, formatting, docstrings and annotations do not. Of a lambda, and where
-    there is no source, the bytecode counts.
+    count; of Python and torch, the name. Comments, formatting, docstrings and annotations do not. Of a lambda, and of
+    anything without source, the bytecode counts.
     """
     return content_hash(_parts(function, set()))[:16]
 

@@ -1,0 +1,44 @@
+"""Numbers as people read them."""
+
+import pytest
+
+from flops_fit.formatting import format_count, format_flops, format_money, format_seconds, markdown_table
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00k"),
+        (999_999, "1.00M"),
+        (21_300, "21.3k"),
+        (7e9, "7.00B"),
+        (1.4e12, "1.40T"),
+        (0.5, "0.50"),
+    ],
+)
+def test_counts(count, text):
+    assert format_count(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.25, "0.25 s"),
+        (9.9, "9.9 s"),
+        (75, "75 s"),
+        (600, "10 min"),
+        (5000, "83 min"),
+        (7500, "2 h 5 min"),
+        (400_000, "4.6 days"),
+    ],
+)
+def test_durations(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_flops_money_and_tables():
+    assert format_flops(6e10) == "6.00e+10"
+    assert format_money(1234.5) == "$1,234.50"
+    assert markdown_table(["a", "b"], [[1, "x|y"]]) == "| a | b |\n|---|---|\n| 1 | x\\|y |"

@@ -1,0 +1,97 @@
+"""Identity is content: what changes an experiment's id and what does not."""
+
+import functools
+import importlib
+import linecache
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from flops_fit.identity import canonical, content_hash, fingerprint_callable
+
+MODEL = """
+import torch
+
+DEPTH = 2
+
+class Block(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = torch.nn.Linear(width, width)
+
+class Model(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([Block(width) for _ in range(DEPTH)])
+"""
+
+
+@pytest.fixture
+def fingerprint_of(tmp_path, monkeypatch):
+    """Fingerprint of `Model` in a module `user_model` with the given source."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def compute(source):
+        (tmp_path / "user_model.py").write_text(textwrap.dedent(source))
+        sys.modules.pop("user_model", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        return fingerprint_callable(importlib.import_module("user_model").Model)
+
+    yield compute
+    sys.modules.pop("user_model", None)
+
+
+def test_comments_formatting_docstrings_and_annotations_do_not_count(fingerprint_of):
+    edited = MODEL.replace(
+        "    def __init__(self, width):", '    "Prose."\n\n    def __init__(self,  width: int) -> None:  # why'
+    )
+    assert edited != MODEL
+    assert fingerprint_of(edited) == fingerprint_of(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("DEPTH = 2", "DEPTH = 3"),  # a constant the model refers to
+        ("Linear(width, width)", "Linear(width, 2 * width)"),  # in a class the model uses
+        ("range(DEPTH)", "range(DEPTH + 1)"),  # in the model itself
+    ],
+)
+def test_what_the_model_is_made_of_counts(fingerprint_of, old, new):
+    assert fingerprint_of(MODEL.replace(old, new)) != fingerprint_of(MODEL)
+
+
+def test_an_unrelated_change_in_the_same_file_does_not_count(fingerprint_of):
+    assert fingerprint_of(MODEL + "\ndef unrelated():\n    return 1\n") == fingerprint_of(MODEL)
+
+
+def test_lambdas_on_one_line_differ_and_closures_count():
+    first, second = (lambda x: x + 1), (lambda x: x + 2)
+    assert fingerprint_callable(first) != fingerprint_callable(second)
+
+    def make(depth):
+        def build(width):
+            return depth * width
+
+        return build
+
+    assert fingerprint_callable(make(1)) != fingerprint_callable(make(2))
+    assert fingerprint_callable(make(2)) == fingerprint_callable(make(2))
+
+
+def test_partials_count_their_arguments():
+    base = fingerprint_callable(functools.partial(torch.nn.Linear, 4))
+    assert base == fingerprint_callable(functools.partial(torch.nn.Linear, 4))
+    assert base != fingerprint_callable(functools.partial(torch.nn.Linear, 5))
+
+
+def test_content_hash_ignores_container_and_number_types():
+    assert content_hash({"b": (1, 2.0), "a": np.int64(3)}) == content_hash({"a": 3, "b": [1, 2]})
+    assert content_hash([1.5]) != content_hash([1.25])
+    assert canonical({3, 1, 2}) == [1, 2, 3]
+    assert len(content_hash(None)) == 64
