@@ -7,6 +7,7 @@ disk.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
@@ -61,6 +62,10 @@ def run_tasks(
     finally:
         for worker in workers:
             worker.stop()
+        for thread in threads:
+            thread.join()
+        for worker in workers:
+            worker.close()
 
 
 def _collect(
@@ -84,7 +89,7 @@ def _serve(
     lock: threading.Lock,
     events: queue.SimpleQueue[tuple[str, int, Any]],
 ) -> None:
-    while True:
+    while not worker.stopped:
         with lock:
             task = next(todo, None)
         if task is None:
@@ -101,11 +106,13 @@ class _Worker:
         self._start = pickle.dumps({"function": function, "sys_path": sys.path})
         self._shared = _pickled(shared)
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = False
+        self.stopped = False
 
     def run(self, payload: Any) -> Iterator[tuple[str, Any]]:
         """Messages of one task: any number of "event", then "value", "error" or "not importable"."""
         process = self._process or self._launch()
+        if self.stopped:  # told to stop while it was starting
+            process.kill()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -117,18 +124,20 @@ class _Worker:
                     return
         except (EOFError, BrokenPipeError):
             self._process = None
-            if not self._stopped:
-                yield "error", f"the worker process {_how_it_ended(process.wait())}"
+            code = _discard(process)
+            if not self.stopped:
+                yield "error", f"the worker process {_how_it_ended(code)}"
 
     def stop(self) -> None:
-        """End the process, in the middle of a task if need be."""
-        self._stopped = True
+        """Kill the process, in the middle of a task if need be; a task under way ends without an outcome."""
+        self.stopped = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def close(self) -> None:
+        """Release the process and its pipes, once nothing runs any more."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    _close(pipe)
+            _discard(self._process)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -151,11 +160,14 @@ def _pickled(shared: Any) -> bytes:
         raise NotImportable(f"{type(error).__name__}: {error}") from error
 
 
-def _close(pipe: IO[bytes]) -> None:
-    try:
-        pipe.close()
-    except BrokenPipeError:  # unsent bytes to a process that was just killed
-        return
+def _discard(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process that ended or was killed, close its pipes, and return its exit code."""
+    code = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # bytes not yet sent to a process that is gone
+                pipe.close()
+    return code
 
 
 def _how_it_ended(code: int) -> str:

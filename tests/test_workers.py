@@ -1,0 +1,65 @@
+"""Worker processes: parallel, reused, and a death or an error is one task's outcome."""
+
+import os
+
+import pytest
+
+from flops_fit.workers import NotImportable, run_tasks
+
+
+def outcomes(name, payloads, **options):
+    found = run_tasks(f"worker_tasks:{name}", payloads, **{"num_workers": 2} | options)
+    return sorted(found, key=lambda outcome: outcome.index)
+
+
+def test_values_and_events_come_back():
+    events = []
+    found = outcomes("square", [1, 2, 3], on_event=lambda index, event: events.append((index, event["seen"])))
+    assert [outcome.value for outcome in found] == [1, 4, 9]
+    assert sorted(events) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_two_processes_of_one_thread_each_serve_all_tasks():
+    found = [outcome.value for outcome in outcomes("process_and_threads", range(6))]
+    assert len({process for process, _ in found}) == 2
+    assert os.getpid() not in {process for process, _ in found}
+    assert {threads for _, threads in found} == {1}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fail_on_two", "ValueError: two is refused"),
+        ("die_on_two", r"was killed \(signal 9, SIGKILL"),
+        ("exit_on_two", "exited with code 3"),
+    ],
+)
+def test_a_task_that_fails_or_dies_leaves_the_others(name, message):
+    found = outcomes(name, [1, 2, 3, 4], num_workers=1)
+    assert [outcome.value for outcome in found] == [1, None, 3, 4]
+    assert message.replace("\\", "") in found[1].error
+
+
+def test_shared_state_reaches_every_worker():
+    assert [outcome.value for outcome in outcomes("add_shared", [1, 2], shared={"offset": 10})] == [11, 12]
+
+
+def test_what_a_task_prints_does_not_disturb_the_messages(capfd):
+    assert [outcome.value for outcome in outcomes("print_much", [1, 2])] == [1, 2]
+    assert capfd.readouterr().out == ""
+
+
+def test_what_a_worker_cannot_load_is_said():
+    def local(payload):
+        return payload
+
+    with pytest.raises(NotImportable, match="local"):
+        outcomes("add_shared", [1], shared=local)
+
+
+def test_stopping_early_ends_the_processes():
+    found = run_tasks("worker_tasks:process_and_threads", range(50), num_workers=2)
+    process, _ = next(found).value
+    found.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)

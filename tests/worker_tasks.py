@@ -1,0 +1,44 @@
+"""Tasks that the tests give to worker processes (they must be importable there)."""
+
+import os
+import signal
+import time
+
+
+def square(payload, emit):
+    emit({"seen": payload})
+    return payload * payload
+
+
+def fail_on_two(payload, emit):
+    if payload == 2:
+        raise ValueError("two is refused")
+    return payload
+
+
+def die_on_two(payload, emit):
+    if payload == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return payload
+
+
+def exit_on_two(payload, emit):
+    if payload == 2:
+        os._exit(3)
+    return payload
+
+
+def process_and_threads(payload, emit):
+    import torch
+
+    time.sleep(0.2)
+    return os.getpid(), torch.get_num_threads()
+
+
+def add_shared(payload, emit, shared):
+    return payload + shared["offset"]
+
+
+def print_much(payload, emit):
+    print("noise on standard output " * 1000)
+    return payload
