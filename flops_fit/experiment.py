@@ -1,0 +1,101 @@
+"""One planned grid point of a sweep, the points that are not there and why, and what a budget may be."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from flops_fit.errors import PlanError
+from flops_fit.identity import content_hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training to be run: a size, a number of tokens, a seed.
+
+    Attributes:
+        experiment_id: readable, then 8 hex digits of what decides the outcome; safe as a file name.
+        compute_budget: FLOPs of the IsoFLOP curve it belongs to.
+        num_params: N, in the convention of the plan.
+        num_tokens: D, a whole number of examples.
+        flops_per_token: forward and backward, in the convention of the plan.
+        measured_flops_per_token: what one forward and backward pass was measured to cost, where it was measured.
+        total_params: all parameters, where the model let them be counted.
+    """
+
+    experiment_id: str
+    compute_budget: float
+    size_param: str
+    size_param_value: int
+    num_params: int
+    num_tokens: int
+    flops_per_token: float
+    seed: int = 0
+    measured_flops_per_token: float | None = None
+    total_params: int | None = None
+
+    @property
+    def tokens_per_param(self) -> float:
+        """D / N."""
+        return self.num_tokens / self.num_params
+
+    @property
+    def planned_flops(self) -> float:
+        """FLOPs of the whole training, by the plan's convention."""
+        return self.flops_per_token * self.num_tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Experiment:
+        """Inverse of `to_dict`."""
+        return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DroppedPoint:
+    """A grid point that is not in the plan: `num_params` is that of the size, or the one aimed at if no size fits."""
+
+    compute_budget: float
+    num_params: float
+    reason: str
+    size_param_value: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> DroppedPoint:
+        """Inverse of `to_dict`."""
+        return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+
+
+def parse_budget(budget: Any) -> float:
+    """A compute budget in FLOPs from a number or text such as `"1e18"`.
+
+    Raises `PlanError` for what is no positive finite number, stating the value, the limit and the remedy.
+    """
+    remedy = "give training FLOPs as a positive finite number, such as 1e18"
+    if isinstance(budget, bool) or not isinstance(budget, str | numbers.Real):
+        raise PlanError(f"compute budget {budget!r} is a {type(budget).__name__}, not a number; {remedy}")
+    try:
+        flops = float(budget)
+    except ValueError as error:
+        raise PlanError(f"compute budget {budget!r} is text that is no number; {remedy}") from error
+    if not math.isfinite(flops):
+        raise PlanError(f"compute budget {budget!r} is not finite; {remedy}")
+    if flops <= 0:
+        raise PlanError(f"compute budget {budget!r} must be above 0; {remedy}")
+    return flops
+
+
+def experiment_id(*, budget: float, size_param: str, size: int, num_tokens: int, seed: int, identity: str) -> str:
+    """`"c6e+10-width48-s0-3f9a2b71"`: equal exactly when everything that decides the outcome is equal."""
+    decisive = {"budget": repr(budget), "size": [size_param, size], "tokens": num_tokens, "seed": seed, "of": identity}
+    return f"c{budget:g}-{size_param}{size}-s{seed}-{content_hash(decisive)[:8]}"

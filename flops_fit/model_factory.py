@@ -1,0 +1,68 @@
+"""Building a model of a given size, and what a model must offer to be planned."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flops_fit.errors import ModelContractError
+
+
+def create_model(
+    model_cls: Callable[..., Any], size_param: str, size: int, model_kwargs: Mapping[str, Any] | None = None
+) -> Any:
+    """`model_cls(**model_kwargs, **{size_param: size})`.
+
+    Raises `ModelContractError` for something that cannot be called or for a size parameter given twice; whatever the
+    constructor itself raises passes through.
+    """
+    kwargs = dict(model_kwargs or {})
+    if not callable(model_cls):
+        raise ModelContractError(f"model {model_cls!r} cannot be called; give a class, factory function or partial")
+    if size_param in kwargs:
+        raise ModelContractError(
+            f"model_kwargs sets {size_param} = {kwargs[size_param]!r}, which is the size parameter; take it out"
+        )
+    return model_cls(**kwargs, **{size_param: size})
+
+
+def validate_model_contract(model: Any) -> int:
+    """Parameters of `model`: what its `num_params()` says, else counted if it is an `nn.Module` (shared storage once).
+
+    Raises `ModelContractError` (a `TypeError`) that names `num_params` where neither is possible, or where
+    `num_params()` gives no positive whole number.
+    """
+    own = own_num_params(model)
+    if own is not None:
+        return own
+    from flops_fit.flops import count_params, is_module
+
+    if not is_module(model):
+        raise ModelContractError(
+            f"{type(model).__name__} has no num_params() and is no torch.nn.Module; "
+            "add a method num_params() that returns its number of parameters as an int"
+        )
+    total = count_params(model).total
+    if total == 0:
+        raise ModelContractError(
+            f"{type(model).__name__} has no parameters; a model to scale needs some, or num_params() to count them"
+        )
+    return total
+
+
+def own_num_params(model: Any) -> int | None:
+    """What `model.num_params()` says, as a plain int; None without that method."""
+    method = getattr(model, "num_params", None)
+    if method is None:
+        return None
+    name = f"{type(model).__name__}.num_params"
+    if not callable(method):
+        raise ModelContractError(f"{name} = {method!r} is no method; make it num_params() -> int")
+    count = method()
+    whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
+    if not whole or count <= 0:
+        raise ModelContractError(
+            f"{name}() returned {count!r} ({type(count).__name__}); it must return a positive whole number"
+        )
+    return int(count)

@@ -1,0 +1,161 @@
+"""Size → parameters and FLOPs per token of a model class, found without ever allocating its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.errors import FileError
+from flops_fit.formatting import format_count
+from flops_fit.identity import content_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = "flops_fit.size_map/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeEntry:
+    """One valid size.
+
+    Attributes:
+        num_params: N, by the map's convention (`SizeMap.param_count`).
+        total_params, trainable_params, non_embedding_params: the three counts; None for what is no `nn.Module`.
+        flops_per_token: forward and backward, by the map's method (`SizeMap.flops_method`).
+        measured_flops_per_token: counted on the model's own operations, if a batch to measure with was given.
+        recompute_flops_per_token: done again by activation checkpointing, on top of the measured.
+        own_num_params: what the model's `num_params()` said, if it has one.
+        source: how it was counted: "meta", "real" (built) or "polynomial" (extrapolated from smaller sizes).
+    """
+
+    size: int
+    num_params: int
+    flops_per_token: float
+    total_params: int | None = None
+    trainable_params: int | None = None
+    non_embedding_params: int | None = None
+    measured_flops_per_token: float | None = None
+    recompute_flops_per_token: float | None = None
+    own_num_params: int | None = None
+    source: str = "meta"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedSize:
+    """A size that was tried and is no valid size of the model, and why."""
+
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeMap:
+    """The valid sizes of a model class in order of parameters; knows nothing of budgets.
+
+    Attributes:
+        param_count: which parameters N counts: "total", "trainable" or "non_embedding".
+        flops_method: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured" or "function".
+        skipped: sizes that were tried and refused by the model.
+        notes: what a reader should know about how the map came about.
+        data_unit: what one unit of data ("token") is.
+    """
+
+    model_name: str
+    size_param: str
+    entries: tuple[SizeEntry, ...]
+    param_count: str = "total"
+    flops_method: str = "6nd"
+    flops_per_param_per_token: float = 6.0
+    skipped: tuple[SkippedSize, ...] = ()
+    notes: tuple[str, ...] = ()
+    data_unit: str = "token"
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of everything in the map."""
+        return content_hash(self.to_dict())
+
+    def label(self, entry: SizeEntry) -> str:
+        """`"width=64, 1.20M parameters"`."""
+        return f"{self.size_param}={entry.size}, {format_count(entry.num_params)} parameters"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values under the schema `flops_fit.size_map/1`."""
+        return {"schema": SCHEMA} | asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> SizeMap:
+        """Inverse of `to_dict`. Raises `FileError` for a dictionary of another schema."""
+        if content.get("schema") != SCHEMA:
+            raise FileError(f"a size map has schema {SCHEMA!r}, not {content.get('schema')!r}; build it again")
+        given = {item.name: content[item.name] for item in fields(cls)}
+        given["entries"] = tuple(SizeEntry(**entry) for entry in given["entries"])
+        given["skipped"] = tuple(SkippedSize(**skipped) for skipped in given["skipped"])
+        given["notes"] = tuple(given["notes"])
+        return cls(**given)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per size, columns as the fields of `SizeEntry`."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [asdict(entry) for entry in self.entries], columns=[item.name for item in fields(SizeEntry)]
+        )
+
+
+def build_size_map(
+    model_cls: Callable[..., Any],
+    size_param: str,
+    model_kwargs: Mapping[str, Any] | None = None,
+    *,
+    min_size: int | None = None,
+    max_size: int | None = None,
+    size_values: Sequence[int] | None = None,
+    max_params: float = 1e11,
+    num_sizes: int = 56,
+    flops: str | Callable[[Any], float] = "6nd",
+    flops_per_param_per_token: float = 6.0,
+    param_count: str = "total",
+    sample_batch: Any = None,
+    loss_fn: Callable[[Any, Any], Any] | None = None,
+    tokens_per_example: int = 1,
+) -> SizeMap:
+    """Map valid sizes of a model class to parameters and FLOPs per token; no budget, no weights, no GPU.
+
+    Sizes are found by trial, from the smallest valid one up to `max_params`, about evenly in log N. Each is built on
+    the meta device and freed before the next. Global state (random numbers, defaults, hooks, output) is left as it was.
+
+    Args:
+        model_cls: a class, factory or partial, called as `model_cls(**model_kwargs, **{size_param: size})`.
+        min_size, max_size: no size outside is tried.
+        size_values: use exactly these sizes (those that the model accepts).
+        max_params: no larger model is put into the map.
+        num_sizes: about how many sizes the map has.
+        flops: "6nd", "measured" (needs `sample_batch` and `loss_fn`) or a function of the model → FLOPs per token.
+        param_count: what N counts: "total", "trainable" or "non_embedding" (without `nn.Embedding` weights).
+        sample_batch: what the data loader yields, a pair (inputs, targets) with a batch dimension first.
+        loss_fn: `loss_fn(outputs, targets)`.
+        tokens_per_example: units of data in one example of the batch.
+
+    Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
+    """
+    from flops_fit.size_search import search_sizes
+
+    return search_sizes(
+        model_cls,
+        size_param,
+        dict(model_kwargs or {}),
+        min_size=min_size,
+        max_size=max_size,
+        size_values=size_values,
+        max_params=max_params,
+        num_sizes=num_sizes,
+        flops=flops,
+        flops_per_param_per_token=flops_per_param_per_token,
+        param_count=param_count,
+        sample_batch=sample_batch,
+        loss_fn=loss_fn,
+        tokens_per_example=tokens_per_example,
+    )

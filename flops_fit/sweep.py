@@ -1,0 +1,170 @@
+"""The IsoFLOP grid: for every compute budget, which sizes to train on how many tokens."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.errors import FileError, PlanError
+from flops_fit.experiment import DroppedPoint, Experiment, parse_budget
+from flops_fit.formatting import format_flops
+from flops_fit.identity import canonical, content_hash, fingerprint_callable
+from flops_fit.size_map import SizeMap, build_size_map
+from flops_fit.sweep_grid import GridOptions, plan_budgets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DroppedPoint", "Experiment", "SweepPlan", "parse_budget", "plan_from_size_map", "plan_sweep"]
+
+SCHEMA = "flops_fit.sweep_plan/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What would be trained, and what would not and why.
+
+    Attributes:
+        experiments: ordered by budget, then parameters, then seed.
+        dropped: every grid point that is not there, with its reason.
+        param_count: which parameters `num_params` counts: "total", "trainable" or "non_embedding".
+        flops_method: what `flops_per_token` is: "6nd", "measured" or "function".
+        data_unit: what one unit of `num_tokens` is.
+    """
+
+    experiments: list[Experiment]
+    model_cls_name: str
+    size_param: str
+    compute_budgets: list[float]
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    dropped: list[DroppedPoint] = field(default_factory=list)
+    param_count: str = "total"
+    flops_method: str = "6nd"
+    data_unit: str = "token"
+
+    @property
+    def num_experiments(self) -> int:
+        """How many trainings the plan has."""
+        return len(self.experiments)
+
+    @property
+    def total_flops(self) -> float:
+        """FLOPs of all experiments together."""
+        return sum(experiment.planned_flops for experiment in self.experiments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values under the schema `flops_fit.sweep_plan/1`."""
+        return {
+            "schema": SCHEMA,
+            "model_cls_name": self.model_cls_name,
+            "size_param": self.size_param,
+            "compute_budgets": self.compute_budgets,
+            "model_kwargs": canonical(self.model_kwargs),
+            "param_count": self.param_count,
+            "flops_method": self.flops_method,
+            "data_unit": self.data_unit,
+            "experiments": [experiment.to_dict() for experiment in self.experiments],
+            "dropped": [point.to_dict() for point in self.dropped],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> SweepPlan:
+        """Inverse of `to_dict`. Raises `FileError` for a dictionary of another schema."""
+        if content.get("schema") != SCHEMA:
+            raise FileError(f"a plan has schema {SCHEMA!r}, not {content.get('schema')!r}; plan the sweep again")
+        given = {name: value for name, value in content.items() if name != "schema"}
+        given["experiments"] = [Experiment.from_dict(item) for item in content["experiments"]]
+        given["dropped"] = [DroppedPoint.from_dict(item) for item in content["dropped"]]
+        return cls(**given)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per experiment: its fields, then tokens_per_param and planned_flops."""
+        import pandas as pd
+
+        derived = ("tokens_per_param", "planned_flops")
+        rows = [
+            experiment.to_dict() | {name: getattr(experiment, name) for name in derived}
+            for experiment in self.experiments
+        ]
+        return pd.DataFrame(rows, columns=[*Experiment.__dataclass_fields__, *derived])
+
+    def __repr__(self) -> str:
+        budgets = len(self.compute_budgets)
+        return (
+            f"SweepPlan({self.num_experiments} experiments, {budgets} budgets, "
+            f"total_flops={format_flops(self.total_flops)})"
+        )
+
+
+def plan_from_size_map(
+    size_map: SizeMap,
+    compute_budgets: Sequence[float | str],
+    *,
+    identity: str = "",
+    model_kwargs: Mapping[str, Any] | None = None,
+    **grid: Any,
+) -> SweepPlan:
+    """Plan the IsoFLOP grid of each budget from a size map.
+
+    Sizes are spread evenly in log N around the size that sees `tokens_per_param` tokens per parameter at that budget.
+    Budgets are planned apart from one another: the plan for more budgets contains the plan for fewer, ids included,
+    and one size may serve several budgets.
+
+    Args:
+        compute_budgets: training FLOPs, numbers or text such as "1e18"; repeated ones count once.
+        identity: hash of what decides an outcome besides size, tokens and seed (model, data, loss, recipe).
+        grid: fields of `flops_fit.sweep_grid.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
+
+    Raises `PlanError` for budgets or options that make no sense; warns of budgets that admit no size.
+    """
+    options = GridOptions.checked(grid)
+    budgets = sorted({parse_budget(budget) for budget in _as_sequence(compute_budgets)})
+    identity = identity or content_hash([size_map.model_name, size_map.size_param, canonical(model_kwargs or {})])
+    experiments, dropped = plan_budgets(size_map, budgets, options, identity)
+    return SweepPlan(
+        experiments=experiments,
+        model_cls_name=size_map.model_name,
+        size_param=size_map.size_param,
+        compute_budgets=budgets,
+        model_kwargs=dict(model_kwargs or {}),
+        dropped=dropped,
+        param_count=size_map.param_count,
+        flops_method=size_map.flops_method,
+        data_unit=size_map.data_unit,
+    )
+
+
+def plan_sweep(
+    model_cls: Callable[..., Any],
+    size_param: str,
+    model_kwargs: Mapping[str, Any] | None = None,
+    compute_budgets: Sequence[float | str] | None = None,
+    **options: Any,
+) -> SweepPlan:
+    """Probe a model class and plan its sweep: `build_size_map`, then `plan_from_size_map`.
+
+    `options` are the keyword arguments of both; an unknown one is a `TypeError` that names the nearest known one.
+    Without `identity`, experiment ids depend on the model's source and arguments.
+    """
+    budgets = [parse_budget(budget) for budget in _as_sequence(compute_budgets)]
+    of_map = set(build_size_map.__kwdefaults__ or {})
+    of_plan = {*GridOptions.__dataclass_fields__, "identity"}
+    for name in options:
+        if name not in of_map | of_plan:
+            near = difflib.get_close_matches(name, of_map | of_plan, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(of_map | of_plan))}"
+            raise TypeError(f"plan_sweep() got an unknown option {name!r}; {hint}")
+    probing = {name: value for name, value in options.items() if name in of_map}
+    planning = {name: value for name, value in options.items() if name in of_plan}
+    definition = [fingerprint_callable(model_cls), size_param, canonical(model_kwargs or {})]
+    planning.setdefault("identity", content_hash(definition))
+    size_map = build_size_map(model_cls, size_param, model_kwargs, **probing)
+    return plan_from_size_map(size_map, budgets, model_kwargs=model_kwargs, **planning)
+
+
+def _as_sequence(budgets: Any) -> list[Any]:
+    if budgets is None or isinstance(budgets, str | bytes) or not hasattr(budgets, "__iter__") or len(budgets) == 0:
+        raise PlanError(f"compute_budgets = {budgets!r} must be a list of at least one number of training FLOPs")
+    return list(budgets)

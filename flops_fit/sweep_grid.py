@@ -1,0 +1,228 @@
+"""Which sizes of a size map a compute budget gets, and on how many tokens."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flops_fit.errors import FlopsFitWarning, PlanError
+from flops_fit.experiment import DroppedPoint, Experiment, experiment_id
+from flops_fit.formatting import format_count, format_flops
+from flops_fit.size_map import SizeEntry, SizeMap
+
+FLOPS_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridOptions:
+    """How a budget's sizes are chosen.
+
+    Attributes:
+        num_sizes_per_budget: at most this many sizes per budget.
+        tokens_per_param: the prior optimum that the grid is centred on (Hoffmann et al. 2022: about 20).
+        span: sizes run from centre / span to centre * span in N.
+        min_tokens_per_param, max_tokens_per_param: points outside are dropped.
+        seeds: every size is trained once with each.
+        dataset_tokens: tokens in the training set, if known; bounds what can be trained.
+        max_epochs: how often the data may be seen.
+        tokens_per_example: tokens are planned in whole examples.
+    """
+
+    num_sizes_per_budget: int = 7
+    tokens_per_param: float = 20.0
+    span: float = 4.0
+    min_tokens_per_param: float = 0.1
+    max_tokens_per_param: float = 1000.0
+    seeds: Sequence[int] = (0,)
+    dataset_tokens: int | None = None
+    max_epochs: float = 1.0
+    tokens_per_example: int = 1
+
+    @classmethod
+    def checked(cls, options: Mapping[str, Any]) -> GridOptions:
+        """Options by name; raises `TypeError` for an unknown name and `PlanError` for a value out of its limits."""
+        known = cls.__dataclass_fields__
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise TypeError(f"unknown planning option {name!r}; {hint}")
+        return cls(**options)
+
+    def __post_init__(self) -> None:
+        for name in ("tokens_per_param", "min_tokens_per_param", "max_tokens_per_param", "max_epochs"):
+            _need_above(name, getattr(self, name), 0)
+        _need_above("span", self.span, 1)
+        _need_count("num_sizes_per_budget", self.num_sizes_per_budget)
+        _need_count("tokens_per_example", self.tokens_per_example)
+        if self.dataset_tokens is not None:
+            _need_count("dataset_tokens", self.dataset_tokens)
+        if self.min_tokens_per_param > self.max_tokens_per_param:
+            raise PlanError(
+                f"min_tokens_per_param = {self.min_tokens_per_param:g} is above max_tokens_per_param = "
+                f"{self.max_tokens_per_param:g}; give a range"
+            )
+        seeds = tuple(self.seeds) if hasattr(self.seeds, "__iter__") else ()
+        if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds) or len(set(seeds)) != len(seeds):
+            raise PlanError(f"seeds = {self.seeds!r} must be different whole numbers, at least one, such as (0, 1, 2)")
+        object.__setattr__(self, "seeds", seeds)
+
+
+def plan_budgets(
+    size_map: SizeMap, budgets: Sequence[float], options: GridOptions, identity: str
+) -> tuple[list[Experiment], list[DroppedPoint]]:
+    """Experiments and dropped points of every budget, each budget planned as if it were the only one."""
+    experiments: list[Experiment] = []
+    dropped: list[DroppedPoint] = []
+    for budget in budgets:
+        chosen, missing = choose_sizes(size_map, budget, options)
+        planned, refused = _experiments(size_map, chosen, budget, options, identity)
+        if not planned:
+            warnings.warn(_nothing_admitted(size_map, budget, options), FlopsFitWarning, stacklevel=4)
+        experiments += planned
+        dropped += sorted([*missing, *refused], key=lambda point: point.num_params)
+    return experiments, dropped
+
+
+def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tuple[list[SizeEntry], list[DroppedPoint]]:
+    """Sizes nearest to targets that are even in log N around the prior optimum, each size at most once."""
+    centre, step = prior_optimum(size_map, budget, options.tokens_per_param), _step(options)
+    count = options.num_sizes_per_budget
+    offsets = sorted((index - (count - 1) / 2 for index in range(count)), key=abs)
+    chosen: list[SizeEntry] = []
+    missing: list[DroppedPoint] = []
+    for offset in offsets:
+        target = centre * math.exp(offset * step)
+        near = [entry for entry in size_map.entries if abs(math.log(entry.num_params / target)) <= step]
+        free = [entry for entry in near if entry not in chosen]
+        if free:
+            chosen.append(min(free, key=lambda entry: abs(math.log(entry.num_params / target))))
+        else:
+            missing.append(_no_size(size_map, budget, target, taken=bool(near)))
+    return sorted(chosen, key=lambda entry: entry.num_params), missing
+
+
+def prior_optimum(size_map: SizeMap, budget: float, tokens_per_param: float) -> float:
+    """N whose training on `budget` FLOPs sees `tokens_per_param` tokens per parameter.
+
+    Solves C = f(N) * N * tokens_per_param, f being the FLOPs per token of the map: between two entries log f is linear
+    in log N, and beyond the ends f / N is constant.
+    """
+    entries = size_map.entries
+    cost = [math.log(entry.flops_per_token * entry.num_params * tokens_per_param / budget) for entry in entries]
+    size = [math.log(entry.num_params) for entry in entries]
+    if cost[0] >= 0 or cost[-1] <= 0:
+        end = 0 if cost[0] >= 0 else -1
+        return math.exp(size[end] - cost[end] / 2)
+    above = next(index for index, value in enumerate(cost) if value >= 0)
+    below = above - 1
+    share = -cost[below] / (cost[above] - cost[below])
+    return math.exp(size[below] + share * (size[above] - size[below]))
+
+
+def _step(options: GridOptions) -> float:
+    """Distance of neighbouring targets in log N."""
+    return 2 * math.log(options.span) / max(1, options.num_sizes_per_budget - 1)
+
+
+def _experiments(
+    size_map: SizeMap, chosen: Sequence[SizeEntry], budget: float, options: GridOptions, identity: str
+) -> tuple[list[Experiment], list[DroppedPoint]]:
+    planned: list[Experiment] = []
+    refused: list[DroppedPoint] = []
+    for entry in chosen:
+        examples = round(budget / entry.flops_per_token / options.tokens_per_example)
+        tokens = examples * options.tokens_per_example
+        reason = _refusal(entry, budget, tokens, options)
+        if reason:
+            refused.append(
+                DroppedPoint(
+                    compute_budget=budget, num_params=entry.num_params, reason=reason, size_param_value=entry.size
+                )
+            )
+            continue
+        for seed in options.seeds:
+            name = experiment_id(
+                budget=budget, size_param=size_map.size_param, size=entry.size, num_tokens=tokens, seed=seed,
+                identity=identity,
+            )  # fmt: skip
+            planned.append(
+                Experiment(
+                    experiment_id=name,
+                    compute_budget=budget,
+                    size_param=size_map.size_param,
+                    size_param_value=entry.size,
+                    num_params=entry.num_params,
+                    num_tokens=tokens,
+                    flops_per_token=entry.flops_per_token,
+                    seed=seed,
+                    measured_flops_per_token=entry.measured_flops_per_token,
+                    total_params=entry.total_params,
+                )
+            )
+    return planned, refused
+
+
+def _refusal(entry: SizeEntry, budget: float, tokens: int, options: GridOptions) -> str | None:
+    """Why this size cannot be trained at this budget; None if it can."""
+    ratio = budget / entry.flops_per_token / entry.num_params
+    low, high = options.min_tokens_per_param, options.max_tokens_per_param
+    if ratio < low:
+        return f"{ratio:.3g} tokens per parameter, below min_tokens_per_param = {low:g}; raise the budget or lower it"
+    if ratio > high:
+        return f"{ratio:.3g} tokens per parameter, above max_tokens_per_param = {high:g}; lower the budget or raise it"
+    spent = tokens * entry.flops_per_token
+    if abs(spent - budget) > FLOPS_TOLERANCE * budget:
+        return (
+            f"whole examples of {options.tokens_per_example} tokens spend {format_flops(spent)} FLOPs, more than "
+            f"{FLOPS_TOLERANCE:.0%} from the budget {format_flops(budget)}; raise the budget or shorten the examples"
+        )
+    if options.dataset_tokens is not None and tokens > options.max_epochs * options.dataset_tokens:
+        epochs = tokens / options.dataset_tokens
+        return (
+            f"needs {format_count(tokens)} tokens, {epochs:.3g} epochs of the {format_count(options.dataset_tokens)} "
+            f"there are, above max_epochs = {options.max_epochs:g}; add data, lower the budget or raise max_epochs"
+        )
+    return None
+
+
+def _no_size(size_map: SizeMap, budget: float, target: float, *, taken: bool) -> DroppedPoint:
+    first, last = size_map.entries[0], size_map.entries[-1]
+    wanted = f"no size near {format_count(target)} parameters"
+    if taken:
+        reason = f"{wanted} that this budget does not use already; the model has too few sizes there"
+    elif target < first.num_params:
+        reason = f"{wanted}: the smallest is {size_map.label(first)}; raise the budget or allow smaller sizes"
+    elif target > last.num_params:
+        reason = f"{wanted}: the largest is {size_map.label(last)}; lower the budget or raise max_params or max_size"
+    else:
+        reason = f"{wanted}: the model has none between its neighbours; give more in size_values or as num_sizes"
+    return DroppedPoint(compute_budget=budget, num_params=target, reason=reason)
+
+
+def _nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions) -> str:
+    smallest = size_map.entries[0]
+    ratio = budget / smallest.flops_per_token / smallest.num_params
+    least = options.min_tokens_per_param * smallest.flops_per_token * smallest.num_params
+    remedy = "see SweepPlan.dropped for the reason of each point"
+    if ratio < options.min_tokens_per_param:
+        remedy = f"raise the budget to at least {format_flops(least)} or add smaller sizes"
+    return (
+        f"budget {format_flops(budget)} FLOPs admits no size: the smallest ({size_map.label(smallest)}) would see "
+        f"{ratio:.2g} tokens per parameter; {remedy}"
+    )
+
+
+def _need_above(name: str, value: Any, limit: float) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not limit < value < math.inf:
+        raise PlanError(f"{name} = {value!r} must be a number above {limit}")
+
+
+def _need_count(name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise PlanError(f"{name} = {value!r} must be a whole number of at least 1")
