@@ -1,0 +1,86 @@
+"""The import rules of the design, held by looking at every import statement and at what loading really loads."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = sorted((ROOT / "flops_fit").rglob("*.py"))
+PIPELINE = sorted((ROOT / "flops_fit_assets").rglob("*.py"))
+
+
+def imported(path):
+    """Every module a file imports anywhere in it, as dotted names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers(files, *packages):
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        for name in imported(path)
+        if any(name == package or name.startswith(package + ".") for package in packages)
+    }
+
+
+def test_the_library_knows_nothing_of_the_pipeline():
+    assert len(LIBRARY) > 20
+    assert importers(LIBRARY, "dagster", "flops_fit_assets", "dagster_webserver") == set()
+
+
+def test_fitting_and_synthetic_runs_need_no_torch():
+    fitting = [path for path in LIBRARY if "scaling_law" in path.parts or path.name == "synthetic.py"]
+    assert len(fitting) > 5
+    assert importers(fitting, "torch", "dagster") == set()
+
+
+def test_matplotlib_is_for_plots_alone():
+    assert importers([*LIBRARY, *PIPELINE], "matplotlib") <= {"flops_fit/plots.py"} | {
+        path.relative_to(ROOT).as_posix() for path in LIBRARY if path.parent.name == "plots"
+    }
+
+
+def test_nobody_imports_examples_or_the_command_line():
+    others = [path for path in [*LIBRARY, *PIPELINE] if "examples" not in path.parts]
+    assert importers(others, "flops_fit.examples") == set()
+    assert importers([*LIBRARY, *PIPELINE], "flops_fit_assets.cli") == set()
+
+
+def test_no_pickle_at_rest():
+    """Only the worker processes pickle, and only over a pipe."""
+    assert importers([*LIBRARY, *PIPELINE], "pickle", "cloudpickle", "dill", "joblib", "shelve") == {
+        "flops_fit/workers.py"
+    }
+
+
+STAGES = ["model_factory", "size_map", "sweep", "training", "results", "scaling_law", "api"]
+
+
+def test_a_stage_imports_only_earlier_stages():
+    for position, stage in enumerate(STAGES):
+        path = ROOT / "flops_fit" / f"{stage}.py"
+        if path.exists():
+            later = [f"flops_fit.{name}" for name in STAGES[position + 1 :] if (stage, name) != ("training", "results")]
+            assert importers([path], *later) == set(), stage
+
+
+@pytest.mark.parametrize("heavy", ["torch", "scipy", "matplotlib", "pandas", "dagster"])
+def test_importing_the_library_is_light(heavy):
+    code = f"import sys, flops_fit; flops_fit.__all__; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_public_name_can_be_had():
+    import flops_fit
+
+    assert {name for name in flops_fit.__all__ if not hasattr(flops_fit, name)} == set()
+    with pytest.raises(AttributeError, match="no attribute 'plan_swep'"):
+        _ = flops_fit.plan_swep
