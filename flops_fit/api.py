@@ -58,14 +58,11 @@ def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] 
     """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`."""
     given = {item.name: getattr(study.sweep, item.name) for item in fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))
-    options = {item.name: getattr(sweep, item.name) for item in fields(sweep) if item.name != "compute_budgets"}
-    if options["span"] is None:
-        del options["span"]
     data = study.prepared_data
     return plan_from_size_map(
         size_map,
         sweep.compute_budgets,
-        **options,
+        **sweep.grid(),
         dataset_tokens=data.num_tokens if data else None,
         tokens_per_example=data.tokens_per_example if data else 1,
         identity=study.outcome_fingerprint(),

@@ -103,7 +103,7 @@ class _StreamReader:
 
 @functools.lru_cache(maxsize=2)  # the experiments of a seed share their order, and ten million take half a second
 def epoch_order(num_examples: int, seed: int, epoch: int) -> torch.Tensor:
-    """The order of one epoch: a permutation of `num_examples` (int64) fixed by `(seed, epoch)`; not to be written to."""
+    """The order of one epoch: a permutation of `num_examples` (int64) fixed by `(seed, epoch)`; never written to."""
     digest = hashlib.sha256(repr((seed, epoch)).encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     return torch.randperm(num_examples, generator=generator)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.cost import Hardware
 from flops_fit.errors import StudyError
+from flops_fit.experiment import parse_budget
 from flops_fit.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe import Recipe
-from flops_fit.sweep import parse_budget
+from flops_fit.sweep_grid import GridOptions
 
 if TYPE_CHECKING:
     from flops_fit.data import StudyData
@@ -97,7 +98,7 @@ class LossSpec:
 class SweepOptions:
     """The grid: budgets in FLOPs, and how sizes are placed around the prior optimum of each.
 
-    Attributes as in `flops_fit.plan_from_size_map`; `max_epochs` bounds how often data may be repeated.
+    Attributes as in `flops_fit.sweep_grid.GridOptions`; a `span` of None is its default.
     """
 
     compute_budgets: tuple[float, ...]
@@ -114,13 +115,12 @@ class SweepOptions:
         _need(isinstance(budgets, tuple | list) and len(budgets) > 0, "sweep.compute_budgets", budgets,
               "a list of at least one number of FLOPs")  # fmt: skip
         object.__setattr__(self, "compute_budgets", tuple(sorted({parse_budget(budget) for budget in budgets})))
-        object.__setattr__(self, "seeds", tuple(self.seeds))
-        _need(type(self.num_sizes_per_budget) is int and self.num_sizes_per_budget > 0, "sweep.num_sizes_per_budget",
-              self.num_sizes_per_budget, "a positive integer")  # fmt: skip
-        for name in ("tokens_per_param", "min_tokens_per_param", "max_tokens_per_param", "max_epochs"):
-            value = getattr(self, name)
-            good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-            _need(good, f"sweep.{name}", value, "a positive number")
+        object.__setattr__(self, "seeds", GridOptions.checked(self.grid()).seeds)
+
+    def grid(self) -> dict[str, Any]:
+        """The options of `flops_fit.plan_from_size_map` besides the budgets."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "compute_budgets"}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,8 +204,7 @@ class Study:
 
     def sweep_fingerprint(self) -> str:
         """Changes with whatever the plan depends on besides the size map."""
-        options = {item.name: getattr(self.sweep, item.name) for item in fields(self.sweep)}
-        return content_hash([options, self.outcome_fingerprint()])
+        return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint()])
 
     def _model_definition(self) -> list[Any]:
         spec = self.model

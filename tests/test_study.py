@@ -82,8 +82,8 @@ def test_modules_beside_the_study_file_are_found(tmp_path):
         ("4_000_000", "true", "True"),
         ('["2e6", 1e6, 4_000_000]', "[]", r"sweep\.compute_budgets = \(\) must be a list of at least one"),
         ('["2e6", 1e6, 4_000_000]', "1e6", r"sweep\.compute_budgets = 1000000\.0 must be a list"),
-        ("seeds = [0, 1]", "num_sizes_per_budget = 0", "num_sizes_per_budget = 0 must be a positive integer"),
-        ("seeds = [0, 1]", "max_epochs = -1.0", r"max_epochs = -1\.0 must be a positive number"),
+        ("seeds = [0, 1]", "num_sizes_per_budget = 0", "num_sizes_per_budget = 0 must be a whole number of at least 1"),
+        ("seeds = [0, 1]", "max_epochs = -1.0", r"max_epochs = -1\.0 must be a number above 0"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_file_value_and_remedy(tmp_path, old, new, message):
