@@ -49,8 +49,9 @@ def minimise(
     value, gradient, hessian = derivatives(theta, data, weights, delta, mix)
     best_value = value.copy()
     active = np.arange(count)
-    iteration = 0
-    for iteration in range(1, max_iterations + 1):
+    iterations = 0
+    while active.size and iterations < max_iterations:
+        iterations += 1
         here = best[active]
         step, promised = _step(here, gradient, hessian, damping)
         trial = np.clip(here + step, LOWER, UPPER)
@@ -66,16 +67,13 @@ def minimise(
         mix = np.where(better, np.where(trial_mix < 1e-3, 0.0, trial_mix), np.minimum(1.0, mix * 4 + 0.02))
         size = np.abs(step).max(axis=1)
         done = (promised <= tolerance * best_value[active]) | (size < 1e-13)
-        if done.any() or (~better).any():
-            done |= ~better & (damping > 1e6)
+        done |= ~better & (damping > 1e6)
         if done.any():
             converged[active[done]] = True
             keep = ~done
             active = active[keep]
             gradient, hessian, damping, mix = gradient[keep], hessian[keep], damping[keep], mix[keep]
-            if not active.size:
-                break
-    return Minimum(theta=best, value=best_value, converged=converged, iterations=iteration)
+    return Minimum(theta=best, value=best_value, converged=converged, iterations=iterations)
 
 
 def _step(

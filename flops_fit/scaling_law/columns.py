@@ -1,0 +1,119 @@
+"""From whatever a person has (DataFrame, file, results) to the runs table's own column names and units."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flops_fit.errors import FitError
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "num_params": ("n", "params", "nparams", "parameters", "numparameters", "modelsize", "nonembeddingparams"),
+    "num_tokens": ("d", "tokens", "ntokens", "traintokens", "trainingtokens", "numtraintokens", "tokensseen"),
+    "flops": ("c", "compute", "flop", "trainflops", "trainingflops", "totalflops"),
+    "loss": ("l", "finalloss", "valloss", "evalloss", "validationloss", "testloss", "heldoutloss"),
+    "compute_budget": ("budget", "isoflop", "isoflopbudget", "targetflops"),
+    "experiment_id": ("id", "runid", "runname", "run", "name"),
+    "status": ("state",),
+    "reason": (),
+    "seed": ("randomseed",),
+    "weight": ("weights",),
+    "epochs": ("numepochs",),
+}
+NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs")
+SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is below this is probably in other units
+
+
+def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """A copy of `runs` with our column names, numbers as floats, and notes on what was renamed, scaled or derived.
+
+    `runs`: a DataFrame, a path (.csv, .json, .jsonl or a directory of results), or a list of results or mappings.
+    `units`: factor per column, such as `{"num_params": 1e9}` for a column in billions; 1 says "as it is".
+    Raises `FitError` for missing columns and for columns whose units cannot be what they say.
+    """
+    table = _read(runs)
+    table, notes = _rename(table)
+    for column in NUMERIC:
+        if column in table:
+            table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
+    units = dict(units or {})
+    for column, factor in units.items():
+        if column not in table:
+            raise FitError(f"units name {column!r}, which the runs do not have; they have {sorted(table.columns)}")
+        if factor != 1:
+            table[column] *= factor
+            notes.append(f"{column} multiplied by {factor:g} as asked")
+    _derive_missing(table, notes)
+    _check_units(table, units)
+    return table, tuple(notes)
+
+
+def _read(runs: Any) -> pd.DataFrame:
+    if isinstance(runs, pd.DataFrame):
+        return runs.reset_index(drop=True).copy()
+    if isinstance(runs, str | os.PathLike):
+        from flops_fit.results import load_runs
+
+        return load_runs(Path(runs))
+    if isinstance(runs, Mapping):
+        return pd.DataFrame(dict(runs))
+    if isinstance(runs, Iterable):
+        return pd.DataFrame([_row(item) for item in runs])
+    raise FitError(f"runs = {type(runs).__name__} is no DataFrame, path or list of results; give one of these")
+
+
+def _row(item: Any) -> dict[str, Any]:
+    if isinstance(item, Mapping):
+        return dict(item)
+    if hasattr(item, "to_dict"):
+        return dict(item.to_dict())
+    raise FitError(f"a run of type {type(item).__name__} has no to_dict(); give results, mappings or a DataFrame")
+
+
+def _rename(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    known = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
+    renames: dict[Any, str] = {}
+    for column in table.columns:
+        plain = "".join(character for character in str(column).lower() if character.isalnum())
+        name = known.get(plain) or next((own for own in SYNONYMS if own.replace("_", "") == plain), None)
+        if name and name not in table.columns and name not in renames.values():
+            renames[column] = name
+    return table.rename(columns=renames), [f"column {old!r} read as {new}" for old, new in renames.items()]
+
+
+def _derive_missing(table: pd.DataFrame, notes: list[str]) -> None:
+    missing = [name for name in ("num_params", "loss") if name not in table]
+    if "num_tokens" not in table and "flops" not in table:
+        missing.append("num_tokens")
+    if missing:
+        raise FitError(
+            f"the runs have no column {', '.join(missing)} (found: {', '.join(map(str, table.columns))}); "
+            "needed are num_params, loss and num_tokens or flops"
+        )
+    if "num_tokens" not in table:
+        table["num_tokens"] = table["flops"] / (6 * table["num_params"])
+        notes.append("num_tokens = flops / (6 · num_params), since no tokens were given")
+    if "flops" not in table:
+        table["flops"] = 6 * table["num_params"] * table["num_tokens"]
+        notes.append("flops = 6 · num_params · num_tokens, since no FLOPs were given")
+
+
+def _check_units(table: pd.DataFrame, units: Mapping[str, float]) -> None:
+    for column in ("num_params", "num_tokens"):
+        largest = float(table[column].max(skipna=True)) if len(table) else np.nan
+        if column not in units and largest < SMALLEST_PLAUSIBLE:
+            raise FitError(
+                f"{column} goes up to {largest:g} only, which looks like millions or billions; say which: "
+                f'units={{"{column}": 1e9}} (or 1 if it is meant as it is)'
+            )
+    ratio = float((table["flops"] / (table["num_params"] * table["num_tokens"])).median())
+    if "flops" not in units and not 1e-3 < ratio < 1e7:
+        raise FitError(
+            f"flops is {ratio:.3g} times num_params · num_tokens at the median, where 6 is usual: one of the three is "
+            'in other units; say which, for example units={"flops": 1e18} (or 1 if it is meant as it is)'
+        )

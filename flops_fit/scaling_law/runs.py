@@ -1,0 +1,162 @@
+"""The runs a law is fitted to, as arrays, and those it is not, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flops_fit.errors import FitError
+from flops_fit.scaling_law.columns import runs_frame
+
+SAME_BUDGET = 0.12  # without a compute_budget column, runs whose log FLOPs differ by less belong together
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcludedRun:
+    """A row that was not used."""
+
+    row: int
+    experiment_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Usable runs, each array of shape (runs,): parameters, tokens, FLOPs, nats, the IsoFLOP budget's FLOPs (NaN
+    where a run belongs to none), weight; `cluster` numbers configurations, so that repeated seeds share one."""
+
+    num_params: np.ndarray
+    num_tokens: np.ndarray
+    flops: np.ndarray
+    loss: np.ndarray
+    budget: np.ndarray
+    weight: np.ndarray
+    cluster: np.ndarray
+    epochs: np.ndarray
+    experiment_id: tuple[str, ...]
+    excluded: tuple[ExcludedRun, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def budgets(self) -> np.ndarray:
+        """The distinct IsoFLOP budgets, ascending."""
+        return np.unique(self.budget[np.isfinite(self.budget)])
+
+    @property
+    def log_flops_range(self) -> float:
+        """Decades of compute that the runs span."""
+        return float(np.log10(self.flops.max() / self.flops.min()))
+
+    def subset(self, keep: np.ndarray) -> Runs:
+        """The runs where `keep` (bool, (runs,)) holds."""
+        arrays = {name: getattr(self, name)[keep] for name in ARRAYS}
+        ids = tuple(name for name, kept in zip(self.experiment_id, keep, strict=True) if kept)
+        return Runs(**arrays, experiment_id=ids, excluded=self.excluded, notes=self.notes)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per usable run."""
+        return pd.DataFrame({"experiment_id": self.experiment_id} | {name: getattr(self, name) for name in ARRAYS})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values (NaN as null)."""
+        columns = {
+            name: [None if value != value else value for value in getattr(self, name).tolist()] for name in ARRAYS
+        }
+        excluded = [[item.row, item.experiment_id, item.reason] for item in self.excluded]
+        return {"experiment_id": list(self.experiment_id), **columns, "excluded": excluded, "notes": list(self.notes)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Runs:
+        """The inverse of `to_dict`."""
+        arrays = {name: np.array([np.nan if v is None else v for v in content[name]], dtype=float) for name in ARRAYS}
+        arrays["cluster"] = arrays["cluster"].astype(int)
+        excluded = tuple(ExcludedRun(row=r, experiment_id=i, reason=why) for r, i, why in content["excluded"])
+        ids = tuple(content["experiment_id"])
+        return cls(**arrays, experiment_id=ids, excluded=excluded, notes=tuple(content["notes"]))
+
+
+ARRAYS = ("num_params", "num_tokens", "flops", "loss", "budget", "weight", "cluster", "epochs")
+
+
+def read_runs(runs: Any, *, units: Mapping[str, float] | None = None) -> Runs:
+    """Usable runs from a DataFrame, path or list of results; see `runs_frame` for what is accepted.
+
+    Rows without finite positive N, D and loss, not "completed", or repeating another row are excluded with a reason.
+    Raises `FitError` where nothing usable is left.
+    """
+    table, notes = runs_frame(runs, units)
+    ids = (
+        table["experiment_id"].astype(str) if "experiment_id" in table else pd.Series([f"row {i}" for i in table.index])
+    )
+    reasons = _reasons(table)
+    excluded = tuple(
+        ExcludedRun(row=int(row), experiment_id=ids.iloc[row], reason=reason)
+        for row, reason in enumerate(reasons)
+        if reason
+    )
+    keep = np.array([not reason for reason in reasons], dtype=bool)
+    if not keep.any():
+        why = excluded[0].reason if excluded else "the table is empty"
+        raise FitError(f"none of {len(table)} runs can be used ({why}); a fit needs completed runs with N, D and loss")
+    table, ids = table[keep].reset_index(drop=True), ids[keep]
+    columns = {name: table[name].to_numpy(dtype=float) for name in ("num_params", "num_tokens", "flops", "loss")}
+    return Runs(
+        **columns,
+        budget=_budgets(table),
+        weight=table["weight"].to_numpy(dtype=float) if "weight" in table else np.ones(len(table)),
+        cluster=table.groupby(["num_params", "num_tokens"], sort=False).ngroup().to_numpy(),
+        epochs=table["epochs"].to_numpy(dtype=float) if "epochs" in table else np.full(len(table), np.nan),
+        experiment_id=tuple(ids),
+        excluded=excluded,
+        notes=notes,
+    )
+
+
+def _reasons(table: pd.DataFrame) -> list[str]:
+    """Why each row cannot be used; empty where it can."""
+    reasons = [""] * len(table)
+    for row in range(len(table)):
+        reasons[row] = _reason(table.iloc[row])
+    identity = [name for name in ("experiment_id", "num_params", "num_tokens", "loss", "seed") if name in table]
+    for row in np.flatnonzero(table.duplicated(identity).to_numpy()).tolist():
+        reasons[row] = reasons[row] or "repeats another row exactly (same N, D and loss)"
+    return reasons
+
+
+def _reason(row: pd.Series) -> str:
+    status = row.get("status", "completed")
+    if isinstance(status, str) and status != "completed":
+        why = row.get("reason")
+        return f"status is {status}" + (f": {why}" if isinstance(why, str) and why else "")
+    for name in ("loss", "num_params", "num_tokens", "flops"):
+        value = row[name]
+        if not np.isfinite(value):
+            return f"{name} is {'missing or not a number' if np.isnan(value) else 'infinite'}"
+        if value <= 0:
+            return f"{name} = {value:g} is not positive"
+    weight = row.get("weight", 1.0)
+    return "" if np.isfinite(weight) and weight > 0 else f"weight = {weight} is not positive"
+
+
+def _budgets(table: pd.DataFrame) -> np.ndarray:
+    """Each run's IsoFLOP budget: the column where given, else runs grouped by gaps in log FLOPs."""
+    if "compute_budget" in table:
+        return table["compute_budget"].to_numpy(dtype=float)
+    flops = table["flops"].to_numpy(dtype=float)
+    order = np.argsort(flops)
+    logs = np.log(flops[order])
+    group = np.concatenate([[0], np.cumsum(np.diff(logs) > SAME_BUDGET)])
+    budget = np.full(len(flops), np.nan)
+    for number in np.unique(group):
+        members = order[group == number]
+        width = np.ptp(np.log(flops[members]))
+        if len(members) >= 3 and width < 0.5:
+            budget[members] = np.exp(np.median(np.log(flops[members])))
+    return budget

@@ -1,0 +1,73 @@
+"""The law as text, the way a good statistics package prints a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flops_fit.formatting import format_count, format_flops
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law.law import ScalingLaw
+
+
+def summarise(law: ScalingLaw) -> str:
+    """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
+    blocks = [_head(law), _parameters(law), _minima(law), _predictions(law), _findings(law)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _head(law: ScalingLaw) -> str:
+    runs = law.runs
+    compute = f"{format_flops(runs.flops.min())} to {format_flops(runs.flops.max())} FLOPs"
+    excluded = f", {len(runs.excluded)} excluded" if runs.excluded else ""
+    return "\n".join(
+        [
+            "Scaling law   L(N, D) = E + A/N^alpha + B/D^beta   (nats)",
+            f"  runs        {len(runs)} in {len(law.isoflops)} IsoFLOP budgets, {compute}{excluded}",
+            f"  objective   {law.objective:.6g}   Huber(delta = {law.delta:.3g}) on log loss, residual sd {law.sigma:.2%}",
+            f"  compute     {law.flops_per_token.description}",
+        ]
+    )
+
+
+def _parameters(law: ScalingLaw) -> str:
+    lines = ["                estimate     90 % interval"]
+    for name in ("E", "A", "B", "alpha", "beta", "a", "b"):
+        low, high = law.interval(name)
+        note = {"a": "   N_opt ~ C^a", "b": "   D_opt ~ C^b"}.get(
+            name, "   at its bound" if name in law.at_bound else ""
+        )
+        lines.append(f"  {name:<10} {getattr(law, name):>11.4g}     [{low:.4g}, {high:.4g}]{note}")
+    return "\n".join(lines)
+
+
+def _minima(law: ScalingLaw) -> str:
+    if not law.isoflops:
+        return ""
+    lines = ["  budget        minimum of its own curve        the law"]
+    for minimum in law.isoflops:
+        own = f"N = {format_count(minimum.N)}, loss {minimum.loss:.4f}" if minimum.interior else minimum.reason
+        N, loss = law.N_opt(minimum.compute_budget), law.L_opt(minimum.compute_budget)
+        lines.append(f"  {format_flops(minimum.compute_budget):<12}  {own:<30}  N = {format_count(N)}, loss {loss:.4f}")
+    return "\n".join(lines)
+
+
+def _predictions(law: ScalingLaw) -> str:
+    lines = ["  compute       N_opt    [90 %]               D_opt     D/N      loss"]
+    for compute in law.default_budgets()[-2:]:
+        low, high = law.interval("N_opt", compute)
+        band = f"[{format_count(low)}, {format_count(high)}]"
+        N, D = law.N_opt(compute), law.D_opt(compute)
+        lines.append(
+            f"  {format_flops(compute):<12}  {format_count(N):<8} {band:<20} {format_count(D):<9} {D / N:<8.3g} "
+            f"{law.L_opt(compute):.4f}"
+        )
+    return "\n".join(lines)
+
+
+def _findings(law: ScalingLaw) -> str:
+    lines = [f"  verdict     {law.verdict}"]
+    for finding in law.diagnostics:
+        lines.append(f"    {finding.severity:<8} {finding.message}")
+        lines.append(f"             -> {finding.remedy}")
+    return "\n".join(lines)

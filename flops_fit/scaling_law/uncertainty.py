@@ -1,0 +1,39 @@
+"""How sure the fit is: pairs bootstrap over configurations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flops_fit.scaling_law.newton import minimise
+from flops_fit.scaling_law.objective import to_parameters
+from flops_fit.scaling_law.parametric import ParametricFit
+
+
+def bootstrap(
+    fit: ParametricFit, weights: np.ndarray, cluster: np.ndarray, *, resamples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """(E, A, B, alpha, beta) refitted on resampled runs, shape (resamples, 5).
+
+    Unstratified pairs bootstrap: configurations (`cluster`, (runs,) integers; repeated seeds share one) are drawn with
+    replacement, and each refit starts at the point estimate with its delta.
+    """
+    generator = np.random.default_rng(seed)
+    clusters = int(cluster.max()) + 1
+    counts = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    return refit(fit, weights * counts[:, cluster])
+
+
+def refit(fit: ParametricFit, weights: np.ndarray) -> np.ndarray:
+    """(E, A, B, alpha, beta) for every row of `weights` (refits, runs), each from the point estimate."""
+    starts = np.repeat(fit.theta[None], len(weights), axis=0)
+    found = minimise(starts, fit.data, weights, fit.delta, max_iterations=60, tolerance=1e-7, blend=0.0)
+    return to_parameters(found.theta, fit.data)
+
+
+def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Equal-tailed interval of finite draws."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,155 @@
+"""The fitted law: known laws come back, inputs are read, answers keep to their own compute."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flops_fit.errors import FileError, FitError
+from flops_fit.scaling_law import ScalingLaw, fit_scaling_law
+from flops_fit.synthetic import CHINCHILLA, DATA_HEAVY, MODEL_HEAVY, REPLICATION, SYMMETRIC, KnownLaw, synthetic_runs
+
+LAWS = {
+    "chinchilla": CHINCHILLA,
+    "replication": REPLICATION,
+    "symmetric": SYMMETRIC,
+    "data": DATA_HEAVY,
+    "model": MODEL_HEAVY,
+}
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return fit_scaling_law(synthetic_runs(noise=0.003, seed=1), bootstraps=200)
+
+
+@pytest.mark.parametrize("truth", LAWS.values(), ids=LAWS)
+def test_a_noise_free_law_comes_back_to_a_millionth(truth):
+    law = fit_scaling_law(synthetic_runs(truth), bootstraps=10)
+    for name in ("E", "A", "B", "alpha", "beta"):
+        assert getattr(law, name) == pytest.approx(getattr(truth, name), rel=1e-6)
+    assert law.N_opt(1e22) == pytest.approx(float(truth.N_opt(1e22)), rel=1e-6)
+    assert law.a == pytest.approx(truth.a, rel=1e-6)
+
+
+def test_noisy_runs_recover_the_law_and_are_trusted(noisy):
+    assert noisy.verdict == "trustworthy"
+    assert pytest.approx(REPLICATION.E, abs=0.06) == noisy.E
+    assert noisy.N_opt(1e20) == pytest.approx(float(REPLICATION.N_opt(1e20)), rel=0.1)
+    low, high = noisy.interval("N_opt", 1e21)
+    assert low < noisy.N_opt(1e21) < high
+
+
+def test_the_optimum_keeps_to_its_own_compute():
+    truth = KnownLaw(E=1.8, A=400.0, B=900.0, alpha=0.33, beta=0.36)
+    table = synthetic_runs(truth)
+    per_token = 6 * table["num_params"] + 3000 * np.sqrt(table["num_params"])  # measured FLOPs: not 6·N
+    table["num_tokens"] = table["flops"] / per_token
+    table["loss"] = truth.loss(table["num_params"].to_numpy(), table["num_tokens"].to_numpy())
+    law = fit_scaling_law(table, bootstraps=10)
+    N = np.geomspace(1e7, 1e10, 200_001)
+    for compute in (1e19, 1e21):
+        losses = truth.loss(N, compute / (6 * N + 3000 * np.sqrt(N)))
+        assert law.N_opt(compute) == pytest.approx(N[losses.argmin()], rel=2e-3)
+        assert law.flops_per_token(law.N_opt(compute)) * law.D_opt(compute) == pytest.approx(compute, rel=1e-12)
+
+
+def test_each_budget_has_its_minimum_near_the_truth(noisy):
+    assert len(noisy.isoflops) == 5
+    for minimum in noisy.isoflops:
+        assert minimum.interior
+        assert pytest.approx(float(REPLICATION.N_opt(minimum.compute_budget)), rel=0.15) == minimum.N
+        assert pytest.approx(minimum.compute_budget, rel=1e-6) == minimum.N * minimum.D * 6
+
+
+def test_runs_that_cannot_be_used_are_listed_with_reasons():
+    table = synthetic_runs(noise=0.001)
+    table.loc[0, "status"] = "diverged"
+    table.loc[1, "loss"] = np.nan
+    table.loc[2, "num_tokens"] = -5.0
+    law = fit_scaling_law(pd.concat([table, table.iloc[[9]]]), bootstraps=10)
+    assert {item.row: item.reason for item in law.runs.excluded} == {
+        0: "status is diverged",
+        1: "loss is missing or not a number",
+        2: "num_tokens = -5 is not positive",
+        35: "repeats another row exactly (same N, D and loss)",
+    }
+    assert len(law.runs) == 32
+
+
+def test_column_synonyms_paths_and_results_are_read(tmp_path):
+    table = synthetic_runs()
+    other = table.rename(
+        columns={"num_params": "N", "num_tokens": "Tokens", "flops": "train FLOPs", "loss": "val_loss"}
+    )
+    other.to_csv(tmp_path / "runs.csv", index=False)
+    table.to_json(tmp_path / "runs.jsonl", orient="records", lines=True)
+
+    class Result:
+        def __init__(self, row):
+            self.row = row
+
+        def to_dict(self):
+            return self.row
+
+    expected = fit_scaling_law(table, bootstraps=10).E
+    for runs in (
+        tmp_path / "runs.csv",
+        str(tmp_path / "runs.jsonl"),
+        [Result(row) for row in table.to_dict("records")],
+    ):
+        assert pytest.approx(expected, rel=1e-9) == fit_scaling_law(runs, bootstraps=10).E
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(num_params=t["num_params"] / 1e9), "num_params goes up to"),
+        (lambda t: t.assign(flops=t["flops"] / 1e18), "flops is .* times num_params"),
+        (lambda t: t.drop(columns="loss"), "no column loss"),
+        (lambda t: t.drop(columns=["num_tokens", "flops"]), "no column num_tokens"),
+        (lambda t: t.assign(loss=np.nan), "none of 35 runs can be used"),
+        (lambda t: t.head(5), "5 usable runs cannot fix"),
+    ],
+)
+def test_tables_that_cannot_be_meant_are_refused_with_the_reason(change, message):
+    with pytest.raises(FitError, match=message):
+        fit_scaling_law(change(synthetic_runs()))
+
+
+def test_units_can_be_said():
+    table = synthetic_runs()
+    law = fit_scaling_law(table.assign(num_params=table["num_params"] / 1e9), units={"num_params": 1e9}, bootstraps=10)
+    assert pytest.approx(REPLICATION.A, rel=1e-6) == law.A
+
+
+def test_a_saved_law_comes_back_the_same(noisy, tmp_path):
+    again = ScalingLaw.load(noisy.save(tmp_path / "law.json"))
+    assert again.to_dict() == noisy.to_dict()
+    assert again.interval("N_opt", 1e22) == noisy.interval("N_opt", 1e22)
+    assert again.summary() == noisy.summary()
+    (tmp_path / "law.json").write_text(json.dumps({"schema": "other/1"}))
+    with pytest.raises(FileError, match="other/1"):
+        ScalingLaw.load(tmp_path / "law.json")
+
+
+def test_the_same_seed_gives_the_same_interval():
+    table = synthetic_runs(noise=0.003)
+    first, second = (fit_scaling_law(table, bootstraps=50, seed=3).interval("E") for _ in range(2))
+    assert first == second != fit_scaling_law(table, bootstraps=50, seed=4).interval("E")
+
+
+def test_predictions_and_tables_read_as_people_expect(noisy):
+    answer = noisy.predict(1e21)
+    assert answer["optimal_tokens"] * answer["optimal_params"] * 6 == pytest.approx(1e21)
+    assert answer["tokens_per_param"] == pytest.approx(answer["optimal_tokens"] / answer["optimal_params"])
+    assert answer["expected_loss"] == pytest.approx(noisy.loss(answer["optimal_params"], answer["optimal_tokens"]))
+    table = noisy.chinchilla_table([1e20, 1e21]).splitlines()
+    assert table[0] == "| Compute Budget | Optimal N | Optimal D | D/N Ratio | Predicted Loss |"
+    assert len(table) == 4
+    assert "1.00e+21" in table[3]
+    assert "N_opt ~ C^a" in noisy.summary()
+    for wrong in (-1.0, float("nan"), 0):
+        with pytest.raises(FitError, match="positive, finite"):
+            noisy.predict(wrong)
