@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,11 @@ def load_runs(path: str | os.PathLike[str]) -> pd.DataFrame:
         if not results:
             raise FileError(f"{path} holds no */{RESULT_FILE}; give the directory that the trainings wrote to")
         return results_frame(results)
-    readers = {".csv": pd.read_csv, ".json": pd.read_json, ".jsonl": lambda file: pd.read_json(file, lines=True)}
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".csv": pd.read_csv,
+        ".json": pd.read_json,
+        ".jsonl": lambda file: pd.read_json(file, lines=True),
+    }
     if path.suffix not in readers:
         raise FileError(f"{path} is no directory, .csv, .json or .jsonl file; give one of these")
     return readers[path.suffix](path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,7 @@ class SweepOptions:
     Attributes as in `flops_fit.sweep_grid.GridOptions`; a `span` of None is its default.
     """
 
-    compute_budgets: tuple[float, ...]
+    compute_budgets: Sequence[float | str]
     num_sizes_per_budget: int = 7
     tokens_per_param: float = 20.0
     span: float | None = None

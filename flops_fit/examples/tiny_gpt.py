@@ -24,6 +24,7 @@ class TinyGPT(nn.Module):
         super().__init__()
         if width % head_width:
             raise ValueError(f"width = {width} must be a multiple of head_width = {head_width}")
+        self.head_width = head_width
         self.embed = nn.Embedding(VOCABULARY, width)
         self.blocks = nn.ModuleList(Block(width, head_width) for _ in range(num_layers))
         self.norm = nn.RMSNorm(width)
@@ -34,7 +35,7 @@ class TinyGPT(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits of the next byte at every position."""
         stream = self.embed(tokens)  # (B, T, width)
-        cosine, sine = rotary_angles(tokens.shape[1], self.blocks[0].head_width, tokens.device)
+        cosine, sine = rotary_angles(tokens.shape[1], self.head_width, tokens.device)
         for block in self.blocks:
             stream = block(stream, cosine, sine)
         return self.logits(self.norm(stream))  # (B, T, 128)
