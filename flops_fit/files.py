@@ -55,6 +55,12 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     return content
 
 
+def remove_temporary(directory: str | os.PathLike[str]) -> None:
+    """Delete what writes that were killed have left in `directory`; nothing may be writing there."""
+    for path in Path(directory).glob(".*.tmp"):
+        path.unlink()
+
+
 def set_aside(path: str | os.PathLike[str]) -> Path:
     """Rename an unusable file to `<name>.unusable[-k]` so that nothing is lost; returns the new path."""
     path = Path(path)

@@ -33,6 +33,7 @@ class ExperimentResult:
         train_loss: mean training loss over the last tenth of the steps.
         epochs: passes over the training data; above 1, data was repeated. None for a stream.
         seconds: training time, held-out evaluation not included, summed over resumed parts.
+        weights_sha256: of the final weights, so that a repetition can be compared bit by bit.
     """
 
     experiment_id: str
@@ -55,6 +56,7 @@ class ExperimentResult:
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     device: str = "cpu"
+    weights_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

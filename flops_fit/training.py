@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import time
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock
 
 from flops_fit.batches import Examples
 from flops_fit.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from flops_fit.data import StudyData
 from flops_fit.errors import DataError, FileError, FlopsFitWarning, StudyError
-from flops_fit.files import set_aside
+from flops_fit.files import remove_temporary, set_aside
 from flops_fit.loss import LossFn, batch_loss
 from flops_fit.model_factory import create_model
 from flops_fit.random_state import isolated_random_state, seed_everything
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[dict[str, Any]], None]
 _PROGRESS_SECONDS = 0.25
+_LOCK_FILE = ".lock"
 
 
 class Diverged(Exception):
@@ -89,11 +92,17 @@ def run_experiment(
     if data is None or loss_fn is None:
         raise StudyError(f"study {study.name!r} has no data or no loss; both are needed to train")
     directory.mkdir(parents=True, exist_ok=True)
-    run = _Run(study=study, experiment=experiment, data=data, loss_fn=loss_fn, directory=directory, resume=resume)
-    with isolated_random_state():
-        result = run.outcome(on_progress)
-    result.save(directory / RESULT_FILE)
-    (directory / CHECKPOINT_FILE).unlink(missing_ok=True)
+    with FileLock(
+        directory / _LOCK_FILE
+    ):  # a second process given the same experiment waits here, then reads the result
+        if resume and (finished := load_finished(directory)) is not None:
+            return finished
+        remove_temporary(directory)
+        run = _Run(study=study, experiment=experiment, data=data, loss_fn=loss_fn, directory=directory, resume=resume)
+        with isolated_random_state():
+            result = run.outcome(on_progress)
+        result.save(directory / RESULT_FILE)
+        (directory / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
 
 
@@ -196,6 +205,7 @@ class _Run:
             seconds=progress.seconds,
             tokens_per_second=tokens / progress.seconds if progress.seconds else 0.0,
             device=_device_name(device),
+            weights_sha256=weights_sha256(loop.model) if loop and status == "completed" else None,
             versions={"torch": str(torch.__version__), "python": platform.python_version()},
         )
 
@@ -364,6 +374,16 @@ def held_out_loss(
             count += size
     model.train(was_training)
     return total / count
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 over names and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
