@@ -11,11 +11,11 @@ import torch
 from tiny_study import TinyMLP, held_out, tiny_study, train
 from torch.utils.data import Dataset, TensorDataset
 
-import flops_fit.training as training
+import flops_fit.training_loop as training_loop
 from flops_fit import DataSpec, Experiment, LossSpec, ModelSpec, Recipe, SweepOptions, run_experiment
 from flops_fit.errors import DataError, FlopsFitWarning
 from flops_fit.results import ExperimentResult
-from flops_fit.training import Steps, plan_steps
+from flops_fit.steps import Steps, plan_steps
 
 
 def experiment(num_tokens=3000, width=8, seed=0, name="c1e+06-width8-s0-00000000"):
@@ -116,16 +116,16 @@ def test_a_killed_training_resumes_to_the_bit(tmp_path, monkeypatch, kill_points
         training=Recipe(learning_rate=0.02, checkpoint_seconds=0.0),
     )
     weights = []
-    evaluate = training.held_out_loss
+    evaluate = training_loop.held_out_loss
 
     def remember(model, *rest):
         weights.append([parameter.detach().clone() for parameter in model.parameters()])
         return evaluate(model, *rest)
 
-    monkeypatch.setattr(training, "held_out_loss", remember)
+    monkeypatch.setattr(training_loop, "held_out_loss", remember)
     whole = run_experiment(study, experiment(), output_dir=tmp_path / "whole")
     steps_taken = 0
-    step = training._Loop._step
+    step = training_loop.TrainingLoop._step
 
     def counted(self, batch, rate):
         nonlocal steps_taken
@@ -135,7 +135,7 @@ def test_a_killed_training_resumes_to_the_bit(tmp_path, monkeypatch, kill_points
         steps_taken += 1
         return step(self, batch, rate)
 
-    monkeypatch.setattr(training._Loop, "_step", counted)
+    monkeypatch.setattr(training_loop.TrainingLoop, "_step", counted)
     pending = list(kill_points)
     for _ in kill_points:
         with pytest.raises(Killed):
@@ -230,7 +230,7 @@ def test_more_tokens_than_the_data_has_are_refused_unless_allowed(tmp_path):
 
 
 def test_weight_decay_applies_to_matrices_only():
-    optimizer = training.make_optimizer(TinyMLP(4), Recipe(weight_decay=0.3), torch.device("cpu"))
+    optimizer = training_loop.make_optimizer(TinyMLP(4), Recipe(weight_decay=0.3), torch.device("cpu"))
     decays = {
         parameter.ndim: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
     }

@@ -1,0 +1,48 @@
+"""The held-out loss, and the weights as one hash."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from flops_fit.batches import Examples
+from flops_fit.devices import to_device
+from flops_fit.loss import LossFn, batch_loss
+
+
+def held_out_loss(
+    model: torch.nn.Module,
+    held_out: Examples,
+    loss_fn: LossFn,
+    batch_examples: int,
+    device: torch.device,
+    autocast: Any,
+) -> float:
+    """Mean loss over all held-out examples, in evaluation mode, without gradients."""
+    was_training, total, count = model.training, 0.0, 0
+    model.eval()
+    with torch.no_grad(), autocast:
+        for batch in held_out.in_order(batch_examples):
+            size = _batch_size(batch)
+            total += batch_loss(model, to_device(batch, device), loss_fn).item() * size
+            count += size
+    model.train(was_training)
+    return total / count
+
+
+def _batch_size(batch: Any) -> int:
+    if isinstance(batch, torch.Tensor):
+        return len(batch)
+    return _batch_size(next(iter(batch.values() if isinstance(batch, dict) else batch)))
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 over names and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,33 @@
+"""How an experiment's examples fall into optimizer steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flops_fit.errors import DataError
+from flops_fit.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How the experiment's examples fall into optimizer steps: sizes differ by at most one, nothing is left over."""
+
+    examples: int
+    steps: int
+
+    def end(self, step: int) -> int:
+        """Examples seen once `step` steps are done."""
+        return self.examples * step // self.steps
+
+    def progress(self, step: int) -> float:
+        """The middle of step number `step` (from 0) as a share of the run."""
+        return (self.end(step) + self.end(step + 1)) / (2 * self.examples)
+
+
+def plan_steps(recipe: Recipe, num_tokens: int, tokens_per_example: int) -> Steps:
+    """Steps of a run of `num_tokens` tokens; raises `DataError` where these are less than one example."""
+    examples = num_tokens // tokens_per_example
+    if examples < 1:
+        raise DataError(f"{num_tokens} tokens are less than one example of {tokens_per_example}; raise the budget")
+    batch = max(1.0, recipe.tokens_per_step(num_tokens) / tokens_per_example)
+    return Steps(examples=examples, steps=max(1, round(examples / batch)))

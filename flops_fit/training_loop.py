@@ -1,0 +1,190 @@
+"""The loop: token-exact, its learning rate a pure function of progress, its data order of seed and position."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from flops_fit.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
+from flops_fit.data import StudyData
+from flops_fit.devices import autocast, to_device
+from flops_fit.evaluation import held_out_loss
+from flops_fit.loss import LossFn, batch_loss
+from flops_fit.recipe import Recipe
+from flops_fit.run_log import RunLog
+from flops_fit.steps import Steps
+
+if TYPE_CHECKING:
+    from flops_fit.study import Study
+    from flops_fit.sweep import Experiment
+
+OnProgress = Callable[[dict[str, Any]], None]
+_PROGRESS_SECONDS = 0.25
+
+
+class Diverged(Exception):
+    """The loss is no longer finite; the message names the step and the last finite loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One experiment of a study with all that training it needs."""
+
+    study: Study
+    experiment: Experiment
+    data: StudyData
+    loss_fn: LossFn
+    directory: Path
+    resume: bool
+
+
+@dataclass(kw_only=True)
+class TrainingLoop:
+    """The steps of one training; `progress` says how far it has come, also after an error."""
+
+    job: Job
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    steps: Steps
+    device: torch.device
+    on_progress: OnProgress | None
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def peak_rate(self) -> float:
+        """The experiment's peak learning rate."""
+        return self.job.study.training.peak_learning_rate(self.job.experiment)
+
+    def train(self) -> None:
+        """All steps that are left, from the checkpoint on where there is one."""
+        job, recipe = self.job, self.job.study.training
+        if job.resume:
+            self.progress = load_checkpoint(self._checkpoint, self._name, self.model, self.optimizer) or Progress()
+        log = RunLog.open(job.directory, self.steps.steps, self.progress.step)
+        reader = job.data.train.reader(recipe.seed * 1_000_003 + job.experiment.seed, self.progress.examples)
+        clock = Clock(already=self.progress.seconds)
+        peak, last_finite = self.peak_rate, math.nan
+        self.model.train()
+        for step in range(self.progress.step, self.steps.steps):
+            rate = peak * recipe.schedule_factor(self.steps.progress(step))
+            loss = self._step(reader.read(self.steps.end(step + 1) - self.steps.end(step)), rate)
+            if not math.isfinite(loss):
+                where = f"at step {step + 1} of {self.steps.steps}"
+                raise Diverged(f"loss is {loss} {where}; the last finite one was {last_finite:.4g}")
+            last_finite = loss
+            self._advance(step, loss, clock.seconds())
+            log.write(step + 1, self._tokens(), loss, rate, self.progress.seconds)
+            self._report(loss, clock)
+            if clock.due("checkpoint", recipe.checkpoint_seconds) and step + 1 < self.steps.steps:
+                save_checkpoint(self._checkpoint, self._name, self.model, self.optimizer, self.progress)
+
+    def held_out_loss(self) -> float:
+        """The mean held-out loss at the end; raises `Diverged` where it is not finite."""
+        job = self.job
+        batch = job.study.training.eval_batch_examples
+        loss = held_out_loss(
+            self.model,
+            job.data.held_out,
+            job.loss_fn,
+            batch,
+            self.device,
+            autocast(self.job.study.training.precision, self.device),
+        )
+        if not math.isfinite(loss):
+            raise Diverged(f"held-out loss is {loss} after {self.steps.steps} steps")
+        return loss
+
+    def mean_tail_loss(self) -> float:
+        """Mean training loss over the last tenth of the steps."""
+        return self.progress.tail_loss_sum / (self.steps.steps - self._tail_start)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.job.directory / CHECKPOINT_FILE
+
+    @property
+    def _name(self) -> str:
+        return self.job.experiment.experiment_id
+
+    @property
+    def _tail_start(self) -> int:
+        return self.steps.steps - max(1, self.steps.steps // 10)
+
+    def _advance(self, step: int, loss: float, seconds: float) -> None:
+        self.progress = Progress(
+            step=step + 1,
+            examples=self.steps.end(step + 1),
+            seconds=seconds,
+            tail_loss_sum=self.progress.tail_loss_sum + (loss if step >= self._tail_start else 0.0),
+        )
+
+    def _step(self, batch: Any, rate: float) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with autocast(self.job.study.training.precision, self.device):
+            loss = batch_loss(self.model, to_device(batch, self.device), self.job.loss_fn)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip = self.job.study.training.gradient_clip
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        self.optimizer.step()
+        return loss.item()
+
+    def _tokens(self) -> int:
+        return self.progress.examples * self.job.data.tokens_per_example
+
+    def _report(self, loss: float, clock: Clock) -> None:
+        at_end = self.progress.step == self.steps.steps
+        if self.on_progress is None or not (clock.due("report", _PROGRESS_SECONDS) or at_end):
+            return
+        tokens, seconds = self._tokens(), self.progress.seconds
+        self.on_progress(
+            {
+                "experiment_id": self._name,
+                "step": self.progress.step,
+                "steps": self.steps.steps,
+                "tokens": tokens,
+                "num_tokens": self.job.experiment.num_tokens,
+                "planned_flops": self.job.experiment.planned_flops,
+                "loss": loss,
+                "tokens_per_second": tokens / seconds if seconds else 0.0,
+                "seconds": seconds,
+            }
+        )
+
+
+class Clock:
+    """Seconds of training, those before an interruption included, and what is due by time."""
+
+    def __init__(self, already: float) -> None:
+        self._start = time.perf_counter() - already
+        self._last: dict[str, float] = {}
+        self._begin = already
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def due(self, what: str, interval: float) -> bool:
+        now = self.seconds()
+        if now - self._last.get(what, self._begin) < interval:
+            return False
+        self._last[what] = now
+        return True
+
+
+def make_optimizer(model: torch.nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only (vectors are biases and gains, which it would only shrink)."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    present = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(present, lr=0.0, betas=recipe.betas, fused=device.type in ("cpu", "cuda"))
