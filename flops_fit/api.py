@@ -75,7 +75,8 @@ def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]
     from flops_fit.scaling_law import fit_scaling_law
 
     wanted = {experiment.experiment_id for experiment in plan.experiments}
-    return fit_scaling_law(results_frame(result for result in results if result.experiment_id in wanted))
+    runs = results_frame(result for result in results if result.experiment_id in wanted)
+    return fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1})
 
 
 def longest_first(experiments: Iterable[Experiment]) -> list[Experiment]:
