@@ -1,0 +1,258 @@
+"""The five assets of a study: each loads, calls one library function, and returns the value with its metadata.
+
+Dagster reads the annotations of asset functions, so this module keeps them as objects.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from flops_fit.api import fit_study, study_plan, study_size_map
+from flops_fit.cost import estimate
+from flops_fit.errors import FlopsFitError
+from flops_fit.results import ExperimentResult
+from flops_fit.scaling_law import ScalingLaw
+from flops_fit.size_map import SizeMap
+from flops_fit.sweep import SweepPlan
+from flops_fit.training import run_experiment
+from flops_fit_assets import automation, checks, versions
+from flops_fit_assets.home import TRAINING_POOL
+from flops_fit_assets.io import StudyIOManager, StudyStore
+from flops_fit_assets.law_metadata import law_metadata
+from flops_fit_assets.metadata import plan_metadata, run_metadata, size_map_metadata
+from flops_fit_assets.partitions import announce, experiment_spec
+from flops_fit_assets.plan_config import overrides_in, plan_config_schema
+from flops_fit_assets.publish import publish
+from flops_fit_assets.source import StudySource
+from flops_fit_assets.training_guard import training_guard
+
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+def study_assets(source: StudySource, on_progress: OnProgress | None = None) -> list[Any]:
+    """Sources, assets and the external `experiment` of one study.
+
+    `on_progress` gets the progress of trainings in this process; without it they write to the run's log.
+    """
+    return [
+        *study_sources(source),
+        size_map_asset(source),
+        sweep_plan_asset(source),
+        experiment_spec(source),
+        training_run_asset(source, on_progress),
+        scaling_law_asset(source),
+    ]
+
+
+def study_sources(source: StudySource) -> list[Any]:
+    """`study/model` and `study/sweep`: the two halves of a study, observed by their fingerprints."""
+    descriptions = {
+        "model": "The model: its source code (not its comments), arguments, and how it is counted.",
+        "sweep": "Budgets, grid, data, loss and recipe: whatever the plan follows from besides the size map.",
+    }
+    fingerprints = {
+        "model": lambda: source.study.model_fingerprint(),
+        "sweep": lambda: source.study.sweep_fingerprint(),
+    }
+
+    def observe(half: str) -> Any:
+        def version() -> dg.DataVersion:
+            return dg.DataVersion(fingerprints[half]())
+
+        decorate = dg.observable_source_asset(
+            key=source.key("study", half), description=descriptions[half], group_name=source.study.name
+        )
+        return decorate(version)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # observable sources; the version is bounded below 1.14
+        return [observe(half) for half in descriptions]
+
+
+def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
+    """Size → parameters and FLOPs per token; follows from the model alone."""
+
+    @_asset(
+        source,
+        "size_map",
+        "Size → parameters and FLOPs per token, found without training anything. "
+        "Knows no budgets, so changing them never probes again.",
+        "pytorch",
+        deps=[source.key("study", "model")],
+        automation_condition=automation.plan_condition(),
+    )
+    def size_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        made = _refused_readably(lambda: study_size_map(source.study))
+        return dg.MaterializeResult(
+            value=made,
+            data_version=dg.DataVersion(versions.version_of(made)),
+            metadata=size_map_metadata(made, _store(source).path("size_map")),
+            check_results=checks.size_map_checks(made),
+            tags={versions.MADE_FROM_TAG: versions.size_map_made_from(source.study)},
+        )
+
+    return size_map
+
+
+def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
+    """The IsoFLOP grid, which also decides the partitions of what follows."""
+
+    @_asset(
+        source,
+        "sweep_plan",
+        "For every compute budget, which sizes to train on how many tokens. "
+        "Materialize it after changing budgets: only experiments that are new get trained.",
+        "table",
+        ins={"size_map": dg.AssetIn(key=source.key("size_map"))},
+        deps=[source.key("study", "sweep")],
+        config_schema=plan_config_schema(source.study.sweep),
+        automation_condition=automation.plan_condition(),
+    )
+    def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap) -> dg.MaterializeResult:
+        study = source.study
+        overrides = _refused_readably(lambda: overrides_in(context.op_execution_context.op_config, study))
+        plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides))
+        announce(context, source, plan)
+        results = _results(context, source, plan)
+        cost = estimate(plan, study.hardware, results.values())
+        return dg.MaterializeResult(
+            value=plan,
+            data_version=dg.DataVersion(versions.version_of(plan)),
+            metadata=plan_metadata(plan, cost, results, study.hardware, _store(source).path("sweep_plan"), overrides),
+            check_results=checks.plan_checks(plan),
+            tags={versions.MADE_FROM_TAG: versions.plan_made_from(study, versions.version_of(size_map))},
+        )
+
+    return sweep_plan
+
+
+def training_run_asset(source: StudySource, on_progress: OnProgress | None) -> dg.AssetsDefinition:
+    """One training for each experiment of the plan."""
+
+    @_asset(
+        source,
+        "training_run",
+        "One training: exactly the planned tokens, resumed where it was interrupted, ending with a held-out loss.",
+        "pytorch",
+        deps=[source.key("experiment")],
+        partitions_def=source.partitions,
+        pool=TRAINING_POOL,
+        op_tags={"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"},
+        automation_condition=automation.training_condition(),
+    )
+    def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        study, store = source.study, _store(source)
+        plan: SweepPlan = store.read("sweep_plan")
+        experiment = next((item for item in plan.experiments if item.experiment_id == context.partition_key), None)
+        if experiment is None:
+            raise dg.Failure(f"{context.partition_key} is not in the current plan; materialize sweep_plan, then this")
+        with training_guard(context, source, experiment):
+            result = _refused_readably(
+                lambda: run_experiment(
+                    study, experiment, output_dir=store.runs, on_progress=on_progress or _LogProgress(context)
+                )
+            )
+        seconds = estimate(plan, study.hardware).seconds[experiment.experiment_id]
+        path = store.path("training_run", experiment.experiment_id)
+        metadata = run_metadata(experiment, result, seconds, study.hardware, path)
+        if result.status == "failed":
+            raise dg.Failure(result.reason, metadata=metadata, allow_retries=False)
+        return dg.MaterializeResult(
+            value=result,
+            data_version=dg.DataVersion(versions.version_of(result)),
+            metadata=metadata,
+            check_results=checks.run_checks(experiment, result),
+            tags={versions.MADE_FROM_TAG: versions.training_made_from(experiment)},
+        )
+
+    return training_run
+
+
+def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
+    """The law of all results that belong to the current plan."""
+
+    @_asset(
+        source,
+        "scaling_law",
+        "The scaling law of the current plan's results: optimal model and data "
+        "size at any compute, with intervals, findings and figures.",
+        "scipy",
+        ins={
+            "sweep_plan": dg.AssetIn(key=source.key("sweep_plan")),
+            "training_run": dg.AssetIn(key=source.key("training_run"), metadata={"allow_missing_partitions": True}),
+        },
+        automation_condition=automation.law_condition(source.key("training_run")),
+    )
+    def scaling_law(
+        context: dg.AssetExecutionContext, sweep_plan: SweepPlan, training_run: dict
+    ) -> dg.MaterializeResult:
+        wanted = [item.experiment_id for item in sweep_plan.experiments]
+        results: dict[str, ExperimentResult] = {name: training_run[name] for name in wanted if name in training_run}
+        law: ScalingLaw = _refused_readably(lambda: fit_study(source.study, sweep_plan, list(results.values())))
+        store = _store(source)
+        publish(store, source.study, sweep_plan, law, results)
+        missing = [name for name in wanted if name not in results]
+        made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
+        return dg.MaterializeResult(
+            value=law,
+            data_version=dg.DataVersion(versions.version_of(law)),
+            metadata=law_metadata(law, sweep_plan, results, store.path("scaling_law"), store.report),
+            check_results=checks.law_checks(law, missing),
+            tags={versions.MADE_FROM_TAG: made_from},
+        )
+
+    return scaling_law
+
+
+class _LogProgress:
+    """Writes a line to the run's log at every tenth of a training."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self._context, self._tenth = context, 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        tenth = int(10 * event["tokens"] / event["num_tokens"])
+        if tenth > self._tenth:
+            self._tenth = tenth
+            self._context.log.info(
+                f"{10 * tenth} %: step {event['step']} of {event['steps']}, loss {event['loss']:.4f}, "
+                f"{event['tokens_per_second']:,.0f} tokens/s"
+            )
+
+
+def _asset(source: StudySource, stage: str, description: str, kind: str, **options: Any) -> Callable[[Any], Any]:
+    """`dagster.asset` with what all our assets have in common."""
+
+    def decorate(function: Any) -> Any:
+        del function.__annotations__["return"]  # with checks beside the value, Dagster would expect a tuple
+        return dg.asset(
+            key=source.key(stage),
+            description=description,
+            group_name=source.study.name,
+            kinds={kind},
+            code_version=versions.CODE_VERSION,
+            io_manager_key=source.resource_key,
+            check_specs=checks.check_specs(stage, source.key(stage)),
+            **options,
+        )(function)
+
+    return decorate
+
+
+def _store(source: StudySource) -> StudyStore:
+    return StudyStore(directory=source.directory)
+
+
+def _results(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> Mapping[str, ExperimentResult]:
+    manager = StudyIOManager(_store(source), context.instance)
+    return manager.load_partitions(source.key("training_run"), [item.experiment_id for item in plan.experiments]).values
+
+
+def _refused_readably(call: Callable[[], Any]) -> Any:
+    """The value of `call`; an error of ours fails the step with its message alone, and is not tried again."""
+    try:
+        return call()
+    except FlopsFitError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error

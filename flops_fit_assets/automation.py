@@ -1,0 +1,56 @@
+"""When assets run by themselves, once the automation sensor is switched on."""
+
+from __future__ import annotations
+
+from dagster import AssetKey, AssetSelection, AutomationCondition
+
+
+def plan_condition() -> AutomationCondition:
+    """Size map and plan: newly missing, or a dependency's data version changed (a mere re-run does not count)."""
+    changed = AutomationCondition.any_deps_match(
+        AutomationCondition.data_version_changed() | AutomationCondition.will_be_requested()
+    ).with_label("a dependency's content changed")
+    return (
+        (AutomationCondition.newly_missing() | changed).since_last_handled()
+        & ~AutomationCondition.any_deps_missing()
+        & ~AutomationCondition.any_deps_in_progress()
+        & ~AutomationCondition.in_progress()
+    ).with_label("what it follows from changed")
+
+
+def training_condition() -> AutomationCondition:
+    """Trainings: missing, also since before automation began; one that failed is not tried again for ever."""
+    handled = AutomationCondition.newly_requested() | AutomationCondition.newly_updated()
+    return (
+        AutomationCondition.missing().newly_true().since(handled)
+        & AutomationCondition.missing()
+        & ~AutomationCondition.any_deps_missing()
+        & ~AutomationCondition.any_deps_in_progress()
+        & ~AutomationCondition.in_progress()
+        & ~AutomationCondition.execution_failed()
+    ).with_label("planned, not trained and not failed")
+
+
+def law_condition(training_run: AssetKey) -> AutomationCondition:
+    """The law: something changed since it was fitted, and the plan is settled (nothing left to train or training)."""
+    trainings = AssetSelection.assets(training_run)
+    changed = AutomationCondition.any_deps_match(AutomationCondition.data_version_changed()).with_label(
+        "a dependency's content changed"
+    )
+    handled = AutomationCondition.newly_requested() | AutomationCondition.newly_updated()
+    waiting = (
+        AutomationCondition.any_deps_match(AutomationCondition.missing() & ~AutomationCondition.execution_failed())
+        .allow(trainings)
+        .with_label("a training is still to do")
+    )
+    lacking = AutomationCondition.any_deps_missing().ignore(trainings)
+    busy = AutomationCondition.any_deps_match(
+        AutomationCondition.in_progress() | AutomationCondition.will_be_requested()
+    ).with_label("a dependency is under way")
+    return (
+        (AutomationCondition.newly_missing() | changed).since(handled)
+        & ~lacking
+        & ~waiting
+        & ~busy
+        & ~AutomationCondition.in_progress()
+    ).with_label("the plan is settled and something changed")  # fmt: skip

@@ -1,0 +1,135 @@
+"""`flops-fit`: plan, run, fit, report, ui, demo. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flops_fit_assets.home import DEMO_STUDY, home_directory
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flops_fit_assets.headless import Outcome
+
+STUDY = click.argument("study", type=click.Path(path_type=Path), default=Path("study.toml"))
+SOME_NOT_COMPLETED = 2
+
+
+class _Readable(click.Group):
+    """Errors of ours are printed as their message, without a traceback, and end with exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from flops_fit.errors import FlopsFitError
+
+        try:
+            return super().invoke(ctx)
+        except FlopsFitError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Readable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flops-fit")
+def main() -> None:
+    """How large a model, how many tokens, what loss: IsoFLOP studies of any PyTorch model class.
+
+    Data and Dagster's history live in FLOPS_FIT_HOME (default: ./flops_fit_data).
+    """
+
+
+@main.command()
+@STUDY
+def plan(study: Path) -> None:
+    """Show what STUDY (default study.toml) would train and what that costs; trains and writes nothing."""
+    from flops_fit_assets.preview import print_plan
+
+    print_plan(study, _console())
+
+
+@main.command()
+@STUDY
+def run(study: Path) -> None:
+    """Bring STUDY up to date: train what is missing, fit the law.
+
+    Exit code 0; 2 if some experiments failed or diverged; 1 otherwise.
+    """
+    _run(study)
+
+
+@main.command()
+def demo() -> None:
+    """Run the packaged study: 28 trainings on Python's own source code, about a minute on two cores."""
+    _run(DEMO_STUDY)
+
+
+@main.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--report", "report_path", type=click.Path(path_type=Path), help="Where to write the report.")
+def fit(runs: Path, report_path: Path | None) -> None:
+    """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results."""
+    from flops_fit import fit_scaling_law, load_runs
+    from flops_fit.report import write_report
+
+    try:
+        law = fit_scaling_law(load_runs(runs))
+    except FileNotFoundError as error:
+        raise click.ClickException(f"{runs} does not exist; give a table of runs or a directory of results") from error
+    console = _console()
+    console.print(law.summary(), highlight=False, markup=False, soft_wrap=True)
+    written = write_report(law, report_path or runs.with_name(f"{runs.stem}_report.html"))
+    console.print(f"report: {written}", highlight=False, markup=False, soft_wrap=True)
+
+
+@main.command()
+@STUDY
+def report(study: Path) -> None:
+    """Write the report of STUDY again from what has been fitted, and say where it is."""
+    from flops_fit_assets.preview import write_again
+
+    click.echo(write_again(study))
+
+
+@main.command()
+@STUDY
+@click.option("--port", default=3000, show_default=True, help="Port on this machine.")
+def ui(study: Path, port: int) -> None:
+    """Open STUDY (default study.toml, else the demo) in Dagster: pages and daemon, on this machine only."""
+    from flops_fit_assets.pages import serve
+
+    if study == Path("study.toml") and not study.exists():
+        study = DEMO_STUDY
+    sys.exit(serve(study, port, _console()))
+
+
+def _run(study: Path) -> None:
+    from flops_fit_assets.headless import run_study
+
+    console = _console()
+    outcome = run_study(study, home_directory(), console)
+    _print_outcome(outcome, console)
+    if outcome.not_completed:
+        sys.exit(SOME_NOT_COMPLETED)
+
+
+def _print_outcome(outcome: Outcome, console: Console) -> None:
+    trained = len(set(outcome.done) & set(outcome.results))
+    console.print(outcome.law.summary(), highlight=False, markup=False, soft_wrap=True)
+    lines = [f"trained {trained} of {len(outcome.results)} experiments now" if trained else "nothing had to be trained"]
+    if outcome.not_completed:
+        lines.append(f"{len(outcome.not_completed)} did not complete; the law is fitted without them")
+    lines.append(f"report: {outcome.directory / 'report.html'}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+if __name__ == "__main__":
+    main()

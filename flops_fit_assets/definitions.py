@@ -1,0 +1,68 @@
+"""What Dagster loads: the study named by `FLOPS_FIT_STUDY` (the packaged demo without it).
+
+dagster dev -m flops_fit_assets.definitions
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from flops_fit.study import Study
+from flops_fit_assets.assets import OnProgress, study_assets
+from flops_fit_assets.home import DEMO_STUDY, STUDY_VARIABLE
+from flops_fit_assets.io import study_io_manager
+from flops_fit_assets.schedules import replan_schedule
+from flops_fit_assets.source import StudySource
+
+
+def build_study_definitions(
+    study: Study | str | os.PathLike[str],
+    *,
+    key_prefix: str | Sequence[str] = (),
+    home: str | os.PathLike[str] | None = None,
+) -> dg.Definitions:
+    """The assets, checks, schedule and automation of one study, to use alone or merged into a larger project.
+
+    Args:
+        study: a `Study`, or the path of a `study.toml`.
+        key_prefix: put before every asset key; give each study its own where several share a code location.
+        home: directory for `<study name>/`; default `FLOPS_FIT_HOME`, or `flops_fit_data`.
+    """
+    return definitions_of(StudySource.of(study, key_prefix, home))
+
+
+def definitions_of(source: StudySource, on_progress: OnProgress | None = None) -> dg.Definitions:
+    """`build_study_definitions` of a study that has been read."""
+    name = source.study.name
+    keys = [source.key(stage) for stage in ("size_map", "sweep_plan", "training_run", "scaling_law")]
+    return dg.Definitions(
+        assets=study_assets(source, on_progress),
+        schedules=[replan_schedule(source)],
+        sensors=[
+            dg.AutomationConditionSensorDefinition(
+                f"automation_{name}",
+                target=dg.AssetSelection.assets(*keys),
+                default_status=dg.DefaultSensorStatus.STOPPED,
+                minimum_interval_seconds=5,
+                emit_backfills=False,
+                description=f"Runs what a change of {name} affects, and nothing else; off until switched on.",
+            )
+        ],
+        resources={source.resource_key: study_io_manager(source)},
+        executor=dg.in_process_executor,
+    )
+
+
+def study_path() -> Path:
+    """The study file that Dagster loads."""
+    return Path(os.environ.get(STUDY_VARIABLE) or DEMO_STUDY)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location."""
+    return build_study_definitions(study_path())

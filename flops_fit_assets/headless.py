@@ -1,0 +1,165 @@
+"""`flops-fit run`: bring a study up to date without Dagster's daemon, doing only what is stale or missing.
+
+What is current is decided by content: the files' hashes against the data versions of the latest materializations, and
+what they were made from against what they would be made from now. Each piece of work is one Dagster run in the shared
+instance, so that the pages show the same history as for runs started there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import AssetKey, AssetObservation, DagsterInstance
+
+from flops_fit.api import failed_result, longest_first
+from flops_fit.errors import FileError
+from flops_fit.progress import StudyProgress
+from flops_fit.results import ExperimentResult
+from flops_fit.workers import TaskOutcome, run_tasks
+from flops_fit_assets import versions
+from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
+from flops_fit_assets.home import open_instance
+from flops_fit_assets.io import StudyIOManager, StudyStore
+from flops_fit_assets.locks import study_lock
+from flops_fit_assets.runs import AssetRuns, RunFailed, end_orphans
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.sweep import Experiment, SweepPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a headless run left: the law, the results by id, and what it had to do for it."""
+
+    law: ScalingLaw
+    plan: SweepPlan
+    results: Mapping[str, ExperimentResult]
+    done: Sequence[str]
+    directory: Path
+
+    @property
+    def not_completed(self) -> list[ExperimentResult]:
+        """Experiments of the plan that failed or diverged."""
+        return [result for result in self.results.values() if result.status != "completed"]
+
+
+def run_study(path: Path, home: Path, console: Console) -> Outcome:
+    """Bring the study at `path` up to date in `home`.
+
+    Raises `FlopsFitError` for a study that cannot be meant or is being run already, `RunFailed` where a stage other
+    than a training fails.
+    """
+    runs = AssetRuns.of(path, home)
+    with study_lock(runs.source.directory), open_instance(home, runs.source.study.hardware.num_workers()) as instance:
+        end_orphans(instance, runs.source.study.name)
+        return _Headless(runs=runs, instance=instance, console=console).bring_up_to_date()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Headless:
+    runs: AssetRuns
+    instance: DagsterInstance
+    console: Console
+
+    def bring_up_to_date(self) -> Outcome:
+        self._observe()
+        done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage)]
+        plan: SweepPlan = self._store.read("sweep_plan")
+        results, trained = self._train_what_is_missing(plan)
+        finished = {name: result for name, result in results.items() if result.status != "failed"}
+        law_from = versions.law_made_from(versions.version_of(plan), finished.values())
+        if not self._is_current("scaling_law", law_from):
+            self._materialize("scaling_law")
+            done.append("scaling_law")
+        return Outcome(
+            law=self._store.read("scaling_law"),
+            plan=plan,
+            results=results,
+            done=[*done, *trained],
+            directory=self._source.directory,
+        )
+
+    @property
+    def _source(self) -> Any:
+        return self.runs.source
+
+    @property
+    def _store(self) -> StudyStore:
+        return StudyStore(directory=self._source.directory)
+
+    def _observe(self) -> None:
+        study = self._source.study
+        for half, version in (("model", study.model_fingerprint()), ("sweep", study.sweep_fingerprint())):
+            key = self._source.key("study", half)
+            if latest_observed(self.instance, key) != version:
+                tags = {versions.DATA_VERSION_TAG: version}
+                self.instance.report_runless_asset_event(AssetObservation(key, tags=tags))
+
+    def _ensure(self, stage: str) -> bool:
+        """Materialize the size map or the plan if it is not current; whether that was needed."""
+        if stage == "size_map":
+            made_from = versions.size_map_made_from(self._source.study)
+        else:
+            size_map_version = versions.version_of(self._store.read("size_map"))
+            made_from = versions.plan_made_from(self._source.study, size_map_version)
+        if self._is_current(stage, made_from):
+            return False
+        self._materialize(stage)
+        return True
+
+    def _is_current(self, stage: str, made_from: str) -> bool:
+        key: AssetKey = self._source.key(stage)
+        try:
+            held = versions.version_of(self._store.read(stage))
+        except (FileError, FileNotFoundError):
+            return False
+        return latest_version(self.instance, key) == held and latest_made_from(self.instance, key) == made_from
+
+    def _materialize(self, stage: str) -> None:
+        self.runs.materialize(self.instance, stage)
+
+    def _train_what_is_missing(self, plan: SweepPlan) -> tuple[dict[str, ExperimentResult], list[str]]:
+        """Results of the plan by id, the old and the new, and the ids of the new."""
+        ids = [experiment.experiment_id for experiment in plan.experiments]
+        manager = StudyIOManager(self._store, self.instance)
+        kept = manager.load_partitions(self._source.key("training_run"), ids)
+        for name, reason in kept.unusable.items():
+            self.console.print(f"[yellow]{name}[/]: {reason}; trained again", highlight=False)
+        todo = longest_first(item for item in plan.experiments if item.experiment_id not in kept.values)
+        results = dict(kept.values)
+        for result in self._train(todo):
+            results[result.experiment_id] = result
+        return {name: results[name] for name in ids}, [item.experiment_id for item in todo]
+
+    def _train(self, experiments: list[Experiment]) -> list[ExperimentResult]:
+        results, planned = [], sum(item.planned_flops for item in experiments)
+        if not experiments:
+            return []
+        with StudyProgress(len(experiments), planned_flops=planned, console=self.console) as bars:
+            outcomes = run_tasks(
+                "flops_fit_assets.runs:train_partition",
+                [experiment.experiment_id for experiment in experiments],
+                num_workers=self._source.study.hardware.num_workers(),
+                shared=self.runs,
+                on_event=lambda _, event: bars.update(event),
+            )
+            for outcome in outcomes:
+                results.append(self._result_of(experiments[outcome.index], outcome))
+                bars.finish(results[-1])
+        return results
+
+    def _result_of(self, experiment: Experiment, outcome: TaskOutcome) -> ExperimentResult:
+        if outcome.value is not None:
+            return outcome.value
+        reason = outcome.error or "no result"
+        end_orphans(self.instance, self._source.study.name, partition=experiment.experiment_id, reason=reason)
+        return failed_result(experiment, reason)
+
+
+__all__ = ["Outcome", "RunFailed", "run_study"]

@@ -1,0 +1,56 @@
+"""Where a study's data and Dagster's instance live: `FLOPS_FIT_HOME`, or `flops_fit_data` in the working directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flops_fit.files import write_text
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+HOME_VARIABLE = "FLOPS_FIT_HOME"
+STUDY_VARIABLE = "FLOPS_FIT_STUDY"
+TRAINING_POOL = "flops_fit_training"
+DEMO_STUDY = Path(__file__).parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
+
+_INSTANCE_CONFIG = """\
+# Written by flops-fit the first time; yours to edit (https://docs.dagster.io/deployment/oss/dagster-yaml).
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  pools:
+    granularity: run
+    default_limit: {workers}    # trainings at the same time when Dagster launches them
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 5
+run_retries:
+  enabled: true
+  max_retries: 0                # a training asks for its own retries: only when its process died
+"""
+
+
+def home_directory() -> Path:
+    """The absolute path of the home; nothing is created."""
+    return Path(os.environ.get(HOME_VARIABLE) or "flops_fit_data").resolve()
+
+
+def instance_directory(home: Path, workers: int) -> Path:
+    """Dagster's folder in `home`, made with its `dagster.yaml` if it is not there."""
+    directory = home / "dagster"
+    config = directory / "dagster.yaml"
+    if not config.exists():
+        write_text(config, _INSTANCE_CONFIG.format(workers=workers))
+    return directory
+
+
+def open_instance(home: Path, workers: int) -> DagsterInstance:
+    """The Dagster instance in `home`; the caller disposes of it (it is a context manager)."""
+    from dagster import DagsterInstance
+
+    return DagsterInstance.from_config(str(instance_directory(home, workers)))

@@ -1,0 +1,87 @@
+"""What the law shows of itself in Dagster: exponent, predictions with intervals, figures, findings, what it cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import MetadataValue
+
+from flops_fit.formatting import format_count, format_flops, markdown_table
+from flops_fit.results import ExperimentResult
+from flops_fit_assets.metadata import Metadata, figure_markdown
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.sweep import SweepPlan
+
+
+def law_metadata(
+    law: ScalingLaw, plan: SweepPlan, results: dict[str, ExperimentResult], path: Path, report: Path
+) -> Metadata:
+    """The law's numbers, its predictions and figures, and which experiments it lacks."""
+    missing = [item for item in plan.experiments if item.experiment_id not in results]
+    shown: dict[str, Any] = {
+        "verdict": law.verdict,
+        "law": MetadataValue.md(law_text(law)),
+        "exponent a (N_opt ~ C^a)": law.a,
+        "exponent b (D_opt ~ C^b)": law.b,
+        "irreducible loss E": law.E,
+        "predictions": MetadataValue.md(prediction_table(law)),
+        "runs used": len(law.runs),
+        "experiments missing": len(missing),
+        "FLOPs spent": float(sum(result.flops for result in results.values())),
+        "seconds spent": float(sum(result.seconds for result in results.values())),
+        "report": MetadataValue.path(str(report)),
+        "file": MetadataValue.path(str(path)),
+    }
+    if missing:
+        shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
+    if law.diagnostics:
+        shown["findings"] = MetadataValue.md(findings_table(law))
+    return shown | figures(law)
+
+
+def law_text(law: ScalingLaw) -> str:
+    """The fitted law as one line, with the interval of its exponent."""
+    low, high = law.interval("a")
+    return (
+        f"`L(N, D) = {law.E:.4g} + {law.A:.4g}/N^{law.alpha:.3f} + {law.B:.4g}/D^{law.beta:.3f}`, "
+        f"N_opt ~ C^{law.a:.3f} (90 % interval {low:.3f} to {high:.3f}): **{law.verdict}**"
+    )
+
+
+def prediction_table(law: ScalingLaw) -> str:
+    """The compute optimum at the runs' budgets, 10 and 100 times the largest, with 90 % intervals."""
+    rows = []
+    for compute in law.default_budgets():
+        at = law.predict(compute)
+        (n_low, n_high), (l_low, l_high) = at["optimal_params_interval"], at["expected_loss_interval"]
+        rows.append(
+            (
+                format_flops(compute),
+                f"{format_count(at['optimal_params'])} ({format_count(n_low)} to {format_count(n_high)})",
+                format_count(at["optimal_tokens"]),
+                f"{at['tokens_per_param']:.1f}",
+                f"{at['expected_loss']:.4f} ({l_low:.4f} to {l_high:.4f})",
+            )
+        )
+    headers = ("compute budget", "optimal parameters (90 %)", "optimal tokens", "tokens per parameter",
+               "predicted loss (90 %)")  # fmt: skip
+    return markdown_table(headers, rows)
+
+
+def findings_table(law: ScalingLaw) -> str:
+    """What would make the answer untrustworthy, gravest first."""
+    rows = [(item.severity, item.message, item.remedy) for item in law.diagnostics]
+    return markdown_table(("severity", "finding", "remedy"), rows)
+
+
+def figures(law: ScalingLaw) -> Metadata:
+    """The IsoFLOP and the frontier figure, inline."""
+    from flops_fit.plots import frontier_figure, isoflop_figure
+
+    return {
+        "IsoFLOP curves": figure_markdown(isoflop_figure(law), "IsoFLOP curves"),
+        "compute-optimal frontier": figure_markdown(frontier_figure(law), "compute-optimal frontier"),
+    }

@@ -1,0 +1,221 @@
+"""What each asset shows of itself in Dagster: tables, numbers that plot over time and partitions, figures, files."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
+
+from flops_fit.cost import CostEstimate, Hardware
+from flops_fit.formatting import format_count, format_flops, format_money, format_seconds, markdown_table
+from flops_fit.results import ExperimentResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from flops_fit.size_map import SizeMap
+    from flops_fit.sweep import Experiment, SweepPlan
+
+Metadata = dict[str, Any]
+_ROWS = 60  # of a table shown inline; the file has all
+
+
+def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
+    """The table of sizes, the conventions, and what was skipped."""
+    entries = size_map.entries
+    headers = (size_map.size_param, f"parameters ({size_map.param_count})", "FLOPs per token", "counted by")
+    rows = [
+        (entry.size, f"{entry.num_params:,}", format_flops(entry.flops_per_token), entry.source) for entry in entries
+    ]
+    shown = {
+        "model": size_map.model_name,
+        "sizes": len(entries),
+        "smallest": size_map.label(entries[0]),
+        "largest": size_map.label(entries[-1]),
+        "FLOPs per token": size_map.flops_method,
+        "size table": _markdown(headers, rows),
+        "skipped sizes": len(size_map.skipped),
+        "file": MetadataValue.path(str(path)),
+    }
+    if size_map.skipped:
+        shown["skipped"] = _markdown(("size", "reason"), [(item.size, item.reason) for item in size_map.skipped])
+    if size_map.notes:
+        shown["notes"] = MetadataValue.md("\n".join(f"- {note}" for note in size_map.notes))
+    return shown
+
+
+def plan_metadata(
+    plan: SweepPlan,
+    cost: CostEstimate,
+    results: Mapping[str, ExperimentResult],
+    hardware: Hardware,
+    path: Path,
+    overrides: Mapping[str, Any],
+) -> Metadata:
+    """The grid with what is done and what is still to spend, per budget and in total."""
+    done = {name: result for name, result in results.items() if result.status != "failed"}
+    left = [item for item in plan.experiments if item.experiment_id not in done]
+    seconds = sum(cost.seconds[item.experiment_id] for item in left)
+    shown = {
+        "experiments": plan.num_experiments,
+        "experiments still to train": len(left),
+        "planned FLOPs": float(plan.total_flops),
+        "FLOPs still to spend": float(sum(item.planned_flops for item in left)),
+        "device-hours still to spend": seconds / 3600,
+        "time still to spend": f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers ({cost.basis})",
+        "cost still to spend": format_money(seconds / 3600 * hardware.price_per_hour),
+        "budgets": budget_table(plan, cost, done, hardware),
+        "plan table": plan_table(plan, cost, results),
+        "dropped grid points": len(plan.dropped),
+        "file": MetadataValue.path(str(path)),
+    }
+    if plan.dropped:
+        shown["dropped"] = dropped_table(plan)
+    if overrides:
+        text = ", ".join(f"`{name} = {value}`" for name, value in overrides.items())
+        shown["override"] = MetadataValue.md(
+            f"{text} instead of the study's, until the study changes or the sweep is planned again"
+        )
+    return shown
+
+
+def budget_table(
+    plan: SweepPlan, cost: CostEstimate, done: Mapping[str, ExperimentResult], hardware: Hardware
+) -> MetadataValue:
+    """One row per budget: sizes, tokens, planned, done and remaining FLOPs, device time and money."""
+    rows = []
+    for budget in plan.compute_budgets:
+        experiments = [item for item in plan.experiments if item.compute_budget == budget]
+        left = [item for item in experiments if item.experiment_id not in done]
+        hours = sum(cost.seconds[item.experiment_id] for item in experiments) / 3600
+        rows.append(
+            (
+                format_flops(budget),
+                len(experiments),
+                _span(item.num_params for item in experiments),
+                _span(item.num_tokens for item in experiments),
+                format_flops(sum(item.planned_flops for item in experiments)),
+                format_flops(sum(item.planned_flops for item in left)),
+                format_seconds(hours * 3600),
+                format_money(hours * hardware.price_per_hour),
+            )
+        )
+    headers = ("budget", "experiments", f"parameters ({plan.param_count})", f"{plan.data_unit}s", "planned FLOPs",
+               "still to spend", "device time", "cost")  # fmt: skip
+    return _markdown(headers, rows)
+
+
+def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, ExperimentResult]) -> MetadataValue:
+    """One row per experiment, sortable in the page."""
+    records = []
+    for item in plan.experiments:
+        result = results.get(item.experiment_id)
+        records.append(
+            TableRecord(
+                {
+                    "experiment": item.experiment_id,
+                    "budget": format_flops(item.compute_budget),
+                    item.size_param: item.size_param_value,
+                    "parameters": item.num_params,
+                    "tokens": item.num_tokens,
+                    "tokens per parameter": round(item.tokens_per_param, 1),
+                    "planned FLOPs": format_flops(item.planned_flops),
+                    "device time": format_seconds(cost.seconds[item.experiment_id]),
+                    "state": result.status if result else "to train",
+                    "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
+                }
+            )
+        )
+    numeric = {plan.size_param, "parameters", "tokens"}
+    columns = list(records[0].data) if records else ["experiment"]
+    schema = TableSchema(
+        columns=[
+            TableColumn(name, "int" if name in numeric else "float" if name == "tokens per parameter" else "string")
+            for name in columns
+        ]
+    )
+    return MetadataValue.table(records, schema)
+
+
+def dropped_table(plan: SweepPlan) -> MetadataValue:
+    """The grid points that are not in the plan, with the reason of each."""
+    rows = [
+        (format_flops(item.compute_budget), format_count(item.num_params), item.size_param_value or "", item.reason)
+        for item in plan.dropped
+    ]
+    return _markdown(("budget", "parameters", plan.size_param, "reason"), rows)
+
+
+def experiment_metadata(experiment: Experiment) -> Metadata:
+    """The planned numbers of one partition of `experiment`."""
+    return {
+        "compute budget": experiment.compute_budget,
+        experiment.size_param: experiment.size_param_value,
+        "parameters": experiment.num_params,
+        "tokens": experiment.num_tokens,
+        "tokens per parameter": experiment.tokens_per_param,
+        "planned FLOPs": experiment.planned_flops,
+        "seed": experiment.seed,
+    }
+
+
+def run_metadata(
+    experiment: Experiment, result: ExperimentResult, predicted_seconds: float, hardware: Hardware, path: Path
+) -> Metadata:
+    """What one training did and cost, against what was planned."""
+    rate = result.flops / result.seconds if result.seconds else 0.0
+    peak = hardware.flops_per_second / hardware.utilisation
+    shown = {
+        "status": result.status,
+        "compute budget": experiment.compute_budget,
+        result.size_param: result.size_param_value,
+        "parameters": result.num_params,
+        "tokens": result.num_tokens,
+        "FLOPs": float(result.flops),
+        "FLOPs over budget": float(result.flops / experiment.compute_budget),
+        "seconds": result.seconds,
+        "seconds predicted": predicted_seconds,
+        "tokens per second": result.tokens_per_second,
+        "FLOP/s": rate,
+        "utilisation": rate / peak,
+        "cost": result.seconds / 3600 * hardware.price_per_hour,
+        "optimizer steps": result.steps,
+        "device": result.device,
+        "file": MetadataValue.path(str(path)),
+        "training log": MetadataValue.path(str(path.with_name("log.jsonl"))),
+    }
+    if result.loss is not None:
+        shown |= {"held-out loss": result.loss}
+    if result.train_loss is not None:
+        shown |= {"training loss": result.train_loss}
+    if result.epochs is not None:
+        shown |= {"epochs": result.epochs}
+    if result.reason:
+        shown |= {"reason": result.reason}
+    return shown
+
+
+def figure_markdown(figure: Figure, title: str) -> MetadataValue:
+    """A figure inside Dagster's page, as an image in Markdown."""
+    from flops_fit.plots import figure_png
+
+    encoded = base64.b64encode(figure_png(figure, dpi=110)).decode()
+    return MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+
+
+def _markdown(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:
+    rows = list(rows)
+    text = markdown_table(list(headers), rows[:_ROWS])
+    if len(rows) > _ROWS:
+        text += f"\n\n… and {len(rows) - _ROWS} more rows in the file"
+    return MetadataValue.md(text)
+
+
+def _span(values: Iterable[float]) -> str:
+    numbers = sorted(values)
+    if not numbers:
+        return "none"
+    return f"{format_count(numbers[0])} to {format_count(numbers[-1])}"

@@ -1,0 +1,42 @@
+"""The experiments of the current plan as partitions, each announced once as a materialization of `experiment`."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from flops_fit.sweep import SweepPlan
+from flops_fit_assets.metadata import experiment_metadata
+from flops_fit_assets.source import StudySource
+from flops_fit_assets.versions import DATA_VERSION_TAG, version_of
+
+
+def experiment_spec(source: StudySource) -> dg.AssetSpec:
+    """`experiment`: what a training follows from, so that planning again makes no trained partition stale."""
+    return dg.AssetSpec(
+        source.key("experiment"),
+        deps=[source.key("sweep_plan")],
+        partitions_def=source.partitions,
+        description="The planned experiments, one partition each. sweep_plan announces them; nothing is computed here.",
+        group_name=source.study.name,
+        kinds={"table"},
+    )
+
+
+def announce(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> None:
+    """Make the partition set equal to the plan's ids, and log one materialization for each that never had one."""
+    name, instance = source.partitions.name or "", context.instance
+    wanted = [experiment.experiment_id for experiment in plan.experiments]
+    for gone in set(instance.get_dynamic_partitions(name)) - set(wanted):
+        instance.delete_dynamic_partition(name, gone)
+    instance.add_dynamic_partitions(name, wanted)
+    known = instance.get_materialized_partitions(source.key("experiment"))
+    for experiment in plan.experiments:
+        if experiment.experiment_id not in known:
+            context.log_event(
+                dg.AssetMaterialization(
+                    source.key("experiment"),
+                    partition=experiment.experiment_id,
+                    metadata=experiment_metadata(experiment),
+                    tags={DATA_VERSION_TAG: version_of(experiment)},
+                )
+            )

@@ -1,0 +1,47 @@
+"""The launchpad of `sweep_plan`: the study's grid, each option open to change for one plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import Array, Field, Float, Int, Noneable
+
+from flops_fit.study import Study, SweepOptions
+
+_DESCRIPTIONS = {
+    "compute_budgets": "Training FLOPs of each IsoFLOP curve: numbers, or text such as 1e18. Adding one trains only "
+    "its experiments; removing one and adding it again trains nothing.",
+    "num_sizes_per_budget": "At most this many model sizes for each budget.",
+    "tokens_per_param": "The grid is centred on the size that sees this many tokens per parameter.",
+    "span": "Sizes run from centre / span to centre * span in parameters; null is the planner's default.",
+    "min_tokens_per_param": "Grid points with fewer tokens per parameter are dropped.",
+    "max_tokens_per_param": "Grid points with more tokens per parameter are dropped.",
+    "seeds": "Every size is trained once with each seed.",
+    "max_epochs": "How often the data may be seen.",
+}
+_KINDS: Mapping[str, Any] = {
+    "num_sizes_per_budget": Int,
+    "span": Noneable(Float),
+    "seeds": Array(Int),
+}
+
+
+def plan_config_schema(sweep: SweepOptions) -> dict[str, Field]:
+    """The fields of the launchpad with the study's own values as defaults."""
+    from dagster import Any as Anything
+
+    schema = {}
+    for name, description in _DESCRIPTIONS.items():
+        default = getattr(sweep, name)
+        kind = Array(Anything) if name == "compute_budgets" else _KINDS.get(name, Float)
+        value = list(default) if isinstance(default, tuple) else default
+        schema[name] = Field(kind, default_value=value, is_required=False, description=description)
+    return schema
+
+
+def overrides_in(config: Mapping[str, Any], study: Study) -> dict[str, Any]:
+    """The options of `config` that differ from the study's; raises `FlopsFitError` for values that cannot be meant."""
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    wanted = SweepOptions(**given)
+    return {name: getattr(wanted, name) for name in given if getattr(wanted, name) != getattr(study.sweep, name)}

@@ -1,0 +1,103 @@
+"""`flops-fit plan` and `flops-fit report`: look ahead, and look again, without touching Dagster's instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from flops_fit.api import study_plan, study_size_map
+from flops_fit.cost import CostEstimate, estimate
+from flops_fit.errors import FlopsFitError
+from flops_fit.formatting import format_count, format_flops, format_money, format_seconds
+from flops_fit.results import ExperimentResult, load_results
+from flops_fit.study import Study
+from flops_fit_assets.home import home_directory
+from flops_fit_assets.io import StudyStore
+from flops_fit_assets.publish import publish
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flops_fit.sweep import SweepPlan
+
+
+def print_plan(path: Path, console: Console) -> None:
+    """Print what the study at `path` would train: per budget the sizes, tokens and cost, then the totals."""
+    study = Study.from_toml(path)
+    plan = study_plan(study, study_size_map(study))
+    done = _finished(study, plan)
+    cost = estimate(plan, study.hardware, done.values())
+    console.print(_table(study, plan, cost, done))
+    if plan.dropped:
+        console.print(_dropped(plan))
+    left = [item for item in plan.experiments if item.experiment_id not in done]
+    seconds = sum(cost.seconds[item.experiment_id] for item in left)
+    parts = [
+        f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs in total",
+        f"{len(left)} still to train: {format_flops(sum(item.planned_flops for item in left))} FLOPs, "
+        f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers, "
+        f"{format_money(seconds / 3600 * study.hardware.price_per_hour)} ({cost.basis})",
+    ]
+    for line in parts:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def write_again(path: Path) -> Path:
+    """Write the report, the runs table and the figures of the study at `path` from its fitted law."""
+    study = Study.from_toml(path)
+    store = StudyStore(directory=home_directory() / study.name)
+    try:
+        plan, law = store.read("sweep_plan"), store.read("scaling_law")
+    except FileNotFoundError as error:
+        raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
+    publish(store, study, plan, law, _finished(study, plan))
+    return store.report
+
+
+def _finished(study: Study, plan: SweepPlan) -> dict[str, ExperimentResult]:
+    wanted = {item.experiment_id for item in plan.experiments}
+    results = load_results(StudyStore(directory=home_directory() / study.name).runs)
+    return {item.experiment_id: item for item in results if item.experiment_id in wanted and item.status != "failed"}
+
+
+def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, ExperimentResult]) -> Table:
+    table = Table(
+        title=f"{study.name}: {plan.model_cls_name}, N = {plan.param_count} parameters, "
+        f"FLOPs per token: {plan.flops_method}",
+        box=box.SIMPLE,
+        title_justify="left",
+    )
+    for header in (
+        "budget", plan.size_param, "parameters", f"{plan.data_unit}s", f"{plan.data_unit}s/param", "FLOPs", "time",
+        "cost", "",
+    ):  # fmt: skip
+        table.add_column(header, justify="right")
+    for budget in plan.compute_budgets:
+        for item in (item for item in plan.experiments if item.compute_budget == budget):
+            seconds = cost.seconds[item.experiment_id]
+            table.add_row(
+                format_flops(budget),
+                str(item.size_param_value),
+                format_count(item.num_params),
+                format_count(item.num_tokens),
+                f"{item.tokens_per_param:.1f}",
+                format_flops(item.planned_flops),
+                format_seconds(seconds),
+                format_money(seconds / 3600 * study.hardware.price_per_hour),
+                "done" if item.experiment_id in done else "",
+            )
+        table.add_section()
+    return table
+
+
+def _dropped(plan: SweepPlan) -> Table:
+    table = Table(title="dropped", box=box.SIMPLE, title_justify="left")
+    for header in ("budget", plan.size_param, "parameters", "reason"):
+        table.add_column(header)
+    for point in plan.dropped:
+        size = "" if point.size_param_value is None else str(point.size_param_value)
+        table.add_row(format_flops(point.compute_budget), size, format_count(point.num_params), point.reason)
+    return table

@@ -1,0 +1,30 @@
+"""The files a person looks at: the runs table, the report, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from flops_fit.cost import estimate
+from flops_fit.files import write_bytes
+from flops_fit.results import ExperimentResult, save_runs
+from flops_fit_assets.io import StudyStore
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.study import Study
+    from flops_fit.sweep import SweepPlan
+
+
+def publish(
+    store: StudyStore, study: Study, plan: SweepPlan, law: ScalingLaw, results: Mapping[str, ExperimentResult]
+) -> None:
+    """Write `runs.csv`, `report.html` and `plots/*.png` beside the law."""
+    from flops_fit.plots import figure_png, frontier_figure, isoflop_figure
+    from flops_fit.report import write_report
+
+    save_runs(results.values(), store.directory / "runs.csv")
+    cost = estimate(plan, study.hardware, results.values())
+    write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost)
+    for name, draw in (("isoflop", isoflop_figure), ("frontier", frontier_figure)):
+        write_bytes(store.directory / "plots" / f"{name}.png", figure_png(draw(law), dpi=150))

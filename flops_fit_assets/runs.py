@@ -1,0 +1,136 @@
+"""Dagster runs in this process, without its daemon: one asset, or one partition of it, per run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from flops_fit.errors import FileError, FlopsFitError
+from flops_fit.results import ExperimentResult
+from flops_fit_assets.definitions import definitions_of
+from flops_fit_assets.home import open_instance
+from flops_fit_assets.io import StudyStore
+from flops_fit_assets.source import StudySource
+
+HEADLESS_TAG = "flops_fit/headless"
+_PARTITION_TAG = "dagster/partition"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
+
+
+class RunFailed(FlopsFitError):
+    """A Dagster run ended without its asset; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetRuns:
+    """Runs of one study's assets; can be sent to another process, which loads the study itself."""
+
+    path: Path
+    home: Path
+
+    @classmethod
+    def of(cls, path: Path, home: Path) -> AssetRuns:
+        """Raises `StudyError` where the file cannot be meant."""
+        runs = cls(path=path.resolve(), home=home)
+        _ = runs.source
+        return runs
+
+    @property
+    def source(self) -> StudySource:
+        """The study, read once in a process."""
+        return _source(self.path, self.home)
+
+    def materialize(self, instance: dg.DagsterInstance, stage: str, partition: str | None = None) -> None:
+        """One run in this process; raises `RunFailed` with the reason of the first failed step."""
+        result = _job(self.path, self.home).execute_in_process(
+            run_config=_QUIET,
+            instance=instance,
+            partition_key=partition,
+            asset_selection=[self.source.key(stage)],
+            raise_on_error=False,
+            tags={HEADLESS_TAG: self.source.study.name},
+        )
+        if not result.success:
+            raise RunFailed(_reason(result, stage))
+
+
+def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs: AssetRuns) -> ExperimentResult:
+    """The task of one worker process: train one experiment as one Dagster run."""
+    _LISTENER.target = emit
+    try:
+        runs.materialize(_instance(runs.home, runs.source.study.hardware.num_workers()), "training_run", partition)
+    except RunFailed:
+        failed = _failed_result(runs, partition)
+        if failed is None:
+            raise
+        return failed
+    return StudyStore(directory=runs.source.directory).read("training_run", partition)
+
+
+def end_orphans(
+    instance: dg.DagsterInstance, study: str, *, partition: str | None = None, reason: str | None = None
+) -> int:
+    """Mark runs as failed that a headless process began and, being gone, will never end; how many there were.
+
+    Only for whoever holds the study's lock.
+    """
+    tags = {HEADLESS_TAG: study} | ({_PARTITION_TAG: partition} if partition else {})
+    orphans = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags=tags))
+    for run in orphans:
+        instance.report_run_failed(run, reason or "the process that ran this was killed before it ended")
+    return len(orphans)
+
+
+class _Listener:
+    """Hands the progress of trainings in this process to whoever listens now."""
+
+    target: Callable[[dict[str, Any]], None] | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self.target is not None:
+            self.target(event)
+
+
+_LISTENER = _Listener()
+
+
+@functools.cache
+def _source(path: Path, home: Path) -> StudySource:
+    return StudySource.of(path, home=home)
+
+
+@functools.cache
+def _job(path: Path, home: Path) -> dg.JobDefinition:
+    definitions = definitions_of(_source(path, home), on_progress=_LISTENER)
+    return definitions.resolve_implicit_global_asset_job_def()
+
+
+@functools.cache
+def _instance(home: Path, workers: int) -> dg.DagsterInstance:
+    return open_instance(home, workers)
+
+
+def _failed_result(runs: AssetRuns, partition: str) -> ExperimentResult | None:
+    try:
+        result = StudyStore(directory=runs.source.directory).read("training_run", partition)
+    except (FileError, FileNotFoundError):
+        return None
+    return result if result.status == "failed" else None
+
+
+def _reason(result: dg.ExecuteInProcessResult, stage: str) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return f"{stage}: {data.user_failure_data.description}"
+            if data.error is not None:
+                cause = data.error.cause or data.error
+                return f"{stage}: {cause.message.strip()}\n{''.join(cause.stack[-3:])}"
+    return f"{stage}: the run failed before its first step; see it in `flops-fit ui`"

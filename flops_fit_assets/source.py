@@ -1,0 +1,71 @@
+"""Where a study comes from (a file, or Python), and the names it has in Dagster."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagster import AssetKey, DynamicPartitionsDefinition
+
+from flops_fit.study import Study
+from flops_fit_assets.home import home_directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySource:
+    """A study with its place on disk and its asset keys.
+
+    Attributes:
+        origin: a `Study`, or the path of a `study.toml`.
+        prefix: put before every asset key, so that several studies fit in one code location.
+        home: the directory that holds `<study name>/`.
+    """
+
+    origin: Study | Path
+    prefix: tuple[str, ...]
+    home: Path
+
+    @classmethod
+    def of(
+        cls,
+        origin: Study | str | os.PathLike[str],
+        key_prefix: str | Sequence[str] = (),
+        home: str | os.PathLike[str] | None = None,
+    ) -> StudySource:
+        """Raises `StudyError` where the file cannot be meant."""
+        prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
+        where = Path(home).resolve() if home is not None else home_directory()
+        source = cls(
+            origin=origin if isinstance(origin, Study) else Path(origin).resolve(),
+            prefix=prefix,
+            home=where,
+        )
+        _ = source.study
+        return source
+
+    @functools.cached_property
+    def study(self) -> Study:
+        """The study; a file is read once in a process, so a run (a process of its own) sees it as it is then."""
+        return self.origin if isinstance(self.origin, Study) else Study.from_toml(self.origin)
+
+    @property
+    def directory(self) -> Path:
+        """The study's folder."""
+        return self.home / self.study.name
+
+    @property
+    def partitions(self) -> DynamicPartitionsDefinition:
+        """The partition set of this study: one key for each experiment of the current plan."""
+        return DynamicPartitionsDefinition(name=f"{self.study.name}_experiments")
+
+    @property
+    def resource_key(self) -> str:
+        """The name of this study's IO manager."""
+        return f"{self.study.name}_files"
+
+    def key(self, *name: str) -> AssetKey:
+        """The key of the asset called `name`."""
+        return AssetKey([*self.prefix, *name])

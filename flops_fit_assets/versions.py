@@ -1,0 +1,51 @@
+"""Data versions: what an asset *is*, as a hash, so that a re-run that changes nothing wakes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flops_fit.identity import content_hash
+from flops_fit.results import ExperimentResult
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.size_map import SizeMap
+    from flops_fit.study import Study
+    from flops_fit.sweep import Experiment, SweepPlan
+
+DATA_VERSION_TAG = "dagster/data_version"
+MADE_FROM_TAG = "flops_fit/made_from"
+CODE_VERSION = "1"
+_OUTCOME = ("experiment_id", "status", "loss", "train_loss", "num_params", "num_tokens", "flops", "flops_per_token")
+
+
+def version_of(value: SizeMap | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:
+    """The data version of what an asset holds; a result's leaves out how fast it was and on what machine."""
+    if isinstance(value, ExperimentResult):
+        return content_hash({name: getattr(value, name) for name in _OUTCOME})
+    return content_hash(value.to_dict())
+
+
+def size_map_made_from(study: Study) -> str:
+    """What a size map follows from: the model alone."""
+    return _made_from(study.model_fingerprint())
+
+
+def plan_made_from(study: Study, size_map_version: str) -> str:
+    """What a plan follows from: the size map, the grid, and what decides an experiment's outcome."""
+    return _made_from(size_map_version, study.sweep_fingerprint())
+
+
+def law_made_from(plan_version: str, results: Iterable[ExperimentResult]) -> str:
+    """What a law follows from: the plan and the results that belong to it."""
+    return _made_from(plan_version, sorted(version_of(result) for result in results))
+
+
+def training_made_from(experiment: Experiment) -> str:
+    """What a training follows from: its experiment alone."""
+    return _made_from(version_of(experiment))
+
+
+def _made_from(*parts: object) -> str:
+    return content_hash([CODE_VERSION, *parts])[:32]  # Dagster's tags hold at most 63 characters
