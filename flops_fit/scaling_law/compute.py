@@ -43,13 +43,17 @@ class FlopsPerToken:
     def __call__(self, num_params: np.ndarray | float) -> np.ndarray:
         """FLOPs per token at N parameters."""
         N = np.asarray(num_params, dtype=float)
-        return self.c * N * np.maximum(1 + self.k * (N / self.N_0) ** -self.q, 0.02)
+        if self.k == 0.0:
+            return self.c * N
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # N of a runaway bootstrap draw
+            return self.c * N * np.maximum(1 + self.k * (N / self.N_0) ** -self.q, 0.02)
 
     def elasticity(self, num_params: np.ndarray | float) -> np.ndarray:
         """d ln f / d ln N."""
         if self.k == 0.0:
             return np.ones_like(np.asarray(num_params, dtype=float))
-        extra = self.k * (np.asarray(num_params, dtype=float) / self.N_0) ** -self.q
+        with np.errstate(divide="ignore", over="ignore"):
+            extra = self.k * (np.asarray(num_params, dtype=float) / self.N_0) ** -self.q
         return np.maximum(1 - self.q * extra / np.maximum(1 + extra, 0.02), 0.05)
 
     def to_dict(self) -> dict[str, float]:

@@ -236,11 +236,12 @@ class ScalingLaw:
         )
 
     def _draws_at(self, quantity: str, compute: float) -> np.ndarray:
-        N = optimal_params(self.draws, compute, self.flops_per_token)
-        D = compute / self.flops_per_token(N)
-        if quantity == "L_opt":
-            return _loss(self.draws, N, D)
-        return {"N_opt": N, "D_opt": D, "tokens_per_param": D / N}[quantity]
+        with np.errstate(all="ignore"):  # draws of runaway exponents give 0 or infinity, and are shown as such
+            N = optimal_params(self.draws, compute, self.flops_per_token)
+            D = compute / self.flops_per_token(N)
+            if quantity == "L_opt":
+                return _loss(self.draws, N, D)
+            return {"N_opt": N, "D_opt": D, "tokens_per_param": D / N}[quantity]
 
 
 def _loss(parameters: np.ndarray, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> np.ndarray:

@@ -24,7 +24,7 @@ def _head(law: ScalingLaw) -> str:
         [
             "Scaling law   L(N, D) = E + A/N^alpha + B/D^beta   (nats)",
             f"  runs        {len(runs)} in {len(law.isoflops)} IsoFLOP budgets, {compute}{excluded}",
-            f"  objective   {law.objective:.6g}   Huber(delta = {law.delta:.3g}) on log loss, residual sd {law.sigma:.2%}",
+            f"  objective   {law.objective:.6g}   Huber(delta = {law.delta:.3g}) on log loss, sd {law.sigma:.2%}",
             f"  compute     {law.flops_per_token.description}",
         ]
     )

@@ -1,0 +1,206 @@
+"""What each figure shows, as plain arrays; `plots.py` draws it. Needs no matplotlib."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flops_fit.scaling_law.law import ScalingLaw
+
+MAX_CURVES = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IsoflopCurve:
+    """One budget: its runs (N, loss), the fitted law along it, and where its own minimum lies (None: not inside)."""
+
+    compute_budget: float
+    N: np.ndarray
+    loss: np.ndarray
+    law_N: np.ndarray
+    law_loss: np.ndarray
+    own_minimum: tuple[float, float] | None
+    law_minimum: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IsoflopData:
+    """IsoFLOP curves ascending in compute, runs that belong to none (C, N, loss), and the path of the optimum."""
+
+    curves: tuple[IsoflopCurve, ...]
+    other_flops: np.ndarray
+    other_N: np.ndarray
+    other_loss: np.ndarray
+    path_N: np.ndarray
+    path_loss: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrontierData:
+    """N_opt, D_opt and L_opt against C with their 90 % bands (low, high), and the runs' own minima and losses.
+
+    `minimum_*` are the interior minima of the budgets' own curves; `C_fitted` is the range of compute of the runs.
+    """
+
+    C: np.ndarray
+    N: np.ndarray
+    N_band: np.ndarray
+    D: np.ndarray
+    D_band: np.ndarray
+    L: np.ndarray
+    L_band: np.ndarray
+    minimum_C: np.ndarray
+    minimum_N: np.ndarray
+    minimum_D: np.ndarray
+    minimum_L: np.ndarray
+    minimum_N_interval: np.ndarray
+    run_C: np.ndarray
+    run_loss: np.ndarray
+    C_fitted: tuple[float, float]
+    flops_per_param_per_token: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualData:
+    """Residuals `ln L - ln L_pred` against C and against N/N_opt(C); `sigma` is their robust standard deviation."""
+
+    flops: np.ndarray
+    distance: np.ndarray
+    residual: np.ndarray
+    sigma: float
+    trend_C: np.ndarray
+    trend: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ContourData:
+    """Loss over a grid of N (columns) and D (rows), the runs, and the path of the optimum."""
+
+    N: np.ndarray
+    D: np.ndarray
+    loss: np.ndarray
+    run_N: np.ndarray
+    run_D: np.ndarray
+    path_N: np.ndarray
+    path_D: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CloudData:
+    """Bootstrap draws of alpha, beta and a, with the point estimates."""
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    a: np.ndarray
+    estimate: tuple[float, float, float]
+    a_interval: tuple[float, float]
+
+
+def isoflop_data(law: ScalingLaw) -> IsoflopData:
+    """The IsoFLOP curves; where runs form no budgets, the law along a few computes that span them."""
+    runs = law.runs
+    own = {minimum.compute_budget: minimum for minimum in law.isoflops}
+    budgets = sorted(own) or list(np.geomspace(runs.flops.min(), runs.flops.max(), 6))
+    if len(budgets) > MAX_CURVES:
+        budgets = [budgets[i] for i in np.unique(np.linspace(0, len(budgets) - 1, MAX_CURVES).round().astype(int))]
+    curves = tuple(_curve(law, budget, own.get(budget)) for budget in budgets)
+    other = ~np.isin(runs.budget, budgets)
+    path_C = np.geomspace(budgets[0] / 1.5, budgets[-1] * 1.5, 60)
+    return IsoflopData(
+        curves=curves,
+        other_flops=runs.flops[other],
+        other_N=runs.num_params[other],
+        other_loss=runs.loss[other],
+        path_N=law.N_opt(path_C),
+        path_loss=law.L_opt(path_C),
+    )
+
+
+def frontier_data(law: ScalingLaw, *, beyond: float = 100.0, points: int = 60) -> FrontierData:
+    """The frontier from the smallest run's compute to `beyond` times the largest's."""
+    low, high = float(law.runs.flops.min()), float(law.runs.flops.max())
+    C = np.geomspace(low, high * beyond, points)
+    bands = {name: np.array([law.interval(name, compute) for compute in C]) for name in ("N_opt", "D_opt", "L_opt")}
+    interior = [minimum for minimum in law.isoflops if minimum.interior]
+    return FrontierData(
+        C=C,
+        N=law.N_opt(C),
+        N_band=bands["N_opt"],
+        D=law.D_opt(C),
+        D_band=bands["D_opt"],
+        L=law.L_opt(C),
+        L_band=bands["L_opt"],
+        minimum_C=np.array([minimum.compute_budget for minimum in interior]),
+        minimum_N=np.array([minimum.N for minimum in interior]),
+        minimum_D=np.array([minimum.D for minimum in interior]),
+        minimum_L=np.array([minimum.loss for minimum in interior]),
+        minimum_N_interval=np.array([minimum.interval or (minimum.N, minimum.N) for minimum in interior]).reshape(
+            -1, 2
+        ),
+        run_C=law.runs.flops,
+        run_loss=law.runs.loss,
+        C_fitted=(low, high),
+        flops_per_param_per_token=law.flops_per_token(law.N_opt(C)) / law.N_opt(C),
+    )
+
+
+def residual_data(law: ScalingLaw) -> ResidualData:
+    """Residuals and their running median over compute."""
+    order = np.argsort(law.runs.flops)
+    residual = -law.residual
+    groups = [group for group in np.array_split(order, max(1, min(8, len(order) // 5))) if len(group)]
+    return ResidualData(
+        flops=law.runs.flops,
+        distance=np.clip(law.runs.num_params / law.N_opt(law.runs.flops), 1e-6, 1e6),
+        residual=residual,
+        sigma=law.sigma,
+        trend_C=np.array([np.exp(np.log(law.runs.flops[group]).mean()) for group in groups]),
+        trend=np.array([np.median(residual[group]) for group in groups]),
+    )
+
+
+def contour_data(law: ScalingLaw, *, points: int = 80) -> ContourData:
+    """L(N, D) over the runs' range and half a decade beyond."""
+    N = np.geomspace(law.runs.num_params.min() / 3, law.runs.num_params.max() * 3, points)
+    D = np.geomspace(law.runs.num_tokens.min() / 3, law.runs.num_tokens.max() * 3, points)
+    path_C = np.geomspace(law.runs.flops.min() / 30, law.runs.flops.max() * 30, 60)
+    return ContourData(
+        N=N,
+        D=D,
+        loss=law.loss(N[None, :], D[:, None]),
+        run_N=law.runs.num_params,
+        run_D=law.runs.num_tokens,
+        path_N=law.N_opt(path_C),
+        path_D=law.D_opt(path_C),
+    )
+
+
+def cloud_data(law: ScalingLaw) -> CloudData:
+    """The bootstrap cloud of the exponents, without draws that ran to infinity."""
+    finite = np.isfinite(law.draws).all(axis=1)
+    return CloudData(
+        alpha=law.draws[finite, 3],
+        beta=law.draws[finite, 4],
+        a=law.draws_of("a")[finite],
+        estimate=(law.alpha, law.beta, law.a),
+        a_interval=law.interval("a"),
+    )
+
+
+def _curve(law: ScalingLaw, budget: float, minimum: object) -> IsoflopCurve:
+    members = law.runs.subset(law.runs.budget == budget)
+    compute = float(np.median(members.flops)) if len(members) else budget
+    centre = law.N_opt(compute)
+    sizes = np.append(members.num_params, centre)
+    N = np.geomspace(sizes.min() / 1.4, sizes.max() * 1.4, 80)
+    inside = getattr(minimum, "interior", False)
+    return IsoflopCurve(
+        compute_budget=budget,
+        N=members.num_params,
+        loss=members.loss,
+        law_N=N,
+        law_loss=law.loss(N, compute / law.flops_per_token(N)),
+        own_minimum=(minimum.N, minimum.loss) if inside else None,  # type: ignore[attr-defined]
+        law_minimum=(centre, law.L_opt(compute)),
+    )

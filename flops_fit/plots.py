@@ -1,0 +1,286 @@
+"""The figures, drawn: the only module that imports matplotlib. Each takes a law and returns a `Figure`.
+
+Colours are Okabe & Ito's and the `viridis` scale, both safe for the colour-blind; markers and line styles carry the
+same distinctions in black and white.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+from flops_fit.formatting import format_count
+from flops_fit.plot_data import FrontierData, IsoflopData
+from flops_fit.plot_data import cloud_data as cloud_data
+from flops_fit.plot_data import contour_data as contour_data
+from flops_fit.plot_data import frontier_data as frontier_data
+from flops_fit.plot_data import isoflop_data as isoflop_data
+from flops_fit.plot_data import residual_data as residual_data
+from flops_fit.scaling_law.law import ScalingLaw
+
+BLUE, ORANGE, GREEN, RED, INK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#8a8a8a"
+CHINCHILLA_TOKENS_PER_PARAM = 20.0
+MARKERS = "os^Dvp<>hX"
+
+
+def isoflop_figure(law: ScalingLaw) -> Figure:
+    """Loss against N: each budget's runs, the fitted law along the budget, and the minima."""
+    data = isoflop_data(law)
+    figure = Figure(figsize=(9.6, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    computes = [curve.compute_budget for curve in data.curves]
+    norm = LogNorm(min(computes) / 1.3, max(computes) * 2.2)
+    colours = [colormaps["viridis"](norm(compute)) for compute in computes]
+    _draw_other_runs(axes, data, norm)
+    for curve, colour, marker in zip(data.curves, colours, MARKERS, strict=False):
+        axes.plot(curve.law_N, curve.law_loss, color=colour, lw=1.6, zorder=2)
+        axes.plot(
+            curve.N,
+            curve.loss,
+            marker,
+            color=colour,
+            ms=6,
+            mec="white",
+            mew=0.6,
+            zorder=3,
+            label=_power(curve.compute_budget),
+        )
+    axes.plot(data.path_N, data.path_loss, "--", color=INK, lw=1.2, zorder=4, label="optimum of the law")
+    inside = [curve.own_minimum for curve in data.curves if curve.own_minimum]
+    if inside:
+        N, loss = zip(*inside, strict=True)
+        axes.plot(N, loss, "*", color=RED, ms=13, mec="white", mew=0.8, zorder=5, label="budget's own minimum")
+    axes.set_xscale("log")
+    _loss_limits(axes, data)
+    _counts(axes, "x")
+    axes.set(xlabel="Parameters N", ylabel="Final held-out loss (nats per token)")
+    axes.set_title("IsoFLOP curves: loss against model size at fixed compute", loc="left")
+    _tidy(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, title="Compute (FLOPs)", alignment="left")
+    return figure
+
+
+def frontier_figure(law: ScalingLaw) -> Figure:
+    """N_opt and D_opt against compute with 90 % bands and the 20-tokens-per-parameter line, and the loss frontier."""
+    data = frontier_data(law)
+    figure = Figure(figsize=(12.6, 4.4), layout="constrained")
+    params, tokens, loss = figure.subplots(1, 3)
+    _power_law_panel(params, data, data.N, data.N_band, data.minimum_N, BLUE, f"N_opt ∝ C^{law.a:.3f}")
+    _power_law_panel(tokens, data, data.D, data.D_band, data.minimum_D, GREEN, f"D_opt ∝ C^{law.b:.3f}")
+    reference = np.sqrt(data.C / (data.flops_per_param_per_token * CHINCHILLA_TOKENS_PER_PARAM))
+    for axes, line in ((params, reference), (tokens, reference * CHINCHILLA_TOKENS_PER_PARAM)):
+        axes.plot(data.C, line, ":", color=INK, lw=1.4, label="20 tokens per parameter")
+        axes.legend(loc="upper left", frameon=False)
+    if len(data.minimum_C):
+        errors = np.abs(data.minimum_N_interval.T - data.minimum_N)
+        params.errorbar(data.minimum_C, data.minimum_N, errors, fmt="none", ecolor=RED, elinewidth=1.0, zorder=4)
+    _loss_panel(loss, data, law)
+    params.set(ylabel="Optimal parameters N")
+    tokens.set(ylabel="Optimal tokens D")
+    for axes, title in ((params, "How large a model"), (tokens, "How many tokens"), (loss, "What loss")):
+        axes.set_title(title, loc="left")
+        _tidy(axes)
+    return figure
+
+
+def residual_figure(law: ScalingLaw) -> Figure:
+    """Residuals against compute and against the distance from the optimum."""
+    data = residual_data(law)
+    figure = Figure(figsize=(10.0, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, x, label in ((left, data.flops, "Compute C (FLOPs)"), (right, data.distance, "N / N_opt(C)")):
+        axes.axhspan(-2 * data.sigma, 2 * data.sigma, color=BLUE, alpha=0.10, lw=0, label="±2 residual sd")
+        axes.axhline(0, color=INK, lw=0.8)
+        axes.plot(x, data.residual, "o", color=BLUE, ms=4.5, mec="white", mew=0.5, alpha=0.85)
+        axes.set_xscale("log")
+        axes.set(xlabel=label, xlim=(x.min() / 1.5, x.max() * 1.5))
+        _tidy(axes)
+    left.plot(data.trend_C, data.trend, "-s", color=RED, ms=4, lw=1.2, label="median by compute")
+    right.axvline(1, color=INK, lw=0.8, ls=":")
+    left.set(ylabel="Loss above the law (relative)")
+    left.yaxis.set_major_formatter(PercentFormatter(1.0))
+    limit = 1.1 * float(np.clip(np.abs(data.residual).max(), 3 * data.sigma, max(12 * data.sigma, 1e-6)))
+    left.set_ylim(-limit, limit)
+    beyond = int((np.abs(data.residual) > limit).sum())
+    left.set_title("Residuals by compute" + (f" ({beyond} runs off the scale)" if beyond else ""), loc="left")
+    right.set_title("Residuals by distance from the optimum", loc="left")
+    left.legend(frameon=False, loc="lower left")
+    _ticks(right, "x", lambda value: f"{value:g}", factor=300)
+    _powers_of_ten(left)
+    return figure
+
+
+def contour_figure(law: ScalingLaw) -> Figure:
+    """Contours of L(N, D) with the runs and the path of the optimum."""
+    data = contour_data(law)
+    figure = Figure(figsize=(7.0, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    levels = np.quantile(data.loss, np.linspace(0.01, 0.97, 16))
+    filled = axes.contourf(data.N, data.D, data.loss, levels=levels, cmap="viridis_r", extend="both", alpha=0.85)
+    lines = axes.contour(data.N, data.D, data.loss, levels=levels[::3], colors="white", linewidths=0.8)
+    axes.clabel(lines, fmt="%.2f", fontsize=8)
+    axes.plot(data.run_N, data.run_D, "o", color="white", ms=4.5, mec=INK, mew=0.8, label="runs")
+    axes.plot(data.path_N, data.path_D, "--", color=INK, lw=1.6, label="compute optimum")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set(xlabel="Parameters N", ylabel="Tokens D", xlim=(data.N[0], data.N[-1]), ylim=(data.D[0], data.D[-1]))
+    axes.set_title("Predicted loss over parameters and tokens", loc="left")
+    _counts(axes, "x")
+    _counts(axes, "y")
+    bar = figure.colorbar(filled, ax=axes, label="Loss (nats per token)")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+    axes.legend(loc="upper right", framealpha=0.9)
+    return figure
+
+
+def cloud_figure(law: ScalingLaw) -> Figure:
+    """The bootstrap cloud of alpha and beta, and the distribution of a."""
+    data = cloud_data(law)
+    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(data.alpha, data.beta, ".", color=BLUE, ms=4, alpha=0.35, mew=0, label=f"{len(data.a)} bootstrap refits")
+    left.plot(data.estimate[0], data.estimate[1], "*", color=RED, ms=15, mec="white", label="estimate")
+    for axis, values in (("x", data.alpha), ("y", data.beta)):
+        low, high = np.quantile(values, [0.005, 0.995])
+        margin = max(0.15 * (high - low), 1e-3 * max(abs(high), 1e-3))
+        getattr(left, f"set_{axis}lim")(low - margin, high + margin)
+    left.set(xlabel="alpha (exponent of N)", ylabel="beta (exponent of D)")
+    left.legend(frameon=False, loc="best")
+    low, high = np.quantile(data.a, [0.002, 0.998])
+    margin = max(0.05 * (high - low), 1e-4)
+    right.hist(data.a, bins=40, range=(low - margin, high + margin), color=BLUE, alpha=0.8)
+    right.axvspan(*data.a_interval, color=BLUE, alpha=0.12, lw=0, label="90 % interval")
+    right.axvline(data.estimate[2], color=RED, lw=2, label=f"estimate {data.estimate[2]:.3f}")
+    right.axvline(0.5, color=INK, lw=1.2, ls=":", label="0.5: N and D grow alike")
+    right.set_xlim(low - 2 * margin, high + 2 * margin)
+    right.set_ylim(0, right.get_ylim()[1] * 1.35)
+    right.set(xlabel="a (exponent of N_opt in C)", ylabel="Bootstrap refits")
+    right.legend(frameon=False)
+    left.set_title("How sure the exponents are", loc="left")
+    right.set_title("Exponent a of the optimum", loc="left")
+    _tidy(left)
+    _tidy(right)
+    return figure
+
+
+def all_figures(law: ScalingLaw) -> dict[str, Figure]:
+    """Every figure by name, in reading order."""
+    return {
+        "isoflop": isoflop_figure(law),
+        "frontier": frontier_figure(law),
+        "residuals": residual_figure(law),
+        "contours": contour_figure(law),
+        "exponents": cloud_figure(law),
+    }
+
+
+def figure_png(figure: Figure, dpi: int = 130) -> bytes:
+    """The figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _draw_other_runs(axes: Axes, data: IsoflopData, norm: Any) -> None:
+    if len(data.other_N):
+        colours = colormaps["viridis"](norm(data.other_flops))
+        axes.scatter(
+            data.other_N,
+            data.other_loss,
+            s=14,
+            c=colours,
+            alpha=0.55,
+            lw=0,
+            zorder=1,
+            label="other runs, coloured by C",
+        )
+
+
+def _loss_limits(axes: Axes, data: IsoflopData) -> None:
+    """Enough to see the runs: the law's curve may leave the picture, a few wild losses too."""
+    losses = np.concatenate([*[curve.loss for curve in data.curves], data.other_loss])
+    lowest = min([*losses, *(curve.law_minimum[1] for curve in data.curves)])
+    highest = float(np.quantile(losses, 0.985)) if len(losses) > 60 else float(losses.max())
+    margin = 0.06 * (highest - lowest)
+    axes.set_ylim(lowest - margin, highest + margin)
+
+
+def _power_law_panel(
+    axes: Axes, data: FrontierData, value: np.ndarray, band: np.ndarray, minima: np.ndarray, colour: str, label: str
+) -> None:
+    low, high = np.clip(band, value[:, None] * 1e-6, value[:, None] * 1e6).T  # a runaway bound leaves the picture
+    axes.fill_between(data.C, low, high, color=colour, alpha=0.2, lw=0, label="90 % interval")
+    axes.plot(data.C, value, color=colour, lw=2, label=label)
+    axes.plot(
+        data.minimum_C, minima, "*", color=RED, ms=11, mec="white", mew=0.7, zorder=5, label="minima of the budgets"
+    )
+    axes.set_yscale("log")
+    _compute_axis(axes, data)
+    shown = np.concatenate([value, minima, np.clip(band, value[:, None] / 30, value[:, None] * 30).ravel()])
+    axes.set_ylim(shown.min() / 2, shown.max() * 2)
+    _counts(axes, "y")
+
+
+def _loss_panel(axes: Axes, data: FrontierData, law: ScalingLaw) -> None:
+    axes.plot(data.run_C, data.run_loss, "o", color=GREY, ms=4, mew=0, alpha=0.6, label="runs")
+    axes.fill_between(
+        data.C, data.L_band[:, 0], data.L_band[:, 1], color=ORANGE, alpha=0.3, lw=0, label="90 % interval"
+    )
+    axes.plot(data.C, data.L, color=ORANGE, lw=2, label="predicted at the optimum")
+    axes.plot(data.minimum_C, data.minimum_L, "*", color=RED, ms=11, mec="white", mew=0.7, zorder=5)
+    axes.axhline(law.E, color=INK, lw=1.2, ls=":", label=f"irreducible loss E = {law.E:.3f}")
+    top = float(np.quantile(data.run_loss, 0.97))
+    bottom = min(law.E, float(data.L_band.min()), float(data.run_loss.min()))
+    axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
+    axes.set(ylabel="Loss (nats per token)")
+    axes.legend(frameon=False, loc="upper right")
+    _compute_axis(axes, data)
+
+
+def _compute_axis(axes: Axes, data: FrontierData) -> None:
+    axes.set_xscale("log")
+    axes.axvspan(*data.C_fitted, color=GREY, alpha=0.10, lw=0)
+    _powers_of_ten(axes)
+    axes.set(xlabel="Compute C (FLOPs); shaded: range of the runs")
+
+
+def _powers_of_ten(axes: Axes) -> None:
+    _ticks(axes, "x", _power, factor=30)
+
+
+def _counts(axes: Axes, which: str) -> None:
+    """Ticks such as 30M and 1B."""
+    _ticks(axes, which, lambda value: format_count(value).replace(".00", "").replace(".0", ""), factor=300)
+
+
+def _ticks(axes: Axes, which: str, show: Callable[[float], str], *, factor: float) -> None:
+    """Log ticks at powers of ten, also at 3 where the axis spans less than `factor`."""
+    axis = getattr(axes, f"{which}axis")
+    low, high = getattr(axes, f"get_{which}lim")()
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low < factor else (1.0,), numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, which="major", color="#e6e6e6", lw=0.7)
+    axes.set_axisbelow(True)
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(7))
+
+
+def _power(value: float) -> str:
+    """`6e10 -> 6·10¹⁰` as text that matplotlib sets."""
+    mantissa, exponent = f"{value:.2e}".split("e")
+    short = mantissa.rstrip("0").rstrip(".")
+    return f"$10^{{{int(exponent)}}}$" if short == "1" else f"${short}\\cdot10^{{{int(exponent)}}}$"

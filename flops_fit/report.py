@@ -1,0 +1,272 @@
+"""One self-contained HTML report of a fitted law: figures, tables, verdict, conventions, versions."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from flops_fit.files import write_text
+from flops_fit.formatting import format_count, format_flops
+from flops_fit.scaling_law.law import ScalingLaw
+
+CAPTIONS = {
+    "isoflop": "Every run, by budget; the law (lines) is fitted to all of them at once. The dashed line follows the "
+    "law's optimum, stars are the minima of each budget's own curve, which know nothing of the law.",
+    "frontier": "The compute-optimal model and tokens, and the loss to expect, with pointwise 90 % intervals.",
+    "residuals": "What the law leaves unexplained. A trend with compute, or a bend away from the optimum, means that "
+    "the law's form does not hold and extrapolation is biased.",
+    "contours": "Predicted loss; runs should surround the optimum they are meant to locate.",
+    "exponents": "The fit repeated on resampled runs.",
+}
+VERDICTS = {
+    "trustworthy": ("ok", "Nothing speaks against this law within 100 times the compute of its runs."),
+    "provisional": ("warn", "Usable with care: read the findings first."),
+    "not supported": ("bad", "The runs do not support a law: the numbers below are shown, not to be used."),
+}
+STYLE = """
+:root { color-scheme: light; --ink: #1c1e21; --soft: #5f6670; --line: #e3e6ea; --accent: #0072b2; }
+* { box-sizing: border-box; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; color: var(--ink);
+  margin: 0 auto; max-width: 1080px; padding: 40px 28px 80px; background: #fff; }
+h1 { font-size: 30px; margin: 0 0 4px; letter-spacing: -0.01em; } h2 { font-size: 20px; margin: 44px 0 10px; }
+p.lead { color: var(--soft); margin: 0 0 22px; } code, .law { font-family: ui-monospace, "Liberation Mono", monospace; }
+.law { background: #f5f7f9; border-radius: 8px; padding: 14px 18px; font-size: 17px; overflow-x: auto; }
+.verdict { border-left: 6px solid; border-radius: 6px; padding: 12px 18px; margin: 20px 0; background: #f5f7f9; }
+.verdict b { font-size: 18px; }
+.ok { border-color: #009e73; } .warn { border-color: #e69f00; } .bad { border-color: #d55e00; }
+table { border-collapse: collapse; width: 100%; font-size: 15px; font-variant-numeric: tabular-nums; }
+th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line); padding: 6px 10px; }
+td { text-align: right; border-bottom: 1px solid var(--line); padding: 6px 10px; }
+th:first-child, td:first-child, td.text, th.text { text-align: left; }
+.tag { border-radius: 4px; padding: 1px 8px; font-size: 13px; white-space: nowrap; border: 1px solid; }
+.tag.error { color: #a63c00; } .tag.warning { color: #8a5a00; } .tag.info { color: #4b5560; }
+figure { margin: 22px 0 30px; } figure img { width: 100%; height: auto; display: block; }
+img[alt="contours"] { max-width: 680px; }
+figcaption { color: var(--soft); font-size: 14px; margin-top: 6px; }
+details { margin-top: 10px; } summary { cursor: pointer; color: var(--accent); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; }
+dt { color: var(--soft); } dd { margin: 0; }
+pre { background: #f5f7f9; border-radius: 8px; padding: 14px 18px; overflow-x: auto; font-size: 13px; }
+@media print { body { padding: 0; max-width: none; } figure, table { break-inside: avoid; } }
+"""
+
+
+def write_report(
+    law: ScalingLaw,
+    path: str | os.PathLike[str],
+    *,
+    plan: Any = None,
+    study: Mapping[str, Any] | None = None,
+    cost: Any = None,
+    title: str | None = None,
+) -> Path:
+    """Write the report to `path` and return it; the file needs nothing beside it.
+
+    `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
+    to repeat the study.
+    """
+    name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
+    return write_text(path, report_html(law, name, plan=plan, study=study, cost=cost))
+
+
+def report_html(
+    law: ScalingLaw, name: str, *, plan: Any = None, study: Mapping[str, Any] | None = None, cost: Any = None
+) -> str:
+    """The report as one HTML document."""
+    from flops_fit.plots import all_figures, figure_png
+
+    images = {key: figure_png(figure) for key, figure in all_figures(law).items()}
+    sections = [
+        _head(law, name),
+        _verdict(law),
+        _figure("isoflop", images),
+        "<h2>What to train at a budget</h2>" + _predictions(law),
+        _figure("frontier", images),
+        "<h2>The law</h2>" + _parameters(law),
+        "<h2>Each budget on its own</h2>" + _minima(law),
+        "<h2>How well it fits, and how sure it is</h2>",
+        *(_figure(key, images) for key in ("residuals", "exponents", "contours")),
+        "<h2>How this was made</h2>" + _making(law, plan, cost),
+        _details("Study", _mapping(study)) if study else "",
+        _details(f"{len(law.runs)} runs used", _runs(law)),
+        _details(f"{len(law.runs.excluded)} runs not used", _excluded(law)) if law.runs.excluded else "",
+        _details("Summary as text", f"<pre>{html.escape(law.summary())}</pre>"),
+    ]
+    body = "\n".join(section for section in sections if section)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(name)}: scaling law</title><style>{STYLE}</style></head>\n"
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _head(law: ScalingLaw, name: str) -> str:
+    runs = law.runs
+    lead = (
+        f"{len(runs)} runs in {len(law.isoflops)} compute budgets, {format_flops(runs.flops.min())} to "
+        f"{format_flops(runs.flops.max())} FLOPs; {format_count(runs.num_params.min())} to "
+        f"{format_count(runs.num_params.max())} parameters."
+    )
+    formula = (
+        f"L(N, D) = {law.E:.4g} + {law.A:.4g} / N<sup>{law.alpha:.4f}</sup> + {law.B:.4g} / D<sup>{law.beta:.4f}</sup>"
+        f" &nbsp;&nbsp; N<sub>opt</sub> ∝ C<sup>{law.a:.3f}</sup>"
+    )
+    return f'<h1>{html.escape(name)}</h1><p class="lead">{lead}</p><div class="law">{formula}</div>'
+
+
+def _verdict(law: ScalingLaw) -> str:
+    kind, meaning = VERDICTS[law.verdict]
+    box = f'<div class="verdict {kind}"><b>{law.verdict.capitalize()}.</b> {meaning}</div>'
+    rows = [
+        (f'<span class="tag {f.severity}">{f.severity}</span>', html.escape(f.message), html.escape(f.remedy))
+        for f in law.diagnostics
+    ]
+    return box + (_table(("", "Finding", "What to do"), rows, text=(1, 2)) if rows else "")
+
+
+def _predictions(law: ScalingLaw) -> str:
+    rows = []
+    for compute in law.default_budgets():
+        answer = law.predict(compute)
+        rows.append(
+            (
+                format_flops(compute),
+                format_count(answer["optimal_params"]),
+                _range(answer["optimal_params_interval"], format_count),
+                format_count(answer["optimal_tokens"]),
+                f"{answer['tokens_per_param']:.3g}",
+                f"{answer['expected_loss']:.4f}",
+                _range(answer["expected_loss_interval"], lambda value: f"{value:.4f}"),
+            )
+        )
+    return _table(("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %"), rows)
+
+
+def _parameters(law: ScalingLaw) -> str:
+    meaning = {
+        "E": "irreducible loss, nats",
+        "A": "size coefficient",
+        "B": "data coefficient",
+        "alpha": "exponent of N",
+        "beta": "exponent of D",
+        "a": "exponent of N_opt in C",
+        "b": "exponent of D_opt in C",
+    }
+    rows = [
+        (name, f"{getattr(law, name):.5g}", _range(law.interval(name), lambda value: f"{value:.4g}"), words)
+        for name, words in meaning.items()
+    ]
+    return _table(("", "Estimate", "90 % interval", "Meaning"), rows, text=(3,))
+
+
+def _minima(law: ScalingLaw) -> str:
+    rows = []
+    for minimum in law.isoflops:
+        own = format_count(minimum.N) if minimum.interior else f"none: {minimum.reason}"
+        band = _range(minimum.interval, format_count) if minimum.interval else "–"
+        rows.append(
+            (
+                format_flops(minimum.compute_budget),
+                str(minimum.runs),
+                own,
+                band,
+                f"{minimum.loss:.4f}" if minimum.interior else "–",
+                format_count(law.N_opt(minimum.compute_budget)),
+                f"{law.L_opt(minimum.compute_budget):.4f}",
+            )
+        )
+    headers = ("Budget (FLOPs)", "Runs", "Own minimum N", "90 %", "Loss there", "Law's N", "Law's loss")
+    return _table(headers, rows) if rows else "<p>No budget has enough sizes for a curve of its own.</p>"
+
+
+def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
+    facts = {
+        "FLOPs": law.flops_per_token.description,
+        "Objective": f"{law.objective:.6g}: Huber loss of log-loss residuals, delta = {law.delta:.4g}",
+        "Residual sd": f"{law.sigma:.3%} of the loss (robust)",
+        "Intervals": f"pairs bootstrap, {len(law.draws)} resamples, seed {law.options.get('seed')}",
+        "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items()),
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+    }
+    if law.runs.notes:
+        facts["Columns"] = "; ".join(law.runs.notes)
+    if plan is not None:
+        facts["Plan"] = repr(plan)
+    if cost is not None:
+        facts["Cost"] = str(cost)
+    return _definitions(facts)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what the fit depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("flops-fit", "numpy", "scipy", "pandas"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _runs(law: ScalingLaw) -> str:
+    runs = law.runs
+    rows = [
+        (
+            html.escape(runs.experiment_id[i]),
+            format_flops(runs.flops[i]),
+            format_count(runs.num_params[i]),
+            format_count(runs.num_tokens[i]),
+            f"{runs.loss[i]:.4f}",
+            f"{-law.residual[i]:+.2%}",
+        )
+        for i in range(len(runs))
+    ]
+    return _table(("Run", "FLOPs", "Parameters", "Tokens", "Loss", "Above the law"), rows)
+
+
+def _excluded(law: ScalingLaw) -> str:
+    rows = [(html.escape(item.experiment_id), html.escape(item.reason)) for item in law.runs.excluded]
+    return _table(("Run", "Reason"), rows, text=(1,))
+
+
+def _figure(key: str, images: Mapping[str, bytes]) -> str:
+    data = base64.b64encode(images[key]).decode()
+    return (
+        f'<figure><img alt="{key}" src="data:image/png;base64,{data}"><figcaption>{CAPTIONS[key]}</figcaption></figure>'
+    )
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = ()) -> str:
+    kinds = ['class="text"' if index in text else "" for index in range(len(headers))]
+    head = "".join(f"<th {kind}>{title}</th>" for kind, title in zip(kinds, headers, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td {kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _definitions(facts: Mapping[str, Any]) -> str:
+    items = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())
+    return f"<dl>{items}</dl>"
+
+
+def _mapping(content: Mapping[str, Any]) -> str:
+    import json
+
+    return f"<pre>{html.escape(json.dumps(content, indent=2, default=str))}</pre>"
+
+
+def _details(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>{content}</details>"
+
+
+def _range(interval: tuple[float, float], show: Any) -> str:
+    return f"{show(interval[0])} – {show(interval[1])}"
