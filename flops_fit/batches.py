@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import IterableDataset, TensorDataset
 
-from flops_fit.errors import DataError
+from flops_fit.errors import OutOfData
 
 
 class Reader(Protocol):
@@ -87,7 +87,7 @@ class _MapReader:
 
 
 class _StreamReader:
-    """A stream in its own order; raises `DataError` where it ends too early."""
+    """A stream in its own order; raises `OutOfData` where it ends too early."""
 
     def __init__(self, examples: Examples, start: int) -> None:
         self._collate, self._position = examples.collate, start
@@ -97,7 +97,7 @@ class _StreamReader:
         examples = list(itertools.islice(self._stream, count))
         self._position += len(examples)
         if len(examples) < count:
-            raise DataError(f"the data stream ended after {self._position:,} examples; give more data or less compute")
+            raise OutOfData(f"the data stream ended after {self._position:,} examples; give more data or less compute")
         return self._collate(examples)
 
 

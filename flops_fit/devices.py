@@ -1,4 +1,4 @@
-"""Devices: which one, what precision, and moving batches there."""
+"""Devices: which one, what precision; batches, moved there and cut into parts."""
 
 from __future__ import annotations
 
@@ -34,4 +34,22 @@ def to_device(batch: Any, device: torch.device) -> Any:
         return {key: to_device(value, device) for key, value in batch.items()}
     if isinstance(batch, tuple | list):
         return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def batch_size(batch: Any) -> int:
+    """Examples in a batch: the first dimension of its first tensor."""
+    if isinstance(batch, torch.Tensor):
+        return len(batch)
+    return batch_size(next(iter(batch.values() if isinstance(batch, dict) else batch)))
+
+
+def slice_batch(batch: Any, first: int, end: int) -> Any:
+    """The examples from `first` to before `end` of every tensor in `batch`."""
+    if isinstance(batch, torch.Tensor):
+        return batch[first:end]
+    if isinstance(batch, dict):
+        return {key: slice_batch(value, first, end) for key, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return type(batch)(slice_batch(value, first, end) for value in batch)
     return batch

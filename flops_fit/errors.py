@@ -21,6 +21,18 @@ class DataTypeError(DataError, TypeError):
     """Something that is no dataset at all."""
 
 
+class OutOfData(DataError):
+    """A training that needs more data than there is."""
+
+
+class Diverged(FlopsFitError):
+    """A loss that is no longer finite; the message names the step and the last finite loss."""
+
+
+class TimedOut(FlopsFitError):
+    """A training that took longer than it may."""
+
+
 class LossError(FlopsFitError, TypeError):
     """A loss function that cannot be called as `loss_fn(outputs, targets)`."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from flops_fit.batches import Examples
-from flops_fit.devices import to_device
+from flops_fit.devices import batch_size, to_device
 from flops_fit.loss import LossFn, batch_loss
 
 
@@ -25,17 +25,11 @@ def held_out_loss(
     model.eval()
     with torch.no_grad(), autocast:
         for batch in held_out.in_order(batch_examples):
-            size = _batch_size(batch)
+            size = batch_size(batch)
             total += batch_loss(model, to_device(batch, device), loss_fn).item() * size
             count += size
     model.train(was_training)
     return total / count
-
-
-def _batch_size(batch: Any) -> int:
-    if isinstance(batch, torch.Tensor):
-        return len(batch)
-    return _batch_size(next(iter(batch.values() if isinstance(batch, dict) else batch)))
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

@@ -38,6 +38,7 @@ class Recipe:
         precision: "auto" is bfloat16 autocast on GPUs that have it, float32 elsewhere.
         eval_batch_examples: examples per held-out step; it changes memory and speed, not the loss.
         checkpoint_seconds: seconds between checkpoints of a running experiment.
+        timeout_seconds: an experiment that takes longer ends as "timed_out", with a checkpoint to go on from.
         seed: decides initial weights and data order, together with the experiment's own seed.
 
     Raises `StudyError` for a value that cannot be meant.
@@ -54,6 +55,7 @@ class Recipe:
     precision: str = "auto"
     eval_batch_examples: int = 1024
     checkpoint_seconds: float = 30.0
+    timeout_seconds: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,8 +70,9 @@ class Recipe:
         _need_number("warmup_fraction", self.warmup_fraction, least=0.0, below=1.0)
         _need_number("final_fraction", self.final_fraction, least=0.0, most=1.0)
         _need_number("checkpoint_seconds", self.checkpoint_seconds, least=0.0)
-        if self.gradient_clip is not None:
-            _need_number("gradient_clip", self.gradient_clip, above=0.0)
+        for name in ("gradient_clip", "timeout_seconds"):
+            if getattr(self, name) is not None:
+                _need_number(name, getattr(self, name), above=0.0)
         for name, limit in (("eval_batch_examples", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < limit:
@@ -110,7 +113,7 @@ class Recipe:
 
     def outcome(self) -> dict[str, Any]:
         """What of the recipe decides an experiment's outcome (not how often it is saved, nor held-out batches)."""
-        ignored = {"checkpoint_seconds", "eval_batch_examples"}
+        ignored = {"checkpoint_seconds", "eval_batch_examples", "timeout_seconds"}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ignored}
 
 

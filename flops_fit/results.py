@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 RESULT_SCHEMA = "flops_fit.result/1"
 RESULT_FILE = "result.json"
-STATUSES = ("completed", "diverged", "failed")
+FINAL_STATUSES = ("completed", "diverged")  # trained again, these would only end the same way
+STATUSES = (*FINAL_STATUSES, "out_of_data", "out_of_memory", "timed_out", "disk_full", "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class ExperimentResult:
         num_params: N, in the plan's convention.
         num_tokens: D, tokens actually trained (a whole number of examples).
         flops: training FLOPs done: `flops_per_token * num_tokens`, forward and backward.
-        status: "completed", "diverged" (a loss that is not finite) or "failed" (an error), with `reason`.
+        status: "completed"; or with a `reason` "diverged" (a loss that is not finite), "out_of_data" (more tokens than
+            the data has), "out_of_memory", "timed_out", "disk_full", "failed" (any other error).
         loss: held-out loss at the end, mean over the study's held-out data; None unless completed.
         train_loss: mean training loss over the last tenth of the steps.
         epochs: passes over the training data; above 1, data was repeated. None for a stream.
@@ -64,6 +66,11 @@ class ExperimentResult:
             raise ValueError(f"status = {self.status!r} must be one of {', '.join(STATUSES)}")
         if (self.status == "completed") != (self.loss is not None):
             raise ValueError(f"a {self.status} experiment cannot have loss = {self.loss!r}")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether training the same experiment again could not end otherwise."""
+        return self.status in FINAL_STATUSES
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

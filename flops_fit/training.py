@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +12,15 @@ from filelock import FileLock
 
 from flops_fit.checkpoint import CHECKPOINT_FILE, Progress
 from flops_fit.devices import choose_device, device_name
-from flops_fit.errors import DataError, FileError, FlopsFitWarning, StudyError
+from flops_fit.errors import FileError, FlopsFitWarning, OutOfData, StudyError
 from flops_fit.evaluation import weights_sha256
+from flops_fit.failures import describe_failure
 from flops_fit.files import remove_temporary, set_aside
 from flops_fit.model_factory import create_model
 from flops_fit.random_state import isolated_random_state, seed_everything
 from flops_fit.results import RESULT_FILE, ExperimentResult
 from flops_fit.steps import Steps, plan_steps
-from flops_fit.training_loop import Diverged, Job, OnProgress, TrainingLoop, make_optimizer
+from flops_fit.training_loop import Job, OnProgress, TrainingLoop, make_optimizer
 
 if TYPE_CHECKING:
     from flops_fit.study import Study
@@ -44,8 +44,8 @@ def run_experiment(
     is, and an interrupted training goes on from its checkpoint to the bit-identical result (CPU, same thread count).
 
     `on_progress` gets a dict about four times a second: experiment_id, step, steps, tokens, num_tokens, loss,
-    tokens_per_second, seconds. An error in the model, the data or the loss makes the result "failed" and a loss that is
-    not finite "diverged", each with its reason. Raises `StudyError` for a study without data or loss.
+    tokens_per_second, seconds. Whatever goes wrong in the model, the data, the loss or the machine becomes the result's
+    status with its reason (see `ExperimentResult`). Raises `StudyError` for a study without data or loss.
     """
     directory = Path(output_dir) / experiment.experiment_id
     if resume and (finished := load_finished(directory)) is not None:
@@ -62,12 +62,13 @@ def run_experiment(
         with isolated_random_state():
             result = _outcome(job, on_progress)
         result.save(directory / RESULT_FILE)
-        (directory / CHECKPOINT_FILE).unlink(missing_ok=True)
+        if result.is_final:  # anything else may go on from its checkpoint once the cause is gone
+            (directory / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
 
 
 def load_finished(directory: Path) -> ExperimentResult | None:
-    """The completed or diverged result in `directory`; an unreadable one is set aside with a warning."""
+    """The final result in `directory`; an unreadable one is set aside with a warning."""
     path = directory / RESULT_FILE
     if not path.exists():
         return None
@@ -82,7 +83,7 @@ def load_finished(directory: Path) -> ExperimentResult | None:
         message = f"{path} is the result of {result.experiment_id}; kept as {kept.name}, trained again"
         warnings.warn(message, FlopsFitWarning, stacklevel=2)
         return None
-    return None if result.status == "failed" else result
+    return result if result.is_final else None
 
 
 def _outcome(job: Job, on_progress: OnProgress | None) -> ExperimentResult:
@@ -92,11 +93,9 @@ def _outcome(job: Job, on_progress: OnProgress | None) -> ExperimentResult:
         loop = _prepare(job, device, on_progress)
         loop.train()
         loss = loop.held_out_loss()
-    except Diverged as error:
-        return _result(job, device, loop, status="diverged", reason=str(error))
-    except Exception as error:  # the user's model, data or loss: the failure becomes data, with its traceback
-        reason = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
-        return _result(job, device, loop, status="failed", reason=reason)
+    except Exception as error:  # whatever the user's model, data or loss raise becomes data, with its reason
+        status, reason = describe_failure(error)
+        return _result(job, device, loop, status=status, reason=reason)
     return _result(job, device, loop, status="completed", loss=loss)
 
 
@@ -113,7 +112,7 @@ def _prepare(job: Job, device: torch.device, on_progress: OnProgress | None) -> 
 def _check_epochs(job: Job, steps: Steps) -> None:
     total, limit = job.data.train.num_examples, job.study.sweep.max_epochs
     if total is not None and steps.examples > limit * total:
-        raise DataError(
+        raise OutOfData(
             f"{steps.examples:,} examples are {steps.examples / total:.2f} epochs of {total:,}, more than "
             f"max_epochs = {limit:g}; give more data, less compute, or raise max_epochs"
         )

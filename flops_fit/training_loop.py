@@ -13,8 +13,10 @@ import torch
 
 from flops_fit.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from flops_fit.data import StudyData
-from flops_fit.devices import autocast, to_device
+from flops_fit.devices import autocast, batch_size, slice_batch, to_device
+from flops_fit.errors import Diverged, TimedOut
 from flops_fit.evaluation import held_out_loss
+from flops_fit.failures import is_out_of_memory
 from flops_fit.loss import LossFn, batch_loss
 from flops_fit.recipe import Recipe
 from flops_fit.run_log import RunLog
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[dict[str, Any]], None]
 _PROGRESS_SECONDS = 0.25
-
-
-class Diverged(Exception):
-    """The loss is no longer finite; the message names the step and the last finite loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,7 @@ class TrainingLoop:
     device: torch.device
     on_progress: OnProgress | None
     progress: Progress = field(default_factory=Progress)
+    largest_part: int | None = None  # examples that fit into memory at once, as far as found out
 
     @property
     def peak_rate(self) -> float:
@@ -81,8 +80,8 @@ class TrainingLoop:
             self._advance(step, loss, clock.seconds())
             log.write(step + 1, self._tokens(), loss, rate, self.progress.seconds)
             self._report(loss, clock)
-            if clock.due("checkpoint", recipe.checkpoint_seconds) and step + 1 < self.steps.steps:
-                save_checkpoint(self._checkpoint, self._name, self.model, self.optimizer, self.progress)
+            if step + 1 < self.steps.steps:
+                self._keep(clock)
 
     def held_out_loss(self) -> float:
         """The mean held-out loss at the end; raises `Diverged` where it is not finite."""
@@ -124,18 +123,58 @@ class TrainingLoop:
             tail_loss_sum=self.progress.tail_loss_sum + (loss if step >= self._tail_start else 0.0),
         )
 
+    def _keep(self, clock: Clock) -> None:
+        """Write a checkpoint when it is due; where time is up, write one and raise `TimedOut`."""
+        recipe = self.job.study.training
+        limit = recipe.timeout_seconds
+        is_over = limit is not None and clock.this_run() > limit
+        if is_over or clock.due("checkpoint", recipe.checkpoint_seconds):
+            save_checkpoint(self._checkpoint, self._name, self.model, self.optimizer, self.progress)
+        if is_over:
+            where = f"step {self.progress.step} of {self.steps.steps}"
+            raise TimedOut(f"{where} was reached after timeout_seconds = {limit:g}; run again to go on from there")
+
     def _step(self, batch: Any, rate: float) -> float:
+        """One optimizer step on `batch`; returns its mean loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with autocast(self.job.study.training.precision, self.device):
-            loss = batch_loss(self.model, to_device(batch, self.device), self.job.loss_fn)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self._gradients(to_device(batch, self.device))
         clip = self.job.study.training.gradient_clip
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         self.optimizer.step()
-        return loss.item()
+        return loss
+
+    def _gradients(self, batch: Any) -> float:
+        """Accumulate the batch's gradient, in as few parts as memory allows; returns the mean loss.
+
+        The first batch that does not fit is halved until it does, and so are all after it. Parts are weighted by their
+        number of examples, so the result differs from the whole batch's by rounding alone.
+        """
+        total = batch_size(batch)
+        while True:
+            part = total if self.largest_part is None else min(total, self.largest_part)
+            try:
+                return self._accumulate(batch, total, part)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or part == 1:
+                    raise
+            self.largest_part = part // 2
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _accumulate(self, batch: Any, total: int, part: int) -> float:
+        loss_sum = 0.0
+        for first in range(0, total, part):
+            piece = batch if part == total else slice_batch(batch, first, first + part)
+            share = min(part, total - first) / total
+            with autocast(self.job.study.training.precision, self.device):
+                loss = batch_loss(self.model, piece, self.job.loss_fn)
+            (loss if share == 1.0 else loss * share).backward()
+            loss_sum += loss.item() * share
+        return loss_sum
 
     def _tokens(self) -> int:
         return self.progress.examples * self.job.data.tokens_per_example
@@ -169,9 +208,15 @@ class Clock:
         self._begin = already
 
     def seconds(self) -> float:
+        """All seconds of training so far."""
         return time.perf_counter() - self._start
 
+    def this_run(self) -> float:
+        """Seconds since this process took up the training."""
+        return self.seconds() - self._begin
+
     def due(self, what: str, interval: float) -> bool:
+        """Whether `what` was last due at least `interval` seconds ago; if so, that starts anew."""
         now = self.seconds()
         if now - self._last.get(what, self._begin) < interval:
             return False

@@ -221,12 +221,93 @@ def test_a_held_out_loss_that_is_not_finite_is_diverged(tmp_path):
 def test_more_tokens_than_the_data_has_are_refused_unless_allowed(tmp_path):
     small = TensorDataset(*(tensor[:1000] for tensor in train().tensors))
     refused = run_experiment(study_on(small), experiment(1500), output_dir=tmp_path)
-    assert refused.status == "failed"
+    assert refused.status == "out_of_data"
     assert "1.50 epochs of 1,000" in refused.reason
     sweep = SweepOptions(compute_budgets=(1e6,), max_epochs=2.0)
     allowed = run_experiment(study_on(small, sweep=sweep), experiment(1500), output_dir=tmp_path)
     assert allowed.status == "completed"
     assert allowed.epochs == pytest.approx(1.5)
+
+
+class Hungry(TinyMLP):
+    """Runs out of memory on more than 16 examples at once in training; of everything where `always`."""
+
+    always = False
+    largest = 0
+
+    def forward(self, inputs):
+        if self.training and (self.always or len(inputs) > 16):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        Hungry.largest = max(Hungry.largest, len(inputs) if self.training else 0)
+        return super().forward(inputs)
+
+
+class Starved(Hungry):
+    always = True
+
+
+def test_a_batch_that_does_not_fit_is_split_without_changing_the_result(tmp_path):
+    whole = run_experiment(tiny_study(), experiment(), output_dir=tmp_path / "whole")
+    assert whole.batch_examples > 20
+    study = tiny_study(model=ModelSpec(factory=Hungry, size_param="width"))
+    parts = run_experiment(study, experiment(), output_dir=tmp_path / "parts")
+    assert parts.status == "completed", parts.reason
+    assert 8 < Hungry.largest <= 16
+    assert parts.steps == whole.steps
+    assert parts.loss == pytest.approx(whole.loss, abs=2e-4)
+
+
+def test_no_memory_for_a_single_example_is_a_status(tmp_path):
+    study = tiny_study(model=ModelSpec(factory=Starved, size_param="width"))
+    result = run_experiment(study, experiment(), output_dir=tmp_path)
+    assert result.status == "out_of_memory"
+    assert "Tried to allocate 2.00 GiB" in result.reason
+
+
+def test_a_stream_that_ends_too_early_is_out_of_data(tmp_path):
+    from test_data import Stream
+
+    data = DataSpec(train=Stream(100), eval=held_out(), tokens_per_example=1, version="test")
+    study = tiny_study(data=data, model=ModelSpec(factory=OneInput, size_param="width"), loss=LossSpec(fn=ignore_shape))
+    result = run_experiment(study, experiment(), output_dir=tmp_path)
+    assert result.status == "out_of_data"
+    assert "ended after 100 examples" in result.reason
+
+
+class OneInput(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(width))
+
+    def forward(self, inputs):
+        return self.weight.sum() + inputs.sum(1)
+
+
+def ignore_shape(outputs, targets):
+    return (outputs - targets).square().mean()
+
+
+def test_a_training_that_takes_too_long_stops_and_goes_on_later_to_the_same_result(tmp_path):
+    whole = run_experiment(tiny_study(), experiment(), output_dir=tmp_path / "whole")
+    hurried = tiny_study(training=Recipe(learning_rate=0.02, weight_decay=0.0, timeout_seconds=1e-9))
+    stopped = run_experiment(hurried, experiment(), output_dir=tmp_path / "late")
+    assert stopped.status == "timed_out"
+    assert "step 1 of" in stopped.reason
+    assert not stopped.is_final
+    resumed = run_experiment(tiny_study(), experiment(), output_dir=tmp_path / "late")
+    assert resumed.weights_sha256 == whole.weights_sha256
+
+
+def test_a_full_disk_is_a_status_and_leaves_no_torn_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    study = tiny_study(training=Recipe(learning_rate=0.02, checkpoint_seconds=0.0))
+    monkeypatch.setattr("flops_fit.checkpoint.write_bytes", full)
+    result = run_experiment(study, experiment(), output_dir=tmp_path)
+    assert result.status == "disk_full"
+    monkeypatch.undo()
+    assert run_experiment(study, experiment(), output_dir=tmp_path).status == "completed"
 
 
 def test_weight_decay_applies_to_matrices_only():
