@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.errors import FileError
+from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.formatting import format_count
 from flops_fit.identity import content_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flops_fit.probing import Probe
+
 SCHEMA = "flops_fit.size_map/1"
+PARAM_COUNTS = ("total", "trainable", "non_embedding")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,21 +146,121 @@ def build_size_map(
 
     Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
     """
-    from flops_fit.size_search import search_sizes
+    _check_positive("flops_per_param_per_token", flops_per_param_per_token)
+    _check_choice("param_count", param_count, PARAM_COUNTS)
+    if not callable(flops):
+        _check_choice("flops", flops, ("6nd", "measured", "a function of the model"))
+    if flops == "measured" and (sample_batch is None or loss_fn is None):
+        raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
+    from flops_fit.containment import contained
+    from flops_fit.prober import Prober
+    from flops_fit.probing import ProbeRequest, check_signature
+    from flops_fit.size_search import SearchLimits, SizeSearch
 
-    return search_sizes(
-        model_cls,
-        size_param,
-        dict(model_kwargs or {}),
-        min_size=min_size,
-        max_size=max_size,
-        size_values=size_values,
-        max_params=max_params,
-        num_sizes=num_sizes,
+    limits = SearchLimits(
+        min_size=min_size, max_size=max_size, size_values=size_values, max_params=max_params, num_sizes=num_sizes
+    )
+    request = ProbeRequest(
+        model_cls=model_cls,
+        size_param=size_param,
+        model_kwargs=dict(model_kwargs or {}),
         flops=flops,
-        flops_per_param_per_token=flops_per_param_per_token,
-        param_count=param_count,
         sample_batch=sample_batch,
         loss_fn=loss_fn,
         tokens_per_example=tokens_per_example,
     )
+    swallowed = check_signature(request)
+    prober = Prober(request=request)
+    with contained():
+        sizes = SizeSearch(prober, limits, param_count, hint=swallowed).run()
+    method, factor = "function" if callable(flops) else flops, float(flops_per_param_per_token)
+    tokens = request.batch_tokens
+    entries = [_entry(prober.probes[size], tokens, param_count, method, factor) for size in sizes]
+    kept, equal = _without_equals(entries, size_param)
+    notes = [*prober.notes, *_remarks(kept, size_param, param_count)]
+    for note in notes:
+        warnings.warn(f"{request.name}: {note}", FlopsFitWarning, stacklevel=2)
+    refused = [SkippedSize(size=size, reason=refusal.reason) for size, refusal in sorted(prober.refusals.items())]
+    return SizeMap(
+        model_name=request.name,
+        size_param=size_param,
+        entries=tuple(sorted(kept, key=lambda entry: (entry.num_params, entry.size))),
+        skipped=(*refused, *equal),
+        notes=tuple(notes),
+        param_count=param_count,
+        flops_method=method,
+        flops_per_param_per_token=factor,
+    )
+
+
+def _entry(
+    probe: Probe, batch_tokens: int | None, param_count: str, flops_method: str, flops_per_param_per_token: float
+) -> SizeEntry:
+    from flops_fit.probing import params_of
+
+    counts, num_params = probe.counts, params_of(probe.counts, param_count)
+    measured = counts["measured"] / batch_tokens if batch_tokens and "measured" in counts else None
+    recompute = counts["recompute"] / batch_tokens if batch_tokens and "recompute" in counts else None
+    flops = {"6nd": flops_per_param_per_token * num_params, "measured": measured, "function": counts.get("function")}
+    return SizeEntry(
+        size=probe.size,
+        num_params=num_params,
+        flops_per_token=float(flops[flops_method] or 0.0),
+        total_params=_whole(counts.get("total")),
+        trainable_params=_whole(counts.get("trainable")),
+        non_embedding_params=_whole(counts.get("non_embedding")),
+        measured_flops_per_token=measured,
+        recompute_flops_per_token=recompute,
+        own_num_params=_whole(counts.get("own")),
+        source=probe.source,
+    )
+
+
+def _without_equals(entries: Sequence[SizeEntry], size_param: str) -> tuple[list[SizeEntry], list[SkippedSize]]:
+    """One entry per N, the smallest size; the others with the reason."""
+    kept: dict[int, SizeEntry] = {}
+    equal = []
+    for entry in sorted(entries, key=lambda entry: entry.size):
+        first = kept.setdefault(entry.num_params, entry)
+        if first is not entry:
+            equal.append(SkippedSize(size=entry.size, reason=f"as many parameters as {size_param}={first.size}"))
+    return list(kept.values()), equal
+
+
+def _remarks(entries: Sequence[SizeEntry], size_param: str, param_count: str) -> list[str]:
+    """What a reader should know of the counts: N that falls as the size grows, and a `num_params()` that disagrees."""
+    remarks = []
+    ordered = sorted(entries, key=lambda entry: entry.size)
+    for small, large in itertools.pairwise(ordered):
+        if large.num_params < small.num_params:
+            remarks.append(
+                f"parameters fall from {small.num_params:,} at {size_param}={small.size} to {large.num_params:,} at "
+                f"{size_param}={large.size}; the map is in order of parameters"
+            )
+            break
+    for entry in ordered:
+        if None not in (entry.own_num_params, entry.total_params) and entry.own_num_params != entry.total_params:
+            counted = {name: getattr(entry, f"{name}_params") for name in PARAM_COUNTS}
+            same = [name for name, count in counted.items() if count == entry.own_num_params]
+            hint = f"that is the {same[0]} count" if same else "look which is meant"
+            meant = "what num_params() says" if param_count == "total" else f"the {param_count} count"
+            remarks.append(
+                f"num_params() says {entry.own_num_params:,} at {size_param}={entry.size} where {entry.total_params:,} "
+                f"parameters are counted; {hint}; N is {meant}"
+            )
+            break
+    return remarks
+
+
+def _whole(count: float | None) -> int | None:
+    return None if count is None else int(count)
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise PlanError(f"{name} = {value!r} must be a positive finite number")
+
+
+def _check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise PlanError(f"{name} = {value!r} must be one of {', '.join(allowed)}")

@@ -1,0 +1,199 @@
+"""Building one model of a given size, counting it, and letting it go: on the meta device, or for real in a subprocess.
+
+The rungs of the ladder: the meta device, where nothing is allocated; where a constructor cannot run there, a real
+build with initialisers switched off, in a process with a memory cap and a time limit; where that ends too, counts
+extrapolated by a polynomial that reproduces every size built (see `flops_fit.extrapolation`).
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import gc
+import inspect
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from flops_fit.containment import NoGpu, without_initialisers
+from flops_fit.errors import ModelContractError, PlanError
+from flops_fit.flops import batch_examples, count_params, has_lazy_params, measure_flops, to_meta
+from flops_fit.loss import split_batch
+from flops_fit.model_factory import create_model, own_num_params
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRequest:
+    """What is asked of every size alike; arguments as in `flops_fit.build_size_map`."""
+
+    model_cls: Callable[..., Any]
+    size_param: str
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    flops: str | Callable[[Any], float] = "6nd"
+    sample_batch: Any = None
+    loss_fn: Callable[[Any, Any], Any] | None = None
+    tokens_per_example: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of the class, factory or partial's function."""
+        return str(getattr(getattr(self.model_cls, "func", self.model_cls), "__name__", type(self.model_cls).__name__))
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is a batch to measure FLOPs with."""
+        return self.sample_batch is not None and self.loss_fn is not None
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """Units of data in the sample batch."""
+        return batch_examples(self.sample_batch) * self.tokens_per_example if self.measures else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One valid size, counted.
+
+    `counts` has those of "own", "total", "trainable", "non_embedding", "measured", "recompute" (FLOPs of a batch) and
+    "function" that are known.
+    """
+
+    size: int
+    counts: Mapping[str, float]
+    source: str
+
+
+class CannotMeasure(Exception):
+    """The model was built, but one training step on the sample batch failed."""
+
+
+def params_of(counts: Mapping[str, float], param_count: str) -> int:
+    """N by convention; the total is what the model's own `num_params()` says, where it has one.
+
+    Raises `ModelContractError` where the convention needs an `nn.Module` and the model is none.
+    """
+    if param_count == "total":
+        return int(counts.get("own", counts.get("total", 0)))
+    if param_count not in counts:
+        raise ModelContractError(
+            f'param_count = "{param_count}" needs a torch.nn.Module to count in; give "total" to use num_params()'
+        )
+    return int(counts[param_count])
+
+
+def check_signature(request: ProbeRequest) -> str:
+    """Refuse a size parameter that the model cannot take; returns a hint for one that `**kwargs` may swallow."""
+    if not callable(request.model_cls):
+        raise ModelContractError(f"model {request.model_cls!r} cannot be called; give a class, factory or partial")
+    try:
+        parameters = inspect.signature(request.model_cls).parameters
+    except (TypeError, ValueError):  # some built-in callables have no signature: the first build will tell
+        return ""
+    if request.size_param in parameters:
+        return ""
+    near = difflib.get_close_matches(request.size_param, parameters, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(parameters) or 'nothing'}"
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise ModelContractError(f"{request.name} takes no argument {request.size_param!r}; {hint}")
+    return hint
+
+
+def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:
+    """Build one model on "meta" or "cpu", count it and free it; whatever its constructor raises passes through."""
+    with ExitStack() as stack:
+        stack.enter_context(NoGpu())
+        stack.enter_context(torch.device("meta") if device == "meta" else without_initialisers())
+        model = create_model(request.model_cls, request.size_param, size, request.model_kwargs)
+    alive = weakref.ref(model) if isinstance(model, nn.Module) else None
+    counts = _counts(model, request, device)
+    del model
+    if alive is not None and alive() is not None:
+        gc.collect()
+    return Probe(size=size, counts=counts, source="meta" if device == "meta" else "real")
+
+
+def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
+    counts: dict[str, float] = {}
+    if isinstance(model, nn.Module):
+        if has_lazy_params(model):
+            _materialize(model, request)
+        counts |= vars(count_params(model))
+        if request.measures:
+            counts |= _measured_if_possible(model, request, device)
+    own = own_num_params(model)
+    if own is not None:
+        counts["own"] = own
+    if not counts.get("own", counts.get("total")):
+        raise _uncountable(model)
+    if callable(request.flops):
+        counts["function"] = _positive(request.flops(model), request.flops)
+    return counts
+
+
+def _measured_if_possible(model: nn.Module, request: ProbeRequest, device: str) -> dict[str, float]:
+    """Nothing where measuring fails and the plan does not rest on it."""
+    try:
+        return _measured(model, request, device)
+    except Exception as error:
+        if request.flops == "measured":
+            raise CannotMeasure(f"{type(error).__name__}: {error}") from error
+        return {}
+
+
+def _measured(model: nn.Module, request: ProbeRequest, device: str) -> dict[str, float]:
+    """FLOPs of one training step on the sample batch: on the meta device, or else with real weights if there are any.
+
+    Real tensors need plain kernels: of fused attention and fused LSTMs no FLOPs can be counted.
+    """
+    assert request.loss_fn is not None
+    try:
+        twin = model.to("meta") if device == "meta" else meta_twin(model)
+        flops = measure_flops(twin, to_meta(request.sample_batch), to_meta(request.loss_fn))
+    except Exception:
+        if device == "meta":
+            raise
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+            flops = measure_flops(model, request.sample_batch, request.loss_fn)
+    return {"measured": flops.forward + flops.backward, "recompute": flops.recompute}
+
+
+def meta_twin(model: nn.Module) -> nn.Module:
+    """A copy without data, with the same parameters tied, of a model whose memory may never have been touched."""
+    memo: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+        for parameter in model.parameters()
+    }
+    memo |= {id(buffer): buffer.to("meta") for buffer in model.buffers()}
+    return copy.deepcopy(model, memo)
+
+
+def _materialize(model: nn.Module, request: ProbeRequest) -> None:
+    """Let lazy parameters take their shapes from the sample batch."""
+    if request.sample_batch is None:
+        return
+    inputs = to_meta(split_batch(request.sample_batch)[0])
+    with torch.no_grad():
+        model.to("meta")(*inputs) if isinstance(inputs, tuple | list) else model.to("meta")(inputs)
+
+
+def _uncountable(model: Any) -> ModelContractError:
+    if isinstance(model, nn.Module):
+        return ModelContractError(f"{type(model).__name__} has no parameters; a model to scale needs some")
+    return ModelContractError(
+        f"{type(model).__name__} has no num_params() and is no torch.nn.Module; "
+        "add a method num_params() that returns its number of parameters as an int"
+    )
+
+
+def _positive(flops: Any, function: Any) -> float:
+    value = float(flops)
+    if not 0 < value < float("inf"):
+        name = getattr(function, "__name__", repr(function))
+        raise PlanError(f"{name}(model) = {flops!r} must be FLOPs per token, a positive finite number")
+    return value

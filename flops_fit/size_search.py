@@ -1,0 +1,277 @@
+"""Finding the valid sizes of a model by trial: the smallest, the stride, the largest, and between them evenly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from flops_fit.errors import ModelContractError, PlanError
+from flops_fit.formatting import format_count
+from flops_fit.prober import Prober
+from flops_fit.probing import params_of
+
+_STRIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_ODD_FACTORS = (1, 3, 5, 7, 9, 15, 21, 25, 27, 35, 45, 63, 105)
+_LARGEST_START = 1 << 14
+_MOST_DOUBLINGS = 40
+_CONSTANT_DOUBLINGS = 12
+_CLOSE_TO_CAP = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchLimits:
+    """Which sizes are looked for; arguments as in `flops_fit.build_size_map`."""
+
+    min_size: int | None = None
+    max_size: int | None = None
+    size_values: Sequence[int] | None = None
+    max_params: float = 1e11
+    num_sizes: int = 56
+
+    def __post_init__(self) -> None:
+        for name in ("min_size", "max_size", "num_sizes"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise PlanError(f"{name} = {value!r} must be a whole number of at least 1")
+        if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
+            raise PlanError(f"min_size = {self.min_size} is above max_size = {self.max_size}; give a range")
+        if isinstance(self.max_params, bool) or not isinstance(self.max_params, int | float) or not self.max_params > 0:
+            raise PlanError(f"max_params = {self.max_params!r} must be a number of parameters above 0")
+        values = self.size_values
+        if values is not None and (not values or any(type(value) is not int or value < 1 for value in values)):
+            raise PlanError(f"size_values = {values!r} must be a list of whole numbers, each at least 1")
+
+
+class SizeSearch:
+    """Probes sizes until the range of N is covered about evenly in log N."""
+
+    def __init__(self, prober: Prober, limits: SearchLimits, param_count: str, *, hint: str = "") -> None:
+        self.prober = prober
+        self.limits = limits
+        self.param_count = param_count
+        self.hint = hint
+        self.lowest = limits.min_size or 1
+        self.highest = limits.max_size or math.inf
+
+    def params(self, size: int) -> float | None:
+        """N of a size; None where the model refuses it."""
+        if not self.lowest <= size <= self.highest:
+            return None
+        probe = self.prober.probe(size)
+        return None if probe is None else params_of(probe.counts, self.param_count)
+
+    def run(self) -> list[int]:
+        """Valid sizes within the limits, ascending.
+
+        Raises `ModelContractError` where none is valid or the size changes nothing, `PlanError` where none is allowed.
+        """
+        if self.limits.size_values is not None:
+            return self._given(self.limits.size_values)
+        first = self._first_valid()
+        self.prober.cross_check(first)
+        stride = self._stride(first)
+        first = self._smallest(first, stride)
+        if self._params(first) > self.limits.max_params:
+            raise self._all_above_cap(first)
+        knots = self._climb(first, stride)
+        return self._fill(knots, stride)
+
+    def _given(self, values: Sequence[int]) -> list[int]:
+        """Those of `size_values` that the model accepts and the limits allow."""
+        tried = sorted({value for value in values if self.lowest <= value <= self.highest})
+        valid = [size for size in tried if self.params(size) is not None]
+        if not valid:
+            raise self.nothing_valid(tried)
+        self.prober.cross_check(valid[0])
+        allowed = [size for size in valid if self._params(size) <= self.limits.max_params]
+        if not allowed:
+            raise self._all_above_cap(valid[0])
+        self._require_change(valid, enough=len(valid) > 1)
+        return allowed
+
+    def _all_above_cap(self, smallest: int) -> PlanError:
+        return PlanError(
+            f"the smallest size, {self._label(smallest)}, has more than max_params = {self.limits.max_params:.3g}; "
+            "raise max_params or allow smaller sizes"
+        )
+
+    def _params(self, size: int) -> float:
+        count = self.params(size)
+        assert count is not None
+        return count
+
+    def _label(self, size: int) -> str:
+        return f"{self.prober.request.size_param}={size} with {format_count(self._params(size))} parameters"
+
+    def _first_valid(self) -> int:
+        tried = []
+        for size in _starts(self.lowest):
+            if size > self.highest:
+                continue
+            tried.append(size)
+            if self.params(size) is not None:
+                return size
+        raise self.nothing_valid(tried)
+
+    def nothing_valid(self, tried: Sequence[int]) -> ModelContractError:
+        """The error for a model that no size could be built of."""
+        request, refusals = self.prober.request, self.prober.refusals
+        shown = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
+        reason = refusals[tried[-1]].reason if tried else "there is none to try"
+        error = ModelContractError(
+            f"no valid size of {request.name} was found among {request.size_param} = {shown}; at "
+            f"{tried[-1] if tried else self.lowest}: {reason}; mend the constructor or its arguments, or give the "
+            "valid sizes as size_values"
+        )
+        error.__cause__ = self.prober.first_error
+        return error
+
+    def _stride(self, size: int) -> int:
+        """Distance of `size` to the next valid size above."""
+        divisors = [step for step in range(1, min(size, 4096) + 1) if size % step == 0]
+        for step in sorted({*_STRIDES, *divisors, size}):
+            if self.params(size + step) is not None:
+                return step
+        return size
+
+    def _smallest(self, valid: int, stride: int) -> int:
+        """The smallest valid size on the lattice of `valid`, taking validity to begin somewhere and not end."""
+        below, refused = 0, (valid - self.lowest) // stride + 1  # in steps down from `valid`
+        step = refused - 1
+        while refused - below > 1:
+            if self.params(valid - step * stride) is not None:
+                below = step
+            else:
+                refused = step
+            step = (below + refused) // 2
+        return valid - below * stride
+
+    def _climb(self, first: int, stride: int) -> list[int]:
+        """Doubled sizes up to the largest within the limits."""
+        knots, size = [first], first
+        for doubling in range(_MOST_DOUBLINGS):
+            following = self._next(size, first, stride)
+            if following is None:
+                break
+            if self._params(following) > self.limits.max_params:
+                knots += self._approach_cap(size, following, first, stride)
+                break
+            knots.append(following)
+            size = following
+            self._require_change(knots, enough=doubling >= _CONSTANT_DOUBLINGS)
+        self._require_change(knots, enough=len(knots) > 1)
+        return knots
+
+    def _next(self, size: int, first: int, stride: int) -> int | None:
+        """A valid size about twice `size`, or the largest within max_size."""
+        if size >= self.highest:
+            return None
+        target = int(min(2 * size, self.highest))
+        for candidate in _nearby(target, size + 1, 4 * size, first, stride):
+            if candidate <= self.highest and self.params(candidate) is not None:
+                return candidate
+        return None
+
+    def _approach_cap(self, below: int, above: int, first: int, stride: int) -> list[int]:
+        """The largest size not above max_params, closely enough."""
+        cap = self.limits.max_params
+        best: list[int] = []
+        for _ in range(6):
+            low, high = self._params(below), self._params(above)
+            if low >= _CLOSE_TO_CAP * cap or high <= low:
+                break
+            share = (math.log(cap) - math.log(low)) / (math.log(high) - math.log(low))
+            target = round(math.exp(math.log(below) + share * math.log(above / below)) * 0.99)
+            found = self._any_valid(_nearby(target, below + 1, above - 1, first, stride))
+            if found is None:
+                break
+            if self._params(found) <= cap:
+                below, best = found, [found]
+            else:
+                above = found
+        return best
+
+    def _any_valid(self, candidates: Iterator[int]) -> int | None:
+        return next((size for size in candidates if self.params(size) is not None), None)
+
+    def _require_change(self, knots: Sequence[int], *, enough: bool) -> None:
+        counts = {self._params(size) for size in knots}
+        if len(counts) == 1 and enough:
+            request = self.prober.request
+            sizes = ", ".join(map(str, knots[:3]))
+            raise ModelContractError(
+                f"{request.size_param} changes nothing: {request.name} has {format_count(counts.pop())} parameters at "
+                f"each of {request.size_param} = {sizes}{', …' if len(knots) > 3 else ''}; name the argument that sets "
+                f"the size{f' ({self.hint})' if self.hint else ''}"
+            )
+
+    def _fill(self, knots: list[int], stride: int) -> list[int]:
+        """Sizes between the knots, each gap in log N divided evenly, until there are about `num_sizes`."""
+        sizes, failures = set(knots), 0
+        for low, high, parts in self._division(knots):
+            for part in range(1, parts):
+                if failures == 3:
+                    self._note_sparse(knots)
+                    return sorted(sizes)
+                target = round(low * (high / low) ** (part / parts))
+                if self._on_lattice(target, low, high, knots[0], stride) in sizes:
+                    continue
+                found = self._any_valid(_nearby(target, low + 1, high - 1, knots[0], stride))
+                if found is not None:
+                    sizes.add(found)
+                elif high - low > stride:
+                    failures += 1
+        return sorted(sizes)
+
+    def _division(self, knots: Sequence[int]) -> list[tuple[int, int, int]]:
+        """Neighbouring knots and into how many parts to divide their gap, `num_sizes` sizes in all."""
+        gaps = [
+            (low, high, abs(math.log(self._params(high) / self._params(low))))
+            for low, high in itertools.pairwise(knots)
+        ]
+        spare = self.limits.num_sizes - len(knots)
+        step = max((gap for *_, gap in gaps), default=0.0)
+        parts = [(low, high, 1) for low, high, _ in gaps]
+        while step > 0:
+            finer = [(low, high, max(1, math.ceil(gap / step - 1e-9))) for low, high, gap in gaps]
+            if sum(count - 1 for *_, count in finer) > spare:
+                break
+            if step < 1e-3:
+                return finer
+            parts, step = finer, step * 0.98
+        return parts
+
+    def _on_lattice(self, target: int, low: int, high: int, first: int, stride: int) -> int | None:
+        return next(_nearby(target, low + 1, high - 1, first, stride), None)
+
+    def _note_sparse(self, knots: Sequence[int]) -> None:
+        self.prober.notes.append(
+            f"many sizes between {knots[0]} and {knots[-1]} are refused by the model; those found may be few: "
+            "give the valid sizes as size_values"
+        )
+
+
+def _starts(lowest: int) -> Iterator[int]:
+    """Sizes at or above `lowest` to begin with: multiples of powers of two, then of odd numbers times those."""
+    seen = set()
+    for odd in _ODD_FACTORS:
+        factor = odd
+        while factor <= _LARGEST_START:
+            size = math.ceil(lowest / factor) * factor
+            if size not in seen:
+                seen.add(size)
+                yield size
+            factor *= 2
+
+
+def _nearby(target: int, low: int, high: int, first: int, stride: int) -> Iterator[int]:
+    """Sizes within [low, high] near `target`: on the lattice first + k·stride, then multiples of its multiples."""
+    seen = set()
+    nearest = first + round((target - first) / stride) * stride
+    coarser = [round(target / (factor * stride)) * factor * stride for factor in (2, 3, 4, 8, 16, 32, 64)]
+    for size in (nearest, nearest - stride, nearest + stride, *coarser):
+        if low <= size <= high and size not in seen:
+            seen.add(size)
+            yield size
