@@ -177,16 +177,16 @@ def build_size_map(
     tokens = request.batch_tokens
     entries = [_entry(prober.probes[size], tokens, param_count, method, factor) for size in sizes]
     kept, equal = _without_equals(entries, size_param)
-    notes = [*prober.notes, *_remarks(kept, size_param, param_count)]
-    for note in notes:
-        warnings.warn(f"{request.name}: {note}", FlopsFitWarning, stacklevel=2)
+    remarks = _remarks(kept, size_param, param_count)
+    for remark in remarks:
+        warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=2)
     refused = [SkippedSize(size=size, reason=refusal.reason) for size, refusal in sorted(prober.refusals.items())]
     return SizeMap(
         model_name=request.name,
         size_param=size_param,
         entries=tuple(sorted(kept, key=lambda entry: (entry.num_params, entry.size))),
         skipped=(*refused, *equal),
-        notes=tuple(notes),
+        notes=(*prober.notes, *remarks),
         param_count=param_count,
         flops_method=method,
         flops_per_param_per_token=factor,
