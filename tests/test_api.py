@@ -11,7 +11,7 @@ from flops_fit import ScalingLaw, SweepPlan, find_optimal, load_runs
 from flops_fit.errors import FlopsFitWarning, LossError, StudyError
 
 BUDGETS = [4e6, 8e6, 1.6e7]
-OPTIONS = {"num_sizes_per_budget": 4, "max_size": 64, "learning_rate": 0.02, "weight_decay": 0.0, "device": "cpu"}
+OPTIONS = {"num_sizes_per_budget": 4, "max_size": 256, "learning_rate": 0.02, "weight_decay": 0.0, "device": "cpu"}
 OPTIONS |= {"workers": 2, "progress": False}
 
 
@@ -87,7 +87,7 @@ def test_bad_input_is_refused_before_anything_is_trained(tmp_path):
 
 def test_a_diverged_experiment_is_kept_as_data_and_left_out_of_the_fit(tmp_path):
     def rate(experiment):
-        smallest = experiment.compute_budget == BUDGETS[0] and experiment.size_param_value < 6
+        smallest = experiment.compute_budget == BUDGETS[0] and experiment.tokens_per_param > 60
         return 1e30 if smallest else 0.02
 
     with pytest.warns(FlopsFitWarning, match="in this process instead"):
