@@ -130,7 +130,7 @@ class Prober:
             raise ModelContractError(self._cannot_measure(size, failure.message))
         if failure.kind in ("ModelContractError", "PlanError"):
             raise ModelContractError(failure.message)
-        if failure.kind in INVALID_SIZE:
+        if failure.kind in INVALID_SIZE or (failure.kind == "RuntimeError" and "allocate" not in failure.message):
             return Refusal(size=size, reason=reason)
         extrapolated = extrapolate(self.built(), size)
         if extrapolated is None:

@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from flops_fit.containment import NoGpu, without_initialisers
 from flops_fit.errors import ModelContractError, PlanError
 from flops_fit.flops import batch_examples, count_params, has_lazy_params, measure_flops, to_meta
-from flops_fit.loss import split_batch
+from flops_fit.loss import batch_loss
 from flops_fit.model_factory import create_model, own_num_params
 
 
@@ -113,8 +113,9 @@ def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:
     alive = weakref.ref(model) if isinstance(model, nn.Module) else None
     counts = _counts(model, request, device)
     del model
-    if alive is not None and alive() is not None:
-        gc.collect()
+    for generation in range(3):
+        if alive is not None and alive() is not None:  # it is part of a reference cycle
+            gc.collect(generation)
     return Probe(size=size, counts=counts, source="meta" if device == "meta" else "real")
 
 
@@ -122,7 +123,7 @@ def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
     counts: dict[str, float] = {}
     if isinstance(model, nn.Module):
         if has_lazy_params(model):
-            _materialize(model, request)
+            _materialize(model, request, device)
         counts |= vars(count_params(model))
         if request.measures:
             counts |= _measured_if_possible(model, request, device)
@@ -173,18 +174,18 @@ def meta_twin(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def _materialize(model: nn.Module, request: ProbeRequest) -> None:
-    """Let lazy parameters take their shapes from the sample batch."""
+def _materialize(model: nn.Module, request: ProbeRequest, device: str) -> None:
+    """Let lazy parameters take their shapes from the sample batch, if there is one."""
     if request.sample_batch is None:
         return
-    inputs = to_meta(split_batch(request.sample_batch)[0])
+    batch = to_meta(request.sample_batch) if device == "meta" else request.sample_batch
     with torch.no_grad():
-        model.to("meta")(*inputs) if isinstance(inputs, tuple | list) else model.to("meta")(inputs)
+        batch_loss(model, batch, lambda outputs, targets: torch.zeros(()))
 
 
-def _uncountable(model: Any) -> ModelContractError:
+def _uncountable(model: Any) -> Exception:
     if isinstance(model, nn.Module):
-        return ModelContractError(f"{type(model).__name__} has no parameters; a model to scale needs some")
+        return ValueError(f"{type(model).__name__} has no parameters; a model to scale needs some")
     return ModelContractError(
         f"{type(model).__name__} has no num_params() and is no torch.nn.Module; "
         "add a method num_params() that returns its number of parameters as an int"

@@ -147,6 +147,8 @@ def build_size_map(
     Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
     """
     _check_positive("flops_per_param_per_token", flops_per_param_per_token)
+    if type(tokens_per_example) is not int or tokens_per_example < 1:
+        raise PlanError(f"tokens_per_example = {tokens_per_example!r} must be a whole number of at least 1")
     _check_choice("param_count", param_count, PARAM_COUNTS)
     if not callable(flops):
         _check_choice("flops", flops, ("6nd", "measured", "a function of the model"))
@@ -177,7 +179,7 @@ def build_size_map(
     tokens = request.batch_tokens
     entries = [_entry(prober.probes[size], tokens, param_count, method, factor) for size in sizes]
     kept, equal = _without_equals(entries, size_param)
-    remarks = _remarks(kept, size_param, param_count)
+    remarks = _remarks(entries, size_param, param_count)
     for remark in remarks:
         warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=2)
     refused = [SkippedSize(size=size, reason=refusal.reason) for size, refusal in sorted(prober.refusals.items())]

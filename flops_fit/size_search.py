@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flops_fit.errors import ModelContractError, PlanError
 from flops_fit.formatting import format_count
-from flops_fit.prober import Prober
+from flops_fit.prober import Prober, Refusal
 from flops_fit.probing import params_of
 
 _STRIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -18,6 +18,7 @@ _LARGEST_START = 1 << 14
 _MOST_DOUBLINGS = 40
 _CONSTANT_DOUBLINGS = 12
 _CLOSE_TO_CAP = 0.9
+_SAME_FAILURES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,18 @@ class SizeSearch:
 
         Raises `ModelContractError` where none is valid or the size changes nothing, `PlanError` where none is allowed.
         """
-        if self.limits.size_values is not None:
-            return self._given(self.limits.size_values)
+        sizes = self._given(self.limits.size_values) if self.limits.size_values is not None else self._found()
+        cap = self.limits.max_params
+        for size, probe in self.prober.probes.items():
+            count = params_of(probe.counts, self.param_count)
+            if count > cap:
+                reason = f"{format_count(count)} parameters, above max_params = {cap:.3g}"
+                self.prober.refusals[size] = Refusal(size=size, reason=reason)
+        return sizes
+
+    def _found(self) -> list[int]:
+        self.prober.cross_check(self._first_valid())
         first = self._first_valid()
-        self.prober.cross_check(first)
         stride = self._stride(first)
         first = self._smallest(first, stride)
         if self._params(first) > self.limits.max_params:
@@ -113,6 +122,8 @@ class SizeSearch:
             tried.append(size)
             if self.params(size) is not None:
                 return size
+            if len(tried) == _SAME_FAILURES and not any(self.prober.refusals[size].is_invalid for size in tried):
+                break
         raise self.nothing_valid(tried)
 
     def nothing_valid(self, tried: Sequence[int]) -> ModelContractError:
