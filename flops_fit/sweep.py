@@ -11,6 +11,7 @@ from flops_fit.errors import FileError, PlanError
 from flops_fit.experiment import DroppedPoint, Experiment, parse_budget
 from flops_fit.formatting import format_flops
 from flops_fit.identity import canonical, content_hash, fingerprint_callable
+from flops_fit.plan_diff import PlanDiff, diff_plans
 from flops_fit.size_map import SizeMap, build_size_map
 from flops_fit.sweep_grid import GridOptions, plan_budgets
 
@@ -78,6 +79,10 @@ class SweepPlan:
         given["experiments"] = [Experiment.from_dict(item) for item in content["experiments"]]
         given["dropped"] = [DroppedPoint.from_dict(item) for item in content["dropped"]]
         return cls(**given)
+
+    def diff(self, other: SweepPlan) -> PlanDiff:
+        """What changes from this plan to `other`: experiments added, removed and kept, by id."""
+        return diff_plans(self.experiments, other.experiments)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per experiment: its fields, then tokens_per_param and planned_flops."""

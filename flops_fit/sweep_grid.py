@@ -15,6 +15,7 @@ from flops_fit.formatting import format_count, format_flops
 from flops_fit.size_map import SizeEntry, SizeMap
 
 FLOPS_TOLERANCE = 0.02
+SIX_N_TOLERANCE = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,10 @@ class GridOptions:
         min_tokens_per_param, max_tokens_per_param: points outside are dropped.
         seeds: every size is trained once with each.
         dataset_tokens: tokens in the training set, if known; bounds what can be trained.
-        max_epochs: how often the data may be seen.
+        max_epochs: how often the data may be seen; above 1, what is repeated is said in a warning.
         tokens_per_example: tokens are planned in whole examples.
+        centre: where the optimum is expected, instead of at `tokens_per_param`: a fitted law (its `N_opt`), or a
+            function of the budget; parameters in the convention of the size map.
     """
 
     num_sizes_per_budget: int = 7
@@ -41,6 +44,7 @@ class GridOptions:
     dataset_tokens: int | None = None
     max_epochs: float = 1.0
     tokens_per_example: int = 1
+    centre: Any = None
 
     @classmethod
     def checked(cls, options: Mapping[str, Any]) -> GridOptions:
@@ -85,12 +89,15 @@ def plan_budgets(
             warnings.warn(_nothing_admitted(size_map, budget, options), FlopsFitWarning, stacklevel=4)
         experiments += planned
         dropped += sorted([*missing, *refused], key=lambda point: point.num_params)
+    for warning in (_repeated_data(experiments, options), _six_n_is_off(size_map, experiments)):
+        if warning:
+            warnings.warn(warning, FlopsFitWarning, stacklevel=4)
     return experiments, dropped
 
 
 def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tuple[list[SizeEntry], list[DroppedPoint]]:
     """Sizes nearest to targets that are even in log N around the prior optimum, each size at most once."""
-    centre, step = prior_optimum(size_map, budget, options.tokens_per_param), _step(options)
+    centre, step = _centre(size_map, budget, options), _step(options)
     count = options.num_sizes_per_budget
     offsets = sorted((index - (count - 1) / 2 for index in range(count)), key=abs)
     chosen: list[SizeEntry] = []
@@ -104,6 +111,15 @@ def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tupl
         else:
             missing.append(_no_size(size_map, budget, target, taken=bool(near)))
     return sorted(chosen, key=lambda entry: entry.num_params), missing
+
+
+def _centre(size_map: SizeMap, budget: float, options: GridOptions) -> float:
+    if options.centre is None:
+        return prior_optimum(size_map, budget, options.tokens_per_param)
+    expected = float(getattr(options.centre, "N_opt", options.centre)(budget))
+    if not 0 < expected < math.inf:
+        raise PlanError(f"centre gives {expected} parameters at {format_flops(budget)} FLOPs; it must be above 0")
+    return expected
 
 
 def prior_optimum(size_map: SizeMap, budget: float, tokens_per_param: float) -> float:
@@ -193,12 +209,12 @@ def _refusal(entry: SizeEntry, budget: float, tokens: int, options: GridOptions)
 def _no_size(size_map: SizeMap, budget: float, target: float, *, taken: bool) -> DroppedPoint:
     first, last = size_map.entries[0], size_map.entries[-1]
     wanted = f"no size near {format_count(target)} parameters"
-    if taken:
-        reason = f"{wanted} that this budget does not use already; the model has too few sizes there"
-    elif target < first.num_params:
+    if target < first.num_params:
         reason = f"{wanted}: the smallest is {size_map.label(first)}; raise the budget or allow smaller sizes"
     elif target > last.num_params:
         reason = f"{wanted}: the largest is {size_map.label(last)}; lower the budget or raise max_params or max_size"
+    elif taken:
+        reason = f"{wanted} that this budget does not use already; the model has too few sizes there"
     else:
         reason = f"{wanted}: the model has none between its neighbours; give more in size_values or as num_sizes"
     return DroppedPoint(compute_budget=budget, num_params=target, reason=reason)
@@ -214,6 +230,39 @@ def _nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions) ->
     return (
         f"budget {format_flops(budget)} FLOPs admits no size: the smallest ({size_map.label(smallest)}) would see "
         f"{ratio:.2g} tokens per parameter; {remedy}"
+    )
+
+
+def _repeated_data(experiments: Sequence[Experiment], options: GridOptions) -> str | None:
+    """Muennighoff et al. 2023: tokens seen up to 4 times are worth about as much as new ones, then less and less."""
+    if options.dataset_tokens is None:
+        return None
+    epochs = [experiment.num_tokens / options.dataset_tokens for experiment in experiments]
+    repeating = [number for number in epochs if number > 1]
+    if not repeating:
+        return None
+    return (
+        f"{len(repeating)} of {len(epochs)} experiments see data more than once, up to {max(repeating):.3g} times "
+        f"(max_epochs = {options.max_epochs:g}); the law will be one of repeated data. Add data, or set max_epochs = 1"
+    )
+
+
+def _six_n_is_off(size_map: SizeMap, experiments: Sequence[Experiment]) -> str | None:
+    """Where FLOPs per token are taken as 6 N although those measured are far from it."""
+    measured = [experiment for experiment in experiments if experiment.measured_flops_per_token]
+    if size_map.flops_method != "6nd" or not measured:
+        return None
+
+    def off(experiment: Experiment) -> float:
+        return (experiment.measured_flops_per_token or 0.0) / experiment.flops_per_token
+
+    worst = max(measured, key=lambda experiment: abs(math.log(off(experiment))))
+    if 1 / SIX_N_TOLERANCE <= off(worst) <= SIX_N_TOLERANCE:
+        return None
+    return (
+        f"{size_map.flops_per_param_per_token:g} FLOPs per parameter and token is off by x{off(worst):.3g}: at "
+        f"{worst.size_param}={worst.size_param_value} it gives {worst.flops_per_token:.3g} FLOPs per "
+        f'{size_map.data_unit}, measured are {worst.measured_flops_per_token:.3g}; give flops = "measured"'
     )
 
 

@@ -1,0 +1,62 @@
+"""Planning from parameter counts alone, for people without a model class at hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from flops_fit.errors import PlanError
+from flops_fit.size_map import SizeEntry, SizeMap
+from flops_fit.sweep import SweepPlan, plan_from_size_map
+
+_RATIO = 1.02
+
+
+def plan_from_counts(
+    num_params: Sequence[int | float] | tuple[float, float],
+    compute_budgets: Sequence[float | str],
+    *,
+    flops_per_param_per_token: float = 6.0,
+    param_count: str = "total",
+    model_name: str = "counts",
+    **options: Any,
+) -> SweepPlan:
+    """The IsoFLOP grid over given parameter counts; `Experiment.size_param_value` is N itself.
+
+    Args:
+        num_params: a list of counts to choose from, or a tuple (smallest, largest) between which any count will do.
+        flops_per_param_per_token: FLOPs per token are this times N.
+        options: as for `flops_fit.plan_from_size_map`.
+
+    Raises `PlanError` for counts below 1 or an empty list.
+    """
+    counts = sorted({_checked(count) for count in num_params})
+    if isinstance(num_params, tuple) and len(counts) == 2:
+        counts = _between(*counts)
+    if not counts:
+        raise PlanError(f"num_params = {num_params!r} has no counts; give a list, or a tuple (smallest, largest)")
+    entries = tuple(
+        SizeEntry(size=count, num_params=count, flops_per_token=flops_per_param_per_token * count, source="given")
+        for count in counts
+    )
+    size_map = SizeMap(
+        model_name=model_name,
+        size_param="num_params",
+        entries=entries,
+        param_count=param_count,
+        flops_per_param_per_token=flops_per_param_per_token,
+    )
+    return plan_from_size_map(size_map, compute_budgets, **options)
+
+
+def _between(smallest: int, largest: int) -> list[int]:
+    steps = math.ceil(math.log(largest / smallest) / math.log(_RATIO))
+    return sorted({round(smallest * (largest / smallest) ** (step / steps)) for step in range(steps + 1)})
+
+
+def _checked(count: Any) -> int:
+    number = isinstance(count, int | float) and not isinstance(count, bool)
+    if not number or not 1 <= count < math.inf:
+        raise PlanError(f"num_params has {count!r}; it must be a number of parameters of at least 1")
+    return round(count)
