@@ -322,12 +322,12 @@ def test_options_out_of_their_limits_are_refused(options, message):
 def test_the_centre_may_come_from_a_law():
     class Law:
         def N_opt(self, compute):
-            return 5e-2 * compute**0.5
+            return 1e-1 * compute**0.5
 
     plan = plan_from_size_map(fine_map(ratio=1.01), [1e18, 1e20], centre=Law())
     for budget in (1e18, 1e20):
         middle = [e.num_params for e in plan.experiments if e.compute_budget == budget][3]
-        assert middle == pytest.approx(5e-2 * budget**0.5, rel=0.006)
+        assert middle == pytest.approx(1e-1 * budget**0.5, rel=0.006)
 
 
 def test_planning_from_counts():
