@@ -26,7 +26,7 @@ from flops_fit_assets.partitions import announce, experiment_spec
 from flops_fit_assets.plan_config import overrides_in, plan_config_schema
 from flops_fit_assets.publish import publish
 from flops_fit_assets.source import StudySource
-from flops_fit_assets.training_guard import training_guard
+from flops_fit_assets.training_guard import set_aside_if_changed
 
 OnProgress = Callable[[dict[str, Any]], None]
 
@@ -148,16 +148,13 @@ def training_run_asset(source: StudySource, on_progress: OnProgress | None) -> d
         experiment = next((item for item in plan.experiments if item.experiment_id == context.partition_key), None)
         if experiment is None:
             raise dg.Failure(f"{context.partition_key} is not in the current plan; materialize sweep_plan, then this")
-        with training_guard(context, source, experiment):
-            result = _refused_readably(
-                lambda: run_experiment(
-                    study, experiment, output_dir=store.runs, on_progress=on_progress or _LogProgress(context)
-                )
-            )
+        set_aside_if_changed(context, source, store, experiment)
+        report = on_progress or _LogProgress(context)
+        result = _refused_readably(lambda: run_experiment(study, experiment, output_dir=store.runs, on_progress=report))
         seconds = estimate(plan, study.hardware).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, seconds, study.hardware, path)
-        if result.status == "failed":
+        if not result.is_final:
             raise dg.Failure(result.reason, metadata=metadata, allow_retries=False)
         return dg.MaterializeResult(
             value=result,

@@ -72,7 +72,7 @@ class _Headless:
         done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage)]
         plan: SweepPlan = self._store.read("sweep_plan")
         results, trained = self._train_what_is_missing(plan)
-        finished = {name: result for name, result in results.items() if result.status != "failed"}
+        finished = {name: result for name, result in results.items() if result.is_final}
         law_from = versions.law_made_from(versions.version_of(plan), finished.values())
         if not self._is_current("scaling_law", law_from):
             self._materialize("scaling_law")

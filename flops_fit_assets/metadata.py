@@ -56,7 +56,7 @@ def plan_metadata(
     overrides: Mapping[str, Any],
 ) -> Metadata:
     """The grid with what is done and what is still to spend, per budget and in total."""
-    done = {name: result for name, result in results.items() if result.status != "failed"}
+    done = {name: result for name, result in results.items() if result.is_final}
     left = [item for item in plan.experiments if item.experiment_id not in done]
     seconds = sum(cost.seconds[item.experiment_id] for item in left)
     shown = {

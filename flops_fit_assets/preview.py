@@ -60,7 +60,7 @@ def write_again(path: Path) -> Path:
 def _finished(study: Study, plan: SweepPlan) -> dict[str, ExperimentResult]:
     wanted = {item.experiment_id for item in plan.experiments}
     results = load_results(StudyStore(directory=home_directory() / study.name).runs)
-    return {item.experiment_id: item for item in results if item.experiment_id in wanted and item.status != "failed"}
+    return {item.experiment_id: item for item in results if item.experiment_id in wanted and item.is_final}
 
 
 def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, ExperimentResult]) -> Table:

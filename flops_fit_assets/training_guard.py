@@ -1,10 +1,6 @@
-"""What stands around a training: only one process trains an experiment, and a result changed by hand is not used."""
+"""A result that was changed by hand since it was materialized is not used."""
 
 from __future__ import annotations
-
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import dagster as dg
 
@@ -17,25 +13,10 @@ from flops_fit_assets.source import StudySource
 from flops_fit_assets.versions import version_of
 
 
-@contextmanager
-def training_guard(context: dg.AssetExecutionContext, source: StudySource, experiment: Experiment) -> Iterator[None]:
-    """Wait until no other process trains `experiment`; set aside a result that is not what was materialized."""
-    store = StudyStore(directory=source.directory)
-    path = store.path("training_run", experiment.experiment_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            context.log.info("another process is training this experiment; waiting for its result")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        _set_aside_if_changed(context, source, store, experiment)
-        yield
-
-
-def _set_aside_if_changed(
+def set_aside_if_changed(
     context: dg.AssetExecutionContext, source: StudySource, store: StudyStore, experiment: Experiment
 ) -> None:
+    """Rename the result of `experiment` if it is not what was materialized, so that it is trained again."""
     name = experiment.experiment_id
     recorded = latest_versions(context.instance, source.key("training_run"), [name]).get(name)
     try:
