@@ -1,6 +1,6 @@
 """Fitting scaling laws to a table of runs; numpy, pandas and scipy only."""
 
-from flops_fit.scaling_law.diagnostics import Diagnostic
+from flops_fit.scaling_law.finding import Diagnostic
 from flops_fit.scaling_law.fit import fit_scaling_law
 from flops_fit.scaling_law.isoflop import IsoflopMinimum, isoflop_minima
 from flops_fit.scaling_law.law import ScalingLaw

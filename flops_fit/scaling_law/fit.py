@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.compute import learn_flops_per_token
-from flops_fit.scaling_law.diagnostics import Evidence, diagnose
-from flops_fit.scaling_law.isoflop import isoflop_minima
-from flops_fit.scaling_law.law import ScalingLaw
-from flops_fit.scaling_law.parametric import fit_parametric
-from flops_fit.scaling_law.runs import read_runs
+from flops_fit.scaling_law.compute import FlopsPerToken, learn_flops_per_token, optimal_params
+from flops_fit.scaling_law.diagnostics import diagnose
+from flops_fit.scaling_law.evidence import Evidence
+from flops_fit.scaling_law.holdout import hold_out
+from flops_fit.scaling_law.isoflop import isoflop_minima, with_bias
+from flops_fit.scaling_law.law import ScalingLaw, law_loss
+from flops_fit.scaling_law.parametric import ParametricFit, fit_parametric
+from flops_fit.scaling_law.runs import Runs, read_runs
 from flops_fit.scaling_law.uncertainty import bootstrap
+from flops_fit.scaling_law.valley import MIN_RUNS, ValleyFit, fit_valley
+
+WEIGHTINGS = ("auto", "plain", "valley")
 
 
 def fit_scaling_law(
@@ -20,9 +27,11 @@ def fit_scaling_law(
     *,
     method: str = "parametric",
     delta: float | Literal["auto"] = "auto",
+    weighting: str | None = None,
     bootstraps: int = 1000,
     seed: int = 0,
     units: Mapping[str, float] | None = None,
+    flops_per_token: FlopsPerToken | None = None,
 ) -> ScalingLaw:
     """Fit `L(N, D) = E + A/N^alpha + B/D^beta` to runs, with each budget's own minimum and bootstrap intervals.
 
@@ -31,17 +40,38 @@ def fit_scaling_law(
             FLOPs, under these or usual names.
         method: "parametric" (Hoffmann et al. 2022, approach 3).
         delta: Huber threshold on log-loss residuals; 0 for least absolute deviation; "auto" for 1.345 robust sigma.
+        weighting: "plain" (all runs alike), "valley" (runs near the optimum and at high compute count more) or "auto"
+            (as much as the runs' likelihood asks for, often not at all). By default "auto", and "plain" where delta
+            is a number, which gives the objective of published fits.
         bootstraps: resamples for the intervals.
         seed: of the bootstrap; the same numbers every time.
         units: factor per column, such as `{"num_params": 1e9}` for billions.
+        flops_per_token: FLOPs per token as a function of N; by default learned from the runs.
 
     Raises `FitError` for runs that no law can be fitted to.
     """
+    weighting = weighting or ("auto" if delta == "auto" else "plain")
     if method != "parametric":
-        raise FitError(f"method = {method!r} is unknown; give 'parametric'")
+        raise FitError(
+            f"method = {method!r} is unknown; give 'parametric' (for the others see isoflop_minima, envelope)"
+        )
+    if weighting not in WEIGHTINGS:
+        raise FitError(f"weighting = {weighting!r} is unknown; give one of {', '.join(WEIGHTINGS)}")
     table = read_runs(runs, units=units)
-    fit = fit_parametric(table.num_params, table.num_tokens, table.loss, weights=table.weight, delta=delta)
-    minima = isoflop_minima(table)
+    per_token = flops_per_token or learn_flops_per_token(table.num_params, table.num_tokens, table.flops)
+    chosen, other = _fit_both(table, per_token, delta, weighting)
+    fit = chosen.fit
+    minima = with_bias(
+        isoflop_minima(table),
+        table,
+        lambda N, D: law_loss(fit.parameters, N, D),
+        lambda C: optimal_params(fit.parameters, C, per_token),
+    )
+    draws = bootstrap(fit, table.cluster, resamples=bootstraps, seed=seed)
+    held = hold_out(table, fit, per_token, lambda part: _fit_both(part, per_token, delta, weighting)[0].fit)
+    evidence = Evidence(
+        runs=table, fit=fit, other=other, minima=minima, flops_per_token=per_token, draws=draws, holdout=held
+    )
     E, A, B, alpha, beta = fit.parameters.tolist()
     return ScalingLaw(
         E=E,
@@ -52,12 +82,33 @@ def fit_scaling_law(
         objective=fit.objective,
         delta=fit.delta,
         sigma=fit.sigma,
-        flops_per_token=learn_flops_per_token(table.num_params, table.num_tokens, table.flops),
+        flops_per_token=per_token,
         runs=table,
         isoflops=minima,
-        draws=bootstrap(fit, table.weight, table.cluster, resamples=bootstraps, seed=seed),
+        draws=draws,
         residual=fit.residual,
+        scale=fit.scale,
         at_bound=fit.at_bound,
-        diagnostics=diagnose(Evidence(runs=table, fit=fit, minima=minima)),
-        options={"method": method, "delta": delta, "bootstraps": bootstraps, "seed": seed},
+        weighting=chosen.weighting(other),
+        holdout=held,
+        diagnostics=diagnose(evidence),
+        options={"method": method, "delta": delta, "weighting": weighting, "bootstraps": bootstraps, "seed": seed},
     )
+
+
+def _fit_both(
+    runs: Runs, flops_per_token: FlopsPerToken, delta: float | Literal["auto"], weighting: str
+) -> tuple[ValleyFit, ParametricFit | None]:
+    """The fit that the law uses, and its alternative (None with too few runs)."""
+    plain = fit_parametric(runs.num_params, runs.num_tokens, runs.loss, weights=runs.weight, delta=delta)
+    unweighted = ValleyFit(fit=plain, v=np.inf, c=np.inf, gain=0.0)
+    if len(runs) < MIN_RUNS and weighting != "valley":
+        return unweighted, None
+
+    def optimum(parameters: np.ndarray) -> np.ndarray:
+        return optimal_params(parameters, runs.flops, flops_per_token)
+
+    best = fit_valley(plain, runs.flops, optimum, forced=weighting == "valley")
+    if not best.is_plain and weighting != "plain":
+        return best, plain
+    return unweighted, best.fit if not best.is_plain else None

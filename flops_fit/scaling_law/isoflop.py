@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class IsoflopMinimum:
         interval: (low, high) of N at 90 %, None where it cannot be had.
         coefficients: of the parabola or cubic in `ln N - centre`, highest power first; empty for Akima.
         reason: why there is no interior minimum; empty otherwise.
+        bias: factor by which this kind of curve on these sizes misses the optimum where the fitted law holds exactly.
     """
 
     compute_budget: float
@@ -37,6 +38,7 @@ class IsoflopMinimum:
     coefficients: tuple[float, ...]
     centre: float
     reason: str
+    bias: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -73,6 +75,25 @@ def isoflop_minima(runs: Runs, *, curve: str = "parabola", window: float | None 
         if len(np.unique(members.num_params)) >= 3:
             minima.append(_minimum(float(budget), _windowed(members, window), curve))
     return tuple(minima)
+
+
+def with_bias(
+    minima: tuple[IsoflopMinimum, ...],
+    runs: Runs,
+    loss: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    optimum: Callable[[np.ndarray], np.ndarray],
+) -> tuple[IsoflopMinimum, ...]:
+    """The minima with `bias`: the same parabola through the law's own, noise-free `loss(N, D)` at the runs' N and D,
+    against the law's `optimum(C)`."""
+    exact = replace(runs, loss=loss(runs.num_params, runs.num_tokens))
+    clean = {minimum.compute_budget: minimum for minimum in isoflop_minima(exact)}
+    biased = []
+    for minimum in minima:
+        members = runs.flops[runs.budget == minimum.compute_budget]
+        truth = float(optimum(np.array(np.median(members))))
+        there = clean[minimum.compute_budget]
+        biased.append(replace(minimum, bias=there.N / truth if there.interior and np.isfinite(truth) else 1.0))
+    return tuple(biased)
 
 
 def fit_power_law(compute: np.ndarray, value: np.ndarray) -> PowerLaw:

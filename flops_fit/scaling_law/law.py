@@ -15,10 +15,12 @@ from flops_fit.files import read_json, write_json
 from flops_fit.formatting import format_count, format_flops, markdown_table
 from flops_fit.scaling_law import diagnostics as checks
 from flops_fit.scaling_law.compute import FlopsPerToken, optimal_params
-from flops_fit.scaling_law.diagnostics import Diagnostic
+from flops_fit.scaling_law.finding import Diagnostic
+from flops_fit.scaling_law.holdout import Holdout
 from flops_fit.scaling_law.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.runs import Runs
 from flops_fit.scaling_law.uncertainty import percentile_interval
+from flops_fit.scaling_law.valley import Weighting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +41,9 @@ class ScalingLaw:
         runs: the runs used, and those excluded.
         isoflops: the minimum of each budget's own curve.
         draws: bootstrap refits of (E, A, B, alpha, beta), shape (resamples, 5).
-        residual: `ln L_pred - ln L` of each run.
+        residual: `ln L_pred - ln L` of each run; `scale` is what is expected of it, relative to a run in the valley.
+        weighting: whether runs near the valley were trusted more, and what the other way gives.
+        holdout: error at the largest budget of a law fitted to the rest (None with fewer than 3 budgets).
         diagnostics: findings, gravest first; `verdict` sums them up.
         options: how it was fitted (seed, resamples, ...).
     """
@@ -57,7 +61,10 @@ class ScalingLaw:
     isoflops: tuple[IsoflopMinimum, ...]
     draws: np.ndarray
     residual: np.ndarray
+    scale: np.ndarray
     at_bound: tuple[str, ...]
+    weighting: Weighting
+    holdout: Holdout | None
     diagnostics: tuple[Diagnostic, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -83,7 +90,7 @@ class ScalingLaw:
 
     def loss(self, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> Any:
         """Predicted loss in nats at N parameters and D tokens."""
-        return _plain(_loss(self.parameters, num_params, num_tokens))
+        return _plain(law_loss(self.parameters, num_params, num_tokens))
 
     def N_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal parameters at C FLOPs."""
@@ -113,7 +120,7 @@ class ScalingLaw:
             share = self.draws[:, 4] / (self.draws[:, 3] + self.draws[:, 4])
             return share if quantity == "a" else 1 - share
         if quantity == "loss" and num_params is not None and num_tokens is not None:
-            return _loss(self.draws, num_params, num_tokens)
+            return law_loss(self.draws, num_params, num_tokens)
         if quantity in AT_COMPUTE and compute is not None:
             return self._draws_at(quantity, float(_budget(compute)))
         raise FitError(
@@ -197,6 +204,9 @@ class ScalingLaw:
             "isoflops": [minimum.to_dict() for minimum in self.isoflops],
             "draws": [[_finite(value) for value in row] for row in self.draws.tolist()],
             "residual": self.residual.tolist(),
+            "scale": self.scale.tolist(),
+            "weighting": self.weighting.to_dict(),
+            "holdout": self.holdout.to_dict() if self.holdout else None,
             "at_bound": list(self.at_bound),
             "diagnostics": [finding.to_dict() for finding in self.diagnostics],
             "options": dict(self.options),
@@ -215,6 +225,9 @@ class ScalingLaw:
                 "isoflops": tuple(IsoflopMinimum.from_dict(item) for item in content["isoflops"]),
                 "draws": np.array(draws, dtype=float).reshape(-1, 5),
                 "residual": np.array(content["residual"], dtype=float),
+                "scale": np.array(content["scale"], dtype=float),
+                "weighting": Weighting.from_dict(content["weighting"]),
+                "holdout": Holdout.from_dict(content["holdout"]) if content["holdout"] else None,
                 "at_bound": tuple(content["at_bound"]),
                 "diagnostics": tuple(Diagnostic.from_dict(item) for item in content["diagnostics"]),
             }
@@ -240,11 +253,12 @@ class ScalingLaw:
             N = optimal_params(self.draws, compute, self.flops_per_token)
             D = compute / self.flops_per_token(N)
             if quantity == "L_opt":
-                return _loss(self.draws, N, D)
+                return law_loss(self.draws, N, D)
             return {"N_opt": N, "D_opt": D, "tokens_per_param": D / N}[quantity]
 
 
-def _loss(parameters: np.ndarray, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> np.ndarray:
+def law_loss(parameters: np.ndarray, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> np.ndarray:
+    """`E + A/N^alpha + B/D^beta` for parameters of shape (..., 5)."""
     E, A, B, alpha, beta = np.moveaxis(parameters, -1, 0)
     N, D = np.asarray(num_params, dtype=float), np.asarray(num_tokens, dtype=float)
     return np.asarray(E + A * N**-alpha + B * D**-beta)

@@ -28,7 +28,7 @@ def minimise(
     theta: np.ndarray,
     data: Centred,
     weights: np.ndarray,
-    delta: float,
+    delta: float | np.ndarray,
     *,
     max_iterations: int = 200,
     tolerance: float = 1e-13,
@@ -36,17 +36,17 @@ def minimise(
 ) -> Minimum:
     """Minimise the objective from every row of `theta` (starts, 5), staying in the box [LOWER, UPPER].
 
-    `weights` has shape (runs,) or (starts, runs). Each iteration takes the exact Hessian's eigenvalues in absolute
-    value plus a damping that shrinks with success; the Huber curvature starts as reweighted least squares and blends
-    into Newton. A start is converged when the decrease the quadratic model still promises is below `tolerance`
-    times the objective, or the step below 1e-13.
+    `weights` has shape (runs,) or (starts, runs); `delta` is one number or an array of either shape. Each iteration
+    takes the exact Hessian's eigenvalues in absolute value plus a damping that shrinks with success; the Huber
+    curvature starts as reweighted least squares and blends into Newton. A start is converged when the decrease that
+    the quadratic model still promises is below `tolerance` times the objective, or the step below 1e-13.
     """
     theta = np.clip(theta, LOWER, UPPER)
-    per_start = weights.ndim == 2
+    thresholds = np.asarray(delta, dtype=float)
     count = len(theta)
     damping, mix = np.full(count, 1e-3), np.full(count, blend)
     best, converged = theta.copy(), np.zeros(count, dtype=bool)
-    value, gradient, hessian = derivatives(theta, data, weights, delta, mix)
+    value, gradient, hessian = derivatives(theta, data, weights, thresholds, mix)
     best_value = value.copy()
     active = np.arange(count)
     iterations = 0
@@ -55,9 +55,10 @@ def minimise(
         here = best[active]
         step, promised = _step(here, gradient, hessian, damping)
         trial = np.clip(here + step, LOWER, UPPER)
-        w = weights[active] if per_start else weights
+        w = weights[active] if weights.ndim == 2 else weights
+        threshold = thresholds[active] if thresholds.ndim == 2 else thresholds
         trial_mix = mix * 0.1
-        new_value, new_gradient, new_hessian = derivatives(trial, data, w, delta, trial_mix)
+        new_value, new_gradient, new_hessian = derivatives(trial, data, w, threshold, trial_mix)
         better = new_value < best_value[active]
         taken = active[better]
         best[taken], best_value[taken] = trial[better], new_value[better]

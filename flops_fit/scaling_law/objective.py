@@ -44,13 +44,13 @@ def huber(residual: np.ndarray, delta: float | np.ndarray) -> np.ndarray:
     return inner * (size - inner / 2)
 
 
-def objective(theta: np.ndarray, data: Centred, weights: np.ndarray, delta: float) -> np.ndarray:
+def objective(theta: np.ndarray, data: Centred, weights: np.ndarray, delta: float | np.ndarray) -> np.ndarray:
     """Objective values, shape (starts,); `weights` has shape (runs,) or (starts, runs)."""
     return np.asarray((weights * huber(residuals(theta, data), delta)).sum(axis=1))
 
 
 def derivatives(
-    theta: np.ndarray, data: Centred, weights: np.ndarray, delta: float, blend: np.ndarray
+    theta: np.ndarray, data: Centred, weights: np.ndarray, delta: float | np.ndarray, blend: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value (starts,), gradient (starts, 5) and Hessian (starts, 5, 5) of the objective.
 

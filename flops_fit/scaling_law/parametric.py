@@ -29,6 +29,9 @@ class ParametricFit:
         residual: `ln L_pred - ln L`, shape (runs,).
         at_bound: names of parameters at the edge of what is allowed.
         theta: the optimum in the solver's own coordinates.
+        weights: of the runs, shape (runs,).
+        scale: each run's residual scale relative to one near the valley, shape (runs,); ones in the plain fit. The
+            objective is the sum of `weight · Huber_delta(residual / scale)`.
     """
 
     parameters: np.ndarray
@@ -40,6 +43,8 @@ class ParametricFit:
     converged: bool
     theta: np.ndarray
     data: Centred
+    weights: np.ndarray
+    scale: np.ndarray
 
 
 def fit_parametric(
@@ -62,19 +67,27 @@ def fit_parametric(
     data = centre(num_params, num_tokens, loss)
     weights = np.ones(len(loss)) if weights is None else np.asarray(weights, dtype=float)
     found, chosen = _fit_auto(data, weights) if delta == "auto" else _fit_delta(data, weights, float(delta))
-    best = int(np.argmin(found.value))
-    theta = found.theta[best]
+    return as_fit(found, int(np.argmin(found.value)), data, weights, chosen, np.ones(len(loss)))
+
+
+def as_fit(
+    found: Minimum, index: int, data: Centred, weights: np.ndarray, delta: float, scale: np.ndarray
+) -> ParametricFit:
+    """The minimum number `index` of `found` as a fit."""
+    theta = found.theta[index]
     residual = residuals(theta[None], data)[0]
     return ParametricFit(
         parameters=to_parameters(theta[None], data)[0],
-        objective=float(found.value[best]),
-        delta=chosen,
-        sigma=robust_sigma(residual, weights),
+        objective=float(found.value[index]),
+        delta=delta,
+        sigma=robust_sigma(residual / scale, weights),
         residual=residual,
         at_bound=_at_bound(theta),
-        converged=bool(found.converged[best]),
+        converged=bool(found.converged[index]),
         theta=theta,
         data=data,
+        weights=weights,
+        scale=scale,
     )
 
 

@@ -12,7 +12,9 @@ import pandas as pd
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.columns import runs_frame
 
-SAME_BUDGET = 0.12  # without a compute_budget column, runs whose log FLOPs differ by less belong together
+BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
+EQUAL_BUDGET = 0.02  # what counts as equal,
+MOSTLY = 0.6  # and the share of runs that must fall into budgets for there to be any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,17 +148,23 @@ def _reason(row: pd.Series) -> str:
 
 
 def _budgets(table: pd.DataFrame) -> np.ndarray:
-    """Each run's IsoFLOP budget: the column where given, else runs grouped by gaps in log FLOPs."""
+    """Each run's IsoFLOP budget: the column where given, else groups of runs cut apart at gaps in ln FLOPs."""
     if "compute_budget" in table:
         return table["compute_budget"].to_numpy(dtype=float)
-    flops = table["flops"].to_numpy(dtype=float)
-    order = np.argsort(flops)
-    logs = np.log(flops[order])
-    group = np.concatenate([[0], np.cumsum(np.diff(logs) > SAME_BUDGET)])
+    flops, N = table["flops"].to_numpy(dtype=float), table["num_params"].to_numpy(dtype=float)
+    logs = np.log(flops)
     budget = np.full(len(flops), np.nan)
-    for number in np.unique(group):
-        members = order[group == number]
-        width = np.ptp(np.log(flops[members]))
-        if len(members) >= 3 and width < 0.5:
-            budget[members] = np.exp(np.median(np.log(flops[members])))
-    return budget
+    for members in _split(logs, np.argsort(logs, kind="stable")):
+        sizes = len(np.unique(N[members]))
+        same = np.ptp(logs[members]) < EQUAL_BUDGET and sizes >= 3
+        if same or (sizes >= 5 and np.ptp(np.log(N[members])) > np.log(3)):
+            budget[members] = np.exp(np.median(logs[members]))
+    return budget if np.isfinite(budget).mean() > MOSTLY else np.full(len(flops), np.nan)
+
+
+def _split(logs: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
+    """Members (sorted by compute) cut at their largest gap until each part is no wider than a budget may be."""
+    if np.ptp(logs[members]) <= BUDGET_WIDTH:
+        return [members]
+    cut = int(np.argmax(np.diff(logs[members]))) + 1
+    return _split(logs, members[:cut]) + _split(logs, members[cut:])

@@ -26,6 +26,7 @@ def _head(law: ScalingLaw) -> str:
             f"  runs        {len(runs)} in {len(law.isoflops)} IsoFLOP budgets, {compute}{excluded}",
             f"  objective   {law.objective:.6g}   Huber(delta = {law.delta:.3g}) on log loss, sd {law.sigma:.2%}",
             f"  compute     {law.flops_per_token.description}",
+            f"  weighting   {law.weighting.description}",
         ]
     )
 

@@ -9,9 +9,7 @@ from flops_fit.scaling_law.objective import to_parameters
 from flops_fit.scaling_law.parametric import ParametricFit
 
 
-def bootstrap(
-    fit: ParametricFit, weights: np.ndarray, cluster: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> np.ndarray:
+def bootstrap(fit: ParametricFit, cluster: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
     """(E, A, B, alpha, beta) refitted on resampled runs, shape (resamples, 5).
 
     Unstratified pairs bootstrap: configurations (`cluster`, (runs,) integers; repeated seeds share one) are drawn with
@@ -20,13 +18,15 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     clusters = int(cluster.max()) + 1
     counts = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    return refit(fit, weights * counts[:, cluster])
+    return refit(fit, counts[:, cluster])
 
 
-def refit(fit: ParametricFit, weights: np.ndarray) -> np.ndarray:
-    """(E, A, B, alpha, beta) for every row of `weights` (refits, runs), each from the point estimate."""
-    starts = np.repeat(fit.theta[None], len(weights), axis=0)
-    found = minimise(starts, fit.data, weights, fit.delta, max_iterations=60, tolerance=1e-7, blend=0.0)
+def refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
+    """(E, A, B, alpha, beta) with every run counted `counts` (refits, runs) times, each from the point estimate."""
+    starts = np.repeat(fit.theta[None], len(counts), axis=0)
+    weights = counts * (fit.weights / fit.scale**2)
+    delta = fit.delta * fit.scale
+    found = minimise(starts, fit.data, weights, delta, max_iterations=60, tolerance=1e-7, blend=0.0)
     return to_parameters(found.theta, fit.data)
 
 

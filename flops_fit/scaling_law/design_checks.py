@@ -1,0 +1,120 @@
+"""Checks of the study itself: budgets, grid, coverage, excluded runs. Each returns a finding or None."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flops_fit.formatting import format_flops
+from flops_fit.scaling_law.evidence import Evidence
+from flops_fit.scaling_law.finding import Diagnostic
+
+
+def _interior_minima(evidence: Evidence) -> Diagnostic | None:
+    outside = [minimum for minimum in evidence.minima if not minimum.interior]
+    if evidence.minima and not outside:
+        return None
+    if not evidence.minima:
+        return Diagnostic(
+            code="no_isoflop_curves",
+            severity="warning",
+            message="no budget has 3 or more sizes, so no IsoFLOP curve can be drawn",
+            remedy="train at least 5 sizes per compute budget",
+        )
+    named = "; ".join(f"{format_flops(minimum.compute_budget)} FLOPs: {minimum.reason}" for minimum in outside)
+    below = sum("below" in minimum.reason for minimum in outside)
+    return Diagnostic(
+        code="no_interior_minimum",
+        severity="error" if 2 * len(outside) > len(evidence.minima) else "warning",
+        message=f"no interior minimum in {len(outside)} of {len(evidence.minima)} budgets ({named})",
+        remedy=f"add {'smaller' if 2 * below > len(outside) else 'larger'} models to these budgets",
+    )
+
+
+def _budgets(evidence: Evidence) -> Diagnostic | None:
+    count = max(len(evidence.minima), len(evidence.runs.budgets))
+    if count >= 3:
+        return None
+    return Diagnostic(
+        code="too_few_budgets",
+        severity="error" if count < 2 else "warning",
+        message=f"too few budgets: {count}, so the trend with compute rests on {'nothing' if count < 2 else '2'}",
+        remedy="train at least 3 compute budgets, better 4 or 5 over two decades",
+    )
+
+
+def _compute_range(evidence: Evidence) -> Diagnostic | None:
+    decades = evidence.runs.log_flops_range
+    if decades >= 1.0:
+        return None
+    return Diagnostic(
+        code="narrow_compute_range",
+        severity="warning",
+        message=f"the runs span a factor {10**decades:.3g} in compute; exponents from less than a factor 10 are weak",
+        remedy="add budgets so that the largest is at least 30 times the smallest",
+    )
+
+
+def _run_count(evidence: Evidence) -> Diagnostic | None:
+    count = len(evidence.runs)
+    if count >= 12:
+        return None
+    return Diagnostic(
+        code="too_few_runs",
+        severity="warning",
+        message=f"{count} runs for 5 parameters leave little to judge the fit by",
+        remedy="train at least 12 runs, better 20 or more",
+    )
+
+
+def _token_coverage(evidence: Evidence) -> Diagnostic | None:
+    ratio = evidence.runs.num_tokens / evidence.runs.num_params
+    factor = float(ratio.max() / ratio.min())
+    if factor >= 4.0:
+        return None
+    equal = factor < 1.05
+    return Diagnostic(
+        code="tokens_per_param_unidentifiable" if equal else "narrow_tokens_per_param",
+        severity="error" if equal else "warning",
+        message=f"tokens per parameter lie within a factor {factor:.2f} ({ratio.min():.3g} to {ratio.max():.3g}): "
+        + ("the roles of N and D cannot be told apart" if equal else "the roles of N and D are hard to tell apart"),
+        remedy="train sizes well below and above the optimum at each budget",
+    )
+
+
+def _excluded(evidence: Evidence) -> Diagnostic | None:
+    excluded = evidence.runs.excluded
+    if not excluded:
+        return None
+    share = len(excluded) / (len(excluded) + len(evidence.runs))
+    first = "; ".join(f"{item.experiment_id}: {item.reason}" for item in excluded[:3])
+    return Diagnostic(
+        code="excluded_runs",
+        severity="warning" if share > 0.2 else "info",
+        message=f"{len(excluded)} runs were not used ({first}{'; …' if len(excluded) > 3 else ''})",
+        remedy="see law.runs.excluded for all of them; train them again if they failed by accident",
+    )
+
+
+def _repetition(evidence: Evidence) -> Diagnostic | None:
+    epochs = evidence.runs.epochs
+    most = float(np.nanmax(epochs)) if np.isfinite(epochs).any() else 0.0
+    if most <= 1.0 + 1e-9:
+        return None
+    repeated = int((epochs > 1.0 + 1e-9).sum())
+    return Diagnostic(
+        code="repeated_data",
+        severity="warning" if most > 4 else "info",
+        message=f"{repeated} runs saw data more than once (to {most:.3g} epochs), which a law of fresh data misreads",
+        remedy="use more data, or fit with effective tokens (see effective_tokens)",
+    )
+
+
+CHECKS = (
+    _interior_minima,
+    _budgets,
+    _compute_range,
+    _run_count,
+    _token_coverage,
+    _excluded,
+    _repetition,
+)

@@ -1,0 +1,69 @@
+"""What the checks look at: the runs, the fit, and what was derived from it on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flops_fit.scaling_law.compute import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.holdout import Holdout
+from flops_fit.scaling_law.isoflop import IsoflopMinimum
+from flops_fit.scaling_law.parametric import ParametricFit
+from flops_fit.scaling_law.runs import Runs
+from flops_fit.scaling_law.uncertainty import percentile_interval, refit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """`fit` is the law's own fit, `other` its alternative (plain for weighted and the reverse; None with few runs)."""
+
+    runs: Runs
+    fit: ParametricFit
+    other: ParametricFit | None
+    minima: tuple[IsoflopMinimum, ...]
+    flops_per_token: FlopsPerToken
+    draws: np.ndarray
+    holdout: Holdout | None
+
+    @property
+    def far(self) -> float:
+        """Compute that answers are judged at: 100 times the largest run's FLOPs."""
+        return 100 * float(self.runs.flops.max())
+
+    @property
+    def standardised(self) -> np.ndarray:
+        """`ln L - ln L_pred` over its robust scale, shape (runs,)."""
+        return -self.fit.residual / (self.fit.scale * max(self.fit.sigma, 1e-12))
+
+    def log_N_opt(self, parameters: np.ndarray) -> np.ndarray:
+        """ln N_opt far out, for parameters of shape (..., 5)."""
+        with np.errstate(all="ignore"):
+            return np.log(optimal_params(parameters, self.far, self.flops_per_token))
+
+    def log_N_interval(self) -> tuple[float, float]:
+        """90 % bootstrap interval of ln N_opt far out."""
+        return percentile_interval(self.log_N_opt(self.draws), 0.9)
+
+    def leave_one_out(self) -> np.ndarray:
+        """Change of ln N_opt far out when each configuration is left out, shape (configurations,)."""
+        clusters = int(self.runs.cluster.max()) + 1
+        counts = np.ones((clusters, len(self.runs)))
+        counts[self.runs.cluster, np.arange(len(self.runs))] = 0
+        return self.log_N_opt(refit(self.fit, counts)) - float(self.log_N_opt(self.fit.parameters))
+
+    def information_condition(self) -> float:
+        """Condition number of the information matrix of (ln E, ln A', ln B', alpha, beta), unit diagonal."""
+        jacobian = self.fit_jacobian()
+        matrix = jacobian.T @ jacobian
+        spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+        return float(np.linalg.cond(matrix / np.outer(spread, spread)))
+
+    def fit_jacobian(self) -> np.ndarray:
+        """d ln L_pred / d theta over the residual scale, shape (runs, 5)."""
+        theta, data = self.fit.theta, self.fit.data
+        term_n, term_d = np.exp(theta[1] - theta[3] * data.n), np.exp(theta[2] - theta[4] * data.d)
+        total = np.exp(theta[0]) + term_n + term_d
+        columns = [np.exp(theta[0]) / total, term_n / total, term_d / total]
+        columns += [-data.n * columns[1], -data.d * columns[2]]
+        return np.column_stack(columns) / self.fit.scale[:, None]

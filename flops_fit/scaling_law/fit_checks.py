@@ -1,0 +1,223 @@
+"""Checks of the fit: what it rests on, what it leaves unexplained, how it predicts. Each returns a finding or None."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from flops_fit.formatting import format_count, format_flops
+from flops_fit.scaling_law.evidence import Evidence
+from flops_fit.scaling_law.finding import Diagnostic
+from flops_fit.scaling_law.holdout import compute_groups
+from flops_fit.scaling_law.isoflop import fit_power_law
+
+MAX_CONDITION = 1e7
+SIGNIFICANT = 1e-3
+
+
+def _bounds(evidence: Evidence) -> Diagnostic | None:
+    if not evidence.fit.at_bound:
+        return None
+    exponents = [name for name in evidence.fit.at_bound if name != "E"]
+    return Diagnostic(
+        code="at_bound",
+        severity="error" if exponents else "warning",
+        message=f"{' and '.join(evidence.fit.at_bound)} ended at the bound of what is allowed: the runs do not fix it",
+        remedy="add larger budgets to see the curve flatten" if not exponents else "add runs that vary N and D apart",
+    )
+
+
+def _convergence(evidence: Evidence) -> Diagnostic | None:
+    if evidence.fit.converged:
+        return None
+    return Diagnostic(
+        code="not_converged",
+        severity="error",
+        message="the fit did not converge",
+        remedy="look at the runs for duplicates or values of another scale",
+    )
+
+
+def _leverage(evidence: Evidence) -> Diagnostic | None:
+    change = np.abs(evidence.leave_one_out())
+    low, high = evidence.log_N_interval()
+    worst = int(np.nanargmax(np.where(np.isfinite(change), change, np.inf)))
+    if change[worst] <= max(0.1, (high - low) / 2):
+        return None
+    run = evidence.runs.experiment_id[int(np.argmax(evidence.runs.cluster == worst))]
+    return Diagnostic(
+        code="high_leverage",
+        severity="warning",
+        message=f"one run decides: without {run}, N_opt at {format_flops(evidence.far)} FLOPs changes by a factor "
+        f"{np.exp(min(change[worst], 50)):.2f}",
+        remedy="train that run again with another seed, and its neighbours",
+    )
+
+
+def _residual_trend(evidence: Evidence) -> Diagnostic | None:
+    groups = compute_groups(evidence.runs)
+    levels, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    used = counts >= 3
+    freedom = int(used.sum()) - 3
+    if freedom < 1 or evidence.fit.sigma < 1e-7:
+        return None
+    clipped = np.clip(evidence.standardised, -2, 2)
+    means = np.bincount(inverse, weights=clipped) / counts
+    within = clipped - means[inverse]
+    variance = float((within**2).sum() / max(len(within) - len(levels), 1))
+    statistic = float((counts * means**2)[used].sum() / freedom / max(variance, 1e-12))
+    chance = float(stats.f.sf(statistic, freedom, max(len(within) - len(levels), 1)))
+    if chance > SIGNIFICANT:
+        return None
+    worst = int(np.argmax(np.where(used, np.abs(means) * np.sqrt(counts), 0)))
+    compute = float(np.median(evidence.runs.flops[inverse == worst]))
+    off = float(-np.median(evidence.fit.residual[inverse == worst]))
+    return Diagnostic(
+        code="residual_trend",
+        severity="warning",
+        message=f"residuals change with compute: losses near {format_flops(compute)} FLOPs lie {100 * off:+.2f} % from "
+        f"the law (chance {chance:.1g})",
+        remedy="check that learning rate, batch and schedule fit every budget; extrapolate less far",
+    )
+
+
+def _lack_of_fit(evidence: Evidence) -> Diagnostic | None:
+    runs = evidence.runs
+    counts = np.bincount(runs.cluster)
+    repeated = (counts > 1)[runs.cluster]
+    freedom = int((counts[counts > 1] - 1).sum())
+    if freedom < 3:
+        return None
+    logs = np.log(runs.loss)
+    means = np.bincount(runs.cluster, weights=logs) / np.maximum(counts, 1)
+    noise = float(((logs - means[runs.cluster])[repeated] ** 2).sum() / freedom)
+    misfit = np.bincount(runs.cluster, weights=-evidence.fit.residual / evidence.fit.scale) / np.maximum(counts, 1)
+    between = int((counts > 0).sum()) - 5
+    if between < 1 or noise < 1e-20:
+        return None
+    statistic = float((counts * misfit**2).sum() / between / noise)
+    if stats.f.sf(statistic, between, freedom) > SIGNIFICANT:
+        return None
+    return Diagnostic(
+        code="lack_of_fit",
+        severity="warning",
+        message=f"the law misfits {np.sqrt(statistic):.1f} times the noise of the seeds ({100 * np.sqrt(noise):.2g} %)",
+        remedy="the law's form does not hold over this range: keep to runs nearer the optimum and to larger budgets",
+    )
+
+
+def _identifiability(evidence: Evidence) -> Diagnostic | None:
+    condition = evidence.information_condition()
+    low, high = evidence.log_N_interval()
+    factor = float(np.exp(min(high - low, 50.0))) if np.isfinite(high - low) else np.inf
+    if condition < MAX_CONDITION and factor < 4:
+        return None
+    return Diagnostic(
+        code="weakly_identified",
+        severity="error" if factor > 100 else "warning",
+        message=f"loose: the 90 % interval of N_opt at {format_flops(evidence.far)} FLOPs spans a "
+        f"factor {format_count(factor)} (condition number {condition:.1e})",
+        remedy="spread the runs: more budgets over more decades, sizes further from the optimum, more seeds",
+    )
+
+
+def _outliers(evidence: Evidence) -> Diagnostic | None:
+    if evidence.fit.sigma < 1e-7:
+        return None
+    size = np.abs(evidence.standardised)
+    far = np.flatnonzero(size > 5)
+    if not len(far):
+        return None
+    worst = far[np.argsort(-size[far])][:3]
+    named = ", ".join(f"{evidence.runs.experiment_id[i]} ({-100 * evidence.fit.residual[i]:+.1f} %)" for i in worst)
+    return Diagnostic(
+        code="outliers",
+        severity="warning" if len(far) > 0.1 * len(size) else "info",
+        message=f"{len(far)} runs lie more than 5 standard deviations from the law: {named}; their pull is bounded",
+        remedy="look at these runs: an unstable training, another recipe, or a law that fails far from the optimum",
+    )
+
+
+def _held_out(evidence: Evidence) -> Diagnostic | None:
+    test = evidence.holdout
+    if test is None:
+        return None
+    limit = max(0.01, 4 * evidence.fit.sigma)
+    off = max(test.N_ratio, 1 / test.N_ratio) if test.N_ratio > 0 else np.inf
+    if abs(test.bias) <= limit and off <= 1.5:
+        return None
+    return Diagnostic(
+        code="holdout_error",
+        severity="warning",
+        message=f"fitted without the largest budget, the law misses its losses by {100 * test.bias:+.2f} % "
+        f"and N_opt there by a factor {off:.2f}",
+        remedy="do not extrapolate further than one more budget; train larger budgets or closer to the optimum",
+    )
+
+
+def _approaches(evidence: Evidence) -> Diagnostic | None:
+    inside = [minimum for minimum in evidence.minima if minimum.interior]
+    if len(inside) < 3:
+        return None
+    compute = 10 * float(evidence.runs.flops.max())
+    own = fit_power_law(np.array([m.compute_budget for m in inside]), np.array([m.N / m.bias for m in inside]))
+    law = float(np.exp(evidence.log_N_opt(evidence.fit.parameters))) * 0.1 ** _exponent(evidence.fit.parameters)
+    factor = float(own(compute)) / law
+    if max(factor, 1 / factor) <= 1.5:
+        return None
+    return Diagnostic(
+        code="approaches_disagree",
+        severity="warning",
+        message=f"at {format_flops(compute)} FLOPs the budgets' own minima point to N = "
+        f"{format_count(float(own(compute)))}, the law to {format_count(law)}",
+        remedy="add sizes on both sides of the optimum; where the two differ, neither is to be trusted far out",
+    )
+
+
+def _curve_bias(evidence: Evidence) -> Diagnostic | None:
+    biases = {m.compute_budget: m.bias for m in evidence.minima if m.interior and abs(np.log(m.bias)) > 0.05}
+    if not biases:
+        return None
+    worst = max(biases, key=lambda budget: abs(np.log(biases[budget])))
+    return Diagnostic(
+        code="curve_bias",
+        severity="info",
+        message=f"a parabola over these sizes misses the law's own optimum by up to a factor {biases[worst]:.2f} (at "
+        f"{format_flops(worst)} FLOPs): the grid is off-centre or wide, or the curve is skewed",
+        remedy="trust the law's N_opt over the budgets' own minima, or centre the sizes on the optimum",
+    )
+
+
+def _alternative(evidence: Evidence) -> Diagnostic | None:
+    if evidence.other is None:
+        return None
+    ratio = float(np.exp(evidence.log_N_opt(evidence.other.parameters) - evidence.log_N_opt(evidence.fit.parameters)))
+    if max(ratio, 1 / ratio) <= 1.25:
+        return None
+    kind = "weighting all runs alike" if (evidence.fit.scale != 1).any() else "weighting runs near the valley"
+    return Diagnostic(
+        code="weighting_matters",
+        severity="warning",
+        message=f"{kind} would change N_opt at {format_flops(evidence.far)} FLOPs by a factor {ratio:.2f}: the "
+        "law's form does not hold everywhere",
+        remedy="train more runs near the optimum and at larger budgets",
+    )
+
+
+def _exponent(parameters: np.ndarray) -> float:
+    return float(parameters[4] / (parameters[3] + parameters[4]))
+
+
+CHECKS = (
+    _bounds,
+    _convergence,
+    _leverage,
+    _residual_trend,
+    _lack_of_fit,
+    _identifiability,
+    _outliers,
+    _held_out,
+    _approaches,
+    _curve_bias,
+    _alternative,
+)
