@@ -1,19 +1,24 @@
-"""FLOPs → device-hours → money."""
+"""FLOPs → device-hours → money, and memory: before launch from the hardware, afterwards from measured runs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from statistics import median
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.accelerators import find_accelerator
 from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
+    from flops_fit.experiment import Experiment
+    from flops_fit.recipe import Recipe
     from flops_fit.sweep import SweepPlan
 
 CPU_FLOPS_PER_CORE = 5e10
+BYTES_PER_PARAM = 16  # float32 weights and gradients, and AdamW's two moments
+_BENCHMARK_ROWS = {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +29,50 @@ class Hardware:
         name: for the reader.
         device: "auto", "cpu", "cuda" or "mps".
         workers: experiments trained side by side; None is one per CPU core, or per GPU.
-        peak_flops: FLOP/s of one worker's device; None is 5e10, roughly one CPU core.
-        utilisation: the share of it that training reaches.
+        accelerator: a device of `flops_fit.accelerators`, such as "H100-SXM"; gives peak FLOP/s and memory.
+        peak_precision: which figure of the accelerator to take: "bf16", "tf32" or "fp32".
+        peak_flops: FLOP/s of one worker's device; without it and `accelerator`, 5e10, roughly one CPU core.
+        utilisation: the share of the peak that training reaches.
+        memory_bytes: of one worker's device, if known.
         price_per_hour: of one worker's device.
     """
 
     name: str = "local"
     device: str = "auto"
     workers: int | None = None
+    accelerator: str | None = None
+    peak_precision: str = "bf16"
     peak_flops: float | None = None
     utilisation: float = 0.3
+    memory_bytes: float | None = None
     price_per_hour: float = 0.0
 
     def __post_init__(self) -> None:
         _need(self.workers is None or (type(self.workers) is int and self.workers > 0), "workers", self.workers,
               "a positive whole number, or left out for one per core or GPU")  # fmt: skip
-        _need(self.peak_flops is None or _is_positive(self.peak_flops), "peak_flops", self.peak_flops, "above 0")
+        for name in ("peak_flops", "memory_bytes"):
+            value = getattr(self, name)
+            _need(value is None or _is_positive(value), name, value, "above 0")
         _need(_is_positive(self.utilisation) and self.utilisation <= 1, "utilisation", self.utilisation,
               "above 0 and at most 1")  # fmt: skip
         price = self.price_per_hour
         _need(price == 0 or _is_positive(price), "price_per_hour", price, "0 or more")
+        if self.accelerator is not None:
+            find_accelerator(self.accelerator, self.peak_precision)
+
+    @classmethod
+    def local(cls, **options: Any) -> Hardware:
+        """This machine, its peak measured by float32 matrix products on one worker's device in about a second.
+
+        `options` are fields of `Hardware`, such as `utilisation` or `price_per_hour`.
+        """
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() and options.get("device") != "cpu" else "cpu"
+        memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else _ram_bytes()
+        measured = {"device": device, "peak_flops": measure_peak(device), "memory_bytes": memory}
+        given: dict[str, Any] = {"name": "this machine"} | measured | options
+        return cls(**given)
 
     def num_workers(self) -> int:
         """Experiments trained side by side on this machine."""
@@ -57,9 +86,25 @@ class Hardware:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property
+    def peak(self) -> float:
+        """FLOP/s of one worker's device at its best."""
+        if self.peak_flops is not None:
+            return self.peak_flops
+        if self.accelerator is not None:
+            return find_accelerator(self.accelerator, self.peak_precision)[1]
+        return CPU_FLOPS_PER_CORE
+
+    @property
+    def memory(self) -> float | None:
+        """Bytes of one worker's device, if known."""
+        if self.memory_bytes is None and self.accelerator is not None:
+            return find_accelerator(self.accelerator, self.peak_precision)[0].memory_bytes
+        return self.memory_bytes
+
+    @property
     def flops_per_second(self) -> float:
         """FLOP/s that one worker is taken to reach before any run has been measured."""
-        return (self.peak_flops or CPU_FLOPS_PER_CORE) * self.utilisation
+        return self.peak * self.utilisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +112,24 @@ class CostEstimate:
     """What a plan costs.
 
     Attributes:
-        seconds: experiment id → seconds on one worker.
+        seconds: experiment id → seconds of training on one worker.
         workers: experiments trained side by side.
         device_hours: of all experiments together.
         money: device-hours times the price of one.
         basis: what the seconds rest on.
+        memory_bytes: experiment id → peak memory; None where the parameters were not counted.
+        too_large: ids of experiments that need more memory than the device has.
+        error: median relative error of predicting each finished run from the others; None before there are four.
     """
 
-    seconds: dict[str, float]
+    seconds: Mapping[str, float]
     workers: int
     device_hours: float
     money: float
     basis: str
+    memory_bytes: Mapping[str, float | None] = field(default_factory=dict)
+    too_large: tuple[str, ...] = ()
+    error: float | None = None
 
     @property
     def wall_seconds(self) -> float:
@@ -87,20 +138,24 @@ class CostEstimate:
         return max(longest, self.device_hours * 3600 / self.workers)
 
 
-def estimate(plan: SweepPlan, hardware: Hardware | None = None, results: Iterable[Any] | None = None) -> CostEstimate:
-    """Seconds, device-hours and money of `plan`: from the throughput of finished `results` if there are any.
+def estimate(
+    plan: SweepPlan,
+    hardware: Hardware | None = None,
+    results: Iterable[Any] | None = None,
+    *,
+    recipe: Recipe | None = None,
+) -> CostEstimate:
+    """Seconds, device-hours, money and memory of `plan`.
 
-    `results` are `ExperimentResult`s; those of status "completed" count.
+    Args:
+        hardware: its peak and utilisation give the seconds until runs are finished.
+        results: `ExperimentResult`s; those completed calibrate the seconds, see `flops_fit.calibration`.
+        recipe: its batch decides how many activations are in memory at once; without it one token's are.
     """
     hardware = hardware or Hardware()
-    finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
-    if finished:
-        rate = median(result.flops / result.seconds for result in finished)
-        basis = f"measured on {len(finished)} finished runs: {rate:.2g} FLOP/s"
-    else:
-        rate = hardware.flops_per_second
-        basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak_flops or CPU_FLOPS_PER_CORE:.2g} FLOP/s"
-    seconds = {experiment.experiment_id: experiment.planned_flops / rate for experiment in plan.experiments}
+    seconds, basis, error = _seconds(plan, hardware, results)
+    memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.experiments}
+    limit = hardware.memory or float("inf")
     hours = sum(seconds.values()) / 3600
     return CostEstimate(
         seconds=seconds,
@@ -108,7 +163,66 @@ def estimate(plan: SweepPlan, hardware: Hardware | None = None, results: Iterabl
         device_hours=hours,
         money=hours * hardware.price_per_hour,
         basis=basis,
+        memory_bytes=memory,
+        too_large=tuple(name for name, needed in memory.items() if needed is not None and needed > limit),
+        error=error,
     )
+
+
+def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float | None:
+    """Bytes of weights, gradients, AdamW's moments and kept activations, all as float32; None without a count.
+
+    Autocast to bfloat16 about halves the activations, so this bounds them.
+    """
+    if experiment.total_params is None:
+        return None
+    tokens = recipe.tokens_per_step(experiment.num_tokens) if recipe else 1.0
+    return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
+
+
+def measure_peak(device: str = "cpu") -> float:
+    """FLOP/s of float32 matrix products on one device ("cpu": one core), the best of a few in about a second."""
+    import torch
+
+    rows = _BENCHMARK_ROWS[device]
+    threads = torch.get_num_threads()
+    matrix = torch.ones(rows, rows, device=device)
+    best, started = 0.0, time.perf_counter()
+    try:
+        torch.set_num_threads(1)
+        while time.perf_counter() - started < 0.5:
+            begin = time.perf_counter()
+            torch.mm(matrix, matrix).sum().item()
+            best = max(best, 2 * rows**3 / (time.perf_counter() - begin))
+    finally:
+        torch.set_num_threads(threads)
+    return best
+
+
+def _seconds(
+    plan: SweepPlan, hardware: Hardware, results: Iterable[Any] | None
+) -> tuple[dict[str, float], str, float | None]:
+    """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
+    finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
+    if not finished:
+        basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak:.2g} FLOP/s"
+        rate = hardware.flops_per_second
+        return {item.experiment_id: item.planned_flops / rate for item in plan.experiments}, basis, None
+    from flops_fit.calibration import calibrate
+
+    fitted = calibrate(finished)
+    basis = f"measured on {len(finished)} finished run{'s' if len(finished) > 1 else ''}"
+    if fitted.error is not None:
+        basis += f", each predicted from the others within {fitted.error:.0%} (median)"
+    seconds = {item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops) for item in plan.experiments}
+    return seconds, basis, fitted.error
+
+
+def _ram_bytes() -> float | None:
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names:
+        return None
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _is_positive(value: Any) -> bool:

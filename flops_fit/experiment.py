@@ -24,6 +24,7 @@ class Experiment:
         flops_per_token: forward and backward, in the convention of the plan.
         measured_flops_per_token: what one forward and backward pass was measured to cost, where it was measured.
         total_params: all parameters, where the model let them be counted.
+        activation_bytes_per_token: memory kept for the backward pass, where it was measured.
     """
 
     experiment_id: str
@@ -36,6 +37,7 @@ class Experiment:
     seed: int = 0
     measured_flops_per_token: float | None = None
     total_params: int | None = None
+    activation_bytes_per_token: float | None = None
 
     @property
     def tokens_per_param(self) -> float:

@@ -84,16 +84,18 @@ class PassFlops:
         forward, backward: of the model itself.
         recompute: done again by activation checkpointing; not part of the other two.
         examples: leading dimension of the batch.
+        activation_bytes: memory that the forward pass keeps for the backward pass, parameters not included.
     """
 
     forward: int
     backward: int
     recompute: int
     examples: int
+    activation_bytes: int
 
 
 def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], Any]) -> PassFlops:
-    """Count the FLOPs of one forward and backward pass over `batch`, a pair (inputs, targets), on the model's device.
+    """Count the FLOPs (and kept memory) of one forward and backward pass over `batch`, a pair (inputs, targets).
 
     On the meta device no arithmetic is done, whatever the size. Recomputation is told from the rest by gradient
     recording, which is on in a backward pass only while checkpointed activations are made again.
@@ -101,9 +103,9 @@ def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], An
     Raises whatever the model raises on the batch, and `ModelContractError` where the loss has no gradient.
     """
     examples = batch_examples(batch)
-    forward, backward = _FlopCounter(), _FlopCounter()
+    forward, backward, kept = _FlopCounter(), _FlopCounter(), _KeptMemory(model)
     with torch.enable_grad():
-        with forward:
+        with forward, kept:
             loss = batch_loss(model, batch, loss_fn)
         if not loss.requires_grad:
             raise ModelContractError(
@@ -118,6 +120,7 @@ def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], An
         backward=backward.unrecorded,
         recompute=backward.recorded,
         examples=examples,
+        activation_bytes=sum(kept.storages.values()),
     )
 
 
@@ -148,6 +151,21 @@ def _first_tensor(value: Any) -> torch.Tensor | None:
         return value
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
     return next((found for found in map(_first_tensor, items) if found is not None), None)
+
+
+class _KeptMemory(torch.autograd.graph.saved_tensors_hooks):
+    """Sizes of the storages that autograd keeps for the backward pass, each once, those of parameters left out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(self._keep, lambda tensor: tensor)
+        self.storages: dict[int, int] = {}
+        self._parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+
+    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._parameters:
+            self.storages[storage._cdata] = storage.nbytes()
+        return tensor
 
 
 class _FlopCounter(TorchDispatchMode):

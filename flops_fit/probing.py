@@ -60,8 +60,8 @@ class ProbeRequest:
 class Probe:
     """One valid size, counted.
 
-    `counts` has those of "own", "total", "trainable", "non_embedding", "measured", "recompute" (FLOPs of a batch) and
-    "function" that are known.
+    `counts` has those of "own", "total", "trainable", "non_embedding", "measured", "recompute" (FLOPs of a batch),
+    "activation_bytes" (of a batch) and "function" that are known.
     """
 
     size: int
@@ -161,7 +161,11 @@ def _measured(model: nn.Module, request: ProbeRequest, device: str) -> dict[str,
             raise
         with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
             flops = measure_flops(model, request.sample_batch, request.loss_fn)
-    return {"measured": flops.forward + flops.backward, "recompute": flops.recompute}
+    return {
+        "measured": flops.forward + flops.backward,
+        "recompute": flops.recompute,
+        "activation_bytes": flops.activation_bytes,
+    }
 
 
 def meta_twin(model: nn.Module) -> nn.Module:

@@ -31,6 +31,7 @@ class SizeEntry:
         flops_per_token: forward and backward, by the map's method (`SizeMap.flops_method`).
         measured_flops_per_token: counted on the model's own operations, if a batch to measure with was given.
         recompute_flops_per_token: done again by activation checkpointing, on top of the measured.
+        activation_bytes_per_token: memory that a forward pass keeps for the backward pass, if there was a batch.
         own_num_params: what the model's `num_params()` said, if it has one.
         source: how it was counted: "meta", "real" (built) or "polynomial" (extrapolated from smaller sizes).
     """
@@ -43,6 +44,7 @@ class SizeEntry:
     non_embedding_params: int | None = None
     measured_flops_per_token: float | None = None
     recompute_flops_per_token: float | None = None
+    activation_bytes_per_token: float | None = None
     own_num_params: int | None = None
     source: str = "meta"
 
@@ -201,8 +203,10 @@ def _entry(
     from flops_fit.probing import params_of
 
     counts, num_params = probe.counts, params_of(probe.counts, param_count)
-    measured = counts["measured"] / batch_tokens if batch_tokens and "measured" in counts else None
-    recompute = counts["recompute"] / batch_tokens if batch_tokens and "recompute" in counts else None
+    of_batch = ("measured", "recompute", "activation_bytes")
+    measured, recompute, activations = (
+        counts[name] / batch_tokens if batch_tokens and name in counts else None for name in of_batch
+    )
     flops = {"6nd": flops_per_param_per_token * num_params, "measured": measured, "function": counts.get("function")}
     return SizeEntry(
         size=probe.size,
@@ -213,6 +217,7 @@ def _entry(
         non_embedding_params=_whole(counts.get("non_embedding")),
         measured_flops_per_token=measured,
         recompute_flops_per_token=recompute,
+        activation_bytes_per_token=activations,
         own_num_params=_whole(counts.get("own")),
         source=probe.source,
     )

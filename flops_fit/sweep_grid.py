@@ -178,6 +178,7 @@ def _experiments(
                     seed=seed,
                     measured_flops_per_token=entry.measured_flops_per_token,
                     total_params=entry.total_params,
+                    activation_bytes_per_token=entry.activation_bytes_per_token,
                 )
             )
     return planned, refused

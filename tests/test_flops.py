@@ -49,6 +49,12 @@ def test_a_transformer_costs_6n_and_attention(width, context):
     assert (flops.forward + flops.backward) / context == pytest.approx(by_hand, rel=2e-3)
 
 
+def test_memory_kept_for_the_backward_pass():
+    """Of Linear → tanh → Linear: the input, tanh's output; not the weights (4 bytes each, 4 examples)."""
+    flops = measured(lambda: nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2)), torch.zeros(4, 8))
+    assert flops.activation_bytes == 4 * 4 * (8 + 16)
+
+
 def test_tied_weights_are_multiplied_all_the_same():
     tokens = torch.zeros(2, 64, dtype=torch.long)
     tied = measured(lambda: GPT(128, tied=True), tokens, tokens, token_loss)

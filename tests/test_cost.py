@@ -1,0 +1,157 @@
+"""What a plan costs: seconds, money, memory; before launch and after the first runs."""
+
+import pytest
+import torch
+
+from flops_fit import Experiment, Hardware, Recipe, SweepPlan
+from flops_fit.accelerators import ACCELERATORS
+from flops_fit.calibration import calibrate
+from flops_fit.cost import estimate
+from flops_fit.errors import StudyError
+from flops_fit.results import ExperimentResult
+
+
+def experiment(name="one", num_params=1_000_000, num_tokens=20_000_000, **options):
+    given = {
+        "experiment_id": name,
+        "compute_budget": 6.0 * num_params * num_tokens,
+        "size_param": "width",
+        "size_param_value": 64,
+        "num_params": num_params,
+        "num_tokens": num_tokens,
+        "flops_per_token": 6.0 * num_params,
+    }
+    return Experiment(**given | options)
+
+
+def plan(*experiments):
+    budgets = sorted({item.compute_budget for item in experiments})
+    return SweepPlan(experiments=list(experiments), model_cls_name="M", size_param="width", compute_budgets=budgets)
+
+
+def result(item, seconds, steps, status="completed"):
+    shared = ("experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "num_tokens", "seed")
+    given = {name: getattr(item, name) for name in shared}
+    return ExperimentResult(
+        **given, flops=item.planned_flops, flops_per_token=item.flops_per_token, status=status, steps=steps,
+        seconds=seconds, loss=2.0 if status == "completed" else None,
+    )  # fmt: skip
+
+
+def test_before_launch_the_cost_is_flops_over_what_is_assumed():
+    hardware = Hardware(peak_flops=1e12, utilisation=0.25, price_per_hour=36.0, workers=4)
+    cost = estimate(plan(experiment("a"), experiment("b", num_tokens=40_000_000)), hardware)
+    assert cost.seconds == pytest.approx({"a": 1.2e14 / 2.5e11, "b": 2.4e14 / 2.5e11})
+    assert cost.device_hours == pytest.approx((480 + 960) / 3600)
+    assert cost.money == pytest.approx(36.0 * (480 + 960) / 3600)
+    assert cost.wall_seconds == pytest.approx(960)
+    assert cost.basis == "assumed 25% of 1e+12 FLOP/s"
+    assert cost.error is None
+
+
+def test_the_wall_clock_is_shared_by_workers():
+    cost = estimate(plan(*(experiment(str(index)) for index in range(8))), Hardware(peak_flops=1e12, workers=2))
+    assert cost.wall_seconds == pytest.approx(sum(cost.seconds.values()) / 2)
+
+
+def test_an_accelerator_brings_its_peak_and_memory():
+    hardware = Hardware(accelerator="h100 sxm")
+    assert hardware.peak == 989.4e12
+    assert hardware.memory == 80e9
+    assert Hardware(accelerator="A100-80GB", peak_precision="tf32").peak == 156e12
+    assert Hardware(accelerator="T4", peak_flops=5e13).peak == 5e13
+
+
+def test_every_accelerator_has_figures_and_a_source():
+    assert len(ACCELERATORS) >= 15
+    for accelerator in ACCELERATORS.values():
+        assert 10e12 < accelerator.peak_flops["bf16"] < 1e16
+        assert 10e9 < accelerator.memory_bytes < 1e12
+        assert accelerator.source.startswith(("https://", "NVIDIA "))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"accelerator": "H100-SMX"},
+            r"hardware.accelerator = 'H100-SMX' is not in the table; did you mean 'H100-SXM'\?",
+        ),
+        ({"accelerator": "TPU-v4", "peak_precision": "fp32"}, "peak_precision = 'fp32' has no figure for TPU-v4"),
+        ({"workers": 0}, "hardware.workers = 0 must be a positive whole number"),
+        ({"peak_flops": -1}, "hardware.peak_flops = -1 must be above 0"),
+        ({"utilisation": 1.5}, "hardware.utilisation = 1.5 must be above 0 and at most 1"),
+        ({"price_per_hour": -1}, "hardware.price_per_hour = -1 must be 0 or more"),
+        ({"memory_bytes": "80GB"}, "hardware.memory_bytes = '80GB' must be above 0"),
+    ],
+)
+def test_nonsense_is_refused(options, message):
+    with pytest.raises(StudyError, match=message):
+        Hardware(**options)
+
+
+def test_memory_is_sixteen_bytes_per_parameter_and_the_batchs_activations():
+    item = experiment(total_params=1_000_000, activation_bytes_per_token=500.0)
+    recipe = Recipe(batch_tokens=2048)
+    needed = 16 * 1_000_000 + 2048 * 500
+    assert estimate(plan(item), Hardware(), recipe=recipe).memory_bytes == {"one": needed}
+    assert estimate(plan(experiment()), Hardware()).memory_bytes == {"one": None}
+
+
+def test_what_does_not_fit_is_named():
+    large = experiment("large", total_params=10**10)
+    cost = estimate(plan(experiment("small", total_params=10**6), large), Hardware(accelerator="A100-80GB"))
+    assert cost.too_large == ("large",)
+    assert estimate(plan(large), Hardware(accelerator="MI300X")).too_large == ()
+    assert estimate(plan(large), Hardware()).too_large == ()
+
+
+def trained(count, seconds, steps=lambda tokens: round(2 * tokens**0.5)):
+    """Experiments of equal compute whose training took `seconds(tokens, flops, steps)`."""
+    items = [experiment(str(index), 2**index * 10_000, 2_000_000_000 // 2**index) for index in range(count)]
+    return items, [
+        result(item, seconds(item.num_tokens, item.planned_flops, steps(item.num_tokens)), steps(item.num_tokens))
+        for item in items
+    ]
+
+
+def test_finished_runs_tell_how_long_the_others_take():
+    """2 ms a step, 1 µs a token, 1e10 FLOP/s; a batch that grows with the square root of the tokens."""
+    items, results = trained(7, lambda tokens, flops, steps: 2e-3 * steps + 1e-6 * tokens + 1e-10 * flops)
+    larger = experiment("larger", num_params=5_000_000, num_tokens=3_000_000)
+    cost = estimate(plan(*items, larger), Hardware(), results)
+    by_hand = 2e-3 * 2 * 3_000_000**0.5 + 1e-6 * 3_000_000 + 1e-10 * larger.planned_flops
+    assert cost.seconds["larger"] == pytest.approx(by_hand, rel=0.01)
+    assert cost.error < 0.01
+    assert "measured on 7 finished runs, each predicted from the others within" in cost.basis
+
+
+def test_a_constant_batch_is_learnt_too():
+    _, results = trained(
+        6, lambda tokens, flops, steps: 5e-3 * steps + 1e-11 * flops, steps=lambda tokens: tokens // 1000
+    )
+    calibration = calibrate(results)
+    assert calibration.power == pytest.approx(1.0, abs=1e-3)
+    assert calibration.seconds(10**7, 1e12) == pytest.approx(5e-3 * 10**4 + 10, rel=0.01)
+
+
+def test_a_few_runs_give_a_rate():
+    item = experiment()
+    cost = estimate(plan(item, experiment("double", num_tokens=40_000_000)), Hardware(), [result(item, 12.0, 100)])
+    assert cost.seconds == pytest.approx({"one": 12.0, "double": 24.0})
+    assert cost.basis == "measured on 1 finished run"
+
+
+def test_runs_that_did_not_complete_do_not_count():
+    item = experiment()
+    cost = estimate(plan(item), Hardware(), [result(item, 1.0, 10, status="diverged")])
+    assert cost.basis.startswith("assumed")
+
+
+def test_this_machine_is_measured():
+    threads = torch.get_num_threads()
+    hardware = Hardware.local(device="cpu", price_per_hour=1.0)
+    assert 1e8 < hardware.peak < 1e13
+    assert hardware.memory > 1e8
+    assert (hardware.name, hardware.price_per_hour) == ("this machine", 1.0)
+    assert torch.get_num_threads() == threads
