@@ -96,9 +96,10 @@ def with_bias(
     return tuple(biased)
 
 
-def fit_power_law(compute: np.ndarray, value: np.ndarray) -> PowerLaw:
-    """Least squares of ln value on ln C, arrays of shape (budgets,)."""
-    exponent, intercept = np.polyfit(np.log(compute), np.log(value), 1)
+def fit_power_law(compute: np.ndarray, value: np.ndarray, weights: np.ndarray | None = None) -> PowerLaw:
+    """Least squares of ln value on ln C, arrays of shape (budgets,), with inverse variances as weights."""
+    root = None if weights is None else np.sqrt(weights)
+    exponent, intercept = np.polyfit(np.log(compute), np.log(value), 1, w=root)
     return PowerLaw(coefficient=float(np.exp(intercept)), exponent=float(exponent))
 
 

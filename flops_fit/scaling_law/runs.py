@@ -158,7 +158,7 @@ def _budgets(table: pd.DataFrame) -> np.ndarray:
         sizes = len(np.unique(N[members]))
         same = np.ptp(logs[members]) < EQUAL_BUDGET and sizes >= 3
         if same or (sizes >= 5 and np.ptp(np.log(N[members])) > np.log(3)):
-            budget[members] = np.exp(np.median(logs[members]))
+            budget[members] = np.median(flops[members])
     return budget if np.isfinite(budget).mean() > MOSTLY else np.full(len(flops), np.nan)
 
 
