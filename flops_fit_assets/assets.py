@@ -24,7 +24,7 @@ from flops_fit_assets.law_metadata import law_metadata
 from flops_fit_assets.metadata import plan_metadata, run_metadata, size_map_metadata
 from flops_fit_assets.partitions import announce, experiment_spec
 from flops_fit_assets.plan_config import overrides_in, plan_config_schema
-from flops_fit_assets.publish import publish
+from flops_fit_assets.publish import law_figures, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.training_guard import set_aside_if_changed
 
@@ -188,14 +188,14 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         wanted = [item.experiment_id for item in sweep_plan.experiments]
         results: dict[str, ExperimentResult] = {name: training_run[name] for name in wanted if name in training_run}
         law: ScalingLaw = _refused_readably(lambda: fit_study(source.study, sweep_plan, list(results.values())))
-        store = _store(source)
-        publish(store, source.study, sweep_plan, law, results)
+        store, figures = _store(source), law_figures(law)
+        publish(store, source.study, sweep_plan, law, results, figures)
         missing = [name for name in wanted if name not in results]
         made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
         return dg.MaterializeResult(
             value=law,
             data_version=dg.DataVersion(versions.version_of(law)),
-            metadata=law_metadata(law, sweep_plan, results, store.path("scaling_law"), store.report),
+            metadata=law_metadata(law, sweep_plan, results, store, figures),
             check_results=checks.law_checks(law, missing),
             tags={versions.MADE_FROM_TAG: made_from},
         )

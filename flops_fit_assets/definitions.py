@@ -17,6 +17,7 @@ from flops_fit_assets.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.io import study_io_manager
 from flops_fit_assets.schedules import replan_schedule
 from flops_fit_assets.source import StudySource
+from flops_fit_assets.sqlite import relax_syncing
 
 
 def build_study_definitions(
@@ -37,6 +38,7 @@ def build_study_definitions(
 
 def definitions_of(source: StudySource, on_progress: OnProgress | None = None) -> dg.Definitions:
     """`build_study_definitions` of a study that has been read."""
+    relax_syncing()
     name = source.study.name
     keys = [source.key(stage) for stage in ("size_map", "sweep_plan", "training_run", "scaling_law")]
     return dg.Definitions(

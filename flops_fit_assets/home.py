@@ -13,9 +13,19 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "FLOPS_FIT_HOME"
 STUDY_VARIABLE = "FLOPS_FIT_STUDY"
+_HEADLESS_FILE = "headless.yaml"
 TRAINING_POOL = "flops_fit_training"
 DEMO_STUDY = Path(__file__).parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
 
+# The same instance for processes of ours, in which capturing output would start four helper processes per training.
+_HEADLESS_CONFIG = """\
+# Written by flops-fit: dagster.yaml for `flops-fit run`, whose trainings write their own logs.
+telemetry:
+  enabled: false
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 _INSTANCE_CONFIG = """\
 # Written by flops-fit the first time; yours to edit (https://docs.dagster.io/deployment/oss/dagster-yaml).
 telemetry:
@@ -53,4 +63,10 @@ def open_instance(home: Path, workers: int) -> DagsterInstance:
     """The Dagster instance in `home`; the caller disposes of it (it is a context manager)."""
     from dagster import DagsterInstance
 
-    return DagsterInstance.from_config(str(instance_directory(home, workers)))
+    from flops_fit_assets.sqlite import relax_syncing
+
+    directory = instance_directory(home, workers)
+    if not (directory / _HEADLESS_FILE).exists():
+        write_text(directory / _HEADLESS_FILE, _HEADLESS_CONFIG)
+    relax_syncing()
+    return DagsterInstance.from_config(str(directory), _HEADLESS_FILE)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue
 
 from flops_fit.formatting import format_count, format_flops, markdown_table
 from flops_fit.results import ExperimentResult
+from flops_fit_assets.io import StudyStore
 from flops_fit_assets.metadata import Metadata, figure_markdown
+from flops_fit_assets.publish import Figure
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def law_metadata(
-    law: ScalingLaw, plan: SweepPlan, results: dict[str, ExperimentResult], path: Path, report: Path
+    law: ScalingLaw,
+    plan: SweepPlan,
+    results: Mapping[str, ExperimentResult],
+    store: StudyStore,
+    figures: Mapping[str, Figure],
 ) -> Metadata:
     """The law's numbers, its predictions and figures, and which experiments it lacks."""
     missing = [item for item in plan.experiments if item.experiment_id not in results]
@@ -32,14 +38,14 @@ def law_metadata(
         "experiments missing": len(missing),
         "FLOPs spent": float(sum(result.flops for result in results.values())),
         "seconds spent": float(sum(result.seconds for result in results.values())),
-        "report": MetadataValue.path(str(report)),
-        "file": MetadataValue.path(str(path)),
+        "report": MetadataValue.path(str(store.report)),
+        "file": MetadataValue.path(str(store.path("scaling_law"))),
     }
     if missing:
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
     if law.diagnostics:
         shown["findings"] = MetadataValue.md(findings_table(law))
-    return shown | figures(law)
+    return shown | {figure.title: figure_markdown(figure) for figure in figures.values()}
 
 
 def law_text(law: ScalingLaw) -> str:
@@ -75,13 +81,3 @@ def findings_table(law: ScalingLaw) -> str:
     """What would make the answer untrustworthy, gravest first."""
     rows = [(item.severity, item.message, item.remedy) for item in law.diagnostics]
     return markdown_table(("severity", "finding", "remedy"), rows)
-
-
-def figures(law: ScalingLaw) -> Metadata:
-    """The IsoFLOP and the frontier figure, inline."""
-    from flops_fit.plots import frontier_figure, isoflop_figure
-
-    return {
-        "IsoFLOP curves": figure_markdown(isoflop_figure(law), "IsoFLOP curves"),
-        "compute-optimal frontier": figure_markdown(frontier_figure(law), "compute-optimal frontier"),
-    }

@@ -14,10 +14,9 @@ from flops_fit.formatting import format_count, format_flops, format_money, forma
 from flops_fit.results import ExperimentResult
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from flops_fit.size_map import SizeMap
     from flops_fit.sweep import Experiment, SweepPlan
+    from flops_fit_assets.publish import Figure
 
 Metadata = dict[str, Any]
 _ROWS = 60  # of a table shown inline; the file has all
@@ -198,12 +197,9 @@ def run_metadata(
     return shown
 
 
-def figure_markdown(figure: Figure, title: str) -> MetadataValue:
+def figure_markdown(figure: Figure) -> MetadataValue:
     """A figure inside Dagster's page, as an image in Markdown."""
-    from flops_fit.plots import figure_png
-
-    encoded = base64.b64encode(figure_png(figure, dpi=110)).decode()
-    return MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+    return MetadataValue.md(f"![{figure.title}](data:image/png;base64,{base64.b64encode(figure.png).decode()})")
 
 
 def _markdown(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:

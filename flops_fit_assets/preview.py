@@ -16,7 +16,7 @@ from flops_fit.results import ExperimentResult, load_results
 from flops_fit.study import Study
 from flops_fit_assets.home import home_directory
 from flops_fit_assets.io import StudyStore
-from flops_fit_assets.publish import publish
+from flops_fit_assets.publish import law_figures, publish
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,7 @@ def write_again(path: Path) -> Path:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
-    publish(store, study, plan, law, _finished(study, plan))
+    publish(store, study, plan, law, _finished(study, plan), law_figures(law))
     return store.report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flops_fit.cost import estimate
@@ -16,15 +17,37 @@ if TYPE_CHECKING:
     from flops_fit.sweep import SweepPlan
 
 
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure as a PNG image."""
+
+    title: str
+    png: bytes
+
+
+def law_figures(law: ScalingLaw) -> dict[str, Figure]:
+    """File name → the IsoFLOP and the frontier figure."""
+    from flops_fit.plots import figure_png, frontier_figure, isoflop_figure
+
+    return {
+        "isoflop.png": Figure(title="IsoFLOP curves", png=figure_png(isoflop_figure(law), dpi=110)),
+        "frontier.png": Figure(title="compute-optimal frontier", png=figure_png(frontier_figure(law), dpi=110)),
+    }
+
+
 def publish(
-    store: StudyStore, study: Study, plan: SweepPlan, law: ScalingLaw, results: Mapping[str, ExperimentResult]
+    store: StudyStore,
+    study: Study,
+    plan: SweepPlan,
+    law: ScalingLaw,
+    results: Mapping[str, ExperimentResult],
+    figures: Mapping[str, Figure],
 ) -> None:
     """Write `runs.csv`, `report.html` and `plots/*.png` beside the law."""
-    from flops_fit.plots import figure_png, frontier_figure, isoflop_figure
     from flops_fit.report import write_report
 
     save_runs(results.values(), store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values())
     write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost)
-    for name, draw in (("isoflop", isoflop_figure), ("frontier", frontier_figure)):
-        write_bytes(store.directory / "plots" / f"{name}.png", figure_png(draw(law), dpi=150))
+    for name, figure in figures.items():
+        write_bytes(store.directory / "plots" / name, figure.png)

@@ -36,7 +36,9 @@ class AssetRuns:
 
     @classmethod
     def of(cls, path: Path, home: Path) -> AssetRuns:
-        """Raises `StudyError` where the file cannot be meant."""
+        """The file as it is now; raises `StudyError` where it cannot be meant."""
+        for read_before in (_source, _job):
+            read_before.cache_clear()
         runs = cls(path=path.resolve(), home=home)
         _ = runs.source
         return runs
@@ -121,7 +123,7 @@ def _failed_result(runs: AssetRuns, partition: str) -> ExperimentResult | None:
         result = StudyStore(directory=runs.source.directory).read("training_run", partition)
     except (FileError, FileNotFoundError):
         return None
-    return result if result.status == "failed" else None
+    return None if result.is_final else result
 
 
 def _reason(result: dg.ExecuteInProcessResult, stage: str) -> str:

@@ -1,0 +1,148 @@
+"""Through Dagster, only what a change affects is done again."""
+
+import json
+
+import dagster as dg
+import pytest
+from pipeline_study import DAGSTER_WARNINGS, budget_of, materializations, result_files, run, write_study
+
+from flops_fit_assets.home import open_instance
+from flops_fit_assets.io import StudyStore
+from flops_fit_assets.locks import AlreadyRunning, study_lock
+
+pytestmark = DAGSTER_WARNINGS
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """A study run, run again, given a budget, robbed of it, given it back; with what each step did."""
+    home = tmp_path_factory.mktemp("home")
+    steps = {}
+    for name, budgets in {
+        "first": (3e5, 6e5),
+        "unchanged": (3e5, 6e5),
+        "budget added": (3e5, 6e5, 1.2e6),
+        "budget removed": (3e5, 6e5),
+        "budget back": (3e5, 6e5, 1.2e6),
+    }.items():
+        outcome = run(write_study(home, budgets), home)
+        steps[name] = {
+            "outcome": outcome,
+            "made": materializations(home),
+            "files": result_files(home),
+            "law_budgets": sorted({float(value) for value in outcome.law.runs.budget}),
+        }
+    return {"home": home, **steps}
+
+
+def made_between(story, before, after):
+    return {name: count - story[before]["made"][name] for name, count in story[after]["made"].items()}
+
+
+def test_a_first_run_makes_everything_once(story):
+    trainings = len(story["first"]["files"])
+    assert trainings == 8
+    assert story["first"]["made"] == {
+        "size_map": 1,
+        "sweep_plan": 1,
+        "experiment": trainings,
+        "training_run": trainings,
+        "scaling_law": 1,
+    }
+    assert all(result.status == "completed" for result in story["first"]["outcome"].results.values())
+
+
+def test_an_unchanged_study_makes_nothing(story):
+    assert set(made_between(story, "first", "unchanged").values()) == {0}
+    assert story["unchanged"]["files"] == story["first"]["files"]
+    assert not story["unchanged"]["outcome"].done
+
+
+def test_an_added_budget_trains_only_its_experiments(story):
+    made = made_between(story, "unchanged", "budget added")
+    assert made == {"size_map": 0, "sweep_plan": 1, "experiment": 4, "training_run": 4, "scaling_law": 1}
+    before, after = story["unchanged"]["files"], story["budget added"]["files"]
+    assert {name: after[name] for name in before} == before
+    assert {budget_of(name) for name in after.keys() - before.keys()} == {1.2e6}
+    assert story["budget added"]["law_budgets"] == [3e5, 6e5, 1.2e6]
+
+
+def test_a_removed_budget_trains_nothing_and_leaves_the_law(story):
+    made = made_between(story, "budget added", "budget removed")
+    assert made == {"size_map": 0, "sweep_plan": 1, "experiment": 0, "training_run": 0, "scaling_law": 1}
+    assert story["budget removed"]["law_budgets"] == [3e5, 6e5]
+    assert story["budget removed"]["files"] == story["budget added"]["files"]
+
+
+def test_a_budget_that_comes_back_trains_nothing(story):
+    made = made_between(story, "budget removed", "budget back")
+    assert made == {"size_map": 0, "sweep_plan": 1, "experiment": 0, "training_run": 0, "scaling_law": 1}
+    assert story["budget back"]["outcome"].law.to_dict() == story["budget added"]["outcome"].law.to_dict()
+
+
+def test_the_partitions_are_the_plan(story):
+    with open_instance(story["home"], 2) as instance:
+        keys = instance.get_dynamic_partitions("tiny_experiments")
+    assert set(keys) == {item.experiment_id for item in story["budget back"]["outcome"].plan.experiments}
+
+
+def test_every_asset_shows_its_numbers(story):
+    expected = {
+        "size_map": {"size table", "smallest", "largest", "skipped sizes"},
+        "sweep_plan": {"plan table", "budgets", "planned FLOPs", "FLOPs still to spend", "cost still to spend"},
+        "experiment": {"planned FLOPs", "parameters", "tokens"},
+        "training_run": {"held-out loss", "FLOPs", "seconds", "cost", "utilisation"},
+        "scaling_law": {"verdict", "predictions", "IsoFLOP curves", "compute-optimal frontier", "report"},
+    }
+    with open_instance(story["home"], 2) as instance:
+        for name, labels in expected.items():
+            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            assert labels <= event.asset_materialization.metadata.keys(), name
+            assert len(event.asset_materialization.tags["dagster/data_version"]) == 64
+
+
+def test_the_figures_are_inline_and_the_report_is_there(story):
+    with open_instance(story["home"], 2) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("scaling_law"))
+    metadata = event.asset_materialization.metadata
+    assert metadata["IsoFLOP curves"].value.startswith("![IsoFLOP curves](data:image/png;base64,iVBOR")
+    assert metadata["report"].value == str(story["home"] / "tiny" / "report.html")
+    for file in ("report.html", "runs.csv", "plots/isoflop.png", "plots/frontier.png", "scaling_law.json"):
+        assert (story["home"] / "tiny" / file).stat().st_size > 500
+
+
+def test_nothing_on_disk_is_a_pickle(story):
+    """Pickles of protocol 2 and later begin with 0x80 and the protocol's number and end with a full stop."""
+    for path in story["home"].rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not (content[:1] == b"\x80" and content[-1:] == b"."), path
+            assert path.suffix not in {".pkl", ".pickle", ".pt", ".pth"}, path
+
+
+def test_a_result_changed_by_hand_is_trained_again(story):
+    home = story["home"]
+    name, (_, true_text) = sorted(story["budget back"]["files"].items())[0]
+    path = StudyStore(directory=home / "tiny").path("training_run", name)
+    content = json.loads(true_text)
+    path.write_text(json.dumps(content | {"loss": content["loss"] / 2}))
+    outcome = run(home / "study.toml", home)
+    assert outcome.done == [name]
+    assert outcome.results[name].loss == content["loss"]
+    kept = json.loads(path.with_name("result.json.unusable").read_text())
+    assert kept["loss"] == content["loss"] / 2
+
+
+def test_a_torn_plan_is_made_again(story):
+    home = story["home"]
+    path = home / "tiny" / "sweep_plan.json"
+    true_text = path.read_text()
+    path.write_text(true_text[:100])
+    outcome = run(home / "study.toml", home)
+    assert outcome.done == ["sweep_plan"]
+    assert path.read_text() == true_text
+
+
+def test_two_runs_of_one_study_at_once_are_refused(story):
+    with study_lock(story["home"] / "tiny"), pytest.raises(AlreadyRunning, match=r"process \d+ is running the study"):
+        run(story["home"] / "study.toml", story["home"])
