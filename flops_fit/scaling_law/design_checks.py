@@ -31,7 +31,7 @@ def _interior_minima(evidence: Evidence) -> Diagnostic | None:
 
 
 def _budgets(evidence: Evidence) -> Diagnostic | None:
-    count = max(len(evidence.minima), len(evidence.runs.budgets))
+    count = len(evidence.minima) or len(evidence.runs.budgets)
     if count >= 3:
         return None
     return Diagnostic(

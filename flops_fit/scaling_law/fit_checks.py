@@ -39,10 +39,9 @@ def _convergence(evidence: Evidence) -> Diagnostic | None:
 
 
 def _leverage(evidence: Evidence) -> Diagnostic | None:
-    change = np.abs(evidence.leave_one_out())
-    low, high = evidence.log_N_interval()
-    worst = int(np.nanargmax(np.where(np.isfinite(change), change, np.inf)))
-    if change[worst] <= max(0.1, (high - low) / 2):
+    change = np.abs(np.nan_to_num(evidence.leave_one_out(), nan=50.0, posinf=50.0, neginf=50.0))
+    worst = int(np.argmax(change))
+    if change[worst] <= 0.1 or change[worst] ** 2 <= (change**2).sum() / 2:
         return None
     run = evidence.runs.experiment_id[int(np.argmax(evidence.runs.cluster == worst))]
     return Diagnostic(
@@ -142,7 +141,7 @@ def _held_out(evidence: Evidence) -> Diagnostic | None:
     test = evidence.holdout
     if test is None:
         return None
-    limit = max(0.01, 4 * evidence.fit.sigma)
+    limit = max(0.01, 4 * test.sigma)
     off = max(test.N_ratio, 1 / test.N_ratio) if test.N_ratio > 0 else np.inf
     if abs(test.bias) <= limit and off <= 1.5:
         return None

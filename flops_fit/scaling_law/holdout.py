@@ -25,6 +25,7 @@ class Holdout:
         runs: runs held out near the valley, which the errors are over.
         error: root mean square of `ln L_pred - ln L`.
         bias: its mean.
+        sigma: robust standard deviation of the residuals that the law was fitted with.
         N_ratio: N_opt at the held-out compute, without over with the held-out runs.
     """
 
@@ -32,6 +33,7 @@ class Holdout:
     runs: int
     error: float
     bias: float
+    sigma: float
     N_ratio: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +79,8 @@ def hold_out(
     near = held & (np.abs(distance) <= NEAR)
     if (~held).sum() < 8 or near.sum() < 2:
         return None
-    parameters = fit(runs.subset(~held)).parameters
+    trained = fit(runs.subset(~held))
+    parameters = trained.parameters
     E, A, B, alpha, beta = parameters
     predicted = E + A * runs.num_params[near] ** -alpha + B * runs.num_tokens[near] ** -beta
     error = np.log(predicted / runs.loss[near])
@@ -90,5 +93,6 @@ def hold_out(
         runs=int(near.sum()),
         error=float(np.sqrt(np.mean(error**2))),
         bias=float(error.mean()),
+        sigma=trained.sigma,
         N_ratio=float(ratio),
     )

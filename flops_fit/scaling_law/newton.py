@@ -32,19 +32,20 @@ def minimise(
     *,
     max_iterations: int = 200,
     tolerance: float = 1e-13,
-    blend: float = 1.0,
+    warm: bool = False,
 ) -> Minimum:
     """Minimise the objective from every row of `theta` (starts, 5), staying in the box [LOWER, UPPER].
 
     `weights` has shape (runs,) or (starts, runs); `delta` is one number or an array of either shape. Each iteration
     takes the exact Hessian's eigenvalues in absolute value plus a damping that shrinks with success; the Huber
     curvature starts as reweighted least squares and blends into Newton. A start is converged when the decrease that
-    the quadratic model still promises is below `tolerance` times the objective, or the step below 1e-13.
+    the quadratic model still promises is below `tolerance` times the objective, or the step below 1e-13. `warm` says that the starts are close already: plain Newton from
+    the first step on.
     """
     theta = np.clip(theta, LOWER, UPPER)
     thresholds = np.asarray(delta, dtype=float)
     count = len(theta)
-    damping, mix = np.full(count, 1e-3), np.full(count, blend)
+    damping, mix = np.full(count, 1e-3), np.full(count, 0.0 if warm else 1.0)
     best, converged = theta.copy(), np.zeros(count, dtype=bool)
     value, gradient, hessian = derivatives(theta, data, weights, thresholds, mix)
     best_value = value.copy()

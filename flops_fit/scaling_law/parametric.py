@@ -120,9 +120,9 @@ def _fit_auto(data: Centred, weights: np.ndarray) -> tuple[Minimum, float]:
         new = max(TUNING * robust_sigma(residuals(best[None], data)[0], weights), DELTA_FLOOR)
         if abs(new - delta) <= 1e-6 * new:
             break
-        delta = new
-        found = minimise(_distinct(found), data, weights, delta)
-    return found, delta
+        first, delta = delta == 0.0, new
+        found = minimise(_distinct(found), data, weights, delta, tolerance=1e-9, warm=not first)
+    return minimise(_distinct(found), data, weights, delta, warm=True), delta
 
 
 def _fit_delta(data: Centred, weights: np.ndarray, delta: float) -> tuple[Minimum, float]:

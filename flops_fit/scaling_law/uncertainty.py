@@ -26,7 +26,7 @@ def refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
     starts = np.repeat(fit.theta[None], len(counts), axis=0)
     weights = counts * (fit.weights / fit.scale**2)
     delta = fit.delta * fit.scale
-    found = minimise(starts, fit.data, weights, delta, max_iterations=60, tolerance=1e-7, blend=0.0)
+    found = minimise(starts, fit.data, weights, delta, max_iterations=60, tolerance=1e-7, warm=True)
     return to_parameters(found.theta, fit.data)
 
 

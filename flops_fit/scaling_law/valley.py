@@ -127,7 +127,7 @@ def _fit_scales(start: ParametricFit, scales: np.ndarray) -> tuple[Minimum, np.n
         if (np.abs(new - deltas) <= 1e-4 * new).all():
             break
         deltas = new
-        found = minimise(theta, start.data, weights, deltas[:, None] * scales, tolerance=1e-11, blend=0.0)
+        found = minimise(theta, start.data, weights, deltas[:, None] * scales, tolerance=1e-11, warm=True)
         theta = found.theta
     return found, deltas
 

@@ -1,0 +1,140 @@
+"""Every diagnostic has a study that triggers it and one that does not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flops_fit.scaling_law import fit_scaling_law
+from flops_fit.synthetic import DATA_HEAVY, REPLICATION, synthetic_runs
+
+
+def good(**options):
+    return synthetic_runs(**{"noise": 0.003, "seed": 1, "span": 6.0, **options})
+
+
+def codes(runs, **options):
+    return {finding.code for finding in fit_scaling_law(runs, bootstraps=200, **options).diagnostics}
+
+
+def one_token_ratio():
+    runs = good()
+    N = np.geomspace(1e7, 1e9, 20)
+    D = 20 * N
+    return runs.head(20).assign(
+        num_params=N, num_tokens=D, flops=6 * N * D, compute_budget=6 * N * D, loss=REPLICATION.loss(N, D)
+    )
+
+
+def one_run_decides():
+    runs = good(compute_budgets=(1e18, 1e19), sizes_per_budget=6, noise=0.004)
+    return pd.concat([runs, lone(1e21, 1.02)], ignore_index=True)
+
+
+def lone(compute, off=1.0):
+    return synthetic_runs(compute_budgets=(compute,), sizes_per_budget=1).assign(
+        loss=lambda t: t["loss"] * off, experiment_id="lone"
+    )
+
+
+def two_seeds(bend):
+    law_fails = (lambda N, D, loss: loss * (1 + 0.03 * np.sin(2 * np.log(N)))) if bend else None
+    return good(seeds=2, noise=0.0005, transform=law_fails)
+
+
+def drifting():
+    return good(transform=lambda N, D, loss: loss * (1 + 0.02 * np.sin(1.5 * np.log(6 * N * D))), noise=0.001)
+
+
+def breaks_at_the_top():
+    runs = good()
+    top = runs["compute_budget"] == runs["compute_budget"].max()
+    return runs.assign(loss=runs["loss"].where(~top, runs["loss"] * 1.06))
+
+
+def with_outlier(count=1):
+    runs = good()
+    runs.loc[np.arange(count) * 5, "loss"] *= 1.2
+    return runs
+
+
+def curves_apart():
+    """Each budget's own minimum drifts away from what the law can follow."""
+    budgets = np.geomspace(1e18, 1e20, 5)
+    runs = good(compute_budgets=budgets, noise=0.0005)
+    centre = 1e8 * (runs["compute_budget"] / 1e18) ** 0.75
+    valley = 3.5 * (runs["compute_budget"] / 1e18) ** -0.05
+    return runs.assign(loss=valley * (1 + 0.01 * np.log(runs["num_params"] / centre) ** 2))
+
+
+def flat_in_d():
+    """So little noise-free curvature and so much noise that nothing can be said far out."""
+    return good(noise=0.05, span=2.0, compute_budgets=(1e18, 2e18, 1.2e19), seed=3)
+
+
+def bends_off_the_valley():
+    def bend(N, D, loss):
+        return loss * (1 + 0.05 * np.maximum(np.log(N / REPLICATION.N_opt(6 * N * D)), 0) ** 2)
+
+    return good(transform=bend, noise=0.001, span=9.0, sizes_per_budget=11)
+
+
+def no_larger_exponent():
+    """Loss independent of D: its exponent can be anything."""
+    runs = good(noise=0.0005)
+    return runs.assign(loss=2.0 + 400 / runs["num_params"] ** 0.34)
+
+
+TRIGGERS = {
+    "no_interior_minimum": lambda: good(off_centre=30.0),
+    "no_isoflop_curves": lambda: good(sizes_per_budget=2, compute_budgets=np.geomspace(1e18, 1e20, 10)),
+    "too_few_budgets": lambda: good(compute_budgets=(1e18, 1e20), sizes_per_budget=12),
+    "narrow_compute_range": lambda: good(compute_budgets=(1e18, 2e18, 4e18)),
+    "too_few_runs": lambda: good(sizes_per_budget=3, compute_budgets=(1e18, 1e19, 1e20), noise=0.0005),
+    "narrow_tokens_per_param": lambda: good(span=1.2),
+    "tokens_per_param_unidentifiable": one_token_ratio,
+    "excluded_runs": lambda: good(broken_fraction=0.3),
+    "repeated_data": lambda: good().assign(epochs=2.0),
+    "at_bound": no_larger_exponent,
+    "high_leverage": one_run_decides,
+    "residual_trend": drifting,
+    "lack_of_fit": lambda: two_seeds(bend=True),
+    "weakly_identified": flat_in_d,
+    "outliers": with_outlier,
+    "holdout_error": breaks_at_the_top,
+    "approaches_disagree": curves_apart,
+    "curve_bias": lambda: good(span=30.0, law=DATA_HEAVY),
+    "weighting_matters": bends_off_the_valley,
+}
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return codes(good(seeds=2))
+
+
+@pytest.mark.parametrize("code", TRIGGERS)
+def test_the_study_that_has_the_fault_is_told_and_the_one_without_is_not(code, clean):
+    assert code in codes(TRIGGERS[code]())
+    assert code not in clean
+
+
+def test_extrapolation_is_said_beyond_a_hundred_times():
+    law = fit_scaling_law(good(), bootstraps=50)
+    assert law.predict(1e22)["warnings"] == []
+    assert "beyond 100" in law.predict(1.1e22)["warnings"][0]
+
+
+@pytest.mark.parametrize("off_centre", [1 / 40, 1 / 8, 8.0, 40.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_minimum_outside_the_grid_is_never_trustworthy(off_centre, seed):
+    law = fit_scaling_law(good(off_centre=off_centre, seed=seed, span=4.0), bootstraps=50)
+    assert law.verdict != "trustworthy"
+    assert not any(minimum.interior for minimum in law.isoflops)
+
+
+def test_findings_come_gravest_first_with_a_remedy():
+    law = fit_scaling_law(good(off_centre=30.0, broken_fraction=0.1), bootstraps=50)
+    order = [("error", "warning", "info").index(finding.severity) for finding in law.diagnostics]
+    assert order == sorted(order)
+    assert all(finding.remedy and finding.message for finding in law.diagnostics)
+    assert law.verdict == "not supported"
