@@ -64,17 +64,17 @@ def _finished(study: Study, plan: SweepPlan) -> dict[str, ExperimentResult]:
 
 
 def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, ExperimentResult]) -> Table:
+    price, unit = study.hardware.price_per_hour, plan.data_unit
     table = Table(
         title=f"{study.name}: {plan.model_cls_name}, N = {plan.param_count} parameters, "
         f"FLOPs per token: {plan.flops_method}",
         box=box.SIMPLE,
         title_justify="left",
+        padding=(0, 1, 0, 0),
     )
-    for header in (
-        "budget", plan.size_param, "parameters", f"{plan.data_unit}s", f"{plan.data_unit}s/param", "FLOPs", "time",
-        "cost", "",
-    ):  # fmt: skip
-        table.add_column(header, justify="right")
+    headers = ["budget", plan.size_param, "params", f"{unit}s", f"{unit}s/param", "FLOPs", "time"]
+    for header in [*headers, *(["cost"] if price else []), ""]:
+        table.add_column(header, justify="right", no_wrap=True)
     for budget in plan.compute_budgets:
         for item in (item for item in plan.experiments if item.compute_budget == budget):
             seconds = cost.seconds[item.experiment_id]
@@ -86,7 +86,7 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
                 f"{item.tokens_per_param:.1f}",
                 format_flops(item.planned_flops),
                 format_seconds(seconds),
-                format_money(seconds / 3600 * study.hardware.price_per_hour),
+                *([format_money(seconds / 3600 * price)] if price else []),
                 "done" if item.experiment_id in done else "",
             )
         table.add_section()
