@@ -118,7 +118,10 @@ def _side_by_side(
             bars.finish(result)
             yield result
     except NotImportable as error:
-        message = f"worker processes cannot import the model, data or loss ({error}); training in this process instead"
+        message = (
+            f"worker processes cannot import the model, data or loss ({error}); training in this process instead, "
+            "one experiment after the other; define them in a module of their own to use all cores"
+        )
         warnings.warn(message, FlopsFitWarning, stacklevel=4)
         yield from _one_by_one(study, experiments, output_dir, resume, bars)
 
@@ -126,12 +129,19 @@ def _side_by_side(
 def _one_by_one(
     study: Study, experiments: Sequence[Experiment], output_dir: Path, resume: bool, bars: StudyProgress
 ) -> Iterator[ExperimentResult]:
+    import torch
+
     from flops_fit.training import run_experiment
 
-    for experiment in experiments:
-        result = run_experiment(study, experiment, output_dir=output_dir, on_progress=bars.update, resume=resume)
-        bars.finish(result)
-        yield result
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the workers: the same result to the bit, and small models are faster so
+    try:
+        for experiment in experiments:
+            result = run_experiment(study, experiment, output_dir=output_dir, on_progress=bars.update, resume=resume)
+            bars.finish(result)
+            yield result
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
