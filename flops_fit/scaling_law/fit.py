@@ -13,8 +13,9 @@ from flops_fit.scaling_law.diagnostics import diagnose
 from flops_fit.scaling_law.evidence import Evidence
 from flops_fit.scaling_law.holdout import hold_out
 from flops_fit.scaling_law.isoflop import isoflop_minima, with_bias
-from flops_fit.scaling_law.law import ScalingLaw, law_loss
+from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.parametric import ParametricFit, fit_parametric
+from flops_fit.scaling_law.quantities import law_loss
 from flops_fit.scaling_law.runs import Runs, read_runs
 from flops_fit.scaling_law.uncertainty import bootstrap
 from flops_fit.scaling_law.valley import MIN_RUNS, ValleyFit, fit_valley
@@ -59,7 +60,7 @@ def fit_scaling_law(
         raise FitError(f"weighting = {weighting!r} is unknown; give one of {', '.join(WEIGHTINGS)}")
     table = read_runs(runs, units=units)
     per_token = flops_per_token or learn_flops_per_token(table.num_params, table.num_tokens, table.flops)
-    chosen, other = _fit_both(table, per_token, delta, weighting)
+    chosen, other = fit_both(table, per_token, delta, weighting)
     fit = chosen.fit
     minima = with_bias(
         isoflop_minima(table),
@@ -68,7 +69,7 @@ def fit_scaling_law(
         lambda C: optimal_params(fit.parameters, C, per_token),
     )
     draws = bootstrap(fit, table.cluster, resamples=bootstraps, seed=seed)
-    held = hold_out(table, fit, per_token, lambda part: _fit_both(part, per_token, delta, weighting)[0].fit)
+    held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting)[0].fit)
     evidence = Evidence(
         runs=table, fit=fit, other=other, minima=minima, flops_per_token=per_token, draws=draws, holdout=held
     )
@@ -96,7 +97,7 @@ def fit_scaling_law(
     )
 
 
-def _fit_both(
+def fit_both(
     runs: Runs, flops_per_token: FlopsPerToken, delta: float | Literal["auto"], weighting: str
 ) -> tuple[ValleyFit, ParametricFit | None]:
     """The fit that the law uses, and its alternative (None with too few runs)."""

@@ -31,7 +31,7 @@ class InterpolatedMinimum:
 
 
 def seed_noise(loss: np.ndarray) -> np.ndarray:
-    """Standard deviation between seeds in nats: 0.002 up to a loss of 3, 0.05 from 7 on, log-linear between (Porian)."""
+    """Standard deviation between seeds in nats (Porian): 0.002 to a loss of 3, 0.05 from 7 on, log-linear between."""
     return np.asarray(np.exp(np.interp(np.log(loss), np.log([3.0, 7.0]), np.log([0.002, 0.05]))))
 
 

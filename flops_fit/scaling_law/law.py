@@ -13,11 +13,20 @@ import numpy as np
 from flops_fit.errors import FitError
 from flops_fit.files import read_json, write_json
 from flops_fit.formatting import format_count, format_flops, markdown_table
+from flops_fit.scaling_law import answers
 from flops_fit.scaling_law import diagnostics as checks
 from flops_fit.scaling_law.compute import FlopsPerToken, optimal_params
 from flops_fit.scaling_law.finding import Diagnostic
 from flops_fit.scaling_law.holdout import Holdout
+from flops_fit.scaling_law.instant import delta_interval, profile_interval
 from flops_fit.scaling_law.isoflop import IsoflopMinimum
+from flops_fit.scaling_law.quantities import (
+    checked_compute,
+    law_loss,
+    new_run_noise,
+    optimum_of,
+    quantity_function,
+)
 from flops_fit.scaling_law.runs import Runs
 from flops_fit.scaling_law.uncertainty import percentile_interval
 from flops_fit.scaling_law.valley import Weighting
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAW_SCHEMA = "flops_fit.scaling_law/1"
-AT_COMPUTE = ("N_opt", "D_opt", "L_opt", "tokens_per_param")
+INTERVALS = {"bootstrap": delta_interval, "delta": delta_interval, "profile": profile_interval}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,11 +103,11 @@ class ScalingLaw:
 
     def N_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal parameters at C FLOPs."""
-        return _plain(optimal_params(self.parameters, _budget(compute), self.flops_per_token))
+        return _plain(optimal_params(self.parameters, checked_compute(compute), self.flops_per_token))
 
     def D_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal tokens at C FLOPs; `flops_per_token(N_opt)·D_opt = C`."""
-        return _plain(_budget(compute) / self.flops_per_token(self.N_opt(compute)))
+        return _plain(checked_compute(compute) / self.flops_per_token(self.N_opt(compute)))
 
     def L_opt(self, compute: np.ndarray | float) -> Any:
         """Predicted loss in nats at the compute optimum of C FLOPs."""
@@ -113,20 +122,12 @@ class ScalingLaw:
         num_tokens: float | None = None,
     ) -> np.ndarray:
         """Bootstrap draws, shape (resamples,), of a parameter ("E", ..., "beta"), an exponent ("a", "b"), "N_opt",
-        "D_opt", "L_opt" or "tokens_per_param" at `compute` FLOPs, or "loss" at `num_params` and `num_tokens`."""
-        if quantity in ("E", "A", "B", "alpha", "beta"):
-            return self.draws[:, ("E", "A", "B", "alpha", "beta").index(quantity)]
-        if quantity in ("a", "b"):
-            share = self.draws[:, 4] / (self.draws[:, 3] + self.draws[:, 4])
-            return share if quantity == "a" else 1 - share
-        if quantity == "loss" and num_params is not None and num_tokens is not None:
-            return law_loss(self.draws, num_params, num_tokens)
-        if quantity in AT_COMPUTE and compute is not None:
-            return self._draws_at(quantity, float(_budget(compute)))
-        raise FitError(
-            f"no interval for {quantity!r} with compute = {compute!r}: give E, A, B, alpha, beta, a or b; "
-            f"{', '.join(AT_COMPUTE)} with compute; or loss with num_params and num_tokens"
-        )
+        "D_opt", "L_opt" or "tokens_per_param" at `compute` FLOPs, or "loss" (the law) or "new_run" (one run more, its
+        noise included) at `num_params` and `num_tokens`."""
+        if quantity == "new_run":
+            draws = quantity_function(self, "loss", compute, num_params, num_tokens)(self.draws)
+            return draws * np.exp(new_run_noise(self, len(draws), num_params or 1.0, num_tokens or 1.0))
+        return quantity_function(self, quantity, compute, num_params, num_tokens)(self.draws)
 
     def interval(
         self,
@@ -136,17 +137,27 @@ class ScalingLaw:
         num_params: float | None = None,
         num_tokens: float | None = None,
         level: float = 0.9,
+        method: str = "bootstrap",
     ) -> tuple[float, float]:
-        """(low, high) of a quantity, as `draws_of` names it, at confidence `level`."""
+        """(low, high) of a quantity, as `draws_of` names it, at confidence `level`.
+
+        `method`: "bootstrap" (percentiles of the refits), "profile" of the objective or "delta" (linear); the last
+        two need no resampling. Raises `FitError` for an unknown quantity, method or level.
+        """
         if not 0 < level < 1:
             raise FitError(f"level = {level!r} must lie between 0 and 1, for example 0.9")
-        return percentile_interval(
-            self.draws_of(quantity, compute, num_params=num_params, num_tokens=num_tokens), level
-        )
+        if method not in INTERVALS or (method != "bootstrap" and quantity == "new_run"):
+            raise FitError(f"method = {method!r} is unknown here; give 'bootstrap', or one of 'profile', 'delta'")
+        if method == "bootstrap":
+            draws = self.draws_of(quantity, compute, num_params=num_params, num_tokens=num_tokens)
+            return percentile_interval(draws, level)
+        function = quantity_function(self, quantity, compute, num_params, num_tokens)
+        log = quantity not in ("E", "alpha", "beta", "a", "b")
+        return INTERVALS[method](optimum_of(self), function, level, log=log)
 
     def predict(self, compute: float, *, level: float = 0.9) -> dict[str, Any]:
         """The compute-optimal model at C FLOPs with its intervals at `level`, and findings about this distance."""
-        finding = checks.extrapolation(self.runs, float(_budget(compute)))
+        finding = checks.extrapolation(self.runs, float(checked_compute(compute)))
         return {
             "target_compute": float(compute),
             "optimal_params": self.N_opt(compute),
@@ -181,6 +192,12 @@ class ScalingLaw:
         """The runs' own budgets, then 10 and 100 times the largest."""
         own = [minimum.compute_budget for minimum in self.isoflops] or [float(self.runs.flops.max())]
         return [*own, own[-1] * 10, own[-1] * 100]
+
+    compute_for_loss = answers.compute_for_loss
+    cost_of_size = answers.cost_of_size
+    inference_optimum = answers.inference_optimum
+    data_limited_optimum = answers.data_limited_optimum
+    nearest_buildable = answers.nearest_buildable
 
     def summary(self) -> str:
         """The fit as text: estimates, intervals, predictions, verdict and findings."""
@@ -247,28 +264,6 @@ class ScalingLaw:
             f"ScalingLaw(L = {self.E:.4g} + {self.A:.4g}/N^{self.alpha:.4g} + {self.B:.4g}/D^{self.beta:.4g}, "
             f"a={self.a:.3f}, {len(self.runs)} runs, {self.verdict})"
         )
-
-    def _draws_at(self, quantity: str, compute: float) -> np.ndarray:
-        with np.errstate(all="ignore"):  # draws of runaway exponents give 0 or infinity, and are shown as such
-            N = optimal_params(self.draws, compute, self.flops_per_token)
-            D = compute / self.flops_per_token(N)
-            if quantity == "L_opt":
-                return law_loss(self.draws, N, D)
-            return {"N_opt": N, "D_opt": D, "tokens_per_param": D / N}[quantity]
-
-
-def law_loss(parameters: np.ndarray, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> np.ndarray:
-    """`E + A/N^alpha + B/D^beta` for parameters of shape (..., 5)."""
-    E, A, B, alpha, beta = np.moveaxis(parameters, -1, 0)
-    N, D = np.asarray(num_params, dtype=float), np.asarray(num_tokens, dtype=float)
-    return np.asarray(E + A * N**-alpha + B * D**-beta)
-
-
-def _budget(compute: Any) -> np.ndarray:
-    values = np.asarray(compute, dtype=float)
-    if not (np.isfinite(values) & (values > 0)).all():
-        raise FitError(f"compute = {compute!r} must be a positive, finite number of FLOPs, for example 1e21")
-    return values
 
 
 def _plain(values: np.ndarray) -> Any:

@@ -38,9 +38,9 @@ def minimise(
 
     `weights` has shape (runs,) or (starts, runs); `delta` is one number or an array of either shape. Each iteration
     takes the exact Hessian's eigenvalues in absolute value plus a damping that shrinks with success; the Huber
-    curvature starts as reweighted least squares and blends into Newton. A start is converged when the decrease that
-    the quadratic model still promises is below `tolerance` times the objective, or the step below 1e-13. `warm` says that the starts are close already: plain Newton from
-    the first step on.
+    curvature starts as reweighted least squares and blends into Newton (at once where the starts are `warm`). A start
+    is converged when the decrease that the quadratic model still promises is below `tolerance` times the objective, or
+    the step below 1e-13.
     """
     theta = np.clip(theta, LOWER, UPPER)
     thresholds = np.asarray(delta, dtype=float)

@@ -1,0 +1,196 @@
+"""Questions people put to a law; each function is also a method of `ScalingLaw`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from flops_fit.errors import FitError
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law.law import ScalingLaw
+
+DATA_REPETITION = 15.39  # R*_D of Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", section 5
+FORWARD_SHARE = 1 / 3  # of a training token's FLOPs is the forward pass that inference needs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeCost:
+    """What a size other than the optimum costs at the same compute.
+
+    Attributes:
+        N, D, loss: parameters, tokens that C FLOPs buy, and the predicted loss in nats.
+        excess_loss: above the compute-optimal loss of C, in nats.
+        equivalent_compute: FLOPs with which an optimal model reaches the same loss; the rest of C is the waste.
+        compute_to_match: FLOPs at this N to reach the optimal loss of C; infinite where no number of tokens does.
+    """
+
+    N: float
+    D: float
+    loss: float
+    excess_loss: float
+    equivalent_compute: float
+    compute_to_match: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptimum:
+    """The model that reaches `loss` with the fewest FLOPs over training and inference together.
+
+    `saving` is the share of the FLOPs that the compute-optimal model of the same loss would need in all.
+    """
+
+    N: float
+    D: float
+    loss: float
+    training_flops: float
+    inference_flops: float
+    saving: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataLimitedOptimum:
+    """The best model at C FLOPs when only so many tokens are unique; `epochs` is D over them, `effective_tokens` what
+    the repeated data is worth."""
+
+    N: float
+    D: float
+    loss: float
+    epochs: float
+    effective_tokens: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildableModel:
+    """The size of a size map with the lowest predicted loss at C FLOPs, with the interval of that loss."""
+
+    size: int
+    N: float
+    D: float
+    loss: float
+    loss_interval: tuple[float, float]
+    excess_loss: float
+
+
+def compute_for_loss(law: ScalingLaw, loss: float) -> float:
+    """FLOPs at which the compute-optimal model is predicted to reach `loss` nats.
+
+    Raises `FitError` at or below the irreducible loss E, and where more than 1e40 FLOPs would be needed.
+    """
+    low, high = 1.0, 1e40
+    if not loss > law.E or law.L_opt(high) > loss:
+        raise FitError(f"loss = {loss!r} cannot be reached: the law's irreducible loss is {law.E:.4f}; ask for more")
+    if law.L_opt(low) < loss:
+        return low
+    return float(np.exp(brentq(lambda x: law.L_opt(np.exp(x)) - loss, np.log(low), np.log(high), xtol=1e-12)))
+
+
+def cost_of_size(law: ScalingLaw, compute: float, num_params: float) -> SizeCost:
+    """What it costs to train `num_params` parameters instead of N_opt at `compute` FLOPs."""
+    per_token = float(law.flops_per_token(num_params))
+    D = compute / per_token
+    loss, best = law.loss(num_params, D), law.L_opt(compute)
+    room = best - law.E - law.A * num_params**-law.alpha
+    match = per_token * (law.B / room) ** (1 / law.beta) if room > 0 else float("inf")
+    return SizeCost(
+        N=float(num_params),
+        D=D,
+        loss=loss,
+        excess_loss=loss - best,
+        equivalent_compute=compute_for_loss(law, loss),
+        compute_to_match=match,
+    )
+
+
+def inference_optimum(law: ScalingLaw, compute: float, inference_tokens: float) -> InferenceOptimum:
+    """The model with the compute-optimal loss of `compute` FLOPs and the fewest FLOPs in training and inference.
+
+    Training costs f(N)·D, inference a third of f(N) per token (Sardana et al. 2023, equation 2, with the runs' own
+    FLOPs per token): more inference asks for smaller models trained longer.
+    """
+    loss = law.L_opt(compute)
+    N_0 = law.N_opt(compute)
+
+    def tokens(N: float) -> float:
+        room = loss - law.E - law.A * N**-law.alpha
+        return float((law.B / room) ** (1 / law.beta)) if room > 0 else float("inf")
+
+    def total(log_n: float) -> float:
+        N = float(np.exp(log_n))
+        return float(law.flops_per_token(N)) * (tokens(N) + FORWARD_SHARE * inference_tokens)
+
+    smallest = (law.A / (loss - law.E)) ** (1 / law.alpha)  # the law's least N that can reach the loss at all
+    bounds = (float(np.log(smallest)) + 1e-9, float(np.log(N_0)) + 1e-6)
+    found = minimize_scalar(total, bounds=bounds, method="bounded", options={"xatol": 1e-10})
+    N = float(np.exp(found.x))
+    training = float(law.flops_per_token(N)) * tokens(N)
+    return InferenceOptimum(
+        N=N,
+        D=tokens(N),
+        loss=loss,
+        training_flops=training,
+        inference_flops=float(law.flops_per_token(N)) * FORWARD_SHARE * inference_tokens,
+        saving=1 - total(found.x) / total(float(np.log(N_0))),
+    )
+
+
+def effective_tokens(tokens: Any, unique_tokens: Any, repetition: float = DATA_REPETITION) -> Any:
+    """What `tokens` seen in training are worth when only `unique_tokens` are different: U + U·R*·(1 - exp(-R/R*)) with
+    R = D/U - 1 repetitions (Muennighoff et al. 2023, equation 5)."""
+    D, U = np.asarray(tokens, dtype=float), np.asarray(unique_tokens, dtype=float)
+    repeats = np.maximum(D / U - 1, 0)
+    return np.minimum(D, U) + U * repetition * (1 - np.exp(-repeats / repetition))
+
+
+def data_limited_optimum(
+    law: ScalingLaw, compute: float, unique_tokens: float, *, repetition: float = DATA_REPETITION
+) -> DataLimitedOptimum:
+    """The best model at `compute` FLOPs with `unique_tokens` different tokens, repeated as often as it pays.
+
+    Repeated tokens count as `effective_tokens` do; `repetition` is R*, from the literature unless fitted to runs that
+    repeat data (`fit_repetition`). Only the data term is discounted, not the parameters.
+    """
+
+    def loss_at(log_n: float) -> float:
+        N = float(np.exp(log_n))
+        D = compute / float(law.flops_per_token(N))
+        return float(law.loss(N, effective_tokens(D, unique_tokens, repetition)))
+
+    centre = float(np.log(law.N_opt(compute)))
+    grid = np.linspace(centre - 1, centre + 12, 400)
+    best = grid[int(np.argmin([loss_at(x) for x in grid]))]
+    found = minimize_scalar(loss_at, bounds=(best - 0.1, best + 0.1), method="bounded", options={"xatol": 1e-10})
+    N = float(np.exp(found.x))
+    D = compute / float(law.flops_per_token(N))
+    return DataLimitedOptimum(
+        N=N,
+        D=D,
+        loss=float(found.fun),
+        epochs=D / unique_tokens,
+        effective_tokens=float(effective_tokens(D, unique_tokens, repetition)),
+    )
+
+
+def nearest_buildable(law: ScalingLaw, compute: float, size_map: Any, *, level: float = 0.9) -> BuildableModel:
+    """The size of `size_map` (its `entries` have size, num_params, flops_per_token) with the lowest predicted loss at
+    `compute` FLOPs, each trained on the tokens that its own FLOPs per token leave.
+
+    Raises `FitError` for a size map without sizes.
+    """
+    if not size_map.entries:
+        raise FitError("the size map has no sizes; build it with a wider range of sizes")
+    N = np.array([entry.num_params for entry in size_map.entries], dtype=float)
+    D = compute / np.array([entry.flops_per_token for entry in size_map.entries], dtype=float)
+    losses = np.asarray(law.loss(N, D))
+    best = int(np.argmin(losses))
+    return BuildableModel(
+        size=int(size_map.entries[best].size),
+        N=float(N[best]),
+        D=float(D[best]),
+        loss=float(losses[best]),
+        loss_interval=law.interval("loss", num_params=N[best], num_tokens=D[best], level=level),
+        excess_loss=float(losses[best]) - law.L_opt(compute),
+    )

@@ -1,0 +1,133 @@
+"""Intervals without resampling: the delta method and the profile of the objective.
+
+Both rest on M-estimation theory (Huber & Ronchetti 2009, chapters 7 and 13): near the optimum the objective is
+quadratic with curvature `m·JᵀJ` (J scaled by the residual scale, m the share of residuals within delta), residual
+variance enters as `tau² = sum psi²/(n - 5)`, and Student's t on n - 5 degrees of freedom stands for the normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from flops_fit.scaling_law.objective import Centred, derivatives, to_parameters
+
+STEP = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Optimum:
+    """What the instant intervals need of a fit; `weights` are already over the squared scale, `delta` times it."""
+
+    theta: np.ndarray
+    data: Centred
+    weights: np.ndarray
+    delta: np.ndarray
+    scale: np.ndarray
+    residual: np.ndarray
+
+    @property
+    def freedom(self) -> int:
+        """Residual degrees of freedom."""
+        return max(len(self.residual) - 5, 1)
+
+    @property
+    def inside(self) -> float:
+        """Share of residuals within delta."""
+        return max(float((np.abs(self.residual) <= self.delta).mean()), 0.1)
+
+    @property
+    def noise(self) -> float:
+        """tau²: mean square of the clipped, scaled residuals."""
+        clipped = np.clip(self.residual, -self.delta, self.delta) / self.scale
+        return float((clipped**2).sum()) / self.freedom
+
+
+def delta_interval(
+    fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], level: float, *, log: bool
+) -> tuple[float, float]:
+    """Estimate ± t·standard error of `quantity((k, 5) parameters) -> (k,)`, symmetric in its logarithm if `log`."""
+    value, slope = _value_and_slope(fit.theta, fit.data, quantity, log)
+    jacobian = _jacobian(fit)
+    covariance = fit.noise / fit.inside**2 * np.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
+    half = float(stats.t.ppf((1 + level) / 2, fit.freedom) * np.sqrt(max(slope @ covariance @ slope, 0.0)))
+    return _back(value - half, log), _back(value + half, log)
+
+
+def profile_interval(
+    fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], level: float, *, log: bool
+) -> tuple[float, float]:
+    """Where the lowest objective with `quantity` held fixed rises by `t²·tau²/(2·m)`; infinite where it never does."""
+    value, _ = _value_and_slope(fit.theta, fit.data, quantity, log)
+    threshold = stats.t.ppf((1 + level) / 2, fit.freedom) ** 2 * fit.noise / (2 * fit.inside)
+    base = float(derivatives(fit.theta[None], fit.data, fit.weights, fit.delta, np.zeros(1))[0][0])
+    low_guess, high_guess = delta_interval(fit, quantity, level, log=log)
+    width = max((np.log(high_guess / low_guess) if log else high_guess - low_guess) / 2, 1e-9)
+    ends = [_crossing(fit, quantity, log, value, sign * width, base + threshold) for sign in (-1.0, 1.0)]
+    return _back(ends[0], log), _back(ends[1], log)
+
+
+def _crossing(
+    fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], log: bool, value: float, step: float, level: float
+) -> float:
+    """Walk outwards until the constrained objective passes `level`, then interpolate its square root."""
+    theta, inner, inner_rise = fit.theta, value, 0.0
+    base = float(derivatives(fit.theta[None], fit.data, fit.weights, fit.delta, np.zeros(1))[0][0])
+    goal = np.sqrt(level - base)
+    for number in range(1, 25):
+        target = value + step * number / 3
+        theta, objective = _constrained(fit, quantity, log, theta, target)
+        rise = float(np.sqrt(max(objective - base, 0.0)))
+        if not np.isfinite(rise):
+            break
+        if rise >= goal:
+            return float(inner + (target - inner) * (goal - inner_rise) / (rise - inner_rise))
+        inner, inner_rise = target, rise
+    return float(np.inf * np.sign(step))
+
+
+def _constrained(
+    fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], log: bool, theta: np.ndarray, target: float
+) -> tuple[np.ndarray, float]:
+    """The lowest objective with quantity = target, by Newton on the Lagrangian from `theta`."""
+    objective = np.inf
+    for _ in range(25):
+        value, slope = _value_and_slope(theta, fit.data, quantity, log)
+        f, gradient, hessian = derivatives(theta[None], fit.data, fit.weights, fit.delta, np.zeros(1))
+        objective = float(f[0])
+        values, vectors = np.linalg.eigh(hessian[0])
+        curvature = vectors @ np.diag(np.maximum(np.abs(values), 1e-10 * np.abs(values).max())) @ vectors.T
+        system = np.block([[curvature, slope[:, None]], [slope[None, :], np.zeros((1, 1))]])
+        step = np.linalg.lstsq(system, np.append(-gradient[0], target - value), rcond=None)[0][:5]
+        size = float(np.abs(step).max())
+        theta = theta + step * min(1.0, 0.5 / max(size, 1e-12))
+        if size < 1e-9:
+            break
+    return theta, objective
+
+
+def _value_and_slope(
+    theta: np.ndarray, data: Centred, quantity: Callable[[np.ndarray], np.ndarray], log: bool
+) -> tuple[float, np.ndarray]:
+    """The quantity (or its logarithm) and its gradient in theta, by central differences."""
+    around = theta + STEP * np.vstack([np.zeros(5), np.eye(5), -np.eye(5)])
+    with np.errstate(all="ignore"):
+        values = quantity(to_parameters(around, data))
+        values = np.log(values) if log else values
+    return float(values[0]), (values[1:6] - values[6:]) / (2 * STEP)
+
+
+def _jacobian(fit: Optimum) -> np.ndarray:
+    theta, data = fit.theta, fit.data
+    term_n, term_d = np.exp(theta[1] - theta[3] * data.n), np.exp(theta[2] - theta[4] * data.d)
+    total = np.exp(theta[0]) + term_n + term_d
+    share_n, share_d = term_n / total, term_d / total
+    columns = [np.exp(theta[0]) / total, share_n, share_d, -data.n * share_n, -data.d * share_d]
+    return np.asarray(np.column_stack(columns) / fit.scale[:, None])
+
+
+def _back(value: float, log: bool) -> float:
+    return float(np.exp(value)) if log else value
