@@ -7,7 +7,7 @@ import torch
 
 from flops_fit import validate_loss_fn
 from flops_fit.errors import LossError
-from flops_fit.loss import batch_loss, cross_entropy
+from flops_fit.loss import batch_loss, cross_entropy, model_loss
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,35 @@ def test_a_loss_per_example_or_a_batch_that_is_no_pair_is_refused():
         batch_loss(torch.nn.Identity(), (torch.ones(4), torch.ones(4)), lambda a, b: a - b)
     with pytest.raises(LossError, match="list of 3"):
         batch_loss(torch.nn.Identity(), [1, 2, 3], max)
+
+
+class OwnLoss(torch.nn.Module):
+    """Like a Hugging Face causal language model: shifts the labels itself and returns its loss with the logits."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form, self.logits = form, torch.nn.Embedding(5, 5)
+
+    def forward(self, input_ids, labels):
+        logits = self.logits(input_ids)
+        loss = cross_entropy(logits[:, :-1], labels[:, 1:])
+        return {"tuple": (logits, loss), "mapping": {"logits": logits, "loss": loss}, "none": {"logits": logits}}[
+            self.form
+        ]
+
+
+@pytest.mark.parametrize("form", ["tuple", "mapping"])
+def test_a_model_may_compute_its_own_loss(form):
+    torch.manual_seed(0)
+    model, tokens = OwnLoss(form), torch.tensor([[1, 2, 3], [4, 0, 1]])
+    by_hand = cross_entropy(model.logits(tokens)[:, :-1], tokens[:, 1:]).item()
+    for batch in ({"input_ids": tokens, "labels": tokens}, (tokens, tokens)):
+        assert batch_loss(model, batch, model_loss).item() == pytest.approx(by_hand)
+
+
+def test_a_model_without_a_loss_is_told_so():
+    tokens = torch.tensor([[1, 2, 3]])
+    with pytest.raises(LossError, match="without a loss"):
+        batch_loss(OwnLoss("none"), {"input_ids": tokens, "labels": tokens}, model_loss)
+    with pytest.raises(LossError, match="none of them is labels or targets"):
+        batch_loss(OwnLoss("tuple"), {"input_ids": tokens}, max)
