@@ -13,7 +13,6 @@ import time
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 from tables import public_tables, synthetic_tables
 
 from flops_fit.scaling_law.parametric import fit_parametric
@@ -25,7 +24,8 @@ def independent_objective(theta, n, d, log_loss, delta):
     """Sum of Huber(log-loss residual) and its gradient, theta = (ln E, ln A', ln B', alpha, beta)."""
     e, a, b, alpha, beta = theta
     terms = np.stack([np.full_like(n, e), a - alpha * n, b - beta * d])
-    predicted = logsumexp(terms, axis=0)
+    top = terms.max(axis=0)
+    predicted = top + np.log(np.exp(terms - top).sum(axis=0))
     residual = predicted - log_loss
     size = np.abs(residual)
     value = np.where(size <= delta, residual**2 / 2, delta * (size - delta / 2)).sum()

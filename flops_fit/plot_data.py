@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flops_fit.scaling_law.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.law import ScalingLaw
 
 MAX_CURVES = 10
@@ -13,13 +14,16 @@ MAX_CURVES = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IsoflopCurve:
-    """One budget: its runs (N, loss), the fitted law along it, and where its own minimum lies (None: not inside)."""
+    """One budget: its runs (N, loss), the fitted law along it, its own parabola over its runs, and where that has its
+    minimum (None: not inside)."""
 
     compute_budget: float
     N: np.ndarray
     loss: np.ndarray
     law_N: np.ndarray
     law_loss: np.ndarray
+    own_N: np.ndarray
+    own_loss: np.ndarray
     own_minimum: tuple[float, float] | None
     law_minimum: tuple[float, float]
 
@@ -188,19 +192,21 @@ def cloud_data(law: ScalingLaw) -> CloudData:
     )
 
 
-def _curve(law: ScalingLaw, budget: float, minimum: object) -> IsoflopCurve:
+def _curve(law: ScalingLaw, budget: float, minimum: IsoflopMinimum | None) -> IsoflopCurve:
     members = law.runs.subset(law.runs.budget == budget)
     compute = float(np.median(members.flops)) if len(members) else budget
     centre = law.N_opt(compute)
     sizes = np.append(members.num_params, centre)
     N = np.geomspace(sizes.min() / 1.4, sizes.max() * 1.4, 80)
-    inside = getattr(minimum, "interior", False)
+    own_N = np.geomspace(members.num_params.min(), members.num_params.max(), 60) if minimum else np.empty(0)
     return IsoflopCurve(
         compute_budget=budget,
         N=members.num_params,
         loss=members.loss,
         law_N=N,
         law_loss=law.loss(N, compute / law.flops_per_token(N)),
-        own_minimum=(minimum.N, minimum.loss) if inside else None,  # type: ignore[attr-defined]
+        own_N=own_N,
+        own_loss=np.polyval(minimum.coefficients, np.log(own_N) - minimum.centre) if minimum else np.empty(0),
+        own_minimum=(minimum.N, minimum.loss) if minimum and minimum.interior else None,
         law_minimum=(centre, law.L_opt(compute)),
     )

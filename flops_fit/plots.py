@@ -28,6 +28,7 @@ from flops_fit.scaling_law.law import ScalingLaw
 
 BLUE, ORANGE, GREEN, RED, INK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#8a8a8a"
 CHINCHILLA_TOKENS_PER_PARAM = 20.0
+FEW = 6  # budgets up to which their own curves are drawn too
 MARKERS = "os^Dvp<>hX"
 
 
@@ -42,6 +43,8 @@ def isoflop_figure(law: ScalingLaw) -> Figure:
     _draw_other_runs(axes, data, norm)
     for curve, colour, marker in zip(data.curves, colours, MARKERS, strict=False):
         axes.plot(curve.law_N, curve.law_loss, color=colour, lw=1.6, zorder=2)
+        if len(data.curves) <= FEW:
+            axes.plot(curve.own_N, curve.own_loss, ":", color=colour, lw=1.4, zorder=2)
         axes.plot(
             curve.N,
             curve.loss,
@@ -53,6 +56,9 @@ def isoflop_figure(law: ScalingLaw) -> Figure:
             zorder=3,
             label=_power(curve.compute_budget),
         )
+    axes.plot([], [], "-", color=INK, lw=1.6, label="the law")
+    if len(data.curves) <= FEW:
+        axes.plot([], [], ":", color=INK, lw=1.4, label="budget's own parabola")
     axes.plot(data.path_N, data.path_loss, "--", color=INK, lw=1.2, zorder=4, label="optimum of the law")
     inside = [curve.own_minimum for curve in data.curves if curve.own_minimum]
     if inside:
@@ -147,7 +153,8 @@ def cloud_figure(law: ScalingLaw) -> Figure:
     data = cloud_data(law)
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(data.alpha, data.beta, ".", color=BLUE, ms=4, alpha=0.35, mew=0, label=f"{len(data.a)} bootstrap refits")
+    left.plot(data.alpha, data.beta, ".", color=BLUE, ms=4, alpha=0.35, mew=0)
+    left.plot([], [], "o", color=BLUE, ms=4, mew=0, label=f"{len(data.a)} bootstrap refits")
     left.plot(data.estimate[0], data.estimate[1], "*", color=RED, ms=15, mec="white", label="estimate")
     for axis, values in (("x", data.alpha), ("y", data.beta)):
         low, high = np.quantile(values, [0.005, 0.995])
@@ -254,7 +261,7 @@ def _compute_axis(axes: Axes, data: FrontierData) -> None:
 
 
 def _powers_of_ten(axes: Axes) -> None:
-    _ticks(axes, "x", _power, factor=30)
+    _ticks(axes, "x", _power, factor=100)
 
 
 def _counts(axes: Axes, which: str) -> None:

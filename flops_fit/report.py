@@ -13,11 +13,13 @@ from typing import Any
 
 from flops_fit.files import write_text
 from flops_fit.formatting import format_count, format_flops
+from flops_fit.report_style import STYLE
+from flops_fit.scaling_law.approaches import compare_approaches
 from flops_fit.scaling_law.law import ScalingLaw
 
 CAPTIONS = {
     "isoflop": "Every run, by budget; the law (lines) is fitted to all of them at once. The dashed line follows the "
-    "law's optimum, stars are the minima of each budget's own curve, which know nothing of the law.",
+    "law's optimum; stars are the minima of each budget's own parabola (dotted), which knows nothing of the law.",
     "frontier": "The compute-optimal model and tokens, and the loss to expect, with pointwise 90 % intervals.",
     "residuals": "What the law leaves unexplained. A trend with compute, or a bend away from the optimum, means that "
     "the law's form does not hold and extrapolation is biased.",
@@ -29,32 +31,6 @@ VERDICTS = {
     "provisional": ("warn", "Usable with care: read the findings first."),
     "not supported": ("bad", "The runs do not support a law: the numbers below are shown, not to be used."),
 }
-STYLE = """
-:root { color-scheme: light; --ink: #1c1e21; --soft: #5f6670; --line: #e3e6ea; --accent: #0072b2; }
-* { box-sizing: border-box; }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; color: var(--ink);
-  margin: 0 auto; max-width: 1080px; padding: 40px 28px 80px; background: #fff; }
-h1 { font-size: 30px; margin: 0 0 4px; letter-spacing: -0.01em; } h2 { font-size: 20px; margin: 44px 0 10px; }
-p.lead { color: var(--soft); margin: 0 0 22px; } code, .law { font-family: ui-monospace, "Liberation Mono", monospace; }
-.law { background: #f5f7f9; border-radius: 8px; padding: 14px 18px; font-size: 17px; overflow-x: auto; }
-.verdict { border-left: 6px solid; border-radius: 6px; padding: 12px 18px; margin: 20px 0; background: #f5f7f9; }
-.verdict b { font-size: 18px; }
-.ok { border-color: #009e73; } .warn { border-color: #e69f00; } .bad { border-color: #d55e00; }
-table { border-collapse: collapse; width: 100%; font-size: 15px; font-variant-numeric: tabular-nums; }
-th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line); padding: 6px 10px; }
-td { text-align: right; border-bottom: 1px solid var(--line); padding: 6px 10px; }
-th:first-child, td:first-child, td.text, th.text { text-align: left; }
-.tag { border-radius: 4px; padding: 1px 8px; font-size: 13px; white-space: nowrap; border: 1px solid; }
-.tag.error { color: #a63c00; } .tag.warning { color: #8a5a00; } .tag.info { color: #4b5560; }
-figure { margin: 22px 0 30px; } figure img { width: 100%; height: auto; display: block; }
-img[alt="contours"] { max-width: 680px; }
-figcaption { color: var(--soft); font-size: 14px; margin-top: 6px; }
-details { margin-top: 10px; } summary { cursor: pointer; color: var(--accent); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 0; }
-dt { color: var(--soft); } dd { margin: 0; }
-pre { background: #f5f7f9; border-radius: 8px; padding: 14px 18px; overflow-x: auto; font-size: 13px; }
-@media print { body { padding: 0; max-width: none; } figure, table { break-inside: avoid; } }
-"""
 
 
 def write_report(
@@ -88,9 +64,11 @@ def report_html(
         _figure("isoflop", images),
         "<h2>What to train at a budget</h2>" + _predictions(law),
         _figure("frontier", images),
+        "<h2>What another size costs</h2>" + _sizes(law),
         "<h2>The law</h2>" + _parameters(law),
         "<h2>Each budget on its own</h2>" + _minima(law),
-        "<h2>How well it fits, and how sure it is</h2>",
+        "<h2>Other ways to the answer</h2>" + _approaches(law),
+        "<h2>How well it fits, and how sure it is</h2>" + _holdout(law),
         *(_figure(key, images) for key in ("residuals", "exponents", "contours")),
         "<h2>How this was made</h2>" + _making(law, plan, cost),
         _details("Study", _mapping(study)) if study else "",
@@ -149,6 +127,48 @@ def _predictions(law: ScalingLaw) -> str:
     return _table(("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %"), rows)
 
 
+def _sizes(law: ScalingLaw) -> str:
+    compute = law.default_budgets()[-2]
+    rows = []
+    for factor in (1 / 4, 1 / 2, 1.0, 2.0, 4.0):
+        cost = law.cost_of_size(compute, factor * law.N_opt(compute))
+        match = cost.compute_to_match / compute
+        rows.append(
+            (
+                f"{factor:g} × optimal",
+                format_count(cost.N),
+                format_count(cost.D),
+                f"{cost.loss:.4f}",
+                f"{cost.excess_loss:+.4f}",
+                f"{1 - cost.equivalent_compute / compute:.0%}",
+                f"{match - 1:+.0%}" if match < 1e3 else "out of reach",
+            )
+        )
+    headers = ("Size", "Parameters", "Tokens", "Loss", "Above the best", "Compute wasted", "Compute to catch up")
+    return f"<p>At {format_flops(compute)} FLOPs.</p>" + _table(headers, rows)
+
+
+def _approaches(law: ScalingLaw) -> str:
+    compute = law.default_budgets()[-2]
+    rows = [
+        (way.name, f"{way.a:.3f}", format_count(way.N), f"{way.ratio:.2f}", "yes" if way.agrees else "no", way.note)
+        for way in compare_approaches(law, compute)
+    ]
+    headers = ("Approach", "a", f"N_opt at {format_flops(compute)}", "Over the law's", "Within 25 %", "Note")
+    return _table(headers, [tuple(html.escape(cell) for cell in row) for row in rows], text=(5,))
+
+
+def _holdout(law: ScalingLaw) -> str:
+    test = law.holdout
+    if test is None:
+        return "<p>Fewer than three budgets: nothing can be held out to test the extrapolation.</p>"
+    return (
+        f"<p>Fitted without the runs from {format_flops(test.flops)} FLOPs on, the law predicts {test.runs} of them "
+        f"near the optimum with a root-mean-square error of {test.error:.2%} of the loss (bias {test.bias:+.2%}), and "
+        f"N<sub>opt</sub> there at {test.N_ratio:.2f} times the final estimate.</p>"
+    )
+
+
 def _parameters(law: ScalingLaw) -> str:
     meaning = {
         "E": "irreducible loss, nats",
@@ -190,6 +210,7 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
     facts = {
         "FLOPs": law.flops_per_token.description,
         "Objective": f"{law.objective:.6g}: Huber loss of log-loss residuals, delta = {law.delta:.4g}",
+        "Weighting": law.weighting.description,
         "Residual sd": f"{law.sigma:.3%} of the loss (robust)",
         "Intervals": f"pairs bootstrap, {len(law.draws)} resamples, seed {law.options.get('seed')}",
         "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items()),

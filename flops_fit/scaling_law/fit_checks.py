@@ -132,7 +132,7 @@ def _outliers(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         code="outliers",
         severity="warning" if len(far) > 0.1 * len(size) else "info",
-        message=f"{len(far)} runs lie more than 5 standard deviations from the law: {named}; their pull is bounded",
+        message=f"{_runs(len(far))} more than 5 standard deviations from the law: {named}; their pull is bounded",
         remedy="look at these runs: an unstable training, another recipe, or a law that fails far from the optimum",
     )
 
@@ -201,6 +201,10 @@ def _alternative(evidence: Evidence) -> Diagnostic | None:
         "law's form does not hold everywhere",
         remedy="train more runs near the optimum and at larger budgets",
     )
+
+
+def _runs(count: int) -> str:
+    return "1 run lies" if count == 1 else f"{count} runs lie"
 
 
 def _exponent(parameters: np.ndarray) -> float:

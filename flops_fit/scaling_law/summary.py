@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from flops_fit.formatting import format_count, format_flops
+from flops_fit.scaling_law.compute import optimal_params
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law.law import ScalingLaw
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
 def summarise(law: ScalingLaw) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
-    blocks = [_head(law), _parameters(law), _minima(law), _predictions(law), _findings(law)]
+    blocks = [_head(law), _parameters(law), _minima(law), _predictions(law), _trust(law), _findings(law)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -63,6 +66,21 @@ def _predictions(law: ScalingLaw) -> str:
             f"  {format_flops(compute):<12}  {format_count(N):<8} {band:<20} {format_count(D):<9} {D / N:<8.3g} "
             f"{law.L_opt(compute):.4f}"
         )
+    return "\n".join(lines)
+
+
+def _trust(law: ScalingLaw) -> str:
+    lines = []
+    if law.holdout is not None:
+        test = law.holdout
+        lines.append(
+            f"  held out    {test.runs} runs near the optimum from {format_flops(test.flops)} FLOPs on: "
+            f"error {test.error:.2%}, N_opt there x{test.N_ratio:.2f}"
+        )
+    if law.weighting.other is not None:
+        kind, far = "plain" if law.weighting.kind == "valley" else "valley", law.default_budgets()[-1]
+        other = float(optimal_params(np.array(law.weighting.other), far, law.flops_per_token))
+        lines.append(f"  otherwise   {kind} weighting gives N_opt = {format_count(other)} at {format_flops(far)} FLOPs")
     return "\n".join(lines)
 
 
