@@ -1,0 +1,143 @@
+"""Is the learning rate right? A few rates at the smallest and the largest size of the cheapest budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flops_fit.api import train_all
+from flops_fit.errors import StudyError
+from flops_fit.formatting import format_count, markdown_table
+
+if TYPE_CHECKING:
+    from flops_fit.study import Study
+    from flops_fit.sweep import Experiment, SweepPlan
+
+DEFAULT_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+_TOLERATED_RATIO = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateCurve:
+    """Held-out loss against peak learning rate for one experiment; None where it did not complete."""
+
+    experiment: Experiment
+    rates: tuple[float, ...]
+    losses: tuple[float | None, ...]
+
+    @property
+    def best(self) -> float | None:
+        """The rate of the lowest loss; None where nothing completed."""
+        completed = [(loss, rate) for rate, loss in zip(self.rates, self.losses, strict=True) if loss is not None]
+        return min(completed)[1] if completed else None
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best rate is the lowest or the highest tried, so that a better one may lie outside."""
+        return self.best in (self.rates[0], self.rates[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRateCheck:
+    """What the check found: a curve for the smallest and one for the largest size, and the FLOPs it cost."""
+
+    curves: tuple[RateCurve, ...]
+    flops: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the recipe's rate doubtful, each with its remedy; empty where nothing does."""
+        found = []
+        for curve in self.curves:
+            size = f"{curve.experiment.size_param}={curve.experiment.size_param_value}"
+            if curve.best is None:
+                found.append(f"{size}: no rate completed; lower the learning rate")
+            elif curve.at_edge:
+                found.append(f"{size}: the best rate {curve.best:g} is at the edge of those tried; try rates beyond it")
+        best = [curve.best for curve in self.curves if curve.best is not None]
+        if len(best) > 1 and max(best) > _TOLERATED_RATIO * min(best):
+            found.append(
+                f"the best rates of the sizes differ by a factor {max(best) / min(best):.2g}, more than "
+                f"{_TOLERATED_RATIO:g}; make learning_rate a function of the experiment"
+            )
+        return tuple(found)
+
+    def table(self) -> str:
+        """Markdown: a row per rate, a column of losses per size."""
+        names = [
+            f"{curve.experiment.size_param}={curve.experiment.size_param_value} "
+            f"({format_count(curve.experiment.num_params)} parameters)"
+            for curve in self.curves
+        ]
+        rates = sorted({rate for curve in self.curves for rate in curve.rates})
+        return markdown_table(["learning rate", *names], [[f"{rate:g}", *self._losses(rate)] for rate in rates])
+
+    def _losses(self, rate: float) -> list[str]:
+        cells = []
+        for curve in self.curves:
+            loss = dict(zip(curve.rates, curve.losses, strict=True)).get(rate)
+            cells.append("–" if loss is None else f"{loss:.4f}" + (" (best)" if rate == curve.best else ""))
+        return cells
+
+
+def check_learning_rate(
+    study: Study,
+    plan: SweepPlan,
+    *,
+    factors: Sequence[float] = DEFAULT_FACTORS,
+    output_dir: str | Path,
+    progress: bool = True,
+) -> LearningRateCheck:
+    """Train the smallest and the largest experiment of the cheapest budget at `factors` times the recipe's rate.
+
+    The results are kept in `output_dir`, one folder per factor, and are not trained again. The cost is that of
+    `2 * len(factors)` experiments of the cheapest budget. Raises `StudyError` for a plan without experiments or
+    fewer than three factors.
+    """
+    if len(factors) < 3 or any(factor <= 0 for factor in factors):
+        raise StudyError(f"factors = {tuple(factors)!r} must be at least 3 positive numbers, such as {DEFAULT_FACTORS}")
+    ends = _ends_of_the_cheapest_budget(plan)
+    losses: dict[str, list[float | None]] = {item.experiment_id: [] for item in ends}
+    flops = 0.0
+    for factor in sorted(factors):
+        folder = Path(output_dir) / f"rate_x{factor:g}"
+        for result in train_all(_with_rate(study, factor), ends, output_dir=folder, progress=progress):
+            losses[result.experiment_id].append(result.loss)
+            flops += result.flops
+    curves = tuple(
+        RateCurve(
+            experiment=item,
+            rates=tuple(factor * study.training.peak_learning_rate(item) for factor in sorted(factors)),
+            losses=tuple(losses[item.experiment_id]),
+        )
+        for item in ends
+    )
+    return LearningRateCheck(curves=curves, flops=flops)
+
+
+def _ends_of_the_cheapest_budget(plan: SweepPlan) -> list[Experiment]:
+    if not plan.experiments:
+        raise StudyError("the plan has no experiments; a learning rate is checked on the cheapest budget of a plan")
+    cheapest = min(item.compute_budget for item in plan.experiments)
+    seed = plan.experiments[0].seed
+    sizes = [item for item in plan.experiments if item.compute_budget == cheapest and item.seed == seed]
+    return [sizes[0], sizes[-1]] if len(sizes) > 1 else sizes
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A learning-rate rule times a factor; a class, so that worker processes can receive it."""
+
+    study: Study
+    factor: float
+
+    def __call__(self, experiment: Experiment) -> float:
+        return self.factor * self.study.training.peak_learning_rate(experiment)
+
+
+def _with_rate(study: Study, factor: float) -> Study:
+    recipe = dataclasses.replace(study.training, learning_rate=_Scaled(study, factor))
+    return dataclasses.replace(study, training=recipe)

@@ -1,0 +1,52 @@
+"""The learning-rate check tells a good rate from a bad one."""
+
+import pytest
+from tiny_study import tiny_study
+
+from flops_fit import Recipe
+from flops_fit.api import study_plan, study_size_map
+from flops_fit.errors import StudyError
+from flops_fit.learning_rate_check import LearningRateCheck, RateCurve, check_learning_rate
+
+
+def check(tmp_path, rate, factors=(0.125, 1.0, 8.0)):
+    study = tiny_study(training=Recipe(learning_rate=rate, weight_decay=0.0))
+    plan = study_plan(study, study_size_map(study))
+    return check_learning_rate(study, plan, factors=factors, output_dir=tmp_path, progress=False), plan
+
+
+def test_a_rate_that_is_far_too_low_is_told(tmp_path):
+    found, plan = check(tmp_path, 1e-4)
+    cheapest = [item for item in plan.experiments if item.compute_budget == plan.compute_budgets[0]]
+    assert [curve.experiment for curve in found.curves] == [cheapest[0], cheapest[-1]]
+    assert [curve.best for curve in found.curves] == pytest.approx([8e-4, 8e-4])
+    assert sum("edge" in warning for warning in found.warnings) == 2
+    assert found.flops == pytest.approx(6 * cheapest[0].compute_budget, rel=0.02)
+    assert "| 0.0008 |" in found.table()
+    assert found.table().count("(best)") == 2
+
+
+def test_a_good_rate_is_not_doubted_and_nothing_is_trained_twice(tmp_path):
+    found, _ = check(tmp_path, 0.1, (0.02, 1.0, 50.0))
+    assert not any("edge" in warning for warning in found.warnings)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    again, _ = check(tmp_path, 0.1, (0.02, 1.0, 50.0))
+    assert again == found
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")} == times
+    assert len(times) == 6
+
+
+def test_sizes_that_want_different_rates_are_told():
+    study = tiny_study()
+    small, large = study_plan(study, study_size_map(study)).experiments[:2]
+    curves = (
+        RateCurve(experiment=small, rates=(0.1, 0.2, 0.4, 0.8), losses=(1.0, 1.1, 0.5, 2.0)),
+        RateCurve(experiment=large, rates=(0.1, 0.2, 0.4, 0.8), losses=(3.0, None, None, None)),
+    )
+    found = LearningRateCheck(curves=curves, flops=0.0).warnings
+    assert any("factor 4" in warning and "function of the experiment" in warning for warning in found)
+
+
+def test_too_few_factors_are_refused(tmp_path):
+    with pytest.raises(StudyError, match="at least 3 positive"):
+        check(tmp_path, 0.01, factors=(1.0, 2.0))
