@@ -107,6 +107,13 @@ def test_column_synonyms_paths_and_results_are_read(tmp_path):
     [
         (lambda t: t.assign(num_params=t["num_params"] / 1e9), "num_params goes up to"),
         (lambda t: t.assign(flops=t["flops"] / 1e18), "flops is .* times num_params"),
+        (lambda t: t.drop(columns="flops").assign(num_tokens=t["num_tokens"] / 1e9), "num_tokens goes up to"),
+        (
+            lambda t: t.assign(
+                flops=t["flops"] / 1e18, num_params=t["num_params"] / 1e9, num_tokens=t["num_tokens"] / 1e9
+            ),
+            "num_params goes up to .* billions",
+        ),
         (lambda t: t.drop(columns="loss"), "no column loss"),
         (lambda t: t.drop(columns=["num_tokens", "flops"]), "no column num_tokens"),
         (lambda t: t.assign(loss=np.nan), "none of 35 runs can be used"),
@@ -116,6 +123,27 @@ def test_column_synonyms_paths_and_results_are_read(tmp_path):
 def test_tables_that_cannot_be_meant_are_refused_with_the_reason(change, message):
     with pytest.raises(FitError, match=message):
         fit_scaling_law(change(synthetic_runs()))
+
+
+def test_small_counts_with_flops_to_match_are_taken_as_they_are():
+    truth = KnownLaw(E=1.0, A=8.0, B=20.0, alpha=0.5, beta=0.4)
+    runs = synthetic_runs(truth, compute_budgets=(1e6, 2e6, 5e6))
+    assert runs["num_params"].max() < 1000
+    assert fit_scaling_law(runs, bootstraps=2).a == pytest.approx(truth.a, rel=1e-6)
+
+
+def test_no_runs_and_unreadable_runs_are_refused():
+    for empty in ([], pd.DataFrame(), {}):
+        with pytest.raises(FitError, match="no column num_params"):
+            fit_scaling_law(empty)
+    with pytest.raises(FitError, match="is no DataFrame"):
+        fit_scaling_law(3)
+    with pytest.raises(FitError, match="no to_dict"):
+        fit_scaling_law([1, 2])
+    with pytest.raises(FitError, match="method = 'magic'"):
+        fit_scaling_law(synthetic_runs(), method="magic")
+    with pytest.raises(FitError, match="weighting = 'odd'"):
+        fit_scaling_law(synthetic_runs(), weighting="odd")
 
 
 def test_units_can_be_said():

@@ -26,7 +26,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "epochs": ("numepochs",),
 }
 NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs")
-SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is below this is probably in other units
+SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is below this is probably in other units,
+SMALLEST_FLOPS = 1e5  # unless FLOPs that are no smaller than this fit to them
 
 
 def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -48,8 +49,9 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
         if factor != 1:
             table[column] *= factor
             notes.append(f"{column} multiplied by {factor:g} as asked")
+    derived = not {"flops", "num_tokens"} <= set(table.columns)
     _derive_missing(table, notes)
-    _check_units(table, units)
+    _check_units(table, units, derived)
     return table, tuple(notes)
 
 
@@ -103,17 +105,20 @@ def _derive_missing(table: pd.DataFrame, notes: list[str]) -> None:
         notes.append("flops = 6 · num_params · num_tokens, since no FLOPs were given")
 
 
-def _check_units(table: pd.DataFrame, units: Mapping[str, float]) -> None:
-    for column in ("num_params", "num_tokens"):
-        largest = float(table[column].max(skipna=True)) if len(table) else np.nan
-        if column not in units and largest < SMALLEST_PLAUSIBLE:
-            raise FitError(
-                f"{column} goes up to {largest:g} only, which looks like millions or billions; say which: "
-                f'units={{"{column}": 1e9}} (or 1 if it is meant as it is)'
-            )
+def _check_units(table: pd.DataFrame, units: Mapping[str, float], derived: bool) -> None:
+    """Refuse columns that cannot be counts: small ones where no FLOPs speak for them, or FLOPs that do not fit."""
+    largest = {name: float(table[name].max()) for name in ("num_params", "num_tokens", "flops")}
+    if derived or largest["flops"] < SMALLEST_FLOPS:
+        for column in ("num_params", "num_tokens"):
+            if column not in units and largest[column] < SMALLEST_PLAUSIBLE:
+                raise FitError(
+                    f"{column} goes up to {largest[column]:g} only, which looks like millions or billions; say which: "
+                    f'units={{"{column}": 1e9}} (or 1 if it is meant as it is)'
+                )
     ratio = float((table["flops"] / (table["num_params"] * table["num_tokens"])).median())
-    if "flops" not in units and not 1e-3 < ratio < 1e7:
+    if np.isfinite(ratio) and "flops" not in units and not 1e-3 < ratio < 1e7:
+        named = ", ".join(f"{name} goes up to {value:.3g}" for name, value in largest.items())
         raise FitError(
-            f"flops is {ratio:.3g} times num_params · num_tokens at the median, where 6 is usual: one of the three is "
-            'in other units; say which, for example units={"flops": 1e18} (or 1 if it is meant as it is)'
+            f"flops is {ratio:.3g} times num_params · num_tokens at the median, where 6 is usual, so one of the three "
+            f'is in other units ({named}); say which, for example units={{"num_params": 1e9}} (or "flops": 1 if right)'
         )
