@@ -111,10 +111,8 @@ class Failure:
     message: str
 
 
-def run_in_subprocess(
-    job: Callable[[], Any], *, memory_bytes: int = MEMORY_CAP, seconds: float = SECONDS_CAP
-) -> Any | Failure:
-    """The value of `job()` run in a forked process with a memory cap and a time limit, or its `Failure`.
+def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:
+    """The value of `job()` run in a forked process, or its `Failure`, within `MEMORY_CAP` bytes and `SECONDS_CAP`.
 
     The process sees no GPU, uses one thread, and may be killed; nothing it does reaches this one but the value, which
     must be picklable.
@@ -126,17 +124,17 @@ def run_in_subprocess(
         warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads: the time limit bounds the risk
         child = os.fork()
     if child == 0:
-        _run_and_exit(job, writer, memory_bytes)
+        _run_and_exit(job, writer)
     os.close(writer)
     try:
-        content, finished = _read_until(reader, time.monotonic() + seconds)
+        content, finished = _read_until(reader, time.monotonic() + SECONDS_CAP)
         if not finished:
             os.kill(child, signal.SIGKILL)
     finally:
         os.close(reader)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not finished:
-        return Failure(kind="TimeoutError", message=f"took more than {seconds:g} s")
+        return Failure(kind="TimeoutError", message=f"took more than {SECONDS_CAP:g} s")
     if not content:
         return Failure(kind="ProcessKilled", message=f"the process ended with code {code} without a result")
     return pickle.loads(content)
@@ -153,12 +151,12 @@ def _read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
     return content, False
 
 
-def _run_and_exit(job: Callable[[], Any], writer: int, memory_bytes: int) -> NoReturn:
+def _run_and_exit(job: Callable[[], Any], writer: int) -> NoReturn:
     """What the forked process does; it never returns into the caller's stack."""
     try:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         torch.set_num_threads(1)
-        _limit_memory(memory_bytes)
+        _limit_memory(MEMORY_CAP)
         value = job()
     except BaseException as error:  # SystemExit and MemoryError too: the parent wants to hear of it
         value = Failure(kind=type(error).__name__, message=str(error))

@@ -21,7 +21,7 @@ INVALID_SIZE = (
     "IndexError",
     "SystemExit",
 )
-HEAVY_SECONDS = 2.0
+HEAVY_SECONDS = 0.5
 HEAVY_BYTES = 256 << 20
 
 
@@ -98,7 +98,7 @@ class Prober:
             return self._after_failure(size, error)
         heavy = time.thread_time() - started > HEAVY_SECONDS or _peak_bytes() - peak > HEAVY_BYTES
         if heavy and self.probes:  # the first build also pays for what torch imports late
-            self._now_too_heavy(size)
+            self._now_too_heavy(max((light for light in self.probes if light < size), default=size))
         return probe
 
     def _after_failure(self, size: int, error: BaseException) -> Probe | Refusal:

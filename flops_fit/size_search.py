@@ -237,22 +237,18 @@ class SizeSearch:
         return sorted(sizes)
 
     def _division(self, knots: Sequence[int]) -> list[tuple[int, int, int]]:
-        """Neighbouring knots and into how many parts to divide their gap, `num_sizes` sizes in all."""
+        """Neighbouring knots and into how many parts to divide their gap: always the widest, up to `num_sizes`."""
         gaps = [
             (low, high, abs(math.log(self._params(high) / self._params(low))))
             for low, high in itertools.pairwise(knots)
         ]
-        spare = self.limits.num_sizes - len(knots)
-        step = max((gap for *_, gap in gaps), default=0.0)
-        parts = [(low, high, 1) for low, high, _ in gaps]
-        while step > 0:
-            finer = [(low, high, max(1, math.ceil(gap / step - 1e-9))) for low, high, gap in gaps]
-            if sum(count - 1 for *_, count in finer) > spare:
+        parts = [1] * len(gaps)
+        for _ in range(self.limits.num_sizes - len(knots)):
+            widest = max(range(len(gaps)), key=lambda index: gaps[index][2] / parts[index], default=None)
+            if widest is None or gaps[widest][2] == 0:
                 break
-            if step < 1e-3:
-                return finer
-            parts, step = finer, step * 0.98
-        return parts
+            parts[widest] += 1
+        return [(low, high, count) for (low, high, _), count in zip(gaps, parts, strict=True)]
 
     def _on_lattice(self, target: int, low: int, high: int, first: int, stride: int) -> int | None:
         return next(_nearby(target, low + 1, high - 1, first, stride), None)

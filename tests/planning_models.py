@@ -3,6 +3,7 @@
 import functools
 import os
 import random
+import signal
 import sys
 import time
 
@@ -366,3 +367,23 @@ def make_mlp(width, depth=0):
 
 
 partial_mlp = functools.partial(MLP, depth=1)
+
+
+class KilledForReal(Base):
+    """Off the meta device, the system kills it."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        if not self.layer.weight.is_meta:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.layer.weight.sum().item()
+
+
+class HangsForReal(Base):
+    """Off the meta device, it never ends."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        while not self.layer.weight.is_meta:
+            pass
+        self.layer.weight.sum().item()

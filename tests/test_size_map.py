@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import random
+import resource
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch.nn import functional
 
 from flops_fit import SizeMap, build_size_map
 from flops_fit.errors import FlopsFitWarning, ModelContractError, PlanError
+from flops_fit.extrapolation import extrapolate
+from flops_fit.probing import Probe
 
 BYTES = (torch.zeros(4, 8, dtype=torch.long), torch.zeros(4, dtype=torch.long))
 PAIRS = (torch.zeros(4, 2), torch.zeros(4, 1))
@@ -331,3 +334,87 @@ def test_the_callers_state_is_untouched(capsys):
 def test_options_out_of_their_limits_are_refused(options, message):
     with pytest.raises(PlanError, match=message):
         build_size_map(models.MLP, "width", **options)
+
+
+# -- too large, too slow, or killed on the way --------------------------------------------------------------------
+
+
+def test_a_constructor_that_allocates_is_extrapolated_before_it_fills_the_memory():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    size_map = build_size_map(models.NumpyInitialised, "width", max_params=1e10)
+    assert all(entry.num_params == 64 * entry.size for entry in size_map.entries)
+    assert 0.85e10 < size_map.entries[-1].num_params <= 1e10
+    assert size_map.entries[-1].source == "polynomial"
+    assert any("too long or too much memory" in note for note in size_map.notes)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 << 20  # kilobytes
+
+
+def test_real_builds_end_where_the_memory_cap_is_and_are_extrapolated_from_there():
+    size_map = build_size_map(models.CallsItem, "width", num_sizes=20)
+    sources = [entry.source for entry in size_map.entries]
+    assert all(entry.num_params == 2 * entry.size for entry in size_map.entries)
+    assert (sources[0], sources[-1]) == ("real", "polynomial")
+    assert any("cannot be built on the meta device (RuntimeError: Tensor.item()" in note for note in size_map.notes)
+
+
+def test_a_deep_model_is_not_built_in_full():
+    size_map = build_size_map(models.GPT, "layers", {"width": 64, "vocabulary": 100}, max_params=1e9, num_sizes=24)
+    per_layer, rest = 12 * 64**2 + 2 * 64, (2 * 100 + 1024 + 1) * 64
+    assert all(entry.num_params == per_layer * entry.size + rest for entry in size_map.entries)
+    assert size_map.entries[-1].source == "polynomial"
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (models.KilledForReal, "ProcessKilled: the process ended with code -9"),
+        (models.HangsForReal, "TimeoutError: took more than 0.5 s"),
+    ],
+)
+def test_a_build_that_dies_or_hangs_is_an_error_with_its_reason(model, reason, monkeypatch):
+    monkeypatch.setattr("flops_fit.containment.SECONDS_CAP", 0.5)
+    with pytest.raises(ModelContractError, match=f"{model.__name__} .*{reason}"):
+        small(model)
+
+
+def test_extrapolation_needs_a_size_that_confirms_it():
+    built = [Probe(size=size, counts={"total": size**2}, source="real") for size in (1, 2, 3)]
+    assert extrapolate(built, 10) is None
+    built.append(Probe(size=4, counts={"total": 16}, source="real"))
+    assert extrapolate(built, 10).counts == {"total": 100}
+    built.append(Probe(size=5, counts={"total": 26}, source="real"))
+    assert extrapolate(built, 10) is None
+
+
+# -- Hugging Face -------------------------------------------------------------------------------------------------
+
+
+def gpt2(width, layers=2):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    return GPT2LMHeadModel(GPT2Config(n_embd=width, n_layer=layers, n_head=4, vocab_size=1000, n_positions=64))
+
+
+def llama(width):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, vocab_size=1000, **shape))
+
+
+def vit(width):
+    from transformers import ViTConfig, ViTForImageClassification
+
+    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": 4}
+    return ViTForImageClassification(ViTConfig(num_hidden_layers=2, image_size=32, patch_size=8, **shape))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("factory", [gpt2, llama, vit])
+def test_hugging_face_models_by_config(factory):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    size_map = build_size_map(factory, "width", max_params=1e10, num_sizes=16)
+    assert size_map.entries[-1].num_params > 0.8e10
+    for entry in size_map.entries[:3]:
+        assert entry.total_params == sum(p.numel() for p in factory(entry.size).parameters())
+        assert entry.size % 4 == 0
