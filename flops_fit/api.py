@@ -92,12 +92,20 @@ def train_all(
     Where worker processes cannot import the model, data or loss (defined in a notebook or a function), the experiments
     are trained in this process one after the other, said once in a warning.
     """
-    ordered = longest_first(experiments)
+    results = _already_there(experiments, output_dir) if resume else {}
+    ordered = longest_first(item for item in experiments if item.experiment_id not in results)
     workers = study.hardware.num_workers()
     with StudyProgress(len(ordered), planned_flops=sum(item.planned_flops for item in ordered), show=progress) as bars:
         runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
-        results = {result.experiment_id: result for result in runs}
+        results |= {result.experiment_id: result for result in runs}
     return [results[experiment.experiment_id] for experiment in experiments]
+
+
+def _already_there(experiments: Iterable[Experiment], output_dir: Path) -> dict[str, ExperimentResult]:
+    from flops_fit.training import load_finished
+
+    found = {item.experiment_id: load_finished(output_dir / item.experiment_id) for item in experiments}
+    return {name: result for name, result in found.items() if result is not None}
 
 
 def _side_by_side(
