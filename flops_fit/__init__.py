@@ -24,6 +24,7 @@ _EXPORTS = {
     "SweepPlan": "sweep",
     "plan_sweep": "sweep",
     "plan_from_size_map": "sweep",
+    "plan_from_counts": "counts_plan",
     "ExperimentResult": "results",
     "load_runs": "results",
     "run_experiment": "training",
@@ -41,6 +42,7 @@ __all__ = ["__version__", *_EXPORTS]
 if TYPE_CHECKING:
     from flops_fit.api import find_optimal as find_optimal
     from flops_fit.cost import Hardware as Hardware
+    from flops_fit.counts_plan import plan_from_counts as plan_from_counts
     from flops_fit.data import validate_dataset as validate_dataset
     from flops_fit.loss import validate_loss_fn as validate_loss_fn
     from flops_fit.model_factory import create_model as create_model

@@ -132,6 +132,12 @@ def batch_examples(batch: Any) -> int:
     return int(first.shape[0])
 
 
+def unit_of(batch: Any) -> str:
+    """What one unit of data is: a "token" where the inputs are integers (or unknown), otherwise an "example"."""
+    first = None if batch is None else _first_tensor(split_batch(batch)[0])
+    return "example" if first is not None and first.is_floating_point() else "token"
+
+
 def to_meta(value: Any) -> Any:
     """Tensors in any nesting of mappings, tuples and lists, and modules (copied), moved to the meta device."""
     if isinstance(value, torch.Tensor):

@@ -66,7 +66,7 @@ class SizeMap:
         flops_method: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured" or "function".
         skipped: sizes that were tried and refused by the model.
         notes: what a reader should know about how the map came about.
-        data_unit: what one unit of data ("token") is.
+        data_unit: what one unit of data is: a "token", or an "example" where inputs are no token ids.
     """
 
     model_name: str
@@ -128,6 +128,7 @@ def build_size_map(
     sample_batch: Any = None,
     loss_fn: Callable[[Any, Any], Any] | None = None,
     tokens_per_example: int = 1,
+    data_unit: str | None = None,
 ) -> SizeMap:
     """Map valid sizes of a model class to parameters and FLOPs per token; no budget, no weights, no GPU.
 
@@ -145,6 +146,7 @@ def build_size_map(
         sample_batch: what the data loader yields, a pair (inputs, targets) with a batch dimension first.
         loss_fn: `loss_fn(outputs, targets)`.
         tokens_per_example: units of data in one example of the batch.
+        data_unit: what such a unit is called; by default "token", or "example" where the batch holds no token ids.
 
     Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
     """
@@ -157,6 +159,7 @@ def build_size_map(
     if flops == "measured" and (sample_batch is None or loss_fn is None):
         raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
     from flops_fit.containment import contained
+    from flops_fit.flops import unit_of
     from flops_fit.prober import Prober
     from flops_fit.probing import ProbeRequest, check_signature
     from flops_fit.size_search import SearchLimits, SizeSearch
@@ -193,6 +196,7 @@ def build_size_map(
         notes=(*prober.notes, *remarks),
         param_count=param_count,
         flops_method=method,
+        data_unit=data_unit or unit_of(sample_batch),
         flops_per_param_per_token=factor,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class SearchLimits:
         if isinstance(self.max_params, bool) or not isinstance(self.max_params, int | float) or not self.max_params > 0:
             raise PlanError(f"max_params = {self.max_params!r} must be a number of parameters above 0")
         values = self.size_values
-        if values is not None and (not values or any(type(value) is not int or value < 1 for value in values)):
+        if values is not None and (len(values) == 0 or not all(_is_size(value) for value in values)):
             raise PlanError(f"size_values = {values!r} must be a list of whole numbers, each at least 1")
 
 
@@ -89,7 +90,7 @@ class SizeSearch:
 
     def _given(self, values: Sequence[int]) -> list[int]:
         """Those of `size_values` that the model accepts and the limits allow."""
-        tried = sorted({value for value in values if self.lowest <= value <= self.highest})
+        tried = sorted({int(value) for value in values if self.lowest <= value <= self.highest})
         valid = [size for size in tried if self.params(size) is not None]
         if not valid:
             raise self.nothing_valid(tried)
@@ -258,6 +259,10 @@ class SizeSearch:
             f"many sizes between {knots[0]} and {knots[-1]} are refused by the model; those found may be few: "
             "give the valid sizes as size_values"
         )
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _starts(lowest: int) -> Iterator[int]:

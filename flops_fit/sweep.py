@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FileError, PlanError
 from flops_fit.experiment import DroppedPoint, Experiment, parse_budget
-from flops_fit.formatting import format_flops
+from flops_fit.formatting import format_count, format_flops, markdown_table
 from flops_fit.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.plan_diff import PlanDiff, diff_plans
 from flops_fit.size_map import SizeMap, build_size_map
@@ -95,12 +95,34 @@ class SweepPlan:
         ]
         return pd.DataFrame(rows, columns=[*Experiment.__dataclass_fields__, *derived])
 
+    def summary(self) -> str:
+        """A Markdown table with a row per budget, then why points are missing."""
+        headers = ("budget", "sizes", self.size_param, f"N ({self.param_count})", f"{self.data_unit}s", "D/N", "FLOPs")
+        rows = []
+        for budget in self.compute_budgets:
+            of_budget = [item for item in self.experiments if item.compute_budget == budget]
+            sizes = len({item.size_param_value for item in of_budget})
+            spans = [
+                _span([str(item.size_param_value) for item in of_budget]),
+                _span([format_count(item.num_params) for item in of_budget]),
+                _span([format_count(item.num_tokens) for item in of_budget]),
+                _span([f"{item.tokens_per_param:.3g}" for item in of_budget]),
+            ]
+            spent = sum(item.planned_flops for item in of_budget)
+            rows.append((format_flops(budget), sizes, *spans, format_flops(spent)))
+        dropped = [f"dropped at {format_flops(point.compute_budget)}: {point.reason}" for point in self.dropped]
+        return "\n".join([repr(self), "", markdown_table(headers, rows), *dropped])
+
     def __repr__(self) -> str:
         budgets = len(self.compute_budgets)
         return (
             f"SweepPlan({self.num_experiments} experiments, {budgets} budgets, "
             f"total_flops={format_flops(self.total_flops)})"
         )
+
+
+def _span(values: Sequence[str]) -> str:
+    return f"{values[0]} to {values[-1]}" if values else ""
 
 
 def plan_from_size_map(

@@ -86,7 +86,7 @@ def test_limits_are_kept_exactly():
 
 
 def test_given_sizes_are_used_as_they_are():
-    size_map = build_size_map(models.OnlyPowersOfTwo, "width", size_values=[8, 12, 64, 16])
+    size_map = build_size_map(models.OnlyPowersOfTwo, "width", size_values=np.array([8, 12, 64, 16]))
     assert params(size_map) == {8: 16, 16: 32, 64: 128}
     assert [(skipped.size, skipped.reason) for skipped in size_map.skipped] == [
         (12, "AssertionError: width must be a power of two")

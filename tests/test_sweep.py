@@ -232,6 +232,24 @@ def test_repr():
     assert repr(plan) == "SweepPlan(21 experiments, 3 budgets, total_flops=7.77e+20)"
 
 
+def test_the_summary_has_a_row_per_budget_and_the_reasons():
+    summary = plan_from_size_map(fine_map(), [1e18, 1e19], min_tokens_per_param=5).summary()
+    assert summary.startswith("SweepPlan(10 experiments, 2 budgets, total_flops=")
+    assert re.search(r"\| 1.00e\+18 \| 5 \| \d+ to \d+ \| 1[789].\dM to .*M \| .*B to .*B \|", summary)
+    assert summary.count("dropped at 1.00e+19: ") == 2
+
+
+def test_what_a_unit_of_data_is_gets_named():
+    images = {"sample_batch": (torch.zeros(2, 3, 32, 32), torch.zeros(2)), "loss_fn": lambda out, _: out.mean()}
+    options = {"size_values": [4, 8, 16, 32], "flops": "measured", **images}
+    size_map = build_size_map(models.ConvNet, "width", **options)
+    assert size_map.data_unit == "example"
+    assert build_size_map(models.ConvNet, "width", data_unit="image", **options).data_unit == "image"
+    plan = plan_from_size_map(size_map, [1e12])
+    assert plan.data_unit == "example"
+    assert "| examples |" in plan.summary()
+
+
 def test_the_plan_survives_json():
     plan = plan_from_size_map(fine_map(), [1e18], model_kwargs={"depth": 3}, min_tokens_per_param=5)
     assert plan.dropped
