@@ -28,16 +28,17 @@ def law_metadata(
     """The law's numbers, its predictions and figures, and which experiments it lacks."""
     missing = [item for item in plan.experiments if item.experiment_id not in results]
     shown: dict[str, Any] = {
-        "verdict": law.verdict,
         "law": MetadataValue.md(law_text(law)),
-        "exponent a (N_opt ~ C^a)": law.a,
-        "exponent b (D_opt ~ C^b)": law.b,
-        "irreducible loss E": law.E,
         "predictions": MetadataValue.md(prediction_table(law)),
+        **{figure.title: figure_markdown(figure) for figure in figures.values()},
+        "verdict": law.verdict,
+        "exponent a": round(law.a, 4),
+        "exponent b": round(law.b, 4),
+        "irreducible loss E": round(law.E, 4),
         "runs used": len(law.runs),
         "experiments missing": len(missing),
         "FLOPs spent": float(sum(result.flops for result in results.values())),
-        "seconds spent": float(sum(result.seconds for result in results.values())),
+        "device-seconds spent": float(sum(result.seconds for result in results.values())),
         "report": MetadataValue.path(str(store.report)),
         "file": MetadataValue.path(str(store.path("scaling_law"))),
     }
@@ -45,7 +46,7 @@ def law_metadata(
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
     if law.diagnostics:
         shown["findings"] = MetadataValue.md(findings_table(law))
-    return shown | {figure.title: figure_markdown(figure) for figure in figures.values()}
+    return shown
 
 
 def law_text(law: ScalingLaw) -> str:

@@ -54,20 +54,20 @@ def plan_metadata(
     path: Path,
     overrides: Mapping[str, Any],
 ) -> Metadata:
-    """The grid with what is done and what is still to spend, per budget and in total."""
+    """The grid with what was done and what was still to spend when it was planned, per budget and in total."""
     done = {name: result for name, result in results.items() if result.is_final}
     left = [item for item in plan.experiments if item.experiment_id not in done]
     seconds = sum(cost.seconds[item.experiment_id] for item in left)
-    shown = {
+    shown: Metadata = {
+        "budgets": budget_table(plan, cost, done, hardware),
+        "plan table": plan_table(plan, cost, results),
         "experiments": plan.num_experiments,
-        "experiments still to train": len(left),
+        "experiments to train": len(left),
         "planned FLOPs": float(plan.total_flops),
         "FLOPs still to spend": float(sum(item.planned_flops for item in left)),
         "device-hours still to spend": seconds / 3600,
-        "time still to spend": f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers ({cost.basis})",
-        "cost still to spend": format_money(seconds / 3600 * hardware.price_per_hour),
-        "budgets": budget_table(plan, cost, done, hardware),
-        "plan table": plan_table(plan, cost, results),
+        "cost still to spend": seconds / 3600 * hardware.price_per_hour,
+        "time to train": f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers ({cost.basis})",
         "dropped grid points": len(plan.dropped),
         "file": MetadataValue.path(str(path)),
     }

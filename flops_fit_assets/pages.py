@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.errors import FlopsFitError
+from flops_fit.files import write_text
 from flops_fit.study import Study
 from flops_fit_assets.home import HOME_VARIABLE, STUDY_VARIABLE, home_directory, instance_directory
 
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HOST = "127.0.0.1"
+_WORKSPACE = """\
+# Written by flops-fit each time its pages are opened.
+load_from:
+  - python_module:
+      module_name: flops_fit_assets.definitions
+      location_name: flops_fit
+"""
 
 
 def serve(study: Path, port: int, console: Console) -> int:
@@ -25,20 +34,36 @@ def serve(study: Path, port: int, console: Console) -> int:
     _refuse_taken(port)
     home = home_directory()
     console.print(f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)", highlight=False)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen(
-        dagster_command(port),
+        dagster_command(port, home),
         env=dagster_environment(study, home, loaded.hardware.num_workers()),
+        preexec_fn=_listen_to_interrupts,
     )
     try:
         return process.wait()
     except KeyboardInterrupt:
-        return process.wait()
+        return 0
+    finally:
+        _end(process)
 
 
-def dagster_command(port: int) -> list[str]:
+def _listen_to_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore them
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask Dagster to end its own processes, and wait until it has."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+def dagster_command(port: int, home: Path) -> list[str]:
     """`dagster dev`: web server, daemon and code server, ended together."""
+    workspace = write_text(home / "dagster" / "workspace.yaml", _WORKSPACE)
     command = [sys.executable, "-m", "dagster", "dev", "--host", HOST, "--port", str(port)]
-    return [*command, "--module-name", "flops_fit_assets.definitions", "--log-level", "warning"]
+    return [*command, "--workspace", str(workspace), "--log-level", "error"]
 
 
 def dagster_environment(study: Path, home: Path, workers: int) -> dict[str, str]:
@@ -47,6 +72,7 @@ def dagster_environment(study: Path, home: Path, workers: int) -> dict[str, str]
         "DAGSTER_HOME": str(instance_directory(home, workers)),
         STUDY_VARIABLE: str(study.resolve()),
         HOME_VARIABLE: str(home),
+        "PYTHONWARNINGS": "ignore:Function `dev_command`",  # superseded by a tool that we do not depend on
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # one thread per training: several run at a time
     }
 
