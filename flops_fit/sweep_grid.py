@@ -37,7 +37,7 @@ class GridOptions:
 
     num_sizes_per_budget: int = 7
     tokens_per_param: float = 20.0
-    span: float = 5.0
+    span: float = 6.0
     min_tokens_per_param: float = 0.1
     max_tokens_per_param: float = 1000.0
     seeds: Sequence[int] = (0,)
