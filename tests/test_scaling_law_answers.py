@@ -1,5 +1,7 @@
 """The answers people ask for, checked against brute force over the law itself."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -84,3 +86,14 @@ def test_the_nearest_buildable_model_is_the_best_of_the_sizes(law):
     assert built.excess_loss >= 0
     with pytest.raises(FitError, match="no sizes"):
         law.nearest_buildable(1e20, SimpleNamespace(entries=()))
+
+
+def test_the_python_of_the_documentation_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).resolve().parents[1] / "docs" / "fitting.md").read_text()
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        exec(block, names)
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.search(r"```\n(Scaling law.*?)```", text, flags=re.S).group(1).splitlines()
+    assert [line for line in shown if line.strip() not in ("", "...") and line not in printed] == []

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from flops_fit.scaling_law import fit_scaling_law
-from flops_fit.synthetic import DATA_HEAVY, REPLICATION, synthetic_runs
+from flops_fit.synthetic import DATA_HEAVY, MODEL_HEAVY, REPLICATION, synthetic_runs
 
 
 def good(**options):
@@ -58,12 +58,13 @@ def with_outlier(count=1):
 
 
 def curves_apart():
-    """Each budget's own minimum drifts away from what the law can follow."""
-    budgets = np.geomspace(1e18, 1e20, 5)
-    runs = good(compute_budgets=budgets, noise=0.0005)
-    centre = 1e8 * (runs["compute_budget"] / 1e18) ** 0.75
-    valley = 3.5 * (runs["compute_budget"] / 1e18) ** -0.05
-    return runs.assign(loss=valley * (1 + 0.01 * np.log(runs["num_params"] / centre) ** 2))
+    """At the largest budget large models are trained badly: its own minimum moves, the law stays with the others."""
+
+    def tilt(N, D, loss):
+        C = 6 * N * D
+        return loss * (1 + 0.02 * np.log(N / REPLICATION.N_opt(C)) * (C > 9e19))
+
+    return good(transform=tilt, noise=0.001)
 
 
 def flat_in_d():
@@ -124,12 +125,17 @@ def test_extrapolation_is_said_beyond_a_hundred_times():
     assert "beyond 100" in law.predict(1.1e22)["warnings"][0]
 
 
-@pytest.mark.parametrize("off_centre", [1 / 40, 1 / 8, 8.0, 40.0])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_minimum_outside_the_grid_is_never_trustworthy(off_centre, seed):
-    law = fit_scaling_law(good(off_centre=off_centre, seed=seed, span=4.0), bootstraps=50)
-    assert law.verdict != "trustworthy"
-    assert not any(minimum.interior for minimum in law.isoflops)
+@pytest.mark.parametrize("off_centre", [1 / 40, 1 / 8, 1 / 4.2, 4.2, 8.0, 40.0])
+@pytest.mark.parametrize("truth", [REPLICATION, DATA_HEAVY, MODEL_HEAVY], ids=["replication", "data", "model"])
+def test_a_minimum_outside_the_grid_is_never_trustworthy(off_centre, truth):
+    for noise in (0.001, 0.01):
+        law = fit_scaling_law(good(law=truth, off_centre=off_centre, noise=noise, span=4.0), bootstraps=50)
+        assert law.verdict != "trustworthy"
+
+
+def test_clean_studies_are_trusted():
+    verdicts = [fit_scaling_law(good(seed=seed, span=4.0), bootstraps=50).verdict for seed in range(12)]
+    assert verdicts.count("trustworthy") >= 11
 
 
 def test_findings_come_gravest_first_with_a_remedy():

@@ -1,9 +1,32 @@
 """Fitting scaling laws to a table of runs; numpy, pandas and scipy only."""
 
+from flops_fit.scaling_law.answers import effective_tokens
+from flops_fit.scaling_law.approaches import approaches_table, compare_approaches
+from flops_fit.scaling_law.compute import FlopsPerToken
+from flops_fit.scaling_law.envelope import Envelope, envelope
 from flops_fit.scaling_law.finding import Diagnostic
 from flops_fit.scaling_law.fit import fit_scaling_law
+from flops_fit.scaling_law.interpolated import interpolated_minima, interpolated_power_law
 from flops_fit.scaling_law.isoflop import IsoflopMinimum, isoflop_minima
 from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.repetition import fit_repetition
 from flops_fit.scaling_law.runs import Runs, read_runs
 
-__all__ = ["Diagnostic", "IsoflopMinimum", "Runs", "ScalingLaw", "fit_scaling_law", "isoflop_minima", "read_runs"]
+__all__ = [
+    "Diagnostic",
+    "Envelope",
+    "FlopsPerToken",
+    "IsoflopMinimum",
+    "Runs",
+    "ScalingLaw",
+    "approaches_table",
+    "compare_approaches",
+    "effective_tokens",
+    "envelope",
+    "fit_repetition",
+    "fit_scaling_law",
+    "interpolated_minima",
+    "interpolated_power_law",
+    "isoflop_minima",
+    "read_runs",
+]

@@ -84,16 +84,25 @@ def with_bias(
     optimum: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[IsoflopMinimum, ...]:
     """The minima with `bias`: the same parabola through the law's own, noise-free `loss(N, D)` at the runs' N and D,
-    against the law's `optimum(C)`."""
+    against the law's `optimum(C)`. Where that lies outside the sizes, the minimum is not interior either."""
     exact = replace(runs, loss=loss(runs.num_params, runs.num_tokens))
     clean = {minimum.compute_budget: minimum for minimum in isoflop_minima(exact)}
     biased = []
     for minimum in minima:
-        members = runs.flops[runs.budget == minimum.compute_budget]
-        truth = float(optimum(np.array(np.median(members))))
+        members = runs.subset(runs.budget == minimum.compute_budget)
+        truth = float(optimum(np.array(np.median(members.flops))))
         there = clean[minimum.compute_budget]
-        biased.append(replace(minimum, bias=there.N / truth if there.interior and np.isfinite(truth) else 1.0))
+        bias = there.N / truth if there.interior and np.isfinite(truth) else 1.0
+        reason = minimum.reason or _outside(truth, members)
+        interior = not reason
+        biased.append(replace(minimum, bias=bias, reason=reason, interior=interior))
     return tuple(biased)
+
+
+def _outside(N: float, members: Runs) -> str:
+    if members.num_params.min() > N:
+        return "the law's optimum lies below the smallest model"
+    return "the law's optimum lies above the largest model" if members.num_params.max() < N else ""
 
 
 def fit_power_law(compute: np.ndarray, value: np.ndarray, weights: np.ndarray | None = None) -> PowerLaw:
@@ -113,7 +122,6 @@ def _windowed(members: Runs, window: float | None) -> Runs:
 
 def _minimum(budget: float, members: Runs, curve: str) -> IsoflopMinimum:
     log_n = np.log(members.num_params)
-    low, high = float(log_n.min()), float(log_n.max())
     interval: tuple[float, float] | None
     if curve == "akima":
         position, loss = _akima(members)
@@ -122,7 +130,7 @@ def _minimum(budget: float, members: Runs, curve: str) -> IsoflopMinimum:
         position, loss, coefficients, centre, interval = _polynomial(
             log_n, members.loss, 2 if curve == "parabola" else 3
         )
-    reason = _why_no_minimum(position, low, high)
+    reason = _why_no_minimum(position, members)
     if reason:
         lowest = int(np.argmin(members.loss))
         position, loss, interval = float(log_n[lowest]), float(members.loss[lowest]), None
@@ -140,12 +148,23 @@ def _minimum(budget: float, members: Runs, curve: str) -> IsoflopMinimum:
     )
 
 
-def _why_no_minimum(position: float, low: float, high: float) -> str:
+def _why_no_minimum(position: float, members: Runs) -> str:
+    """Why ln N = position is no minimum inside the sizes: outside, within half a step of an end, or the lowest run is
+    itself the smallest or largest model. Empty where it is inside."""
     if not np.isfinite(position):
         return "the curve has no minimum"
-    if position <= low:
-        return "the minimum lies below the smallest model"
-    return "the minimum lies above the largest model" if position >= high else ""
+    sizes = np.unique(np.log(members.num_params))
+    margin = 0.5 * float(np.median(np.diff(sizes)))
+    lowest = float(np.log(members.num_params[np.argmin(members.loss)]))
+    for end, outside, words in (
+        (sizes[0], position < sizes[0], "below the smallest"),
+        (sizes[-1], position > sizes[-1], "above the largest"),
+    ):
+        if outside:
+            return f"the minimum lies {words} model"
+        if abs(position - end) < margin or lowest == end:
+            return f"the minimum lies at or {words} model"
+    return ""
 
 
 def _polynomial(

@@ -8,6 +8,8 @@ from flops_fit.scaling_law.newton import minimise
 from flops_fit.scaling_law.objective import to_parameters
 from flops_fit.scaling_law.parametric import ParametricFit
 
+HUGE = 1e300
+
 
 def bootstrap(fit: ParametricFit, cluster: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
     """(E, A, B, alpha, beta) refitted on resampled runs, shape (resamples, 5).
@@ -31,9 +33,10 @@ def refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
 
 
 def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Equal-tailed interval of finite draws."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
+    """Equal-tailed interval of draws; a bound is infinite where that many of them ran away."""
+    known = np.clip(values[~np.isnan(values)], -HUGE, HUGE)
+    if not len(known):
         return float("nan"), float("nan")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    bounds = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.where(np.abs(bounds) >= HUGE / 2, np.copysign(np.inf, bounds), bounds).tolist()
+    return low, high
