@@ -18,6 +18,7 @@ from flops_fit_assets.io import study_io_manager
 from flops_fit_assets.schedules import replan_schedule
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.sqlite import relax_syncing
+from flops_fit_assets.watch import watch_sensor
 
 
 def build_study_definitions(
@@ -45,6 +46,7 @@ def definitions_of(source: StudySource, on_progress: OnProgress | None = None) -
         assets=study_assets(source, on_progress),
         schedules=[replan_schedule(source)],
         sensors=[
+            *([watch] if (watch := watch_sensor(source)) else []),
             dg.AutomationConditionSensorDefinition(
                 f"automation_{name}",
                 target=dg.AssetSelection.assets(*keys),
@@ -52,7 +54,7 @@ def definitions_of(source: StudySource, on_progress: OnProgress | None = None) -
                 minimum_interval_seconds=5,
                 emit_backfills=False,
                 description=f"Runs what a change of {name} affects, and nothing else; off until switched on.",
-            )
+            ),
         ],
         resources={source.resource_key: study_io_manager(source)},
         executor=dg.in_process_executor,

@@ -137,7 +137,11 @@ class StudyIOManager(IOManager):
         return Kept(values=values, unusable=unusable)
 
     def _load(self, key: AssetKey) -> Any:
-        value = self._store.read(key.path[-1])
+        try:
+            value = self._store.read(key.path[-1])
+        except FileNotFoundError as error:
+            name = key.to_user_string()
+            raise FileError(f"{error.filename} does not exist; materialize {name} first, or again") from error
         recorded = latest_version(self._instance, key) if self._instance else None
         if recorded is not None and version_of(value) != recorded:
             raise FileError(

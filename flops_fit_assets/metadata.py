@@ -99,11 +99,11 @@ def budget_table(
                 format_flops(sum(item.planned_flops for item in experiments)),
                 format_flops(sum(item.planned_flops for item in left)),
                 format_seconds(hours * 3600),
-                format_money(hours * hardware.price_per_hour),
+                *([format_money(hours * hardware.price_per_hour)] if hardware.price_per_hour else []),
             )
         )
     headers = ("budget", "experiments", f"parameters ({plan.param_count})", f"{plan.data_unit}s", "planned FLOPs",
-               "still to spend", "device time", "cost")  # fmt: skip
+               "still to spend", "device time", *(["cost"] if hardware.price_per_hour else []))  # fmt: skip
     return _markdown(headers, rows)
 
 
@@ -115,7 +115,6 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
         records.append(
             TableRecord(
                 {
-                    "experiment": item.experiment_id,
                     "budget": format_flops(item.compute_budget),
                     item.size_param: item.size_param_value,
                     "parameters": item.num_params,
@@ -125,6 +124,7 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     "device time": format_seconds(cost.seconds[item.experiment_id]),
                     "state": result.status if result else "to train",
                     "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
+                    "experiment": item.experiment_id,
                 }
             )
         )

@@ -14,6 +14,7 @@ from flops_fit_assets.home import open_instance
 # Dagster's own use of what it deprecates
 DAGSTER_WARNINGS = [
     pytest.mark.filterwarnings("ignore:Property `OpDefinition.version`:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Parameter `include_sources`"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 

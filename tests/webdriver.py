@@ -80,7 +80,8 @@ class Page:
         """Click the first visible element whose text is, or else begins with, `text`."""
         script = """
             const all = [...document.querySelectorAll(arguments[1])].filter(e => e.offsetParent !== null);
-            const found = all.find(e => e.innerText.trim() === arguments[0])
+            const named = all.filter(e => e.innerText.trim() === arguments[0]);
+            const found = named.find(e => !named.some(other => other !== e && e.contains(other)))
                 || all.find(e => e.innerText.trim().startsWith(arguments[0]));
             if (!found) return false;
             found.scrollIntoView({block: "center"});

@@ -1,0 +1,99 @@
+"""Notices within seconds that a study's file or source code has changed, and observes its two halves."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from flops_fit.errors import StudyError
+from flops_fit.identity import content_hash
+from flops_fit_assets.fingerprints import fresh_fingerprints
+from flops_fit_assets.history import latest_observed
+from flops_fit_assets.source import StudySource
+from flops_fit_assets.versions import DATA_VERSION_TAG
+
+_SECONDS = 5
+
+
+def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
+    """A sensor that observes `study/model` and `study/sweep` when a file of theirs changes; none for a study in Python.
+
+    A file that cannot be meant fails the tick with the reason, and whatever was planned before stands.
+    """
+    if not isinstance(path := source.origin, Path):
+        return None
+    name = source.study.name
+
+    @dg.sensor(
+        name=f"watch_{name}",
+        minimum_interval_seconds=_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=f"Looks every {_SECONDS} seconds whether {path} or the source code it names has changed; "
+        f"automation_{name} then runs what that affects. Off until switched on.",
+    )
+    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        stamp = file_stamp(source, path)
+        if stamp == context.cursor:
+            return dg.SkipReason("no file has changed")
+        _refuse_torn(path)
+        events = [
+            dg.AssetObservation(source.key("study", half), tags={DATA_VERSION_TAG: version})
+            for half, version in fresh_fingerprints(path).items()
+            if latest_observed(context.instance, source.key("study", half)) != version
+        ]
+        if not events:
+            return dg.SensorResult(skip_reason="files changed, but nothing in what they mean", cursor=stamp)
+        return dg.SensorResult(asset_events=events, cursor=stamp)
+
+    return watch
+
+
+def file_stamp(source: StudySource, path: Path) -> str:
+    """Changes when the study file or a source file that may matter is written."""
+    return content_hash([[str(file), *_state(file)] for file in sorted({path, *_source_files(source)})])
+
+
+def _state(file: Path) -> list[int]:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return [0, 0]
+    return [status.st_mtime_ns, status.st_size]
+
+
+def _refuse_torn(path: Path) -> None:
+    """Raise `StudyError` at once for what is no TOML, without starting a process."""
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read: {error}; the plan that was made before stands") from error
+
+
+def _source_files(source: StudySource) -> Iterator[Path]:
+    """Python files beside the study file, and of the modules that its callables come from, installed ones left out."""
+    assert isinstance(source.origin, Path)
+    yield from source.origin.parent.glob("*.py")
+    study = source.study
+    named = [study.model.factory, study.model.flops, study.training.learning_rate]
+    named += [study.data.train, study.data.eval] if study.data else []
+    named += [study.loss.fn] if study.loss else []
+    installed = tuple(sysconfig.get_path(which) for which in ("stdlib", "purelib", "platlib"))
+    for item in named:
+        file = _file_of(item)
+        if file is not None and not file.startswith(installed):
+            yield Path(file)
+
+
+def _file_of(item: Any) -> str | None:
+    while isinstance(item, functools.partial):
+        item = item.func
+    module = sys.modules.get(getattr(item, "__module__", None) or "")
+    return inspect.getsourcefile(module) if module is not None and hasattr(module, "__file__") else None

@@ -1,0 +1,132 @@
+"""`flops-fit` as typed in a terminal: exit codes, messages, and what a kill leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, write_study
+
+from flops_fit_assets.cli import main
+
+pytestmark = DAGSTER_WARNINGS
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def flops_fit(tmp_path, monkeypatch):
+    """Runs the command in `tmp_path`."""
+    monkeypatch.setenv("FLOPS_FIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+def start(home, *arguments):
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flops_fit_assets.cli", *arguments],
+        env=os.environ | {"FLOPS_FIT_HOME": str(home), "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, flops_fit_assets.cli\n"
+        "loaded = {'torch', 'dagster', 'pandas', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=HERE.parent)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "message"),
+    [
+        ("[-1.0]", r"compute budget -1.0 must be above 0; give training FLOPs as a positive finite number"),
+        ('["a lot"]', "compute budget 'a lot' is text that is no number"),
+        ("[1e6", "is not valid TOML"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "run", "ui"])
+def test_a_study_that_cannot_be_meant_is_refused_readably(flops_fit, tmp_path, command, budgets, message):
+    write_study(tmp_path)
+    text = (tmp_path / "study.toml").read_text().replace("[300000.0, 600000.0]", budgets)
+    (tmp_path / "study.toml").write_text(text)
+    result = flops_fit(command)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_missing_study_file_is_named(flops_fit):
+    result = flops_fit("run", "nowhere.toml")
+    assert result.exit_code == 1
+    assert "nowhere.toml does not exist" in result.output
+
+
+def test_plan_shows_the_cost_and_leaves_nothing(flops_fit, tmp_path):
+    result = flops_fit("plan", str(write_study(tmp_path)))
+    assert result.exit_code == 0, result.output
+    assert "8 experiments" in result.output
+    assert "8 still to train" in result.output
+    assert not (tmp_path / "home").exists()
+
+
+def test_fit_prints_the_law_and_writes_the_report(flops_fit, tmp_path):
+    rows = ["num_params,num_tokens,flops,loss,compute_budget"]
+    for budget in (1e18, 1e19, 1e20):
+        for share in (0.25, 0.5, 1, 2, 4):
+            size = share * (budget / 120) ** 0.5
+            tokens = budget / 6 / size
+            rows.append(f"{size},{tokens},{budget},{1.7 + 400 / size**0.34 + 410 / tokens**0.28},{budget}")
+    (tmp_path / "runs.csv").write_text("\n".join(rows))
+    result = flops_fit("fit", "runs.csv")
+    assert result.exit_code == 0, result.output
+    assert "alpha" in result.output
+    assert (tmp_path / "runs_report.html").stat().st_size > 10_000
+
+
+def test_fit_of_nothing_is_refused_readably(flops_fit):
+    result = flops_fit("fit", "runs.csv")
+    assert result.exit_code == 1
+    assert "runs.csv does not exist" in result.output
+
+
+def test_a_failing_experiment_gives_exit_code_2_and_the_rest_goes_on(tmp_path):
+    study = write_study(tmp_path, model="FailsWhenWide", module="failing_model")
+    process = start(tmp_path / "home", "run", str(study))
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 2, output
+    assert "RuntimeError: wide models have a bug" in output
+    made = materializations(tmp_path / "home")
+    wide = [name for name in result_files(tmp_path / "home") if int(name.split("-width")[1].split("-")[0]) >= 30]
+    assert f"{len(wide)} did not complete; the law is fitted without them" in output
+    assert 0 < made["training_run"] == made["experiment"] - len(wide)
+    assert made["scaling_law"] == 1
+
+
+def test_after_a_kill_the_same_command_trains_only_the_rest(tmp_path):
+    home, study = tmp_path / "home", write_study(tmp_path)
+    first = start(home, "run", str(study))
+    end = time.monotonic() + 300
+    while len(result_files(home)) < 2 and time.monotonic() < end and first.poll() is None:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    time.sleep(1)  # its workers notice and end
+    finished = result_files(home)
+    assert 2 <= len(finished) < 8
+    second = start(home, "run", str(study))
+    output, _ = second.communicate(timeout=500)
+    assert second.returncode == 0, output
+    after = result_files(home)
+    assert len(after) == 8
+    assert {name: after[name] for name in finished} == finished
+    assert materializations(home)["scaling_law"] == 1
