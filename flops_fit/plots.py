@@ -119,7 +119,7 @@ def residual_figure(law: ScalingLaw) -> Figure:
     beyond = int((np.abs(data.residual) > limit).sum())
     left.set_title("Residuals by compute" + (f" ({beyond} runs off the scale)" if beyond else ""), loc="left")
     right.set_title("Residuals by distance from the optimum", loc="left")
-    left.legend(frameon=False, loc="lower left")
+    left.legend(frameon=False, loc="best")
     _ticks(right, "x", lambda value: f"{value:g}", factor=300)
     _powers_of_ten(left)
     return figure
