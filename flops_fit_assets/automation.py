@@ -11,7 +11,7 @@ def plan_condition() -> AutomationCondition:
         AutomationCondition.data_version_changed() | AutomationCondition.will_be_requested()
     ).with_label("a dependency's content changed")
     return (
-        (AutomationCondition.newly_missing() | changed).since_last_handled()
+        (AutomationCondition.newly_missing() | changed).since(_handled())
         & ~AutomationCondition.any_deps_missing()
         & ~AutomationCondition.any_deps_in_progress()
         & ~AutomationCondition.in_progress()
@@ -20,9 +20,8 @@ def plan_condition() -> AutomationCondition:
 
 def training_condition() -> AutomationCondition:
     """Trainings: missing, also since before automation began; one that failed is not tried again for ever."""
-    handled = AutomationCondition.newly_requested() | AutomationCondition.newly_updated()
     return (
-        AutomationCondition.missing().newly_true().since(handled)
+        AutomationCondition.missing().newly_true().since(_handled())
         & AutomationCondition.missing()
         & ~AutomationCondition.any_deps_missing()
         & ~AutomationCondition.any_deps_in_progress()
@@ -37,7 +36,6 @@ def law_condition(training_run: AssetKey) -> AutomationCondition:
     changed = AutomationCondition.any_deps_match(AutomationCondition.data_version_changed()).with_label(
         "a dependency's content changed"
     )
-    handled = AutomationCondition.newly_requested() | AutomationCondition.newly_updated()
     waiting = (
         AutomationCondition.any_deps_match(AutomationCondition.missing() & ~AutomationCondition.execution_failed())
         .allow(trainings)
@@ -48,9 +46,14 @@ def law_condition(training_run: AssetKey) -> AutomationCondition:
         AutomationCondition.in_progress() | AutomationCondition.will_be_requested()
     ).with_label("a dependency is under way")
     return (
-        (AutomationCondition.newly_missing() | changed).since(handled)
+        (AutomationCondition.newly_missing() | changed).since(_handled())
         & ~lacking
         & ~waiting
         & ~busy
         & ~AutomationCondition.in_progress()
     ).with_label("the plan is settled and something changed")  # fmt: skip
+
+
+def _handled() -> AutomationCondition:
+    """Unlike `since_last_handled`, this takes what was missing already when automation was switched on."""
+    return AutomationCondition.newly_requested() | AutomationCondition.newly_updated()

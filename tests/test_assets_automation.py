@@ -1,0 +1,143 @@
+"""What the automation sensor would start after each event, by Dagster's own evaluation of the conditions."""
+
+import dagster as dg
+import pytest
+from pipeline_study import DAGSTER_WARNINGS, write_study
+
+from flops_fit.errors import StudyError
+from flops_fit_assets.definitions import build_study_definitions, definitions_of
+from flops_fit_assets.home import open_instance
+from flops_fit_assets.runs import AssetRuns
+from flops_fit_assets.versions import DATA_VERSION_TAG
+from flops_fit_assets.watch import watch_sensor
+
+pytestmark = DAGSTER_WARNINGS
+
+
+class Automation:
+    """A study whose automation is on: `tick` says what it starts, `do` lets that happen."""
+
+    def __init__(self, folder, instance):
+        self.folder, self.instance, self.cursor = folder, instance, None
+        self.edit()
+
+    def edit(self, **changes):
+        """Write the study file and observe its halves, as the watching sensor does."""
+        self.runs = AssetRuns.of(write_study(self.folder, **changes), self.folder)
+        study = self.runs.source.study
+        for half, version in (("model", study.model_fingerprint()), ("sweep", study.sweep_fingerprint())):
+            observation = dg.AssetObservation(["study", half], tags={DATA_VERSION_TAG: version})
+            self.instance.report_runless_asset_event(observation)
+
+    def tick(self):
+        """Asset → how many runs of it are started now."""
+        result = dg.evaluate_automation_conditions(definitions_of(self.runs.source), self.instance, cursor=self.cursor)
+        self.cursor = result.cursor
+        self.requested = {}
+        for item in result.results:
+            subset = item.true_subset
+            if not subset.is_empty:
+                keys = subset.expensively_compute_asset_partitions()
+                self.requested[item.key.to_user_string()] = sorted(key.partition_key or "" for key in keys)
+        return {name: len(keys) for name, keys in self.requested.items()}
+
+    def do(self, fail=()):
+        """What was requested happens."""
+        for name in ("size_map", "sweep_plan", "training_run", "scaling_law"):
+            for partition in self.requested.get(name, []):
+                if partition not in fail:
+                    self.runs.materialize(self.instance, name, partition or None)
+
+    def settle(self, most=8):
+        """What is started until nothing is any more, one entry for each tick that starts something."""
+        story = []
+        for _ in range(most):
+            if started := self.tick():
+                story.append(started)
+                self.do()
+            elif story:
+                break
+        return story
+
+
+@pytest.fixture(scope="module")
+def automation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("automation")
+    with open_instance(folder, 2) as instance:
+        yield Automation(folder, instance)
+
+
+def test_from_nothing_each_stage_once_and_the_law_when_the_plan_is_settled(automation):
+    story = automation.settle()
+    assert [name for step in story for name in step] == ["size_map", "sweep_plan", "training_run", "scaling_law"]
+    assert sum(step.get("training_run", 0) for step in story) == 8
+
+
+def test_nothing_changed_starts_nothing(automation):
+    automation.edit()
+    assert automation.settle() == []
+
+
+def test_an_added_budget_starts_the_plan_its_experiments_and_the_law(automation):
+    automation.edit(budgets=(3e5, 6e5, 1.2e6))
+    assert automation.settle() == [{"sweep_plan": 1}, {"training_run": 4}, {"scaling_law": 1}]
+    assert all(key.startswith("c1.2e+06-") for key in automation.requested.get("training_run", []))
+
+
+def test_a_removed_budget_starts_no_training_and_neither_does_its_return(automation):
+    automation.edit(budgets=(3e5, 6e5))
+    assert automation.settle() == [{"sweep_plan": 1}, {"scaling_law": 1}]
+    automation.edit(budgets=(3e5, 6e5, 1.2e6))
+    assert automation.settle() == [{"sweep_plan": 1}, {"scaling_law": 1}]
+
+
+def test_a_plan_made_again_by_hand_wakes_nothing(automation):
+    automation.runs.materialize(automation.instance, "sweep_plan")
+    assert automation.settle() == []
+
+
+def test_two_studies_in_one_place_do_not_wake_each_other(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    first, second = write_study(tmp_path / "one"), write_study(tmp_path / "two")
+    second.write_text(second.read_text().replace('name = "tiny"', 'name = "other"'))
+    both = dg.Definitions.merge(
+        build_study_definitions(first, key_prefix="one", home=tmp_path),
+        build_study_definitions(second, key_prefix="two", home=tmp_path),
+    )
+    dg.Definitions.validate_loadable(both)
+    graph = both.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        assert all(parent.path[0] == key.path[0] for parent in graph.get(key).parent_keys)
+    sets = {graph.get(dg.AssetKey([prefix, "training_run"])).partitions_def.name for prefix in ("one", "two")}
+    assert sets == {"tiny_experiments", "other_experiments"}
+
+
+def watching(source, instance, cursor=None):
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    return watch_sensor(source)(context)
+
+
+def test_the_watch_observes_a_change_and_only_once(tmp_path):
+    runs = AssetRuns.of(write_study(tmp_path), tmp_path)
+    with open_instance(tmp_path, 2) as instance:
+        first = watching(runs.source, instance)
+        assert [event.asset_key.path[-1] for event in first.asset_events] == ["model", "sweep"]
+        assert isinstance(watching(runs.source, instance, first.cursor), dg.SkipReason)
+        for event in first.asset_events:
+            instance.report_runless_asset_event(event)
+        study = runs.source.origin
+        study.write_text("# a comment\n" + study.read_text())
+        commented = watching(runs.source, instance, first.cursor)
+        assert not commented.asset_events
+        assert "nothing in what they mean" in commented.skip_reason.skip_message
+        write_study(tmp_path, budgets=(3e5, 6e5, 1.2e6))
+        changed = watching(runs.source, instance, commented.cursor)
+        assert [event.asset_key.path[-1] for event in changed.asset_events] == ["sweep"]
+
+
+def test_a_half_written_study_fails_the_watch_with_its_reason(tmp_path):
+    runs = AssetRuns.of(write_study(tmp_path), tmp_path)
+    runs.source.origin.write_text('name = "ti')
+    with open_instance(tmp_path, 2) as instance, pytest.raises(StudyError, match="the plan that was made before"):
+        watching(runs.source, instance)
