@@ -67,14 +67,16 @@ def prediction_table(law: ScalingLaw) -> str:
         rows.append(
             (
                 format_flops(compute),
-                f"{format_count(at['optimal_params'])} ({format_count(n_low)} to {format_count(n_high)})",
+                format_count(at["optimal_params"]),
+                f"{format_count(n_low)}–{format_count(n_high)}",
                 format_count(at["optimal_tokens"]),
                 f"{at['tokens_per_param']:.1f}",
-                f"{at['expected_loss']:.4f} ({l_low:.4f} to {l_high:.4f})",
+                f"{at['expected_loss']:.3f}",
+                f"{l_low:.3f}–{l_high:.3f}",
             )
         )
-    headers = ("compute budget", "optimal parameters (90 %)", "optimal tokens", "tokens per parameter",
-               "predicted loss (90 %)")  # fmt: skip
+    headers = ("compute budget", "optimal parameters", "90 %", "optimal tokens", "tokens per parameter",
+               "predicted loss", "90 %")  # fmt: skip
     return markdown_table(headers, rows)
 
 
