@@ -29,16 +29,17 @@ _SAMPLE_EXAMPLES = 4
 
 def study_size_map(study: Study) -> SizeMap:
     """Stage one: size → parameters and FLOPs per token. Knows no budgets."""
-    spec, sample = study.model, {}
-    if spec.flops == "measured":
-        if study.prepared_data is None or study.loss_function is None:
-            raise StudyError('flops = "measured" needs the study\'s data and loss; give both, or flops = "6nd"')
-        data = study.prepared_data
+    spec, data, sample = study.model, study.prepared_data, {}
+    if (
+        data is not None and study.loss_function is not None
+    ):  # measured also where 6·N is used, to tell how far it is off
         sample = {
             "sample_batch": data.train.first(_SAMPLE_EXAMPLES),
             "loss_fn": study.loss_function,
             "tokens_per_example": data.tokens_per_example,
         }
+    elif spec.flops == "measured":
+        raise StudyError('flops = "measured" needs the study\'s data and loss; give both, or flops = "6nd"')
     return build_size_map(
         spec.factory,
         spec.size_param,
