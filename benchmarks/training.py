@@ -70,9 +70,8 @@ def pool_figures(study, plan):
         results = train_all(study, many, output_dir=Path(folder), progress=False)
         two_workers = time.perf_counter() - start
         trained = sum(result.seconds for result in results) / study.hardware.num_workers()
-    print(
-        f"overhead per experiment in the pool, start-up included: {(two_workers - trained) / len(many):.2f} s (wanted 0.5)"
-    )
+    overhead = (two_workers - trained) / len(many)
+    print(f"overhead per experiment in the pool, start-up included: {overhead:.2f} s (wanted 0.5)")
     one_worker = in_one_process(threads=2, count=len(cheapest))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +87,8 @@ def in_one_process(threads, count):
         "from flops_fit import Study, run_experiment; from flops_fit.api import study_plan, study_size_map\n"
         "study = Study.from_toml(sys.argv[2]); plan = study_plan(study, study_size_map(study))\n"
         "folder = tempfile.mkdtemp()\n"
-        "print(sum(run_experiment(study, item, output_dir=folder).seconds for item in plan.experiments[:int(sys.argv[3])]))\n"
+        "chosen = plan.experiments[:int(sys.argv[3])]\n"
+        "print(sum(run_experiment(study, item, output_dir=folder).seconds for item in chosen))\n"
     )
     command = [sys.executable, "-c", code, str(threads), str(DEMO), str(count)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

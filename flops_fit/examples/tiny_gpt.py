@@ -1,4 +1,4 @@
-"""A small GPT on the bytes of the standard library: RMSNorm, rotary positions, causal attention; `width` is the size."""
+"""A small GPT on the standard library's bytes: RMSNorm, rotary positions, causal attention; `width` is the size."""
 
 from __future__ import annotations
 
