@@ -128,6 +128,8 @@ def _predictions(law: ScalingLaw) -> str:
 
 
 def _sizes(law: ScalingLaw) -> str:
+    if law.verdict == "not supported":
+        return "<p>Not shown, since the runs do not support a law.</p>"
     compute = law.default_budgets()[-2]
     rows = []
     for factor in (1 / 4, 1 / 2, 1.0, 2.0, 4.0):

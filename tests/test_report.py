@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 from flops_fit.report import write_report
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.synthetic import synthetic_runs
@@ -19,6 +21,12 @@ def test_the_report_is_one_file_with_figures_tables_verdict_and_runs(tmp_path):
     assert f"{law.E:.5g}" in text
     assert "seed 0" in text
     assert "numpy" in text
+
+
+def test_losses_that_follow_no_law_still_give_a_report(tmp_path):
+    runs = synthetic_runs()
+    law = fit_scaling_law(runs.assign(loss=2 + 1e-3 * np.sin(np.arange(len(runs)))), bootstraps=60)
+    assert "Not shown, since" in write_report(law, tmp_path / "report.html").read_text()
 
 
 def test_a_broken_study_says_so_in_its_report(tmp_path):

@@ -220,3 +220,29 @@ def test_speed_leaves_the_usual_way_far_behind():
         fit_parametric(*columns(runs))
         took.append(time.process_time() - began)
     assert min(took) <= 0.05  # 10 ms on an idle machine; see benchmarks/fitting.py
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda t: 2.0 + 0 * t["num_params"],
+        lambda t: 2 + 1e-10 * t["num_params"],
+        lambda t: 2 + 1e-3 * np.sin(np.arange(35)),
+        lambda t: t["loss"] * np.exp(0.5 * np.random.default_rng(0).standard_normal(35)),
+    ],
+    ids=["constant", "rising with N", "a wave", "mostly noise"],
+)
+def test_losses_without_a_law_are_not_supported_and_nothing_breaks(loss, tmp_path):
+    runs = synthetic_runs()
+    law = fit_scaling_law(runs.assign(loss=loss(runs)), bootstraps=30)
+    assert law.verdict == "not supported"
+    assert law.summary()
+    assert law.chinchilla_table()
+    assert law.save(tmp_path / "law.json").exists()
+
+
+def test_exact_copies_of_rows_count_once():
+    runs = synthetic_runs(noise=0.003, span=6.0)
+    law = fit_scaling_law(pd.concat([runs, runs]), bootstraps=20)
+    assert len(law.runs) == len(law.runs.excluded) == 35
+    assert {finding.severity for finding in law.diagnostics} <= {"info"}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 SIX_N_TOLERANCE = 2e-3
+MAX_LOG_N = 150.0  # where exponents run away N_opt ends here rather than at 0 or infinity
 FADES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -106,6 +107,7 @@ def optimal_params(parameters: np.ndarray, compute: np.ndarray | float, flops_pe
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         balance = np.log(alpha * A) - np.log(beta * B)
         log_n = (balance + beta * (log_c - np.log(flops_per_token.c))) / (alpha + beta)
+        log_n = np.clip(log_n, -MAX_LOG_N, MAX_LOG_N)
         if flops_per_token.k == 0.0:
             return np.exp(log_n)
         for _ in range(60):
@@ -113,7 +115,7 @@ def optimal_params(parameters: np.ndarray, compute: np.ndarray | float, flops_pe
             slope = flops_per_token.elasticity(N)
             log_d = log_c - np.log(flops_per_token(N))
             change = (balance - alpha * log_n + beta * log_d - np.log(slope)) / (alpha + beta * slope)
-            log_n = log_n + change
+            log_n = np.clip(log_n + change, -MAX_LOG_N, MAX_LOG_N)
             if np.nanmax(np.abs(change)) < 1e-13:
                 break
     return np.exp(log_n)

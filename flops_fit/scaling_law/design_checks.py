@@ -85,7 +85,8 @@ def _excluded(evidence: Evidence) -> Diagnostic | None:
     excluded = evidence.runs.excluded
     if not excluded:
         return None
-    share = len(excluded) / (len(excluded) + len(evidence.runs))
+    lost = [item for item in excluded if not item.reason.startswith("repeats")]
+    share = len(lost) / (len(lost) + len(evidence.runs))
     first = "; ".join(f"{item.experiment_id}: {item.reason}" for item in excluded[:3])
     return Diagnostic(
         code="excluded_runs",

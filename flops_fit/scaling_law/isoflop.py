@@ -191,7 +191,8 @@ def _polynomial(
         derivative = np.array([power * vertex ** (power - 1) if power else 0.0 for power in range(degree, -1, -1)])
         curvature = float(np.polyval(np.polyder(slope), vertex))
         half = float(stats.t.ppf(0.95, freedom) * np.sqrt(derivative @ covariance @ derivative) / curvature)
-        interval = (float(np.exp(centre + vertex - half)), float(np.exp(centre + vertex + half)))
+        ends = np.clip([centre + vertex - half, centre + vertex + half], -700, 700)  # the largest exponents of a float
+        interval = (float(np.exp(ends[0])), float(np.exp(ends[1])))
     return centre + vertex, float(np.polyval(coefficients, vertex)), coefficients, centre, interval
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from flops_fit.scaling_law.objective import Centred, derivatives
 
 MAX_EXPONENT = 5.0
+MIN_EXPONENT = 1e-6
 MIN_LOG_E = -30.0  # below this E changes no loss in double precision: "E = 0"
-LOWER = np.array([MIN_LOG_E, -60.0, -60.0, 0.0, 0.0])
+LOWER = np.array([MIN_LOG_E, -60.0, -60.0, MIN_EXPONENT, MIN_EXPONENT])
 UPPER = np.array([60.0, 60.0, 60.0, MAX_EXPONENT, MAX_EXPONENT])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.grid import grid_starts
-from flops_fit.scaling_law.newton import LOWER, MAX_EXPONENT, Minimum, minimise
+from flops_fit.scaling_law.newton import LOWER, MAX_EXPONENT, MIN_EXPONENT, Minimum, minimise
 from flops_fit.scaling_law.objective import Centred, centre, residuals, to_parameters
 
 PARAMETER_NAMES = ("E", "A", "B", "alpha", "beta")
@@ -150,6 +150,6 @@ def _at_bound(theta: np.ndarray) -> tuple[str, ...]:
     if theta[0] <= LOWER[0] + 6:
         names.append("E")
     for index, name in ((3, "alpha"), (4, "beta")):
-        if theta[index] <= 1e-6 or theta[index] >= MAX_EXPONENT * (1 - 1e-6):
+        if theta[index] <= 2 * MIN_EXPONENT or theta[index] >= MAX_EXPONENT * (1 - 1e-6):
             names.append(name)
     return tuple(names)
