@@ -6,14 +6,14 @@ import base64
 import html
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from flops_fit.files import write_text
-from flops_fit.formatting import format_count, format_flops
-from flops_fit.report_style import STYLE
+from flops_fit.formatting import format_count, format_flops, format_money
+from flops_fit.report_style import STYLE, definitions, details, html_table, interval_text, json_block
 from flops_fit.scaling_law.approaches import compare_approaches
 from flops_fit.scaling_law.law import ScalingLaw
 
@@ -71,10 +71,11 @@ def report_html(
         "<h2>How well it fits, and how sure it is</h2>" + _holdout(law),
         *(_figure(key, images) for key in ("residuals", "exponents", "contours")),
         "<h2>How this was made</h2>" + _making(law, plan, cost),
-        _details("Study", _mapping(study)) if study else "",
-        _details(f"{len(law.runs)} runs used", _runs(law)),
-        _details(f"{len(law.runs.excluded)} runs not used", _excluded(law)) if law.runs.excluded else "",
-        _details("Summary as text", f"<pre>{html.escape(law.summary())}</pre>"),
+        details("Study", json_block(study)) if study else "",
+        details(f"Plan of {len(plan.experiments)} experiments", _plan(plan)) if plan is not None else "",
+        details(f"{len(law.runs)} runs used", _runs(law)),
+        details(f"{len(law.runs.excluded)} runs not used", _excluded(law)) if law.runs.excluded else "",
+        details("Summary as text", f"<pre>{html.escape(law.summary())}</pre>"),
     ]
     body = "\n".join(section for section in sections if section)
     return (
@@ -106,7 +107,7 @@ def _verdict(law: ScalingLaw) -> str:
         (f'<span class="tag {f.severity}">{f.severity}</span>', html.escape(f.message), html.escape(f.remedy))
         for f in law.diagnostics
     ]
-    return box + (_table(("", "Finding", "What to do"), rows, text=(1, 2)) if rows else "")
+    return box + (html_table(("", "Finding", "What to do"), rows, text=(1, 2)) if rows else "")
 
 
 def _predictions(law: ScalingLaw) -> str:
@@ -117,14 +118,14 @@ def _predictions(law: ScalingLaw) -> str:
             (
                 format_flops(compute),
                 format_count(answer["optimal_params"]),
-                _range(answer["optimal_params_interval"], format_count),
+                interval_text(answer["optimal_params_interval"], format_count),
                 format_count(answer["optimal_tokens"]),
                 f"{answer['tokens_per_param']:.3g}",
                 f"{answer['expected_loss']:.4f}",
-                _range(answer["expected_loss_interval"], lambda value: f"{value:.4f}"),
+                interval_text(answer["expected_loss_interval"], lambda value: f"{value:.4f}"),
             )
         )
-    return _table(("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %"), rows)
+    return html_table(("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %"), rows)
 
 
 def _sizes(law: ScalingLaw) -> str:
@@ -147,7 +148,7 @@ def _sizes(law: ScalingLaw) -> str:
             )
         )
     headers = ("Size", "Parameters", "Tokens", "Loss", "Above the best", "Compute wasted", "Compute to catch up")
-    return f"<p>At {format_flops(compute)} FLOPs.</p>" + _table(headers, rows)
+    return f"<p>At {format_flops(compute)} FLOPs.</p>" + html_table(headers, rows)
 
 
 def _approaches(law: ScalingLaw) -> str:
@@ -157,7 +158,7 @@ def _approaches(law: ScalingLaw) -> str:
         for way in compare_approaches(law, compute)
     ]
     headers = ("Approach", "a", f"N_opt at {format_flops(compute)}", "Over the law's", "Within 25 %", "Note")
-    return _table(headers, [tuple(html.escape(cell) for cell in row) for row in rows], text=(5,))
+    return html_table(headers, [tuple(html.escape(cell) for cell in row) for row in rows], text=(5,))
 
 
 def _holdout(law: ScalingLaw) -> str:
@@ -182,17 +183,17 @@ def _parameters(law: ScalingLaw) -> str:
         "b": "exponent of D_opt in C",
     }
     rows = [
-        (name, f"{getattr(law, name):.5g}", _range(law.interval(name), lambda value: f"{value:.4g}"), words)
+        (name, f"{getattr(law, name):.5g}", interval_text(law.interval(name), lambda value: f"{value:.4g}"), words)
         for name, words in meaning.items()
     ]
-    return _table(("", "Estimate", "90 % interval", "Meaning"), rows, text=(3,))
+    return html_table(("", "Estimate", "90 % interval", "Meaning"), rows, text=(3,))
 
 
 def _minima(law: ScalingLaw) -> str:
     rows = []
     for minimum in law.isoflops:
         own = format_count(minimum.N) if minimum.interior else f"none: {minimum.reason}"
-        band = _range(minimum.interval, format_count) if minimum.interval else "–"
+        band = interval_text(minimum.interval, format_count) if minimum.interval else "–"
         rows.append(
             (
                 format_flops(minimum.compute_budget),
@@ -205,7 +206,7 @@ def _minima(law: ScalingLaw) -> str:
             )
         )
     headers = ("Budget (FLOPs)", "Runs", "Own minimum N", "90 %", "Loss there", "Law's N", "Law's loss")
-    return _table(headers, rows) if rows else "<p>No budget has enough sizes for a curve of its own.</p>"
+    return html_table(headers, rows) if rows else "<p>No budget has enough sizes for a curve of its own.</p>"
 
 
 def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
@@ -223,8 +224,8 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
     if plan is not None:
         facts["Plan"] = repr(plan)
     if cost is not None:
-        facts["Cost"] = str(cost)
-    return _definitions(facts)
+        facts["Cost"] = f"{cost.device_hours:.3g} device-hours, {format_money(cost.money)}; {cost.basis}"
+    return definitions(facts)
 
 
 def versions() -> dict[str, str]:
@@ -251,12 +252,29 @@ def _runs(law: ScalingLaw) -> str:
         )
         for i in range(len(runs))
     ]
-    return _table(("Run", "FLOPs", "Parameters", "Tokens", "Loss", "Above the law"), rows)
+    return html_table(("Run", "FLOPs", "Parameters", "Tokens", "Loss", "Above the law"), rows)
+
+
+def _plan(plan: Any) -> str:
+    rows = [
+        (
+            html.escape(experiment.experiment_id),
+            format_flops(experiment.compute_budget),
+            f"{html.escape(experiment.size_param)} = {experiment.size_param_value}",
+            f"{experiment.num_params:,}",
+            f"{experiment.num_tokens:,}",
+            str(experiment.seed),
+        )
+        for experiment in plan.experiments
+    ]
+    dropped = [(html.escape(str(point.compute_budget)), html.escape(point.reason)) for point in plan.dropped]
+    text = html_table(("Experiment", "Budget (FLOPs)", "Size", "Parameters", "Tokens", "Seed"), rows)
+    return text + (html_table(("Not planned at", "Reason"), dropped, text=(1,)) if dropped else "")
 
 
 def _excluded(law: ScalingLaw) -> str:
     rows = [(html.escape(item.experiment_id), html.escape(item.reason)) for item in law.runs.excluded]
-    return _table(("Run", "Reason"), rows, text=(1,))
+    return html_table(("Run", "Reason"), rows, text=(1,))
 
 
 def _figure(key: str, images: Mapping[str, bytes]) -> str:
@@ -264,32 +282,3 @@ def _figure(key: str, images: Mapping[str, bytes]) -> str:
     return (
         f'<figure><img alt="{key}" src="data:image/png;base64,{data}"><figcaption>{CAPTIONS[key]}</figcaption></figure>'
     )
-
-
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = ()) -> str:
-    kinds = ['class="text"' if index in text else "" for index in range(len(headers))]
-    head = "".join(f"<th {kind}>{title}</th>" for kind, title in zip(kinds, headers, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td {kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _definitions(facts: Mapping[str, Any]) -> str:
-    items = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())
-    return f"<dl>{items}</dl>"
-
-
-def _mapping(content: Mapping[str, Any]) -> str:
-    import json
-
-    return f"<pre>{html.escape(json.dumps(content, indent=2, default=str))}</pre>"
-
-
-def _details(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>{content}</details>"
-
-
-def _range(interval: tuple[float, float], show: Any) -> str:
-    return f"{show(interval[0])} – {show(interval[1])}"

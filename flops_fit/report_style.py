@@ -1,4 +1,11 @@
-"""The look of the HTML report."""
+"""The look of the HTML report and the pieces it is made of."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c1e21; --soft: #5f6670; --line: #e3e6ea; --accent: #0072b2; }
@@ -26,3 +33,35 @@ dt { color: var(--soft); } dd { margin: 0; }
 pre { background: #f5f7f9; border-radius: 8px; padding: 14px 18px; overflow-x: auto; font-size: 13px; }
 @media print { body { padding: 0; max-width: none; } figure, table { break-inside: avoid; } }
 """
+
+
+def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = ()) -> str:
+    """An HTML table; cells are HTML already, `text` the columns to set flush left."""
+    kinds = ['class="text"' if index in text else "" for index in range(len(headers))]
+    head = "".join(f"<th {kind}>{title}</th>" for kind, title in zip(kinds, headers, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td {kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def definitions(facts: Mapping[str, Any]) -> str:
+    """Facts as a definition list."""
+    items = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())
+    return f"<dl>{items}</dl>"
+
+
+def json_block(content: Mapping[str, Any]) -> str:
+    """Plain values as indented JSON."""
+    return f"<pre>{html.escape(json.dumps(content, indent=2, default=str))}</pre>"
+
+
+def details(title: str, content: str) -> str:
+    """A block that opens on a click."""
+    return f"<details><summary>{title}</summary>{content}</details>"
+
+
+def interval_text(interval: tuple[float, float], show: Any) -> str:
+    """`low – high`."""
+    return f"{show(interval[0])} – {show(interval[1])}"

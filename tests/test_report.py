@@ -34,3 +34,42 @@ def test_a_broken_study_says_so_in_its_report(tmp_path):
     text = write_report(law, tmp_path / "report.html").read_text()
     assert "Not supported" in text
     assert "add smaller models" in text
+
+
+def test_a_reader_can_repeat_the_study_from_the_report(tmp_path):
+    from flops_fit.cost import Hardware, estimate
+    from flops_fit.size_map import SizeEntry, SizeMap
+    from flops_fit.sweep import plan_from_size_map
+
+    counts = [int(count) for count in np.geomspace(1e6, 1e9, 40)]
+    entries = tuple(
+        SizeEntry(
+            size=number,
+            num_params=count,
+            total_params=count,
+            trainable_params=count,
+            non_embedding_params=count,
+            flops_per_token=6.0 * count,
+            measured_flops_per_token=None,
+        )
+        for number, count in enumerate(counts, 1)
+    )
+    sizes = SizeMap(
+        model_name="Counted",
+        size_param="width",
+        param_count="total",
+        flops_method="6nd",
+        flops_per_param_per_token=6,
+        entries=entries,
+        skipped=(),
+        notes=(),
+    )
+    plan = plan_from_size_map(sizes, [1e17, 1e18, 1e19])
+    law = fit_scaling_law(synthetic_runs(noise=0.003), bootstraps=20)
+    cost = estimate(plan, Hardware(peak_flops=1e14))
+    text = write_report(law, tmp_path / "report.html", plan=plan, cost=cost, study={"seed": 7}).read_text()
+    for experiment in plan.experiments:
+        assert experiment.experiment_id in text
+        assert f"{experiment.num_tokens:,}" in text
+    assert "device-hours" in text
+    assert law.nearest_buildable(1e19, sizes).size in range(1, 41)
