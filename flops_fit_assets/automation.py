@@ -15,7 +15,7 @@ def plan_condition() -> AutomationCondition:
         & ~AutomationCondition.any_deps_missing()
         & ~AutomationCondition.any_deps_in_progress()
         & ~AutomationCondition.in_progress()
-    ).with_label("what it follows from changed")
+    ).with_label("its source changed")
 
 
 def training_condition() -> AutomationCondition:
@@ -27,7 +27,7 @@ def training_condition() -> AutomationCondition:
         & ~AutomationCondition.any_deps_in_progress()
         & ~AutomationCondition.in_progress()
         & ~AutomationCondition.execution_failed()
-    ).with_label("planned, not trained and not failed")
+    ).with_label("planned, not trained")
 
 
 def law_condition(training_run: AssetKey) -> AutomationCondition:
@@ -51,7 +51,7 @@ def law_condition(training_run: AssetKey) -> AutomationCondition:
         & ~waiting
         & ~busy
         & ~AutomationCondition.in_progress()
-    ).with_label("the plan is settled and something changed")  # fmt: skip
+    ).with_label("plan settled, something new")  # fmt: skip
 
 
 def _handled() -> AutomationCondition:

@@ -68,16 +68,14 @@ def prediction_table(law: ScalingLaw) -> str:
             (
                 format_flops(compute),
                 format_count(at["optimal_params"]),
-                f"{format_count(n_low)}–{format_count(n_high)}",
+                f"{format_count(n_low)}..{format_count(n_high)}",
                 format_count(at["optimal_tokens"]),
                 f"{at['tokens_per_param']:.1f}",
                 f"{at['expected_loss']:.3f}",
-                f"{l_low:.3f}–{l_high:.3f}",
+                f"{l_low:.3f}..{l_high:.3f}",
             )
         )
-    headers = ("compute budget", "optimal parameters", "90 %", "optimal tokens", "tokens per parameter",
-               "predicted loss", "90 %")  # fmt: skip
-    return markdown_table(headers, rows)
+    return markdown_table(("compute", "N_opt", "90 %", "D_opt", "D/N", "loss", "90 %"), rows)
 
 
 def findings_table(law: ScalingLaw) -> str:

@@ -86,9 +86,9 @@ def test_the_plan_is_materialized_with_the_button_and_shows_its_table(pages, pag
 def test_the_law_shows_exponent_predictions_and_figures(pages, page):
     _, address = pages
     page.open(f"{address}/assets/scaling_law")
-    page.wait_for_text("N_opt ~ C^", "predictions", "optimal parameters", "exponent a", "Show Markdown")
+    page.wait_for_text("N_opt ~ C^", "predictions", "D_opt", "exponent a", "Show Markdown")
     keep(page, "law")
-    page.click_text("[Show Markdown]", tags="button,a,span,div")
+    page.click_text("[Show Markdown]", tags="*")
     script = "return [...document.images].some(i => i.src.startsWith('data:image/png') && i.naturalWidth > 400)"
     wait_for(lambda: page.run(script), 30, "the IsoFLOP figure")
     keep(page, "figure")

@@ -1,0 +1,142 @@
+"""Planning in Dagster: the launchpad's overrides, the schedule, the checks, and what each asset says of itself."""
+
+import dataclasses
+import math
+
+import dagster as dg
+import pytest
+from pipeline_study import DAGSTER_WARNINGS, write_study
+from tiny_study import tiny_study
+
+from flops_fit.api import study_plan, study_size_map
+from flops_fit.results import ExperimentResult
+from flops_fit.size_map import SizeEntry
+from flops_fit_assets import checks
+from flops_fit_assets.definitions import build_study_definitions
+from flops_fit_assets.history import latest_materialization
+from flops_fit_assets.home import open_instance
+from flops_fit_assets.io import StudyStore
+from flops_fit_assets.runs import AssetRuns
+
+pytestmark = DAGSTER_WARNINGS
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A study with its size map and plan made; a function that plans again with the launchpad's values."""
+    folder = tmp_path_factory.mktemp("planned")
+    runs = AssetRuns.of(write_study(folder), folder)
+    with open_instance(folder, 2) as instance:
+        for stage in ("size_map", "sweep_plan"):
+            runs.materialize(instance, stage)
+        job = build_study_definitions(runs.path, home=folder).resolve_implicit_global_asset_job_def()
+
+        def plan_again(**config):
+            return job.execute_in_process(
+                run_config={"ops": {"sweep_plan": {"config": config}}},
+                instance=instance,
+                asset_selection=[dg.AssetKey("sweep_plan")],
+                raise_on_error=False,
+            )
+
+        yield runs, instance, plan_again
+
+
+def the_plan(runs):
+    return StudyStore(directory=runs.source.directory).read("sweep_plan")
+
+
+def test_the_launchpad_overrides_the_grid_and_says_so(planned):
+    runs, instance, plan_again = planned
+    assert plan_again(compute_budgets=["3e5", 1200000], num_sizes_per_budget=3).success
+    assert the_plan(runs).compute_budgets == [3e5, 1.2e6]
+    shown = latest_materialization(instance, dg.AssetKey("sweep_plan")).metadata["override"].value
+    assert "`compute_budgets = (300000.0, 1200000.0)`" in shown
+    assert "`num_sizes_per_budget = 3`" in shown
+    assert set(instance.get_dynamic_partitions("tiny_experiments")) == {
+        item.experiment_id for item in the_plan(runs).experiments
+    }
+
+
+def test_without_overrides_the_study_counts_again(planned):
+    runs, instance, plan_again = planned
+    before = the_plan(runs)
+    plan_again(num_sizes_per_budget=2)
+    plan_again()
+    assert the_plan(runs).to_dict() == before.to_dict()
+    assert "override" not in latest_materialization(instance, dg.AssetKey("sweep_plan")).metadata
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"compute_budgets": [-1]}, "compute budget -1 must be above 0"),
+        ({"compute_budgets": ["1e18 FLOPs"]}, "compute budget '1e18 FLOPs' is text that is no number"),
+        ({"compute_budgets": []}, "sweep.compute_budgets"),
+        ({"num_sizes_per_budget": 0}, "num_sizes_per_budget"),
+        ({"tokens_per_param": -3.0}, "tokens_per_param"),
+    ],
+)
+def test_a_bad_value_is_refused_and_the_plan_stands(planned, config, message):
+    runs, instance, plan_again = planned
+    before, keys = the_plan(runs), instance.get_dynamic_partitions("tiny_experiments")
+    result = plan_again(**config)
+    assert not result.success
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    assert message in failure.step_failure_data.user_failure_data.description
+    assert the_plan(runs).to_dict() == before.to_dict()
+    assert instance.get_dynamic_partitions("tiny_experiments") == keys
+
+
+def test_the_schedule_and_the_sensors_are_off_until_switched_on(planned):
+    runs, _, _ = planned
+    definitions = build_study_definitions(runs.path, home=runs.home)
+    assert [item.default_status for item in definitions.schedules] == [dg.DefaultScheduleStatus.STOPPED]
+    assert {item.name: item.default_status for item in definitions.sensors} == {
+        "watch_tiny": dg.DefaultSensorStatus.STOPPED,
+        "automation_tiny": dg.DefaultSensorStatus.STOPPED,
+    }
+
+
+def test_every_asset_is_described(planned):
+    runs, _, _ = planned
+    for spec in build_study_definitions(runs.path, home=runs.home).resolve_all_asset_specs():
+        assert len(spec.description) > 20
+        assert spec.group_name == "tiny"
+
+
+def test_an_experiment_id_from_outside_the_plan_cannot_leave_the_folder(tmp_path):
+    for name in ("../elsewhere", "/etc/passwd", "..", ".hidden", ""):
+        with pytest.raises(ValueError, match="is no experiment id"):
+            StudyStore(directory=tmp_path).path("training_run", name)
+
+
+class TestChecksCanFail:
+    study = tiny_study()
+
+    def passed(self, results):
+        return {result.check_name: result.passed for result in results}
+
+    def test_parameters_that_fall(self):
+        made = study_size_map(self.study)
+        entries = (SizeEntry(size=999, num_params=1, flops_per_token=6.0), *made.entries)
+        assert self.passed(checks.size_map_checks(made)) == {"parameters_grow_with_size": True}
+        fallen = dataclasses.replace(made, entries=entries)
+        assert self.passed(checks.size_map_checks(fallen)) == {"parameters_grow_with_size": False}
+
+    def test_a_plan_off_its_budget_or_with_few_sizes(self):
+        plan = study_plan(self.study, study_size_map(self.study), overrides={"num_sizes_per_budget": 5})
+        assert self.passed(checks.plan_checks(plan)) == {"flops_on_budget": True, "enough_sizes": True}
+        off = dataclasses.replace(plan.experiments[0], num_tokens=2 * plan.experiments[0].num_tokens)
+        bad = dataclasses.replace(plan, experiments=[off])
+        assert self.passed(checks.plan_checks(bad)) == {"flops_on_budget": False, "enough_sizes": False}
+
+    def test_a_training_that_diverged_or_did_too_little(self):
+        item = study_plan(self.study, study_size_map(self.study)).experiments[0]
+        names = {field.name for field in dataclasses.fields(ExperimentResult)}
+        given = {name: value for name, value in item.to_dict().items() if name in names}
+        good = ExperimentResult(**given, status="completed", loss=1.0, flops=item.planned_flops)
+        assert set(self.passed(checks.run_checks(item, good)).values()) == {True}
+        short = dataclasses.replace(good, status="diverged", loss=None, reason="NaN", flops=good.flops / 2)
+        assert set(self.passed(checks.run_checks(item, short)).values()) == {False}
+        assert math.isclose(short.flops * 2, good.flops)
