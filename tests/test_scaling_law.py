@@ -178,6 +178,6 @@ def test_predictions_and_tables_read_as_people_expect(noisy):
     assert len(table) == 4
     assert "1.00e+21" in table[3]
     assert "N_opt ~ C^a" in noisy.summary()
-    for wrong in (-1.0, float("nan"), 0):
+    for wrong in (-1.0, float("nan"), 0, "much", None):
         with pytest.raises(FitError, match="positive, finite"):
             noisy.predict(wrong)

@@ -88,6 +88,13 @@ def test_the_nearest_buildable_model_is_the_best_of_the_sizes(law):
         law.nearest_buildable(1e20, SimpleNamespace(entries=()))
 
 
+def test_flops_per_token_can_come_from_a_size_map():
+    N = np.geomspace(1e6, 1e11, 30)
+    entries = [SimpleNamespace(num_params=count, flops_per_token=6 * count + 2e5 * count**0.5) for count in N]
+    law = fit_scaling_law(synthetic_runs(), bootstraps=2, flops_per_token=SimpleNamespace(entries=entries))
+    assert (6 * law.N_opt(1e21) + 2e5 * law.N_opt(1e21) ** 0.5) * law.D_opt(1e21) == pytest.approx(1e21, rel=1e-3)
+
+
 def test_the_python_of_the_documentation_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).resolve().parents[1] / "docs" / "fitting.md").read_text()

@@ -32,7 +32,7 @@ def fit_scaling_law(
     bootstraps: int = 1000,
     seed: int = 0,
     units: Mapping[str, float] | None = None,
-    flops_per_token: FlopsPerToken | None = None,
+    flops_per_token: Any = None,
 ) -> ScalingLaw:
     """Fit `L(N, D) = E + A/N^alpha + B/D^beta` to runs, with each budget's own minimum and bootstrap intervals.
 
@@ -47,7 +47,8 @@ def fit_scaling_law(
         bootstraps: resamples for the intervals.
         seed: of the bootstrap; the same numbers every time.
         units: factor per column, such as `{"num_params": 1e9}` for billions.
-        flops_per_token: FLOPs per token as a function of N; by default learned from the runs.
+        flops_per_token: FLOPs per token as a function of N: a `FlopsPerToken` or a size map; by default learned from
+            the runs.
 
     Raises `FitError` for runs that no law can be fitted to.
     """
@@ -59,7 +60,7 @@ def fit_scaling_law(
     if weighting not in WEIGHTINGS:
         raise FitError(f"weighting = {weighting!r} is unknown; give one of {', '.join(WEIGHTINGS)}")
     table = read_runs(runs, units=units)
-    per_token = flops_per_token or learn_flops_per_token(table.num_params, table.num_tokens, table.flops)
+    per_token = _per_token(flops_per_token, table)
     chosen, other = fit_both(table, per_token, delta, weighting)
     fit = chosen.fit
     minima = with_bias(
@@ -95,6 +96,17 @@ def fit_scaling_law(
         diagnostics=diagnose(evidence),
         options={"method": method, "delta": delta, "weighting": weighting, "bootstraps": bootstraps, "seed": seed},
     )
+
+
+def _per_token(given: Any, runs: Runs) -> FlopsPerToken:
+    """What was given, as a function of N; learned from a size map's entries or from the runs where it has to be."""
+    if isinstance(given, FlopsPerToken):
+        return given
+    if given is None:
+        return learn_flops_per_token(runs.num_params, runs.num_tokens, runs.flops)
+    N = np.array([entry.num_params for entry in given.entries], dtype=float)
+    flops = np.array([entry.flops_per_token for entry in given.entries], dtype=float)
+    return learn_flops_per_token(N, np.ones_like(N), flops)
 
 
 def fit_both(

@@ -29,7 +29,10 @@ def law_loss(parameters: np.ndarray, num_params: np.ndarray | float, num_tokens:
 
 def checked_compute(compute: Any) -> np.ndarray:
     """`compute` as an array of FLOPs; raises `FitError` unless positive and finite."""
-    values = np.asarray(compute, dtype=float)
+    try:
+        values = np.asarray(compute, dtype=float)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
     if not (np.isfinite(values) & (values > 0)).all():
         raise FitError(f"compute = {compute!r} must be a positive, finite number of FLOPs, for example 1e21")
     return values
