@@ -176,7 +176,7 @@ def grid(repetitions):
     known = laws()
     for noise in (0.003, 0.01):
         rows = []
-        for span, sizes in ((2, 7), (3, 7), (4, 7), (5, 7), (6, 7), (8, 7), (5, 5), (5, 9), (5, 13)):
+        for span, sizes in ((2, 7), (3, 7), (4, 7), (5, 7), (6, 7), (8, 7), (6, 5), (6, 9), (6, 13)):
             results = [error_at_100x(law, span, sizes, noise, repetitions) for law in known.values()]
             errors = [error for error, _ in results]
             rows.append([span, sizes, results[0][1], *(f"{e:.1%}" for e in errors), f"{max(errors):.1%}"])

@@ -127,6 +127,10 @@ def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
         counts |= vars(count_params(model))
         if request.measures:
             counts |= _measured_if_possible(model, request, device)
+    elif request.flops == "measured":
+        raise ModelContractError(
+            f'flops = "measured" needs a torch.nn.Module, and {type(model).__name__} is none; give "6nd" or a function'
+        )
     own = own_num_params(model)
     if own is not None:
         counts["own"] = own

@@ -15,6 +15,7 @@ from flops_fit.identity import content_hash
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flops_fit.prober import Prober
     from flops_fit.probing import Probe
 
 SCHEMA = "flops_fit.size_map/1"
@@ -151,13 +152,8 @@ def build_size_map(
     Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
     """
     _check_positive("flops_per_param_per_token", flops_per_param_per_token)
-    if type(tokens_per_example) is not int or tokens_per_example < 1:
-        raise PlanError(f"tokens_per_example = {tokens_per_example!r} must be a whole number of at least 1")
     _check_choice("param_count", param_count, PARAM_COUNTS)
-    if not callable(flops):
-        _check_choice("flops", flops, ("6nd", "measured", "a function of the model"))
-    if flops == "measured" and (sample_batch is None or loss_fn is None):
-        raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
+    _check_measuring(flops, sample_batch, loss_fn, tokens_per_example)
     from flops_fit.containment import contained
     from flops_fit.flops import unit_of
     from flops_fit.prober import Prober
@@ -181,18 +177,16 @@ def build_size_map(
     with contained():
         sizes = SizeSearch(prober, limits, param_count, hint=swallowed).run()
     method, factor = "function" if callable(flops) else flops, float(flops_per_param_per_token)
-    tokens = request.batch_tokens
-    entries = [_entry(prober.probes[size], tokens, param_count, method, factor) for size in sizes]
+    entries = [_entry(prober.probes[size], request.batch_tokens, param_count, method, factor) for size in sizes]
     kept, equal = _without_equals(entries, size_param)
     remarks = _remarks(entries, size_param, param_count)
     for remark in remarks:
         warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=2)
-    refused = [SkippedSize(size=size, reason=refusal.reason) for size, refusal in sorted(prober.refusals.items())]
     return SizeMap(
         model_name=request.name,
         size_param=size_param,
         entries=tuple(sorted(kept, key=lambda entry: (entry.num_params, entry.size))),
-        skipped=(*refused, *equal),
+        skipped=(*_refused(prober), *equal),
         notes=(*prober.notes, *remarks),
         param_count=param_count,
         flops_method=method,
@@ -225,6 +219,10 @@ def _entry(
         own_num_params=_whole(counts.get("own")),
         source=probe.source,
     )
+
+
+def _refused(prober: Prober) -> list[SkippedSize]:
+    return [SkippedSize(size=size, reason=refusal.reason) for size, refusal in sorted(prober.refusals.items())]
 
 
 def _without_equals(entries: Sequence[SizeEntry], size_param: str) -> tuple[list[SizeEntry], list[SkippedSize]]:
@@ -265,6 +263,15 @@ def _remarks(entries: Sequence[SizeEntry], size_param: str, param_count: str) ->
 
 def _whole(count: float | None) -> int | None:
     return None if count is None else int(count)
+
+
+def _check_measuring(flops: Any, sample_batch: Any, loss_fn: Any, tokens_per_example: Any) -> None:
+    if type(tokens_per_example) is not int or tokens_per_example < 1:
+        raise PlanError(f"tokens_per_example = {tokens_per_example!r} must be a whole number of at least 1")
+    if not callable(flops):
+        _check_choice("flops", flops, ("6nd", "measured", "a function of the model"))
+    if flops == "measured" and (sample_batch is None or loss_fn is None):
+        raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
 
 
 def _check_positive(name: str, value: Any) -> None:

@@ -387,3 +387,10 @@ class HangsForReal(Base):
         while not self.layer.weight.is_meta:
             pass
         self.layer.weight.sum().item()
+
+
+class RoutesByData(Base):
+    """Its forward pass asks for a value."""
+
+    def forward(self, x):
+        return super().forward(x) if x.sum().item() < 1e9 else x

@@ -297,6 +297,22 @@ def test_a_convention_that_needs_a_module_says_so():
         small(models.CountsItself, param_count="non_embedding")
 
 
+def test_measuring_needs_a_module():
+    with pytest.raises(ModelContractError, match='CountsItself is none; give "6nd" or a function'):
+        small(models.CountsItself, flops="measured", sample_batch=PAIRS, loss_fn=functional.mse_loss)
+
+
+def test_a_step_that_fails_is_an_error_with_its_reason():
+    with pytest.raises(ModelContractError, match=r"FLOPs of CharMLP at width=1 cannot be measured: .* mend the step"):
+        small(models.CharMLP, flops="measured", sample_batch=PAIRS, loss_fn=functional.mse_loss)
+
+
+def test_a_forward_pass_that_looks_at_data_is_measured_for_real():
+    size_map = small(models.RoutesByData, flops="measured", sample_batch=PAIRS, loss_fn=functional.mse_loss)
+    assert all(entry.flops_per_token == 2 * 2 * 2 * entry.size for entry in size_map.entries)
+    assert size_map.entries[-1].source == "real"
+
+
 def test_the_callers_state_is_untouched(capsys):
     random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
