@@ -228,7 +228,15 @@ def _power_law_panel(
     axes.fill_between(data.C, low, high, color=colour, alpha=0.2, lw=0, label="90 % interval")
     axes.plot(data.C, value, color=colour, lw=2, label=label)
     axes.plot(
-        data.minimum_C, minima, "*", color=RED, ms=11, mec="white", mew=0.7, zorder=5, label="minima of the budgets"
+        data.minimum_C,
+        minima,
+        "*",
+        color=RED,
+        ms=11,
+        mec="white",
+        mew=0.7,
+        zorder=5,
+        label="minima of the budgets" if len(minima) else None,
     )
     axes.set_yscale("log")
     _compute_axis(axes, data)

@@ -37,7 +37,8 @@ def _budgets(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         code="too_few_budgets",
         severity="error" if count < 2 else "warning",
-        message=f"too few budgets: {count}, so the trend with compute rests on {'nothing' if count < 2 else '2'}",
+        message=f"too few budgets: {count}, so "
+        + ("nothing shows the trend with compute" if count < 2 else "the trend with compute rests on two points"),
         remedy="train at least 3 compute budgets, better 4 or 5 over two decades",
     )
 

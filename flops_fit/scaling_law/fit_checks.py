@@ -114,7 +114,7 @@ def _identifiability(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         code="weakly_identified",
         severity="error" if factor > 100 else "warning",
-        message=f"loose: the 90 % interval of N_opt at {format_flops(evidence.far)} FLOPs spans a "
+        message=f"N_opt is loose: its 90 % interval at {format_flops(evidence.far)} FLOPs spans a "
         f"factor {format_count(factor) if factor < 1e6 else 'over a million'} (condition number {condition:.1e})",
         remedy="spread the runs: more budgets over more decades, sizes further from the optimum, more seeds",
     )
