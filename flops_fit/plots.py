@@ -200,16 +200,7 @@ def figure_png(figure: Figure, dpi: int = 130) -> bytes:
 def _draw_other_runs(axes: Axes, data: IsoflopData, norm: Any) -> None:
     if len(data.other_N):
         colours = colormaps["viridis"](norm(data.other_flops))
-        axes.scatter(
-            data.other_N,
-            data.other_loss,
-            s=14,
-            c=colours,
-            alpha=0.55,
-            lw=0,
-            zorder=1,
-            label="other runs, coloured by C",
-        )
+        axes.scatter(data.other_N, data.other_loss, s=14, c=colours, alpha=0.55, lw=0, zorder=1, label="other runs")
 
 
 def _loss_limits(axes: Axes, data: IsoflopData) -> None:
