@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.cost import Hardware
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.files import write_json
+from flops_fit.formatting import format_flops
 from flops_fit.progress import StudyProgress
 from flops_fit.recipe import Recipe
 from flops_fit.results import ExperimentResult, results_frame, save_runs
@@ -220,6 +221,8 @@ def find_optimal(
         return plan
     if not plan.experiments:
         raise StudyError(f"the plan has no experiments to train: {_reasons(plan)}")
+    if progress:
+        _show(plan)
     directory = Path(output_dir)
     write_json(directory / "sweep_plan.json", plan.to_dict())
     results = train_all(study, plan.experiments, output_dir=directory / "runs", resume=resume, progress=progress)
@@ -227,6 +230,16 @@ def find_optimal(
     law = fit_study(study, plan, results)
     law.save(directory / "scaling_law.json")
     return law
+
+
+def _show(plan: SweepPlan) -> None:
+    """Say what will be trained, and what will not and why."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs", markup=False)
+    for point in plan.dropped:
+        console.print(f"not planned at {format_flops(point.compute_budget)} FLOPs: {point.reason}", markup=False)
 
 
 def _reasons(plan: SweepPlan) -> str:
