@@ -2,6 +2,7 @@
 
     python benchmarks/planning.py             # probe, map and plan: speed and memory, as ratios within one run
     python benchmarks/planning.py grid [n]    # error of N_opt at 100x over span, sizes, laws and noise (n repetitions)
+    python benchmarks/planning.py form        # the same for truths that are not of the fitted form
     python benchmarks/planning.py seconds DIR # predicted against actual seconds, DIR being a study's runs folder
 
 Every measured part of the first runs in a process of its own, so that its peak memory is its own.
@@ -153,14 +154,19 @@ def _made(alpha, beta, *, off):
     )
 
 
-def error_at_100x(law, span, sizes, noise, repetitions):
-    """Median relative error of N_opt at 100 times the largest budget, and how many experiments it took."""
+def error_at_100x(law, span, sizes, noise, repetitions, power=1.0):
+    """Median relative error of N_opt at 100 times the largest budget, and how many experiments it took.
+
+    With `power` other than 1 the truth is E + (A/N^alpha + B/D^beta)^power, which has the same optimum but is not of
+    the form that is fitted.
+    """
     from flops_fit.counts_plan import plan_from_counts
     from flops_fit.scaling_law import fit_scaling_law
 
     plan = plan_from_counts((1e4, 1e12), BUDGETS, span=span, num_sizes_per_budget=sizes)
     table = plan.to_frame().assign(status="completed", flops=lambda frame: frame["planned_flops"])
     clean = law.loss(table["num_params"].to_numpy(float), table["num_tokens"].to_numpy(float))
+    clean = law.E + (clean - law.E) ** power
     truth, errors = float(law.N_opt(TARGET)), []
     for seed in range(repetitions):
         drawn = np.random.default_rng(seed).standard_normal(len(table))
@@ -184,15 +190,29 @@ def grid(repetitions):
         print(markdown_table(["span", "sizes", "experiments", *known, "worst"], rows), flush=True)
 
 
+def form():
+    """The same without noise, for truths that are not of the form that is fitted."""
+    from flops_fit.formatting import markdown_table
+
+    known = laws()
+    rows = []
+    for power in (0.7, 1.4):
+        for span in (3, 4, 5, 6, 7):
+            errors = [error_at_100x(law, span, 7, 0.0, 1, power)[0] for law in known.values()]
+            rows.append([power, span, *(f"{error:.1%}" for error in errors)])
+    print(markdown_table(["z", "span", *known], rows))
+
+
 def seconds(directory):
     """Calibrate on the cheapest budget of finished runs and predict the rest."""
+    from flops_fit import Hardware
     from flops_fit.calibration import calibrate
     from flops_fit.results import ExperimentResult
 
     runs = [ExperimentResult.load(path) for path in sorted(Path(directory).glob("*/result.json"))]
     cheapest = min(run.compute_budget for run in runs)
     known, rest = ([r for r in runs if (r.compute_budget == cheapest) is side] for side in (True, False))
-    fitted = calibrate(known)
+    fitted = calibrate(known, Hardware().peak)
     errors = [abs(fitted.seconds(run.num_tokens, run.flops) / run.seconds - 1) for run in rest]
     actual, predicted = sum(r.seconds for r in rest), sum(fitted.seconds(r.num_tokens, r.flops) for r in rest)
     print(f"calibrated on {len(known)} runs of {cheapest:.3g} FLOPs; {len(rest)} others:")
@@ -208,6 +228,8 @@ if __name__ == "__main__":
         print(json.dumps(parts[arguments[0]]()))
     elif mode == "grid":
         grid(int(arguments[0]) if arguments else 24)
+    elif mode == "form":
+        form()
     elif mode == "seconds":
         seconds(arguments[0])
     else:

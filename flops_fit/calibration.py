@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 _FEWEST_FOR_STEPS = 4
+_PRIOR_WEIGHT = 0.3  # of the prior's relative error against that of one run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,28 +40,35 @@ class Calibration:
         return self.per_step * steps + self.per_token * num_tokens + self.per_flop * flops
 
 
-def calibrate(runs: Sequence[Any]) -> Calibration:
-    """Learn from completed `ExperimentResult`s with a measured time, at least one."""
-    fitted = _fit(runs)
+def calibrate(runs: Sequence[Any], peak_flops: float) -> Calibration:
+    """Learn from completed `ExperimentResult`s with a measured time, at least one, on a device of that peak FLOP/s."""
+    fitted = _fit(runs, peak_flops)
     if len(runs) < _FEWEST_FOR_STEPS:
         return fitted
     errors = []
     for index, run in enumerate(runs):
-        others = _fit([*runs[:index], *runs[index + 1 :]])
+        others = _fit([*runs[:index], *runs[index + 1 :]], peak_flops)
         errors.append(abs(others.seconds(run.num_tokens, run.flops) / run.seconds - 1))
     return Calibration(**vars(fitted) | {"error": median(errors)})
 
 
-def _fit(runs: Sequence[Any]) -> Calibration:
-    """Non-negative least squares on relative errors; with few runs time is proportional to FLOPs alone."""
+def _fit(runs: Sequence[Any], peak_flops: float) -> Calibration:
+    """Non-negative least squares on relative errors; with few runs time is proportional to FLOPs alone.
+
+    Short trainings of small models say nothing about `per_flop`, which decides the long ones: there a weak prior holds,
+    that what is not paid per step or token runs at the peak.
+    """
     scale, power = _steps_rule(runs)
     seconds = np.array([run.seconds for run in runs])
     columns = np.array([[scale * run.num_tokens**power, run.num_tokens, run.flops] for run in runs], dtype=float)
     if len(runs) < _FEWEST_FOR_STEPS:
         columns[:, :2] = 0.0
-    relative = columns / seconds[:, None]
-    units = np.where(relative.any(axis=0), np.abs(relative).max(axis=0), 1.0)
-    solution, _ = nnls(relative / units, np.ones(len(runs)))
+    relative, ones = columns / seconds[:, None], np.ones(len(runs))
+    if len(runs) >= _FEWEST_FOR_STEPS:
+        relative = np.vstack([relative, [0.0, 0.0, _PRIOR_WEIGHT * peak_flops]])
+        ones = np.append(ones, _PRIOR_WEIGHT)
+    units = np.where(relative.any(axis=0), relative.max(axis=0), 1.0)
+    solution, _ = nnls(relative / units, ones)
     per_step, per_token, per_flop = (float(value) for value in solution / units)
     return Calibration(
         per_step=per_step, per_token=per_token, per_flop=per_flop, scale=scale, power=power, num_runs=len(runs)

@@ -210,7 +210,7 @@ def _seconds(
         return {item.experiment_id: item.planned_flops / rate for item in plan.experiments}, basis, None
     from flops_fit.calibration import calibrate
 
-    fitted = calibrate(finished)
+    fitted = calibrate(finished, hardware.peak)
     basis = f"measured on {len(finished)} finished run{'s' if len(finished) > 1 else ''}"
     if fitted.error is not None:
         basis += f", each predicted from the others within {fitted.error:.0%} (median)"

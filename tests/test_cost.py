@@ -1,5 +1,7 @@
 """What a plan costs: seconds, money, memory; before launch and after the first runs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -119,7 +121,7 @@ def test_finished_runs_tell_how_long_the_others_take():
     """2 ms a step, 1 µs a token, 1e10 FLOP/s; a batch that grows with the square root of the tokens."""
     items, results = trained(7, lambda tokens, flops, steps: 2e-3 * steps + 1e-6 * tokens + 1e-10 * flops)
     larger = experiment("larger", num_params=5_000_000, num_tokens=3_000_000)
-    cost = estimate(plan(*items, larger), Hardware(), results)
+    cost = estimate(plan(*items, larger), Hardware(peak_flops=1e10), results)
     by_hand = 2e-3 * 2 * 3_000_000**0.5 + 1e-6 * 3_000_000 + 1e-10 * larger.planned_flops
     assert cost.seconds["larger"] == pytest.approx(by_hand, rel=0.01)
     assert cost.error < 0.01
@@ -130,9 +132,25 @@ def test_a_constant_batch_is_learnt_too():
     _, results = trained(
         6, lambda tokens, flops, steps: 5e-3 * steps + 1e-11 * flops, steps=lambda tokens: tokens // 1000
     )
-    calibration = calibrate(results)
+    calibration = calibrate(results, 1e11)
     assert calibration.power == pytest.approx(1.0, abs=1e-3)
     assert calibration.seconds(10**7, 1e12) == pytest.approx(5e-3 * 10**4 + 10, rel=0.01)
+
+
+def test_short_runs_do_not_decide_what_a_flop_costs():
+    """FLOPs are a hundredth of these runs' time; 5 % of noise on it must not become hours for a run full of FLOPs."""
+    items, results = trained(7, lambda tokens, flops, steps: 2e-3 * steps + 1e-6 * tokens + 1e-13 * flops)
+    noisy = [replace(run, seconds=run.seconds * (1.05 if index % 2 else 0.95)) for index, run in enumerate(results)]
+    larger = experiment("larger", num_params=100_000_000, num_tokens=3_000_000)
+    by_hand = 2e-3 * 2 * 3_000_000**0.5 + 3 + 1e-13 * larger.planned_flops
+    cost = estimate(plan(*items, larger), Hardware(peak_flops=1e13), noisy)
+    assert cost.seconds["larger"] == pytest.approx(by_hand, rel=0.2)
+
+
+def test_a_wrong_peak_is_overruled():
+    items, results = trained(7, lambda tokens, flops, steps: 2e-3 * steps + 1e-15 * flops)
+    cost = estimate(plan(*items), Hardware(peak_flops=5e10), results)
+    assert all(cost.seconds[run.experiment_id] == pytest.approx(run.seconds, rel=0.2) for run in results)
 
 
 def test_a_few_runs_give_a_rate():
