@@ -60,6 +60,7 @@ def test_the_launchpad_overrides_the_grid_and_says_so(planned):
 
 def test_without_overrides_the_study_counts_again(planned):
     runs, instance, plan_again = planned
+    plan_again()
     before = the_plan(runs)
     plan_again(num_sizes_per_budget=2)
     plan_again()

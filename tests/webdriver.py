@@ -79,7 +79,7 @@ class Page:
     def click_text(self, text, tags="button,a,[role=button],[role=tab]", seconds=30):
         """Click the first visible element whose text is, or else begins with, `text`."""
         script = """
-            const all = [...document.querySelectorAll(arguments[1])].filter(e => e.offsetParent !== null);
+            const all = [...document.querySelectorAll(arguments[1])].filter(e => e.offsetParent && e.innerText);
             const named = all.filter(e => e.innerText.trim() === arguments[0]);
             const found = named.find(e => !named.some(other => other !== e && e.contains(other)))
                 || all.find(e => e.innerText.trim().startsWith(arguments[0]));
