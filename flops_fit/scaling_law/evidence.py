@@ -13,6 +13,8 @@ from flops_fit.scaling_law.parametric import ParametricFit
 from flops_fit.scaling_law.runs import Runs
 from flops_fit.scaling_law.uncertainty import percentile_interval, refit
 
+MOST_LEFT_OUT = 300
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
@@ -46,11 +48,21 @@ class Evidence:
         return percentile_interval(self.log_N_opt(self.draws), 0.9)
 
     def leave_one_out(self) -> np.ndarray:
-        """Change of ln N_opt far out when each configuration is left out, shape (configurations,)."""
-        clusters = int(self.runs.cluster.max()) + 1
-        counts = np.ones((clusters, len(self.runs)))
-        counts[self.runs.cluster, np.arange(len(self.runs))] = 0
-        return self.log_N_opt(refit(self.fit, counts)) - float(self.log_N_opt(self.fit.parameters))
+        """Change of ln N_opt far out when each configuration is left out, shape (configurations,); in large tables
+        only for those with the most leverage on a misfit, 0 for the others."""
+        tried = np.sort(np.argsort(-self._pull())[:MOST_LEFT_OUT])
+        counts = (self.runs.cluster[None, :] != tried[:, None]).astype(float)
+        change = np.zeros(int(self.runs.cluster.max()) + 1)
+        change[tried] = self.log_N_opt(refit(self.fit, counts)) - float(self.log_N_opt(self.fit.parameters))
+        return change
+
+    def _pull(self) -> np.ndarray:
+        """Leverage times bounded misfit, summed by configuration, shape (configurations,)."""
+        jacobian = self.fit_jacobian()
+        spread = np.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
+        leverage = np.sqrt(np.maximum(np.einsum("rk,kl,rl->r", jacobian, spread, jacobian), 0))
+        misfit = np.minimum(np.abs(self.fit.residual) / self.fit.scale, self.fit.delta)
+        return np.bincount(self.runs.cluster, weights=leverage * misfit)
 
     def information_condition(self) -> float:
         """Condition number of the information matrix of (ln E, ln A', ln B', alpha, beta), unit diagonal."""

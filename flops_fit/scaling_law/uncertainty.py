@@ -9,6 +9,7 @@ from flops_fit.scaling_law.objective import to_parameters
 from flops_fit.scaling_law.parametric import ParametricFit
 
 HUGE = 1e300
+CHUNK = 1_000_000  # runs times refits that are worked on at once, which bounds the memory
 
 
 def bootstrap(fit: ParametricFit, cluster: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
@@ -25,6 +26,11 @@ def bootstrap(fit: ParametricFit, cluster: np.ndarray, *, resamples: int = 1000,
 
 def refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
     """(E, A, B, alpha, beta) with every run counted `counts` (refits, runs) times, each from the point estimate."""
+    rows = max(1, CHUNK // counts.shape[1])
+    return np.vstack([_refit(fit, counts[start : start + rows]) for start in range(0, len(counts), rows)])
+
+
+def _refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
     starts = np.repeat(fit.theta[None], len(counts), axis=0)
     weights = counts * (fit.weights / fit.scale**2)
     delta = fit.delta * fit.scale
