@@ -76,7 +76,7 @@ class CannotMeasure(Exception):
 def params_of(counts: Mapping[str, float], param_count: str) -> int:
     """N by convention; the total is what the model's own `num_params()` says, where it has one.
 
-    Raises `ModelContractError` where the convention needs an `nn.Module` and the model is none.
+    Raises `ModelContractError` where the convention needs an `nn.Module` and the model is none, or counts nothing.
     """
     if param_count == "total":
         return int(counts.get("own", counts.get("total", 0)))
@@ -84,6 +84,8 @@ def params_of(counts: Mapping[str, float], param_count: str) -> int:
         raise ModelContractError(
             f'param_count = "{param_count}" needs a torch.nn.Module to count in; give "total" to use num_params()'
         )
+    if counts[param_count] < 1:
+        raise ModelContractError(f'the model has no parameters that count as "{param_count}"; give another param_count')
     return int(counts[param_count])
 
 

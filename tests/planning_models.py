@@ -394,3 +394,12 @@ class RoutesByData(Base):
 
     def forward(self, x):
         return super().forward(x) if x.sum().item() < 1e9 else x
+
+
+class DiffersOnMeta(Base):
+    """Half of its weights where there is no data to look at."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        if not self.layer.weight.is_meta:
+            self.extra = nn.Linear(2, width, bias=False)

@@ -297,6 +297,18 @@ def test_a_convention_that_needs_a_module_says_so():
         small(models.CountsItself, param_count="non_embedding")
 
 
+def test_a_convention_that_counts_nothing_says_so():
+    with pytest.raises(ModelContractError, match='no parameters that count as "non_embedding"'):
+        small(models.TiedByParameter, param_count="non_embedding")
+
+
+def test_a_model_that_differs_on_meta_is_found_out_and_built_for_real():
+    size_map = small(models.DiffersOnMeta)
+    assert all(entry.num_params == 4 * entry.size for entry in size_map.entries)
+    assert {entry.source for entry in size_map.entries} == {"real"}
+    assert any("at width=1 a real build gives" in note for note in size_map.notes)
+
+
 def test_measuring_needs_a_module():
     with pytest.raises(ModelContractError, match='CountsItself is none; give "6nd" or a function'):
         small(models.CountsItself, flops="measured", sample_batch=PAIRS, loss_fn=functional.mse_loss)
