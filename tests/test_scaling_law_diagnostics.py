@@ -96,6 +96,7 @@ TRIGGERS = {
     "excluded_runs": lambda: good(broken_fraction=0.3),
     "repeated_data": lambda: good().assign(epochs=2.0),
     "at_bound": no_larger_exponent,
+    "not_converged": one_token_ratio,
     "high_leverage": one_run_decides,
     "residual_trend": drifting,
     "lack_of_fit": lambda: two_seeds(bend=True),
