@@ -27,7 +27,7 @@ def bootstrap(fit: ParametricFit, cluster: np.ndarray, *, resamples: int = 1000,
 def refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
     """(E, A, B, alpha, beta) with every run counted `counts` (refits, runs) times, each from the point estimate."""
     rows = max(1, CHUNK // counts.shape[1])
-    return np.vstack([_refit(fit, counts[start : start + rows]) for start in range(0, len(counts), rows)])
+    return np.vstack([_refit(fit, counts[start : start + rows]) for start in range(0, max(1, len(counts)), rows)])
 
 
 def _refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
