@@ -4,43 +4,18 @@
 """
 
 import os
-import signal
-import subprocess
-import sys
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dagster_pages import served
 from pipeline_study import DAGSTER_WARNINGS, materializations, run, write_study
-from webdriver import CHROMEDRIVER, CHROMIUM, browser, free_port, wait_for
+from webdriver import CHROMEDRIVER, CHROMIUM, browser, wait_for
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs Chromium and chromedriver on the PATH"),
     *DAGSTER_WARNINGS,
 ]
-
-
-@contextmanager
-def served(study, home):
-    """The pages of a study as `flops-fit ui` serves them; the address."""
-    port = free_port()
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flops_fit_assets.cli", "ui", str(study), "--port", str(port)],
-        env=os.environ | {"FLOPS_FIT_HOME": str(home), "PYTHONPATH": paths},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: urllib.request.urlopen(f"{address}/server_info").status == 200, 180, "the web server")
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
 
 
 @pytest.fixture(scope="module")

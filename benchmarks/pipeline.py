@@ -1,0 +1,101 @@
+"""What the pipeline costs beside the trainings: `python benchmarks/pipeline.py [--demo]`.
+
+Prints seconds for planning a thousand experiments through Dagster, for an automation tick and for deciding what is
+stale at that size, and the overhead of each headless training; with `--demo`, the demo through Dagster against
+`find_optimal`'s own loop on the same experiments (minutes).
+"""
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from pipeline_study import write_study
+
+from flops_fit.api import study_plan, study_size_map, train_all
+from flops_fit.study import Study
+from flops_fit_assets.definitions import definitions_of
+from flops_fit_assets.headless import run_study
+from flops_fit_assets.home import DEMO_STUDY, open_instance
+from flops_fit_assets.io import StudyIOManager, StudyStore
+from flops_fit_assets.runs import AssetRuns
+
+BUDGETS = [3e5 * 1.03**step for step in range(143)]
+
+
+def timed(what, call):
+    start = time.perf_counter()
+    value = call()
+    print(f"{time.perf_counter() - start:8.2f} s  {what}", flush=True)
+    return value
+
+
+def a_thousand_experiments(folder):
+    """Planning, one automation tick, and reading what is done."""
+    runs = AssetRuns.of(write_study(folder, BUDGETS, sizes=7), folder)
+    with open_instance(folder, 2) as instance:
+        runs.materialize(instance, "size_map")
+        timed(
+            "plan ~1000 experiments (sweep_plan as one Dagster run)", lambda: runs.materialize(instance, "sweep_plan")
+        )
+        plan = StudyStore(directory=runs.source.directory).read("sweep_plan")
+        print(f"            {plan.num_experiments} experiments")
+        timed("plan them again, unchanged", lambda: runs.materialize(instance, "sweep_plan"))
+        definitions = definitions_of(runs.source)
+        first = timed("automation tick", lambda: dg.evaluate_automation_conditions(definitions, instance))
+        timed(
+            "automation tick after it",
+            lambda: dg.evaluate_automation_conditions(definitions, instance, cursor=first.cursor),
+        )
+        manager = StudyIOManager(StudyStore(directory=runs.source.directory), instance)
+        names = [item.experiment_id for item in plan.experiments]
+        key = runs.source.key("training_run")
+        timed("decide which of them are trained", lambda: manager.load_partitions(key, names))
+
+
+def overhead(folder, trainings=8):
+    """Seconds of one training's Dagster run beyond the training itself, in a warm process."""
+    runs = AssetRuns.of(write_study(folder), folder)
+    with open_instance(folder, 2) as instance:
+        for stage in ("size_map", "sweep_plan"):
+            runs.materialize(instance, stage)
+        store = StudyStore(directory=runs.source.directory)
+        names = [item.experiment_id for item in store.read("sweep_plan").experiments][:trainings]
+        runs.materialize(instance, "training_run", names[0])
+        start = time.perf_counter()
+        for name in names[1:]:
+            runs.materialize(instance, "training_run", name)
+        spent = time.perf_counter() - start
+        trained = sum(store.read("training_run", name).seconds for name in names[1:])
+    print(f"{(spent - trained) / (len(names) - 1):8.2f} s  overhead of one headless training")
+
+
+def demo(folder):
+    """The demo through Dagster and through the loop of `find_optimal`."""
+    study = Study.from_toml(DEMO_STUDY)
+    plan = study_plan(study, study_size_map(study))
+    quiet = Console(file=io.StringIO())
+    timed("the demo's trainings through find_optimal's loop",
+          lambda: train_all(study, plan.experiments, output_dir=folder / "plain", progress=False))  # fmt: skip
+    timed("the demo through Dagster, plan and law included", lambda: run_study(DEMO_STUDY, folder / "home", quiet))
+    timed("the demo again, nothing to do", lambda: run_study(DEMO_STUDY, folder / "home", quiet))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", action="store_true", help="also run the demo both ways")
+    with_demo = parser.parse_args().demo
+    for measure in (a_thousand_experiments, overhead, *([demo] if with_demo else [])):
+        with tempfile.TemporaryDirectory() as folder:
+            measure(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
