@@ -419,6 +419,13 @@ def test_importing_the_planner_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_documentation_shows_what_is_printed(capsys):
+    text = (Path(__file__).resolve().parent.parent / "docs" / "planning.md").read_text()
+    code, shown = re.search(r"```python\n(.*?)```\n+```\n(.*?)```", text, re.DOTALL).groups()
+    exec(compile(code, "docs/planning.md", "exec"), {})
+    assert capsys.readouterr().out == shown
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("law", ["replication", "model-heavy", "alpha = 2 beta", "200 tokens/param", "2 tokens/param"])
 def test_the_default_grid_finds_the_optimum_at_100x(law, monkeypatch):
