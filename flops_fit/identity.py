@@ -69,7 +69,7 @@ def _parts(function: Any, seen: set[int]) -> list[Any]:
     closed_over = [_referred(cell.cell_contents, seen) for cell in getattr(function, "__closure__", None) or ()]
     tree = _syntax_tree(function)
     if tree is None:
-        return [_name(function), _bytecode(getattr(function, "__code__", None)), closed_over]
+        return [_name(function), _compiled(function), closed_over]
     if _is_installed(function):
         return [_name(function), ast.dump(_StripProse().visit(tree)), _package_version(function)]
     referred = [[name, _referred(value, seen)] for name, value in _globals_used(function, tree)]
@@ -109,6 +109,8 @@ def _source_path(function: Any) -> str | None:
     """The file it is defined in; "" where Python code has none (a console); None for what is built in."""
     try:
         return inspect.getsourcefile(function) or ""
+    except OSError:  # defined in a console or with `python -c`
+        return ""
     except TypeError:
         return "" if hasattr(function, "__code__") or getattr(function, "__module__", "") == "__main__" else None
 
@@ -128,6 +130,15 @@ def _syntax_tree(function: Any) -> ast.AST | None:
         return ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # defined by exec, in a console, or in a file that is gone
         return None
+
+
+def _compiled(function: Any) -> Any:
+    """What a function or class without source does: bytecode, of a class that of its methods and what its bases are."""
+    if not inspect.isclass(function):
+        return _bytecode(getattr(function, "__code__", None))
+    methods = {name: _bytecode(value.__code__) for name, value in vars(function).items() if inspect.isfunction(value)}
+    bases = [_name(base) if _is_common_ground(base) else _compiled(base) for base in function.__bases__]
+    return [methods, bases]
 
 
 def _bytecode(code: Any) -> str:

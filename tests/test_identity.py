@@ -3,6 +3,7 @@
 import functools
 import importlib
 import linecache
+import subprocess
 import sys
 import textwrap
 
@@ -95,3 +96,23 @@ def test_content_hash_ignores_container_and_number_types():
     assert content_hash([1.5]) != content_hash([1.25])
     assert canonical({3, 1, 2}) == [1, 2, 3]
     assert len(content_hash(None)) == 64
+
+
+CONSOLE = """
+import torch
+from flops_fit.identity import fingerprint_callable
+class Model(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = torch.nn.Linear(width, FACTOR * width)
+print(fingerprint_callable(Model))
+"""
+
+
+def test_a_class_typed_into_a_console_is_known_by_what_its_methods_do():
+    def printed(code):
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    once, again = (printed(CONSOLE.replace("FACTOR", "2")) for _ in range(2))
+    assert once == again
+    assert printed(CONSOLE.replace("FACTOR", "3")) != once
