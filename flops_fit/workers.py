@@ -95,8 +95,11 @@ def _serve(
         if task is None:
             return
         index, payload = task
-        for kind, content in worker.run(payload):
-            events.put((kind, index, content))
+        try:
+            for kind, content in worker.run(payload):
+                events.put((kind, index, content))
+        except Exception as error:  # such as a process that cannot be started: the task's outcome, not a silent wait
+            events.put(("error", index, f"{type(error).__name__}: {error}"))
 
 
 class _Worker:
