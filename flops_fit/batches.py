@@ -75,6 +75,7 @@ class _MapReader:
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def read(self, count: int) -> Any:
+        """The next `count` examples; across the end of an epoch the next epoch's order goes on."""
         chosen = []
         while count > 0:
             epoch, offset = divmod(self._position, self._total)
@@ -94,6 +95,7 @@ class _StreamReader:
         self._stream = itertools.islice(iter(examples.dataset), start, None)
 
     def read(self, count: int) -> Any:
+        """The next `count` examples of the stream."""
         examples = list(itertools.islice(self._stream, count))
         self._position += len(examples)
         if len(examples) < count:

@@ -68,6 +68,7 @@ class _Headless:
     console: Console
 
     def bring_up_to_date(self) -> Outcome:
+        """Size map and plan where they are stale, every training that is missing, then the law if anything changed."""
         self._observe()
         done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage)]
         plan: SweepPlan = self._store.read("sweep_plan")
