@@ -24,6 +24,7 @@ from flops_fit.random_state import isolated_random_state
 
 MEMORY_CAP = 4 << 30
 SECONDS_CAP = 30.0
+ENDED, TOO_LONG = "ProcessKilled", "TimeoutError"  # kinds of `Failure` that are no exception of the job's own
 
 
 class UsesGpu(Exception):
@@ -134,9 +135,9 @@ def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:
         os.close(reader)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not finished:
-        return Failure(kind="TimeoutError", message=f"took more than {SECONDS_CAP:g} s")
+        return Failure(kind=TOO_LONG, message=f"took more than {SECONDS_CAP:g} s")
     if not content:
-        return Failure(kind="ProcessKilled", message=f"the process ended with code {code} without a result")
+        return Failure(kind=ENDED, message=f"the process ended with code {code} without a result")
     return pickle.loads(content)
 
 

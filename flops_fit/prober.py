@@ -7,7 +7,7 @@ import resource
 import time
 from dataclasses import dataclass, field
 
-from flops_fit.containment import Failure, UsesGpu, run_in_subprocess
+from flops_fit.containment import ENDED, TOO_LONG, Failure, UsesGpu, run_in_subprocess
 from flops_fit.errors import FlopsFitError, ModelContractError
 from flops_fit.extrapolation import extrapolate
 from flops_fit.probing import CannotMeasure, Probe, ProbeRequest, build_and_count
@@ -37,6 +37,9 @@ class Refusal:
 @dataclass
 class Prober:
     """Probes sizes, remembers them, and steps down the ladder when it must.
+
+    Until a first size has been built, each is tried out in a process of its own: a constructor that loops for ever or
+    ends its process must not do so here.
 
     Attributes:
         on_meta: false once a constructor was found that only runs for real.
@@ -89,6 +92,8 @@ class Prober:
         return self._in_process(size) if self.on_meta else self._for_real(size)
 
     def _in_process(self, size: int) -> Probe | Refusal:
+        if not self.probes and (ending := self._try_out(size)):
+            return self._off_meta(size, ending)
         started, peak = time.thread_time(), _peak_bytes()
         try:
             probe = build_and_count(self.request, size, device="meta")
@@ -108,6 +113,15 @@ class Prober:
             raise self._uses_gpu(str(error)) from error
         if not _speaks_of_meta(error) and type(error).__name__ in INVALID_SIZE:
             return Refusal(size=size, reason=reason)
+        return self._off_meta(size, reason)
+
+    def _try_out(self, size: int) -> str:
+        """What ended a process that built this size on the meta device, or ""; whatever else happens is seen here."""
+        outcome = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
+        ended = isinstance(outcome, Failure) and outcome.kind in (ENDED, TOO_LONG)
+        return f"{outcome.kind}: {outcome.message}" if ended else ""
+
+    def _off_meta(self, size: int, reason: str) -> Probe | Refusal:
         real = self._for_real(size)
         if isinstance(real, Probe):
             self._leave_meta(f"{self.request.name} cannot be built on the meta device ({reason})")

@@ -389,6 +389,32 @@ class HangsForReal(Base):
         self.layer.weight.sum().item()
 
 
+class Killed(Base):
+    """The system kills whoever builds it."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledOnMeta(Base):
+    """Only the meta device kills it, as a native extension may do."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        if self.layer.weight.is_meta:
+            os._exit(11)
+
+
+class Hangs(Base):
+    """It never ends."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        while True:
+            pass
+
+
 class RoutesByData(Base):
     """Its forward pass asks for a value."""
 

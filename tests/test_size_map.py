@@ -397,12 +397,20 @@ def test_a_deep_model_is_not_built_in_full():
     [
         (models.KilledForReal, "ProcessKilled: the process ended with code -9"),
         (models.HangsForReal, "TimeoutError: took more than 0.5 s"),
+        (models.Killed, "ProcessKilled: the process ended with code -9"),
+        (models.Hangs, "TimeoutError: took more than 0.5 s"),
     ],
 )
 def test_a_build_that_dies_or_hangs_is_an_error_with_its_reason(model, reason, monkeypatch):
     monkeypatch.setattr("flops_fit.containment.SECONDS_CAP", 0.5)
     with pytest.raises(ModelContractError, match=f"{model.__name__} .*{reason}"):
         small(model)
+
+
+def test_a_build_that_dies_on_the_meta_device_alone_is_counted_for_real():
+    size_map = small(models.KilledOnMeta)
+    assert {entry.source for entry in size_map.entries} == {"real"}
+    assert any("ProcessKilled: the process ended with code 11" in note for note in size_map.notes)
 
 
 def test_extrapolation_needs_a_size_that_confirms_it():
