@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.accelerators import find_accelerator
 from flops_fit.errors import StudyError
+from flops_fit.formatting import format_bytes
 
 if TYPE_CHECKING:
     from flops_fit.experiment import Experiment
@@ -117,8 +118,10 @@ class CostEstimate:
         device_hours: of all experiments together.
         money: device-hours times the price of one.
         basis: what the seconds rest on.
-        memory_bytes: experiment id → peak memory; None where the parameters were not counted.
-        too_large: ids of experiments that need more memory than the device has.
+        memory_bytes: experiment id → peak memory with whole batches; None where the parameters were not counted.
+        device_bytes: memory of one worker's device; None where it is not known.
+        in_parts: ids of experiments whose batch does not fit at once: its gradient is accumulated in parts.
+        too_large: ids of experiments that do not fit the device in whatever parts.
         error: median relative error of predicting each finished run from the others; None before there are four.
     """
 
@@ -128,6 +131,8 @@ class CostEstimate:
     money: float
     basis: str
     memory_bytes: Mapping[str, float | None] = field(default_factory=dict)
+    device_bytes: float | None = None
+    in_parts: tuple[str, ...] = ()
     too_large: tuple[str, ...] = ()
     error: float | None = None
 
@@ -136,6 +141,21 @@ class CostEstimate:
         """Seconds until the last of `workers` is done, if they never wait."""
         longest = max(self.seconds.values(), default=0.0)
         return max(longest, self.device_hours * 3600 / self.workers)
+
+    def memory_text(self) -> str:
+        """The largest peak memory, and whether everything fits the device, in a sentence; "" where nothing is known."""
+        known = [needed for needed in self.memory_bytes.values() if needed is not None]
+        if not known:
+            return ""
+        text = f"peak memory up to {format_bytes(max(known))}"
+        if self.device_bytes is None:
+            return text
+        fitting = f"{text} of {format_bytes(self.device_bytes)}"
+        if self.too_large:
+            return f"{fitting}: {len(self.too_large)} experiments do not fit the device, not even in parts"
+        if self.in_parts:
+            return f"{fitting}: {len(self.in_parts)} experiments train their batch in parts"
+        return f"{fitting}: everything fits"
 
 
 def estimate(
@@ -155,7 +175,8 @@ def estimate(
     hardware = hardware or Hardware()
     seconds, basis, error = _seconds(plan, hardware, results)
     memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.experiments}
-    limit = hardware.memory or float("inf")
+    smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.experiments}
+    too_large = _above(smallest, hardware.memory)
     hours = sum(seconds.values()) / 3600
     return CostEstimate(
         seconds=seconds,
@@ -164,9 +185,15 @@ def estimate(
         money=hours * hardware.price_per_hour,
         basis=basis,
         memory_bytes=memory,
-        too_large=tuple(name for name, needed in memory.items() if needed is not None and needed > limit),
+        device_bytes=hardware.memory,
+        in_parts=tuple(name for name in _above(memory, hardware.memory) if name not in too_large),
+        too_large=too_large,
         error=error,
     )
+
+
+def _above(memory: Mapping[str, float | None], limit: float | None) -> tuple[str, ...]:
+    return tuple(name for name, needed in memory.items() if None not in (needed, limit) and needed > limit)  # type: ignore[operator]
 
 
 def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float | None:

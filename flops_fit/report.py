@@ -225,6 +225,8 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
         facts["Plan"] = repr(plan)
     if cost is not None:
         facts["Cost"] = f"{cost.device_hours:.3g} device-hours, {format_money(cost.money)}; {cost.basis}"
+        if cost.memory_text():
+            facts["Memory"] = cost.memory_text()
     return definitions(facts)
 
 

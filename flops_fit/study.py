@@ -108,7 +108,7 @@ class SweepOptions:
     min_tokens_per_param: float = 0.1
     max_tokens_per_param: float = 1000.0
     seeds: tuple[int, ...] = (0,)
-    max_epochs: float = 1.0
+    max_epochs: float = 4.0
 
     def __post_init__(self) -> None:
         budgets = self.compute_budgets

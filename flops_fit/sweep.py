@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.errors import FileError, PlanError
+from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.experiment import DroppedPoint, Experiment, parse_budget
 from flops_fit.formatting import format_count, format_flops, markdown_table
 from flops_fit.identity import canonical, content_hash, fingerprint_callable
@@ -33,6 +34,7 @@ class SweepPlan:
         param_count: which parameters `num_params` counts: "total", "trainable" or "non_embedding".
         flops_method: what `flops_per_token` is: "6nd", "measured" or "function".
         data_unit: what one unit of `num_tokens` is.
+        notes: what a reader should know of the plan, also given as warnings when it was made.
     """
 
     experiments: list[Experiment]
@@ -44,6 +46,7 @@ class SweepPlan:
     param_count: str = "total"
     flops_method: str = "6nd"
     data_unit: str = "token"
+    notes: tuple[str, ...] = ()
 
     @property
     def num_experiments(self) -> int:
@@ -66,6 +69,7 @@ class SweepPlan:
             "param_count": self.param_count,
             "flops_method": self.flops_method,
             "data_unit": self.data_unit,
+            "notes": list(self.notes),
             "experiments": [experiment.to_dict() for experiment in self.experiments],
             "dropped": [point.to_dict() for point in self.dropped],
         }
@@ -77,6 +81,7 @@ class SweepPlan:
             raise FileError(f"a plan has schema {SCHEMA!r}, not {content.get('schema')!r}; plan the sweep again")
         given = {name: value for name, value in content.items() if name != "schema"}
         given["experiments"] = [Experiment.from_dict(item) for item in content["experiments"]]
+        given["notes"] = tuple(content.get("notes", ()))
         given["dropped"] = [DroppedPoint.from_dict(item) for item in content["dropped"]]
         return cls(**given)
 
@@ -111,7 +116,8 @@ class SweepPlan:
             spent = sum(item.planned_flops for item in of_budget)
             rows.append((format_flops(budget), sizes, *spans, format_flops(spent)))
         dropped = [f"dropped at {format_flops(point.compute_budget)}: {point.reason}" for point in self.dropped]
-        return "\n".join([repr(self), "", markdown_table(headers, rows), *dropped])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([repr(self), "", markdown_table(headers, rows), *dropped, *notes])
 
     def __repr__(self) -> str:
         budgets = len(self.compute_budgets)
@@ -149,7 +155,9 @@ def plan_from_size_map(
     options = GridOptions.checked(grid)
     budgets = sorted({parse_budget(budget) for budget in _as_sequence(compute_budgets)})
     identity = identity or content_hash([size_map.model_name, size_map.size_param, canonical(model_kwargs or {})])
-    experiments, dropped = plan_budgets(size_map, budgets, options, identity)
+    experiments, dropped, notes = plan_budgets(size_map, budgets, options, identity)
+    for note in notes:
+        warnings.warn(note, FlopsFitWarning, stacklevel=2)
     return SweepPlan(
         experiments=experiments,
         model_cls_name=size_map.model_name,
@@ -160,6 +168,7 @@ def plan_from_size_map(
         param_count=size_map.param_count,
         flops_method=size_map.flops_method,
         data_unit=size_map.data_unit,
+        notes=tuple(notes),
     )
 
 
@@ -168,11 +177,17 @@ def plan_sweep(
     size_param: str,
     model_kwargs: Mapping[str, Any] | None = None,
     compute_budgets: Sequence[float | str] | None = None,
+    *,
+    num_sizes_per_budget: int = GridOptions.num_sizes_per_budget,
+    min_size: int | None = None,
+    max_size: int | None = None,
+    size_values: Sequence[int] | None = None,
+    flops_per_param_per_token: float = 6.0,
     **options: Any,
 ) -> SweepPlan:
     """Probe a model class and plan its sweep: `build_size_map`, then `plan_from_size_map`.
 
-    `options` are the keyword arguments of both; an unknown one is a `TypeError` that names the nearest known one.
+    `options` are the other keyword arguments of both; an unknown one is a `TypeError` that names the nearest known one.
     Without `identity`, experiment ids depend on the model's source and arguments.
     """
     budgets = [parse_budget(budget) for budget in _as_sequence(compute_budgets)]
@@ -184,7 +199,10 @@ def plan_sweep(
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(of_map | of_plan))}"
             raise TypeError(f"plan_sweep() got an unknown option {name!r}; {hint}")
     probing = {name: value for name, value in options.items() if name in of_map}
+    probing |= {"min_size": min_size, "max_size": max_size, "size_values": size_values}
+    probing["flops_per_param_per_token"] = flops_per_param_per_token
     planning = {name: value for name, value in options.items() if name in of_plan}
+    planning["num_sizes_per_budget"] = num_sizes_per_budget
     definition = [fingerprint_callable(model_cls), size_param, canonical(model_kwargs or {})]
     planning.setdefault("identity", content_hash(definition))
     size_map = build_size_map(model_cls, size_param, model_kwargs, **probing)

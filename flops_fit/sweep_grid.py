@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flops_fit.errors import FlopsFitWarning, PlanError
+from flops_fit.errors import PlanError
 from flops_fit.experiment import DroppedPoint, Experiment, experiment_id
 from flops_fit.formatting import format_count, format_flops
 from flops_fit.size_map import SizeEntry, SizeMap
@@ -29,7 +28,9 @@ class GridOptions:
         min_tokens_per_param, max_tokens_per_param: points outside are dropped.
         seeds: every size is trained once with each.
         dataset_tokens: tokens in the training set, if known; bounds what can be trained.
-        max_epochs: how often the data may be seen; above 1, what is repeated is said in a warning.
+        max_epochs: how often the data may be seen; points above are dropped, and whatever is above 1 is warned of.
+            The default of 4 is where repeated tokens stop being worth about as much as new ones (Muennighoff et al.
+            2023).
         tokens_per_example: tokens are planned in whole examples.
         centre: where the optimum is expected, instead of at `tokens_per_param`: a fitted law (its `N_opt`), or a
             function of the budget; parameters in the convention of the size map.
@@ -42,7 +43,7 @@ class GridOptions:
     max_tokens_per_param: float = 1000.0
     seeds: Sequence[int] = (0,)
     dataset_tokens: int | None = None
-    max_epochs: float = 1.0
+    max_epochs: float = 4.0
     tokens_per_example: int = 1
     centre: Any = None
 
@@ -78,21 +79,20 @@ class GridOptions:
 
 def plan_budgets(
     size_map: SizeMap, budgets: Sequence[float], options: GridOptions, identity: str
-) -> tuple[list[Experiment], list[DroppedPoint]]:
-    """Experiments and dropped points of every budget, each budget planned as if it were the only one."""
+) -> tuple[list[Experiment], list[DroppedPoint], list[str]]:
+    """Experiments, dropped points and remarks of every budget, each budget planned as if it were the only one."""
     experiments: list[Experiment] = []
     dropped: list[DroppedPoint] = []
+    remarks: list[str | None] = []
     for budget in budgets:
         chosen, missing = choose_sizes(size_map, budget, options)
         planned, refused = _experiments(size_map, chosen, budget, options, identity)
         if not planned:
-            warnings.warn(_nothing_admitted(size_map, budget, options), FlopsFitWarning, stacklevel=4)
+            remarks.append(_nothing_admitted(size_map, budget, options))
         experiments += planned
         dropped += sorted([*missing, *refused], key=lambda point: point.num_params)
-    for warning in (_repeated_data(experiments, options), _six_n_is_off(size_map, experiments)):
-        if warning:
-            warnings.warn(warning, FlopsFitWarning, stacklevel=4)
-    return experiments, dropped
+    remarks += [_repeated_data(experiments, options), _six_n_is_off(size_map, experiments)]
+    return experiments, dropped, [remark for remark in remarks if remark]
 
 
 def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tuple[list[SizeEntry], list[DroppedPoint]]:

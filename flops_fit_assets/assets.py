@@ -116,7 +116,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides))
         announce(context, source, plan)
         results = _results(context, source, plan)
-        cost = estimate(plan, study.hardware, results.values())
+        cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
         return dg.MaterializeResult(
             value=plan,
             data_version=dg.DataVersion(versions.version_of(plan)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,26 @@ class _Readable(click.Group):
         from flops_fit.errors import FlopsFitError
 
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except FlopsFitError as error:
             raise click.ClickException(str(error)) from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Ours without the line of code that gave them, once each; others as Python does."""
+    from flops_fit.errors import FlopsFitWarning
+
+    if not issubclass(category, FlopsFitWarning):
+        _python_shows(message, category, *where, **more)
+    elif str(message) not in _shown:
+        _shown.add(str(message))
+        click.echo(f"warning: {message}", err=True)
+
+
+_python_shows = warnings.showwarning
+_shown: set[str] = set()
 
 
 @click.group(cls=_Readable, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
 from flops_fit.cost import CostEstimate, Hardware
-from flops_fit.formatting import format_count, format_flops, format_money, format_seconds, markdown_table
+from flops_fit.formatting import format_bytes, format_count, format_flops, format_money, format_seconds, markdown_table
 from flops_fit.results import ExperimentResult
 
 if TYPE_CHECKING:
@@ -68,9 +68,12 @@ def plan_metadata(
         "device-hours still to spend": seconds / 3600,
         "cost still to spend": seconds / 3600 * hardware.price_per_hour,
         "time to train": f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers ({cost.basis})",
+        **({"memory": cost.memory_text()} if cost.memory_text() else {}),
         "dropped grid points": len(plan.dropped),
         "file": MetadataValue.path(str(path)),
     }
+    if plan.notes:
+        shown["notes"] = MetadataValue.md("\n".join(f"- {note}" for note in plan.notes))
     if plan.dropped:
         shown["dropped"] = dropped_table(plan)
     if overrides:
@@ -121,6 +124,9 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     "tokens": item.num_tokens,
                     "tokens per parameter": round(item.tokens_per_param, 1),
                     "planned FLOPs": format_flops(item.planned_flops),
+                    "peak memory": ""
+                    if (memory := cost.memory_bytes[item.experiment_id]) is None
+                    else format_bytes(memory),
                     "device time": format_seconds(cost.seconds[item.experiment_id]),
                     "state": result.status if result else "to train",
                     "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
@@ -137,6 +143,10 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
         ]
     )
     return MetadataValue.table(records, schema)
+
+
+def _bytes(number: float | None) -> str:
+    return "" if number is None else format_bytes(number)
 
 
 def dropped_table(plan: SweepPlan) -> MetadataValue:

@@ -11,7 +11,7 @@ from rich.table import Table
 from flops_fit.api import study_plan, study_size_map
 from flops_fit.cost import CostEstimate, estimate
 from flops_fit.errors import FlopsFitError
-from flops_fit.formatting import format_count, format_flops, format_money, format_seconds
+from flops_fit.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
 from flops_fit.results import ExperimentResult, load_results
 from flops_fit.study import Study
 from flops_fit_assets.home import home_directory
@@ -29,7 +29,7 @@ def print_plan(path: Path, console: Console) -> None:
     study = Study.from_toml(path)
     plan = study_plan(study, study_size_map(study))
     done = _finished(study, plan)
-    cost = estimate(plan, study.hardware, done.values())
+    cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
     if plan.dropped:
         console.print(_dropped(plan))
@@ -41,7 +41,7 @@ def print_plan(path: Path, console: Console) -> None:
         f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers, "
         f"{format_money(seconds / 3600 * study.hardware.price_per_hour)} ({cost.basis})",
     ]
-    for line in parts:
+    for line in filter(None, [*parts, cost.memory_text()]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -72,12 +72,12 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
         title_justify="left",
         padding=(0, 1, 0, 0),
     )
-    headers = ["budget", plan.size_param, "params", f"{unit}s", f"{unit}s/param", "FLOPs", "time"]
+    headers = ["budget", plan.size_param, "params", f"{unit}s", f"{unit}s/param", "FLOPs", "memory", "time"]
     for header in [*headers, *(["cost"] if price else []), ""]:
         table.add_column(header, justify="right", no_wrap=True)
     for budget in plan.compute_budgets:
         for item in (item for item in plan.experiments if item.compute_budget == budget):
-            seconds = cost.seconds[item.experiment_id]
+            seconds, memory = cost.seconds[item.experiment_id], cost.memory_bytes[item.experiment_id]
             table.add_row(
                 format_flops(budget),
                 str(item.size_param_value),
@@ -85,6 +85,7 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
                 format_count(item.num_tokens),
                 f"{item.tokens_per_param:.1f}",
                 format_flops(item.planned_flops),
+                "" if memory is None else format_bytes(memory),
                 format_seconds(seconds),
                 *([format_money(seconds / 3600 * price)] if price else []),
                 "done" if item.experiment_id in done else "",

@@ -47,7 +47,7 @@ def publish(
     from flops_fit.report import write_report
 
     save_runs(results.values(), store.directory / "runs.csv")
-    cost = estimate(plan, study.hardware, results.values())
+    cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
     write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost)
     for name, figure in figures.items():
         write_bytes(store.directory / "plots" / name, figure.png)

@@ -152,12 +152,21 @@ def test_the_warning_names_the_budget_that_would_do():
 
 
 def test_data_that_would_be_repeated_is_not_planned():
-    plan = plan_from_size_map(fine_map(), [1e18], dataset_tokens=2_000_000_000)
+    plan = plan_from_size_map(fine_map(), [1e18], dataset_tokens=2_000_000_000, max_epochs=1)
     assert all(experiment.num_tokens <= 2_000_000_000 for experiment in plan.experiments)
     reason = plan.dropped[0].reason
     assert re.search(
         r"needs 1[01].\d+B tokens, 5.\d+ epochs of the 2.00B there are, above max_epochs = 1; add data", reason
     )
+
+
+def test_unless_told_data_is_seen_four_times_at_most_and_that_is_said():
+    tokens = 2_000_000_000
+    with pytest.warns(FlopsFitWarning, match=r"2 of 6 experiments see data more than once, up to 3.\d+ times") as said:
+        plan = plan_from_size_map(fine_map(), [1e18], dataset_tokens=tokens)
+    assert tokens < max(experiment.num_tokens for experiment in plan.experiments) <= 4 * tokens
+    assert "above max_epochs = 4" in plan.dropped[0].reason
+    assert plan.notes == (str(said[0].message),)
 
 
 def test_repeated_data_that_was_asked_for_is_said():
