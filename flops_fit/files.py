@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flops_fit.errors import FileError
+
+T = TypeVar("T")
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -53,6 +55,17 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     if found != schema:
         raise FileError(f"{path} holds {found!r} where {schema!r} was expected; delete it to have it made again")
     return content
+
+
+def read_value(path: str | os.PathLike[str], schema: str, make: Callable[[dict[str, Any]], T]) -> T:
+    """`make(content)` of a file under `schema`; `FileError` also where the content has another version's layout."""
+    content = read_json(path, schema)
+    try:
+        return make(content)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FileError(
+            f"{path} was written by another version ({type(error).__name__}: {error}); delete it to have it made again"
+        ) from error
 
 
 def remove_temporary(directory: str | os.PathLike[str]) -> None:

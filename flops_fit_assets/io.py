@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetKey, DagsterInstance, InitResourceContext, InputContext, IOManager, OutputContext, io_manager
 
 from flops_fit.errors import FileError
-from flops_fit.files import read_json, write_json
+from flops_fit.files import read_value, write_json
 from flops_fit.results import RESULT_FILE, ExperimentResult
 from flops_fit_assets.history import latest_version, latest_versions
 from flops_fit_assets.source import StudySource
@@ -64,13 +64,13 @@ class StudyStore:
 def _read_size_map(path: Path) -> SizeMap:
     from flops_fit.size_map import SizeMap
 
-    return SizeMap.from_dict(read_json(path, SIZE_MAP_SCHEMA))
+    return read_value(path, SIZE_MAP_SCHEMA, SizeMap.from_dict)
 
 
 def _read_plan(path: Path) -> SweepPlan:
     from flops_fit.sweep import SweepPlan
 
-    return SweepPlan.from_dict(read_json(path, PLAN_SCHEMA))
+    return read_value(path, PLAN_SCHEMA, SweepPlan.from_dict)
 
 
 def _read_law(path: Path) -> ScalingLaw:

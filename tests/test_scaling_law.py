@@ -162,6 +162,16 @@ def test_a_saved_law_comes_back_the_same(noisy, tmp_path):
         ScalingLaw.load(tmp_path / "law.json")
 
 
+@pytest.mark.parametrize("change", [lambda law: law.pop("runs"), lambda law: law.update(colour="blue")])
+def test_a_law_of_another_versions_layout_is_refused_by_name(noisy, tmp_path, change):
+    path = noisy.save(tmp_path / "law.json")
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(FileError, match=r"law.json was written by another version .*; delete it"):
+        ScalingLaw.load(path)
+
+
 def test_the_same_seed_gives_the_same_interval():
     table = synthetic_runs(noise=0.003)
     first, second = (fit_scaling_law(table, bootstraps=50, seed=3).interval("E") for _ in range(2))

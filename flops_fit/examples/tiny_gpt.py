@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,6 +11,9 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from flops_fit.examples.stdlib_corpus import HELD_OUT_BYTES, corpus_hash, read_corpus
+
+if TYPE_CHECKING:
+    from flops_fit.experiment import Experiment
 
 CONTEXT = 64
 VOCABULARY = 128
@@ -79,6 +84,11 @@ def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> tor
     """Turn each pair of channels by its position's angle; (B, heads, T, head_width) → the same."""
     first, second = heads.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(heads.dtype)
+
+
+def learning_rate(experiment: Experiment) -> float:
+    """0.25 / width, found by the learning-rate check: the best rate falls as the width grows (Yang et al. 2022)."""
+    return 0.25 / experiment.size_param_value
 
 
 def train_dataset() -> TensorDataset:

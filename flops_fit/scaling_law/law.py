@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.files import read_json, write_json
+from flops_fit.files import read_value, write_json
 from flops_fit.formatting import format_count, format_flops, markdown_table
 from flops_fit.scaling_law import answers
 from flops_fit.scaling_law import diagnostics as checks
@@ -257,7 +257,7 @@ class ScalingLaw:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ScalingLaw:
         """Read what `save` wrote; raises `FileError` for a torn or foreign file."""
-        return cls.from_dict(read_json(path, LAW_SCHEMA))
+        return read_value(path, LAW_SCHEMA, cls.from_dict)
 
     def __repr__(self) -> str:
         return (
