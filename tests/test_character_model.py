@@ -1,0 +1,29 @@
+"""A public recipe reaches its published loss: `benchmarks/character_model.py` says where the numbers are from."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SHAKESPEARE = Path(os.environ.get("TINY_SHAKESPEARE", ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"))
+
+
+@pytest.fixture
+def character_model(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import character_model
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield character_model
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"{SHAKESPEARE} is not there (or name it in TINY_SHAKESPEARE)")
+def test_tiny_shakespeare_reaches_its_published_loss(character_model, tmp_path):
+    result = character_model.by_the_library(SHAKESPEARE.read_text(), tmp_path)
+    assert result.steps == 2000
+    assert result.loss == pytest.approx(1.88, abs=0.05)
