@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from flops_fit.devices import autocast, batch_size, slice_batch, to_device
 from flops_fit.errors import Diverged, TimedOut
 from flops_fit.evaluation import held_out_loss
 from flops_fit.failures import is_out_of_memory
+from flops_fit.log_events import OnLog, step_event
 from flops_fit.loss import LossFn, batch_loss
 from flops_fit.recipe import Recipe
 from flops_fit.run_log import RunLog
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from flops_fit.study import Study
     from flops_fit.sweep import Experiment
 
-OnProgress = Callable[[dict[str, Any]], None]
-_PROGRESS_SECONDS = 0.25
+_LOG_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class TrainingLoop:
     optimizer: torch.optim.Optimizer
     steps: Steps
     device: torch.device
-    on_progress: OnProgress | None
+    on_log: OnLog | None
     progress: Progress = field(default_factory=Progress)
     largest_part: int | None = None  # examples that fit into memory at once, as far as found out
 
@@ -79,7 +78,7 @@ class TrainingLoop:
             last_finite = loss
             self._advance(step, loss, clock.seconds())
             log.write(step + 1, self._tokens(), loss, rate, self.progress.seconds)
-            self._report(loss, clock)
+            self._report(loss, rate, clock)
             if step + 1 < self.steps.steps:
                 self._keep(clock)
 
@@ -179,23 +178,21 @@ class TrainingLoop:
     def _tokens(self) -> int:
         return self.progress.examples * self.job.data.tokens_per_example
 
-    def _report(self, loss: float, clock: Clock) -> None:
+    def _report(self, loss: float, rate: float, clock: Clock) -> None:
         at_end = self.progress.step == self.steps.steps
-        if self.on_progress is None or not (clock.due("report", _PROGRESS_SECONDS) or at_end):
+        if self.on_log is None or not (clock.due("report", _LOG_SECONDS) or at_end):
             return
-        tokens, seconds = self._tokens(), self.progress.seconds
-        self.on_progress(
-            {
-                "experiment_id": self._name,
-                "step": self.progress.step,
-                "steps": self.steps.steps,
-                "tokens": tokens,
-                "num_tokens": self.job.experiment.num_tokens,
-                "planned_flops": self.job.experiment.planned_flops,
-                "loss": loss,
-                "tokens_per_second": tokens / seconds if seconds else 0.0,
-                "seconds": seconds,
-            }
+        self.on_log(
+            step_event(
+                self.job.experiment,
+                step=self.progress.step,
+                steps=self.steps.steps,
+                tokens=self._tokens(),
+                loss=loss,
+                learning_rate=rate,
+                seconds=self.progress.seconds,
+                peak=self.job.study.hardware.known_peak,
+            )
         )
 
 
