@@ -232,7 +232,7 @@ def find_optimal(
         _show(plan)
     directory = Path(output_dir)
     write_json(directory / "sweep_plan.json", plan.to_dict())
-    how = {"resume": resume, "progress": progress, "on_log": on_log}
+    how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
     results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
     save_runs(results, directory / "runs.csv")
     law = fit_study(study, plan, results)

@@ -7,13 +7,15 @@ import traceback
 
 import torch
 
-from flops_fit.errors import Diverged, OutOfData, TimedOut
+from flops_fit.errors import Diverged, FailedOnRank, OutOfData, TimedOut
 
 _BY_KIND: dict[type[Exception], str] = {Diverged: "diverged", OutOfData: "out_of_data", TimedOut: "timed_out"}
 
 
 def describe_failure(error: Exception) -> tuple[str, str]:
     """`(status, reason)` of an exception that ended a training; an unforeseen one is "failed", with its traceback."""
+    if isinstance(error, FailedOnRank):
+        return error.status, error.reason
     for kind, status in _BY_KIND.items():
         if isinstance(error, kind):
             return status, str(error)

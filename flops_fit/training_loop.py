@@ -23,6 +23,7 @@ from flops_fit.run_log import RunLog
 from flops_fit.steps import Steps
 
 if TYPE_CHECKING:
+    from flops_fit.ranks import Ranks
     from flops_fit.study import Study
     from flops_fit.sweep import Experiment
 
@@ -39,6 +40,13 @@ class Job:
     loss_fn: LossFn
     directory: Path
     resume: bool
+    ranks: Ranks | None = None  # where several processes train it together
+
+    @property
+    def peak(self) -> float | None:
+        """FLOP/s of all devices that train it, where known."""
+        peak = self.study.hardware.known_peak
+        return peak if peak is None or self.ranks is None else peak * self.ranks.world_size
 
 
 @dataclass(kw_only=True)
@@ -62,9 +70,7 @@ class TrainingLoop:
     def train(self) -> None:
         """All steps that are left, from the checkpoint on where there is one."""
         job, recipe = self.job, self.job.study.training
-        if job.resume:
-            self.progress = load_checkpoint(self._checkpoint, self._name, self.model, self.optimizer) or Progress()
-        log = RunLog.open(job.directory, self.steps.steps, self.progress.step)
+        log = self._take_up()
         reader = job.data.train.reader(recipe.seed * 1_000_003 + job.experiment.seed, self.progress.examples)
         clock = Clock(already=self.progress.seconds)
         peak, last_finite = self.peak_rate, math.nan
@@ -113,6 +119,15 @@ class TrainingLoop:
     @property
     def _tail_start(self) -> int:
         return self.steps.steps - max(1, self.steps.steps // 10)
+
+    def _take_up(self) -> RunLog:
+        """Go on from the checkpoint where there is one; returns the log from there on."""
+        self._load_checkpoint()
+        return RunLog.open(self.job.directory, self.steps.steps, self.progress.step)
+
+    def _load_checkpoint(self) -> None:
+        if self.job.resume:
+            self.progress = load_checkpoint(self._checkpoint, self._name, self.model, self.optimizer) or Progress()
 
     def _advance(self, step: int, loss: float, seconds: float) -> None:
         self.progress = Progress(
@@ -191,7 +206,7 @@ class TrainingLoop:
                 loss=loss,
                 learning_rate=rate,
                 seconds=self.progress.seconds,
-                peak=self.job.study.hardware.known_peak,
+                peak=self.job.peak,
             )
         )
 
