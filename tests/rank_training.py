@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +32,18 @@ class FailsOnRankOne(TinyMLP):
         return super().forward(inputs)
 
 
+class DiesOnRankOne(TinyMLP):
+    """Its process is killed in the middle of the training."""
+
+    calls = 0
+
+    def forward(self, inputs):
+        DiesOnRankOne.calls += 1
+        if RANK == 1 and self.calls > 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(inputs)
+
+
 class Parted(TinyMLP):
     """Process 1 has room for 3 examples at a time; the last layer's bias is used by nobody."""
 
@@ -49,6 +62,7 @@ SCENARIOS = {
     "plain": tiny_study(training=RECIPE),
     "stop": tiny_study(training=dataclasses.replace(RECIPE, timeout_seconds=1e-9)),
     "fails": tiny_study(training=RECIPE, model=ModelSpec(factory=FailsOnRankOne, size_param="width")),
+    "dies": tiny_study(training=RECIPE, model=ModelSpec(factory=DiesOnRankOne, size_param="width")),
     "parted": tiny_study(training=RECIPE, model=ModelSpec(factory=Parted, size_param="width")),
     "single": tiny_study(training=dataclasses.replace(RECIPE, batch_tokens=1)),  # one of two slices is empty
     "diverges": tiny_study(training=Recipe(learning_rate=1e30, gradient_clip=None)),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,19 @@ def test_a_failure_in_one_process_is_the_result_in_all_with_its_reason(trained):
     assert results["fails"].reason.startswith("on rank 1 of 2: RuntimeError: bad memory in this machine")
     assert results["diverges"].status == "diverged"
     assert results["diverges"].reason.startswith("loss is")
+
+
+def test_a_killed_process_ends_all_at_once_and_one_goes_on_from_the_checkpoint(tmp_path):
+    began = time.perf_counter()
+    ran = torchrun("rank_training.py", tmp_path / "killed", "dies")
+    assert ran.returncode != 0
+    assert time.perf_counter() - began < 60, "nobody waited for the dead until a timeout"
+    (checkpoint,) = (tmp_path / "killed").glob("*/checkpoint.safetensors")
+    assert checkpoint.stat().st_size > 0
+    (tmp_path / "whole").mkdir()
+    resumed, whole = train(tmp_path / "killed", "plain"), train(tmp_path / "whole", "plain")
+    assert resumed.status == "completed"
+    assert resumed.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
 STUDY = """
