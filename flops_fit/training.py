@@ -49,8 +49,11 @@ def run_experiment(
     `on_log` gets a dict about four times a second, at the last step and once more with the outcome, see
     `flops_fit.log_events.LogEvent`; an exception in it is a warning. A result that was there already sends none.
 
-    Whatever goes wrong in the model, the data, the loss or the machine becomes the result's
-    status with its reason (see `ExperimentResult`). Raises `StudyError` for a study without data or loss.
+    Where `torch.distributed` is initialised with several processes, all of them call this with the same arguments and
+    train the experiment together; see `flops_fit.distributed`.
+
+    Whatever goes wrong in the model, the data, the loss or the machine becomes the result's status with its reason (see
+    `ExperimentResult`). Raises `StudyError` for a study without data or loss.
     """
     directory = Path(output_dir) / experiment.experiment_id
     if resume and current_ranks() is None and (finished := load_finished(directory)) is not None:
