@@ -10,10 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.cost import Hardware
+from flops_fit.cost import Hardware, peak_to_show
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.files import write_json
 from flops_fit.formatting import format_flops
+from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
 from flops_fit.recipe import Recipe
 from flops_fit.results import ExperimentResult, results_frame, save_runs
@@ -31,9 +32,8 @@ _SAMPLE_EXAMPLES = 4
 def study_size_map(study: Study) -> SizeMap:
     """Stage one: size → parameters and FLOPs per token. Knows no budgets."""
     spec, data, sample = study.model, study.prepared_data, {}
-    if (
-        data is not None and study.loss_function is not None
-    ):  # measured also where 6·N is used, to tell how far it is off
+    if data is not None and study.loss_function is not None:
+        # measured also where 6·N is used, to tell how far it is off
         sample = {
             "sample_batch": data.train.first(_SAMPLE_EXAMPLES),
             "loss_fn": study.loss_function,
@@ -87,17 +87,27 @@ def longest_first(experiments: Iterable[Experiment]) -> list[Experiment]:
 
 
 def train_all(
-    study: Study, experiments: Sequence[Experiment], *, output_dir: Path, resume: bool = True, progress: bool = True
+    study: Study,
+    experiments: Sequence[Experiment],
+    *,
+    output_dir: Path,
+    resume: bool = True,
+    progress: bool = True,
+    on_log: OnLog | None = None,
 ) -> list[ExperimentResult]:
     """Train every experiment, side by side on this machine's workers, and return the results in the same order.
 
+    `on_log` is called in this process with the events of all of them; see `flops_fit.log_events.LogEvent`.
     Where worker processes cannot import the model, data or loss (defined in a notebook or a function), the experiments
     are trained in this process one after the other, said once in a warning.
     """
     results = _already_there(experiments, output_dir) if resume else {}
     ordered = longest_first(item for item in experiments if item.experiment_id not in results)
     workers = study.hardware.num_workers()
-    with StudyProgress(len(ordered), planned_flops=sum(item.planned_flops for item in ordered), show=progress) as bars:
+    planned = sum(item.planned_flops for item in ordered)
+    wanted = progress or on_log is not None
+    peak = peak_to_show(study.hardware, planned, study.training.precision) if wanted else None
+    with StudyProgress(len(ordered), planned_flops=planned, peak=peak, on_log=on_log, show=progress) as bars:
         runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
         results |= {result.experiment_id: result for result in runs}
     return [results[experiment.experiment_id] for experiment in experiments]
@@ -125,6 +135,8 @@ def _side_by_side(
         for outcome in outcomes:
             experiment = experiments[outcome.index]
             result = outcome.value or failed_result(experiment, outcome.error or "no result")
+            if outcome.value is None:  # its process is gone and cannot say so
+                bars.update(finished_event(experiment, result))
             bars.finish(result)
             yield result
     except NotImportable as error:
@@ -147,7 +159,7 @@ def _one_by_one(
     torch.set_num_threads(1)  # as in the workers: the same result to the bit, and small models are faster so
     try:
         for experiment in experiments:
-            result = run_experiment(study, experiment, output_dir=output_dir, on_progress=bars.update, resume=resume)
+            result = run_experiment(study, experiment, output_dir=output_dir, on_log=bars.update, resume=resume)
             bars.finish(result)
             yield result
     finally:
@@ -159,21 +171,13 @@ def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: St
     from flops_fit.training import run_experiment
 
     experiment, output_dir, resume = payload
-    return run_experiment(study, experiment, output_dir=output_dir, on_progress=emit, resume=resume)
+    return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume)
 
 
 def failed_result(experiment: Experiment, reason: str) -> ExperimentResult:
     """The result of an experiment whose process died, with nothing known of how far it came."""
-    shared = (
-        "experiment_id",
-        "compute_budget",
-        "size_param",
-        "size_param_value",
-        "num_params",
-        "flops_per_token",
-        "seed",
-    )
-    given = {name: getattr(experiment, name) for name in shared}
+    shared = "experiment_id compute_budget size_param size_param_value num_params flops_per_token seed"
+    given = {name: getattr(experiment, name) for name in shared.split()}
     return ExperimentResult(**given, num_tokens=0, flops=0.0, status="failed", reason=reason)
 
 
@@ -190,6 +194,7 @@ def find_optimal(
     output_dir: str | os.PathLike[str] = "flops_fit_data/find_optimal",
     resume: bool = True,
     progress: bool = True,
+    on_log: OnLog | None = None,
     **options: Any,
 ) -> SweepPlan | ScalingLaw:
     """The whole study in one call: probe sizes, plan the IsoFLOP grid, train it on all cores, fit the scaling law.
@@ -201,6 +206,8 @@ def find_optimal(
         compute_budgets: training FLOPs of each IsoFLOP curve, as numbers or text such as "1e18".
         train: False returns the plan and trains nothing.
         eval_dataset: held-out data; without it 2 % of the training examples are held out, always the same ones.
+        on_log: called with a dict a few times a second for each experiment under way and when it ends: loss, learning
+            rate, FLOP/s and more (`flops_fit.log_events.LogEvent`); docs/watching.md sends them to a tracker.
         output_dir: where results are kept; experiments found there are not trained again while `resume` is true.
         options: every field of `ModelSpec`, `DataSpec`, `SweepOptions`, `Recipe` and `Hardware` by its name, such as
             `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`.
@@ -225,7 +232,8 @@ def find_optimal(
         _show(plan)
     directory = Path(output_dir)
     write_json(directory / "sweep_plan.json", plan.to_dict())
-    results = train_all(study, plan.experiments, output_dir=directory / "runs", resume=resume, progress=progress)
+    how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
+    results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
     save_runs(results, directory / "runs.csv")
     law = fit_study(study, plan, results)
     law.save(directory / "scaling_law.json")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CPU_FLOPS_PER_CORE = 5e10
 BYTES_PER_PARAM = 16  # float32 weights and gradients, and AdamW's two moments
 _BENCHMARK_ROWS = {"cpu": 1024, "cuda": 8192}
+_WORTH_MEASURING_SECONDS = 30.0  # of training on one CPU core
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +89,15 @@ class Hardware:
 
     @property
     def peak(self) -> float:
-        """FLOP/s of one worker's device at its best."""
-        if self.peak_flops is not None:
+        """FLOP/s of one worker's device at its best; a rough guess where nothing is known."""
+        return self.known_peak or CPU_FLOPS_PER_CORE
+
+    @property
+    def known_peak(self) -> float | None:
+        """`peak` where `peak_flops` or `accelerator` is given, else None."""
+        if self.peak_flops is not None or self.accelerator is None:
             return self.peak_flops
-        if self.accelerator is not None:
-            return find_accelerator(self.accelerator, self.peak_precision)[1]
-        return CPU_FLOPS_PER_CORE
+        return find_accelerator(self.accelerator, self.peak_precision)[1]
 
     @property
     def memory(self) -> float | None:
@@ -207,13 +211,31 @@ def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float |
     return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
 
 
-def measure_peak(device: str = "cpu") -> float:
-    """FLOP/s of float32 matrix products on one device ("cpu": one core), the best of a few in about a second."""
+def peak_to_show(hardware: Hardware, planned_flops: float, precision: str = "float32") -> float | None:
+    """The peak that utilisation is shown against: the one given, else measured, in half a second, as `precision` says.
+
+    None where nothing is given and trainings of `planned_flops` are too short to be worth the measurement.
+    """
+    if hardware.known_peak is not None or planned_flops / CPU_FLOPS_PER_CORE < _WORTH_MEASURING_SECONDS:
+        return hardware.known_peak
+    import torch
+
+    from flops_fit.devices import autocast, choose_device
+
+    device = choose_device(hardware.device)
+    if device.type not in _BENCHMARK_ROWS:
+        return None
+    is_half = isinstance(autocast(precision, device), torch.autocast)
+    return measure_peak(device.type, "bfloat16" if is_half else "float32")
+
+
+def measure_peak(device: str = "cpu", precision: str = "float32") -> float:
+    """FLOP/s of matrix products on one device ("cpu": one core), the best of a few in about a second."""
     import torch
 
     rows = _BENCHMARK_ROWS[device]
     threads = torch.get_num_threads()
-    matrix = torch.ones(rows, rows, device=device)
+    matrix = torch.ones(rows, rows, device=device, dtype=getattr(torch, precision))
     best, started = 0.0, time.perf_counter()
     try:
         torch.set_num_threads(1)

@@ -33,6 +33,14 @@ class TimedOut(FlopsFitError):
     """A training that took longer than it may."""
 
 
+class FailedOnRank(FlopsFitError):
+    """A training on several processes that failed on one of them; every process raises it, with the same reason."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
 class LossError(FlopsFitError, TypeError):
     """A loss function that cannot be called as `loss_fn(outputs, targets)`."""
 

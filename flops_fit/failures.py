@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import errno
 import traceback
+from pathlib import Path
 
 import torch
 
-from flops_fit.errors import Diverged, OutOfData, TimedOut
+from flops_fit.errors import Diverged, FailedOnRank, OutOfData, TimedOut
 
 _BY_KIND: dict[type[Exception], str] = {Diverged: "diverged", OutOfData: "out_of_data", TimedOut: "timed_out"}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
+_LINES_SHOWN = 3
+_OWN_FOLDER, _TORCH_FOLDER = Path(__file__).parent, Path(torch.__file__).parent
 
 
 def describe_failure(error: Exception) -> tuple[str, str]:
     """`(status, reason)` of an exception that ended a training; an unforeseen one is "failed", with its traceback."""
+    if isinstance(error, FailedOnRank):
+        return error.status, error.reason
     for kind, status in _BY_KIND.items():
         if isinstance(error, kind):
             return status, str(error)
     if is_out_of_memory(error):
         return "out_of_memory", f"{_first_line(error)}; use a smaller model or a larger device"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return "disk_full", f"{error}; free some space and run again"
-    return "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"
+    return "failed", f"{type(error).__name__}: {error}\n{_short_traceback(error)}"
+
+
+def _short_traceback(error: Exception) -> str:
+    """The last lines of the user's own code, without the library's and torch's, then the line that raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    shown = [frame for frame in frames if not _is_library(Path(frame.filename))][-_LINES_SHOWN:]
+    shown += [frame for frame in frames[-1:] if frame not in shown]
+    return "".join(traceback.format_list(shown))
+
+
+def _is_library(path: Path) -> bool:
+    if _OWN_FOLDER / "examples" in path.parents:
+        return False
+    return _OWN_FOLDER in path.parents or _TORCH_FOLDER in path.parents
 
 
 def is_out_of_memory(error: BaseException) -> bool:

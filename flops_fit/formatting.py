@@ -18,6 +18,14 @@ def format_count(count: float) -> str:
     return f"{count:.0f}" if float(count).is_integer() else _three_digits(count)
 
 
+def format_rate(flops_per_second: float) -> str:
+    """`1.2e9 -> "1.20 GFLOP/s"`."""
+    for limit, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if flops_per_second >= limit * 0.9995:
+            return f"{_three_digits(flops_per_second / limit)} {prefix}FLOP/s"
+    return f"{_three_digits(flops_per_second / 1e3)} kFLOP/s"
+
+
 def format_seconds(seconds: float) -> str:
     """`5000 -> "1 h 23 min"`."""
     if seconds < 1:

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from flops_fit.formatting import format_count
+from flops_fit.formatting import format_count, format_rate
+from flops_fit.log_events import Guarded, LogEvent, OnLog, with_utilisation
 from flops_fit.results import ExperimentResult
+
+_CONTENT_HASH = re.compile(r"-[0-9a-f]{8}$")
 
 
 class StudyProgress:
-    """A context manager: `update` with the dicts of `run_experiment`'s `on_progress`, `finish` with each result.
+    """A context manager: `update` with the events of `run_experiment`'s `on_log`, `finish` with each result.
 
     The overall bar advances with FLOPs, which take the time, not with the number of experiments. Failed and diverged
-    experiments leave a line with their reason.
+    experiments leave a line with their reason. `peak` (FLOP/s) is what utilisation is shown against where the events
+    do not know it. Every event goes on to `on_log`, whose errors are a warning.
     """
 
     def __init__(
-        self, num_experiments: int, *, planned_flops: float, show: bool = True, console: Console | None = None
+        self,
+        num_experiments: int,
+        *,
+        planned_flops: float,
+        peak: float | None = None,
+        on_log: OnLog | None = None,
+        show: bool = True,
+        console: Console | None = None,
     ) -> None:
+        self._peak, self._on_log = peak, Guarded(on_log) if on_log else None
         self._console = console or Console(stderr=True)
         self._total, self._planned = num_experiments, planned_flops
         self._done_flops, self._running = 0.0, dict[str, tuple[TaskID, float]]()
@@ -29,7 +42,7 @@ class StudyProgress:
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -49,16 +62,23 @@ class StudyProgress:
     ) -> None:
         self._bars.stop()
 
-    def update(self, event: dict[str, Any]) -> None:
-        """Show how far one experiment is."""
+    def update(self, event: LogEvent) -> None:
+        """Show how far one experiment is, and hand the event on."""
+        event = with_utilisation(event, self._peak)
+        if "loss" in event:
+            self._show(event)
+        if self._on_log:
+            self._on_log(event)
+
+    def _show(self, event: LogEvent) -> None:
         name = event["experiment_id"]
         if name not in self._running:
-            self._running[name] = (self._bars.add_task(f"  {name}", total=1.0, note=""), 0.0)
+            short = _CONTENT_HASH.sub("", name)
+            self._running[name] = (self._bars.add_task(f"  {short}", total=1.0, note=""), 0.0)
         bar, _ = self._running[name]
         share = event["tokens"] / event["num_tokens"]
-        note = f"loss {event['loss']:.3f}  {format_count(event['tokens_per_second'])} tokens/s"
-        self._bars.update(bar, completed=share, note=note)
-        self._running[name] = (bar, share * event.get("planned_flops", self._planned / self._total))
+        self._bars.update(bar, completed=share, note=_note(event))
+        self._running[name] = (bar, share * event["planned_flops"])
         self._show_overall()
 
     def finish(self, result: ExperimentResult) -> None:
@@ -80,3 +100,11 @@ class StudyProgress:
 
     def _title(self) -> str:
         return f"{self._finished}/{self._total} experiments"
+
+
+def _note(event: LogEvent) -> str:
+    parts = [f"loss {event['loss']:.3f}", f"{format_count(event['tokens_per_second'])} tok/s"]
+    parts.append(format_rate(event["flops_per_second"]))
+    if event["utilisation"] is not None:
+        parts.append(f"{event['utilisation']:.0%}")
+    return " ".join(parts)

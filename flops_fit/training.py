@@ -12,15 +12,18 @@ from filelock import FileLock
 
 from flops_fit.checkpoint import CHECKPOINT_FILE, Progress
 from flops_fit.devices import choose_device, device_name
+from flops_fit.distributed import RankLoop
 from flops_fit.errors import FileError, FlopsFitWarning, OutOfData, StudyError
 from flops_fit.evaluation import weights_sha256
 from flops_fit.failures import describe_failure
 from flops_fit.files import remove_temporary, set_aside
+from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.model_factory import create_model
 from flops_fit.random_state import isolated_random_state, seed_everything
+from flops_fit.ranks import current_ranks
 from flops_fit.results import RESULT_FILE, ExperimentResult
 from flops_fit.steps import Steps, plan_steps
-from flops_fit.training_loop import Job, OnProgress, TrainingLoop, make_optimizer
+from flops_fit.training_loop import Job, TrainingLoop, make_optimizer
 
 if TYPE_CHECKING:
     from flops_fit.study import Study
@@ -34,7 +37,7 @@ def run_experiment(
     experiment: Experiment,
     *,
     output_dir: str | Path,
-    on_progress: OnProgress | None = None,
+    on_log: OnLog | None = None,
     resume: bool = True,
 ) -> ExperimentResult:
     """Train `experiment` of `study` and return its result, also written to `<output_dir>/<experiment_id>/result.json`.
@@ -43,27 +46,67 @@ def run_experiment(
     `resume`, a result that is there already (completed or diverged, which would only diverge again) is returned as it
     is, and an interrupted training goes on from its checkpoint to the bit-identical result (CPU, same thread count).
 
-    `on_progress` gets a dict about four times a second: experiment_id, step, steps, tokens, num_tokens, loss,
-    tokens_per_second, seconds. Whatever goes wrong in the model, the data, the loss or the machine becomes the result's
-    status with its reason (see `ExperimentResult`). Raises `StudyError` for a study without data or loss.
+    `on_log` gets a dict about four times a second, at the last step and once more with the outcome, see
+    `flops_fit.log_events.LogEvent`; an exception in it is a warning. A result that was there already sends none.
+
+    Where `torch.distributed` is initialised with several processes, all of them call this with the same arguments and
+    train the experiment together; see `flops_fit.distributed`.
+
+    Whatever goes wrong in the model, the data, the loss or the machine becomes the result's status with its reason (see
+    `ExperimentResult`). Raises `StudyError` for a study without data or loss.
     """
     directory = Path(output_dir) / experiment.experiment_id
-    if resume and (finished := load_finished(directory)) is not None:
+    if resume and current_ranks() is None and (finished := load_finished(directory)) is not None:
         return finished
     data, loss_fn = study.prepared_data, study.loss_function
     if data is None or loss_fn is None:
         raise StudyError(f"study {study.name!r} has no data or no loss; both are needed to train")
+    hook, ranks = Guarded(on_log) if on_log else None, current_ranks()
+    job = Job(
+        study=study,
+        experiment=experiment,
+        data=data,
+        loss_fn=loss_fn,
+        directory=directory,
+        resume=resume,
+        ranks=ranks,
+    )
+    if ranks is None:
+        return _lead(job, hook)
+    return ranks.together(lambda: _lead(job, hook), lambda: _isolated(job, None))
+
+
+def _lead(job: Job, hook: OnLog | None) -> ExperimentResult:
+    """`_run`; a disk too full for the experiment's folder, lock or result is a status too."""
+    try:
+        return _run(job, hook)
+    except OSError as error:  # outside the training: its folder, its lock, its result
+        status, reason = describe_failure(error)
+        if status != "disk_full":
+            raise
+        result = _result(job, choose_device(job.study.hardware.device), None, status=status, reason=reason)
+        return _told(job, hook, result)
+
+
+def _run(job: Job, on_log: OnLog | None) -> ExperimentResult:
+    directory = job.directory
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / _LOCK_FILE):  # a second process with the same experiment waits, then reads the result
-        if resume and (finished := load_finished(directory)) is not None:
+        if job.resume and (finished := load_finished(directory)) is not None:
             return finished
         remove_temporary(directory)
-        job = Job(study=study, experiment=experiment, data=data, loss_fn=loss_fn, directory=directory, resume=resume)
-        with isolated_random_state():
-            result = _outcome(job, on_progress)
+        if job.ranks is not None:
+            job.ranks.begin()
+        result = _isolated(job, on_log)
         result.save(directory / RESULT_FILE)
         if result.is_final:  # anything else may go on from its checkpoint once the cause is gone
             (directory / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return _told(job, on_log, result)
+
+
+def _told(job: Job, on_log: OnLog | None, result: ExperimentResult) -> ExperimentResult:
+    if on_log:
+        on_log(finished_event(job.experiment, result, peak=job.peak))
     return result
 
 
@@ -86,27 +129,33 @@ def load_finished(directory: Path) -> ExperimentResult | None:
     return result if result.is_final else None
 
 
-def _outcome(job: Job, on_progress: OnProgress | None) -> ExperimentResult:
+def _isolated(job: Job, on_log: OnLog | None) -> ExperimentResult:
+    with isolated_random_state():
+        return _outcome(job, on_log)
+
+
+def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
     """The result, whatever happens in the user's own code."""
     device, loop = choose_device(job.study.hardware.device), None
     try:
-        loop = _prepare(job, device, on_progress)
+        loop = _prepare(job, device, on_log)
         loop.train()
         loss = loop.held_out_loss()
     except Exception as error:  # whatever the user's model, data or loss raise becomes data, with its reason
-        status, reason = describe_failure(error)
+        status, reason = describe_failure(error) if job.ranks is None else job.ranks.agree(error)
         return _result(job, device, loop, status=status, reason=reason)
     return _result(job, device, loop, status="completed", loss=loss)
 
 
-def _prepare(job: Job, device: torch.device, on_progress: OnProgress | None) -> TrainingLoop:
+def _prepare(job: Job, device: torch.device, on_log: OnLog | None) -> TrainingLoop:
     recipe, experiment, spec = job.study.training, job.experiment, job.study.model
     steps = plan_steps(recipe, experiment.num_tokens, job.data.tokens_per_example)
     _check_epochs(job, steps)
     seed_everything(recipe.seed, experiment.seed)
     model = create_model(spec.factory, spec.size_param, experiment.size_param_value, spec.kwargs).to(device)
     optimizer = make_optimizer(model, recipe, device)
-    return TrainingLoop(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_progress=on_progress)
+    kind = TrainingLoop if job.ranks is None else RankLoop
+    return kind(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_log=on_log)
 
 
 def _check_epochs(job: Job, steps: Steps) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,18 @@ from flops_fit.devices import autocast, batch_size, slice_batch, to_device
 from flops_fit.errors import Diverged, TimedOut
 from flops_fit.evaluation import held_out_loss
 from flops_fit.failures import is_out_of_memory
+from flops_fit.log_events import OnLog, step_event
 from flops_fit.loss import LossFn, batch_loss
 from flops_fit.recipe import Recipe
 from flops_fit.run_log import RunLog
 from flops_fit.steps import Steps
 
 if TYPE_CHECKING:
+    from flops_fit.ranks import Ranks
     from flops_fit.study import Study
     from flops_fit.sweep import Experiment
 
-OnProgress = Callable[[dict[str, Any]], None]
-_PROGRESS_SECONDS = 0.25
+_LOG_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,13 @@ class Job:
     loss_fn: LossFn
     directory: Path
     resume: bool
+    ranks: Ranks | None = None  # where several processes train it together
+
+    @property
+    def peak(self) -> float | None:
+        """FLOP/s of all devices that train it, where known."""
+        peak = self.study.hardware.known_peak
+        return peak if peak is None or self.ranks is None else peak * self.ranks.world_size
 
 
 @dataclass(kw_only=True)
@@ -51,7 +58,7 @@ class TrainingLoop:
     optimizer: torch.optim.Optimizer
     steps: Steps
     device: torch.device
-    on_progress: OnProgress | None
+    on_log: OnLog | None
     progress: Progress = field(default_factory=Progress)
     largest_part: int | None = None  # examples that fit into memory at once, as far as found out
 
@@ -63,9 +70,7 @@ class TrainingLoop:
     def train(self) -> None:
         """All steps that are left, from the checkpoint on where there is one."""
         job, recipe = self.job, self.job.study.training
-        if job.resume:
-            self.progress = load_checkpoint(self._checkpoint, self._name, self.model, self.optimizer) or Progress()
-        log = RunLog.open(job.directory, self.steps.steps, self.progress.step)
+        log = self._take_up()
         reader = job.data.train.reader(recipe.seed * 1_000_003 + job.experiment.seed, self.progress.examples)
         clock = Clock(already=self.progress.seconds)
         peak, last_finite = self.peak_rate, math.nan
@@ -79,7 +84,7 @@ class TrainingLoop:
             last_finite = loss
             self._advance(step, loss, clock.seconds())
             log.write(step + 1, self._tokens(), loss, rate, self.progress.seconds)
-            self._report(loss, clock)
+            self._report(loss, rate, clock)
             if step + 1 < self.steps.steps:
                 self._keep(clock)
 
@@ -114,6 +119,15 @@ class TrainingLoop:
     @property
     def _tail_start(self) -> int:
         return self.steps.steps - max(1, self.steps.steps // 10)
+
+    def _take_up(self) -> RunLog:
+        """Go on from the checkpoint where there is one; returns the log from there on."""
+        self._load_checkpoint()
+        return RunLog.open(self.job.directory, self.steps.steps, self.progress.step)
+
+    def _load_checkpoint(self) -> None:
+        if self.job.resume:
+            self.progress = load_checkpoint(self._checkpoint, self._name, self.model, self.optimizer) or Progress()
 
     def _advance(self, step: int, loss: float, seconds: float) -> None:
         self.progress = Progress(
@@ -179,23 +193,21 @@ class TrainingLoop:
     def _tokens(self) -> int:
         return self.progress.examples * self.job.data.tokens_per_example
 
-    def _report(self, loss: float, clock: Clock) -> None:
+    def _report(self, loss: float, rate: float, clock: Clock) -> None:
         at_end = self.progress.step == self.steps.steps
-        if self.on_progress is None or not (clock.due("report", _PROGRESS_SECONDS) or at_end):
+        if self.on_log is None or not (clock.due("report", _LOG_SECONDS) or at_end):
             return
-        tokens, seconds = self._tokens(), self.progress.seconds
-        self.on_progress(
-            {
-                "experiment_id": self._name,
-                "step": self.progress.step,
-                "steps": self.steps.steps,
-                "tokens": tokens,
-                "num_tokens": self.job.experiment.num_tokens,
-                "planned_flops": self.job.experiment.planned_flops,
-                "loss": loss,
-                "tokens_per_second": tokens / seconds if seconds else 0.0,
-                "seconds": seconds,
-            }
+        self.on_log(
+            step_event(
+                self.job.experiment,
+                step=self.progress.step,
+                steps=self.steps.steps,
+                tokens=self._tokens(),
+                loss=loss,
+                learning_rate=rate,
+                seconds=self.progress.seconds,
+                peak=self.job.peak,
+            )
         )
 
 

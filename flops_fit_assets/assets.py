@@ -12,6 +12,7 @@ import dagster as dg
 from flops_fit.api import fit_study, study_plan, study_size_map
 from flops_fit.cost import estimate
 from flops_fit.errors import FlopsFitError
+from flops_fit.log_events import OnLog
 from flops_fit.results import ExperimentResult
 from flops_fit.scaling_law import ScalingLaw
 from flops_fit.size_map import SizeMap
@@ -28,20 +29,18 @@ from flops_fit_assets.publish import law_figures, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.training_guard import set_aside_if_changed
 
-OnProgress = Callable[[dict[str, Any]], None]
 
-
-def study_assets(source: StudySource, on_progress: OnProgress | None = None) -> list[Any]:
+def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:
     """Sources, assets and the external `experiment` of one study.
 
-    `on_progress` gets the progress of trainings in this process; without it they write to the run's log.
+    `on_log` gets the progress of trainings in this process; without it they write to the run's log.
     """
     return [
         *study_sources(source),
         size_map_asset(source),
         sweep_plan_asset(source),
         experiment_spec(source),
-        training_run_asset(source, on_progress),
+        training_run_asset(source, on_log),
         scaling_law_asset(source),
     ]
 
@@ -128,7 +127,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
     return sweep_plan
 
 
-def training_run_asset(source: StudySource, on_progress: OnProgress | None) -> dg.AssetsDefinition:
+def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDefinition:
     """One training for each experiment of the plan."""
 
     @_asset(
@@ -149,8 +148,8 @@ def training_run_asset(source: StudySource, on_progress: OnProgress | None) -> d
         if experiment is None:
             raise dg.Failure(f"{context.partition_key} is not in the current plan; materialize sweep_plan, then this")
         set_aside_if_changed(context, source, store, experiment)
-        report = on_progress or _LogProgress(context)
-        result = _refused_readably(lambda: run_experiment(study, experiment, output_dir=store.runs, on_progress=report))
+        report = on_log or _LogProgress(context)
+        result = _refused_readably(lambda: run_experiment(study, experiment, output_dir=store.runs, on_log=report))
         seconds = estimate(plan, study.hardware).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, seconds, study.hardware, path)
@@ -211,7 +210,7 @@ class _LogProgress:
 
     def __call__(self, event: dict[str, Any]) -> None:
         tenth = int(10 * event["tokens"] / event["num_tokens"])
-        if tenth > self._tenth:
+        if tenth > self._tenth and "loss" in event:
             self._tenth = tenth
             self._context.log.info(
                 f"{10 * tenth} %: step {event['step']} of {event['steps']}, loss {event['loss']:.4f}, "

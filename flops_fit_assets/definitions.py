@@ -11,8 +11,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from flops_fit.log_events import OnLog
 from flops_fit.study import Study
-from flops_fit_assets.assets import OnProgress, study_assets
+from flops_fit_assets.assets import study_assets
 from flops_fit_assets.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.io import study_io_manager
 from flops_fit_assets.schedules import replan_schedule
@@ -37,13 +38,13 @@ def build_study_definitions(
     return definitions_of(StudySource.of(study, key_prefix, home))
 
 
-def definitions_of(source: StudySource, on_progress: OnProgress | None = None) -> dg.Definitions:
+def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Definitions:
     """`build_study_definitions` of a study that has been read."""
     relax_syncing()
     name = source.study.name
     keys = [source.key(stage) for stage in ("size_map", "sweep_plan", "training_run", "scaling_law")]
     return dg.Definitions(
-        assets=study_assets(source, on_progress),
+        assets=study_assets(source, on_log),
         schedules=[replan_schedule(source)],
         sensors=[
             *([watch] if (watch := watch_sensor(source)) else []),

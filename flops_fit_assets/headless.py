@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetKey, AssetObservation, DagsterInstance
 
 from flops_fit.api import failed_result, longest_first
+from flops_fit.cost import peak_to_show
 from flops_fit.errors import FileError
 from flops_fit.progress import StudyProgress
 from flops_fit.results import ExperimentResult
@@ -142,7 +143,8 @@ class _Headless:
         results, planned = [], sum(item.planned_flops for item in experiments)
         if not experiments:
             return []
-        with StudyProgress(len(experiments), planned_flops=planned, console=self.console) as bars:
+        peak = peak_to_show(self._source.study.hardware, planned, self._source.study.training.precision)
+        with StudyProgress(len(experiments), planned_flops=planned, peak=peak, console=self.console) as bars:
             outcomes = run_tasks(
                 "flops_fit_assets.runs:train_partition",
                 [experiment.experiment_id for experiment in experiments],

@@ -109,7 +109,7 @@ def _source(path: Path, home: Path) -> StudySource:
 
 @functools.cache
 def _job(path: Path, home: Path) -> dg.JobDefinition:
-    definitions = definitions_of(_source(path, home), on_progress=_LISTENER)
+    definitions = definitions_of(_source(path, home), on_log=_LISTENER)
     return definitions.resolve_implicit_global_asset_job_def()
 
 

@@ -320,10 +320,12 @@ def test_weight_decay_applies_to_matrices_only():
 
 def test_progress_is_reported_and_ends_at_the_last_step(tmp_path):
     events = []
-    result = run_experiment(tiny_study(), experiment(), output_dir=tmp_path, on_progress=events.append)
-    assert events[-1]["step"] == events[-1]["steps"] == result.steps
-    assert events[-1]["tokens"] == result.num_tokens
-    assert math.isfinite(events[-1]["loss"])
+    result = run_experiment(tiny_study(), experiment(), output_dir=tmp_path, on_log=events.append)
+    last, ending = events[-2:]
+    assert last["step"] == last["steps"] == result.steps
+    assert last["tokens"] == result.num_tokens
+    assert math.isfinite(last["loss"])
+    assert (ending["status"], ending["held_out_loss"]) == ("completed", result.loss)
 
 
 def test_training_learns(tmp_path):

@@ -1,0 +1,140 @@
+"""One experiment on several processes, data parallel.
+
+    torchrun --nproc-per-node 2 -m flops_fit.distributed study.toml EXPERIMENT_ID [--output-dir DIR]
+
+The same `run_experiment`: wherever `torch.distributed` is initialised with more than one process, all of them call it
+with the same arguments, and it returns the same result in each. Same examples in the same order, same steps, same loss
+to rounding as in one process.
+
+How: every process reads each batch whole and trains on its slice; gradients are summed, weighted by the slices' number
+of examples, so that uneven and empty slices are exact. That is one explicit all-reduce of the flattened gradients
+instead of `DistributedDataParallel`, which averages over processes (wrong for uneven slices), must see a backward pass
+in every process (no empty slices, no halving of a batch that does not fit into one process's memory), and renames what
+is in the checkpoint; here a checkpoint of one process can be taken up by several and the other way round. What DDP
+would gain is overlap of communication with the backward pass.
+
+Only the first process writes checkpoint, log and result, and evaluates; the others read the checkpoint, so `output_dir`
+must be one folder for all. A layer that looks across examples (batch normalisation) sees its slice alone, and dropout
+draws differently in every process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import distributed
+
+from flops_fit.devices import batch_size, choose_device, slice_batch
+from flops_fit.errors import StudyError
+from flops_fit.random_state import seed_everything
+from flops_fit.ranks import Ranks
+from flops_fit.run_log import RunLog
+from flops_fit.training_loop import Clock, TrainingLoop
+
+if TYPE_CHECKING:
+    from flops_fit.experiment import Experiment
+    from flops_fit.results import ExperimentResult
+    from flops_fit.study import Study
+
+TIMEOUT = timedelta(minutes=30)  # of one exchange; the held-out evaluation must be done within it
+
+
+@dataclass(kw_only=True)
+class RankLoop(TrainingLoop):
+    """The loop of one process among several; `job.ranks` says which."""
+
+    def held_out_loss(self) -> float:
+        """The main process's held-out loss, in every process."""
+        return self._ranks.vote(super().held_out_loss() if self._ranks.is_main else 0.0)
+
+    @property
+    def _ranks(self) -> Ranks:
+        assert self.job.ranks is not None
+        return self.job.ranks
+
+    def _take_up(self) -> RunLog:
+        """The main process first, as it sets aside a checkpoint that cannot be used; then all from the same state."""
+        ranks, log = self._ranks, RunLog(path=Path(os.devnull), steps=self.steps.steps)
+        if ranks.is_main:
+            log = super()._take_up()
+        ranks.vote()
+        if not ranks.is_main:
+            self._load_checkpoint()
+        begun = ranks.vote(self.progress.step if ranks.is_main else 0)
+        if begun != self.progress.step:
+            raise StudyError(
+                f"the checkpoint is at step {self.progress.step} here and at step {begun:.0f} in the main process; "
+                f"output_dir ({self.job.directory.parent}) must be one folder that all processes share"
+            )
+        ranks.vote()
+        ranks.copy_from_main(value for value in self.model.state_dict().values() if isinstance(value, torch.Tensor))
+        if not ranks.is_main:  # other dropout than in the main process
+            seed_everything(self.job.study.training.seed, self.job.experiment.seed, ranks.rank, self.progress.step)
+        return log
+
+    def _gradients(self, batch: Any) -> float:
+        total = batch_size(batch)
+        first, end = self._ranks.share(total)
+        weight = (end - first) / total
+        loss = super()._gradients(slice_batch(batch, first, end)) * weight if weight else 0.0
+        loss = self._ranks.vote(loss)
+        self._ranks.average_gradients(self.model.parameters(), weight)
+        return loss
+
+    def _keep(self, clock: Clock) -> None:
+        if self._ranks.is_main:
+            super()._keep(clock)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command of each process that `torchrun` starts; its exit code is 0 for a completed experiment."""
+    parser = argparse.ArgumentParser(prog="torchrun -m flops_fit.distributed", description="Train one experiment.")
+    parser.add_argument("study", type=Path, help="path of a study.toml")
+    parser.add_argument("experiment_id", help="of the study's plan, such as c6e+10-width48-s0-3f9a2b71")
+    parser.add_argument("--output-dir", type=Path, help="default: flops_fit_data/<study>/runs")
+    given = parser.parse_args(arguments)
+
+    from flops_fit.study import Study
+
+    study = Study.from_toml(given.study)
+    on_gpu = choose_device(study.hardware.device).type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    try:
+        result = _train(study, given.experiment_id, given.output_dir)
+        if distributed.get_rank() == 0:
+            outcome = f"held-out loss {result.loss:.4f}" if result.loss is not None else result.reason
+            print(f"{result.status} {result.experiment_id}: {outcome}", flush=True)
+    finally:
+        distributed.destroy_process_group()
+    return 0 if result.status == "completed" else 1
+
+
+def _train(study: Study, experiment_id: str, output_dir: Path | None) -> ExperimentResult:
+    from flops_fit.training import run_experiment
+
+    home = Path(os.environ.get("FLOPS_FIT_HOME", "flops_fit_data"))
+    experiment = _planned(study, experiment_id)
+    return run_experiment(study, experiment, output_dir=output_dir or home / study.name / "runs")
+
+
+def _planned(study: Study, experiment_id: str) -> Experiment:
+    from flops_fit.api import study_plan, study_size_map
+
+    plan = study_plan(study, study_size_map(study))
+    found = {experiment.experiment_id: experiment for experiment in plan.experiments}
+    if experiment_id not in found:
+        raise StudyError(f"{experiment_id} is not in the plan of {study.name}; it has {', '.join(found) or 'none'}")
+    return found[experiment_id]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,106 @@
+"""The examples: data as they say it is, planned sensibly, and learned from within a few steps."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from flops_fit import DataSpec, Experiment, Hardware, LossSpec, ModelSpec, Recipe, Study, SweepOptions, run_experiment
+from flops_fit.api import study_plan, study_size_map
+from flops_fit.data import count_tokens_per_example, open_examples
+from flops_fit.examples import huggingface, vision
+from flops_fit.loss import model_loss
+
+EXAMPLES = Path(vision.__file__).parent
+
+
+@pytest.fixture
+def few_images(monkeypatch):
+    """The vision example's data, fewer of it."""
+    monkeypatch.setattr(vision, "IMAGES", 20_000)
+    monkeypatch.setattr(vision, "HELD_OUT_IMAGES", 1000)
+
+
+def trained(study, experiment, folder):
+    result = run_experiment(study, experiment, output_dir=folder)
+    assert result.status == "completed", result.reason
+    return result
+
+
+def experiment(size, num_tokens):
+    return Experiment(
+        experiment_id="one",
+        compute_budget=1.0,
+        size_param="width",
+        size_param_value=size,
+        num_params=1,
+        num_tokens=num_tokens,
+        flops_per_token=1.0,
+    )
+
+
+def test_the_images_are_the_same_every_time_and_one_label_in_ten_is_wrong(few_images):
+    first, again = vision.held_out_dataset(), vision._images.__wrapped__(1000, seed=2)
+    assert all(torch.equal(one, other) for one, other in zip(first.tensors, again.tensors, strict=True))
+    images, labels = vision.train_dataset().tensors
+    assert images.shape == (20_000, 16, 16)
+    assert images.dtype == torch.uint8
+    assert torch.bincount(labels, minlength=10).float().div(2000).sub(1).abs().max() < 0.1
+    assert (images[:1000] != first.tensors[0]).any()
+
+
+def test_no_model_can_be_better_than_the_noise_in_the_labels():
+    """The entropy of a label that is right with probability 0.9, else any of nine: computed from its distribution."""
+    right_and_wrong = torch.tensor([0.9] + [0.1 / 9] * 9, dtype=torch.float64)
+    entropy = torch.distributions.Categorical(right_and_wrong).entropy().item()
+    assert entropy == pytest.approx(vision.IRREDUCIBLE_LOSS, rel=1e-12)
+
+
+def test_the_vision_study_is_planned_in_images(few_images):
+    study = Study.from_toml(EXAMPLES / "vision" / "study.toml")
+    assert study.prepared_data.tokens_per_example == 1
+    size_map = study_size_map(study)
+    entry = next(entry for entry in size_map.entries if entry.size == 8)
+    multiplications = 64 * 8 * 36 + 16 * 8 * 8 * 9 + 16 * 8 * 16 + 16 * 10  # of one image, forward
+    not_for_the_input = 2 * 64 * 8 * 36  # nobody needs the gradient of the pixels
+    assert entry.flops_per_token == pytest.approx(6 * multiplications - not_for_the_input, rel=1e-6)
+    plan = study_plan(study, size_map, overrides={"compute_budgets": [1e8, 2e8]})
+    assert {item.compute_budget for item in plan.experiments} == {1e8, 2e8}
+    assert all(abs(item.planned_flops / item.compute_budget - 1) < 0.02 for item in plan.experiments)
+
+
+def test_the_vision_example_learns(few_images, tmp_path):
+    study = Study.from_toml(EXAMPLES / "vision" / "study.toml")
+    result = trained(study, experiment(8, 15_000), tmp_path)
+    assert vision.IRREDUCIBLE_LOSS < result.loss < math.log(10) - 0.1
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_hugging_face_model_is_planned_and_learns(name, tmp_path):
+    pytest.importorskip("transformers")
+    study = Study(
+        name="huggingface",
+        model=ModelSpec(factory=getattr(huggingface, name), size_param="width", kwargs={"num_layers": 1},
+                        size_values=(32, 48, 64), flops="measured"),
+        data=DataSpec(train=huggingface.train_dataset, eval=_few_sequences),
+        loss=LossSpec(fn=model_loss),
+        sweep=SweepOptions(compute_budgets=(3e9,), num_sizes_per_budget=3),
+        training=Recipe(learning_rate=3e-3, batch_tokens=1024),
+        hardware=Hardware(device="cpu"),
+    )  # fmt: skip
+    size_map = study_size_map(study)
+    assert [entry.size for entry in size_map.entries] == [32, 48, 64]
+    assert trained(study, experiment(32, 64 * 16 * 20), tmp_path).loss < math.log(128) - 0.5
+
+
+def _few_sequences():
+    return torch.utils.data.Subset(huggingface.held_out_dataset(), range(64))
+
+
+def test_sequences_label_every_byte_with_itself_and_count_as_tokens():
+    dataset = huggingface.held_out_dataset()
+    assert len(dataset) == 131_072 // 64
+    example = dataset[5]
+    assert torch.equal(example["input_ids"], example["labels"])
+    assert count_tokens_per_example(open_examples(dataset)) == 64
