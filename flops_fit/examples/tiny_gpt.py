@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,8 +88,8 @@ def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> tor
 
 
 def learning_rate(experiment: Experiment) -> float:
-    """0.25 / width, found by the learning-rate check: the best rate falls as the width grows (Yang et al. 2022)."""
-    return 0.25 / experiment.size_param_value
+    """0.07 / sqrt(width), found by the learning-rate check: the best rate falls as the width grows."""
+    return 0.07 / math.sqrt(experiment.size_param_value)
 
 
 def train_dataset() -> TensorDataset:
