@@ -13,7 +13,7 @@ from flops_fit.errors import StudyError
 if TYPE_CHECKING:
     from flops_fit.sweep import Experiment
 
-SCHEDULES = ("linear", "cosine", "constant")
+SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 _SQRT_RULE = re.compile(r"^\s*([0-9.eE+-]+)\s*\*\s*sqrt\(tokens\)\s*$")
 
@@ -34,7 +34,10 @@ class Recipe:
             the gradient's norm is clipped at `gradient_clip` (None: never).
         warmup_fraction: share of the run with a rate that rises linearly.
         schedule, final_fraction: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is
-            best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, or constant.
+            best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, constant, or "wsd": constant, then
+            linear over the last `decay_fraction` of the run (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024,
+            arXiv 2405.18392, who find 0.2 enough).
+        decay_fraction: of "wsd" alone; other schedules leave it aside.
         precision: "auto" is bfloat16 autocast on GPUs that have it, float32 elsewhere.
         eval_batch_examples: examples per held-out step; it changes memory and speed, not the loss.
         checkpoint_seconds: seconds between checkpoints of a running experiment.
@@ -52,6 +55,7 @@ class Recipe:
     warmup_fraction: float = 0.1
     schedule: str = "linear"
     final_fraction: float = 0.0
+    decay_fraction: float = 0.2
     precision: str = "auto"
     eval_batch_examples: int = 1024
     checkpoint_seconds: float = 30.0
@@ -69,6 +73,7 @@ class Recipe:
         _need_number("weight_decay", self.weight_decay, least=0.0)
         _need_number("warmup_fraction", self.warmup_fraction, least=0.0, below=1.0)
         _need_number("final_fraction", self.final_fraction, least=0.0, most=1.0)
+        _need_number("decay_fraction", self.decay_fraction, above=0.0, most=1.0)
         _need_number("checkpoint_seconds", self.checkpoint_seconds, least=0.0)
         for name in ("gradient_clip", "timeout_seconds"):
             if getattr(self, name) is not None:
@@ -79,6 +84,11 @@ class Recipe:
                 raise StudyError(f"{name} = {value!r} must be an integer of at least {limit}")
         _need_choice("schedule", self.schedule, SCHEDULES)
         _need_choice("precision", self.precision, PRECISIONS)
+        if self.schedule == "wsd" and self.warmup_fraction + self.decay_fraction > 1.0:
+            raise StudyError(
+                f"warmup_fraction = {self.warmup_fraction:g} and decay_fraction = {self.decay_fraction:g} are more "
+                "than the whole run; lower one so that together they are at most 1"
+            )
         self.tokens_per_step(1_000_000)
 
     def tokens_per_step(self, num_tokens: int) -> float:
@@ -107,13 +117,16 @@ class Recipe:
             return progress / self.warmup_fraction
         if self.schedule == "constant":
             return 1.0
-        rest = (progress - self.warmup_fraction) / (1.0 - self.warmup_fraction)
-        shape = 1.0 - rest if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
+        start = 1.0 - self.decay_fraction if self.schedule == "wsd" else self.warmup_fraction
+        rest = max(0.0, progress - start) / (1.0 - start)
+        shape = 0.5 * (1.0 + math.cos(math.pi * rest)) if self.schedule == "cosine" else 1.0 - rest
         return self.final_fraction + (1.0 - self.final_fraction) * shape
 
     def outcome(self) -> dict[str, Any]:
         """What of the recipe decides an experiment's outcome (not how often it is saved, nor held-out batches)."""
         ignored = {"checkpoint_seconds", "eval_batch_examples", "timeout_seconds"}
+        if self.schedule != "wsd":
+            ignored.add("decay_fraction")  # unused, and so absent from the ids of studies without it
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ignored}
 
 
