@@ -15,6 +15,7 @@ from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.files import write_json
 from flops_fit.formatting import format_flops
 from flops_fit.progress import StudyProgress
+from flops_fit.published_rules import doubts
 from flops_fit.recipe import Recipe
 from flops_fit.results import ExperimentResult, results_frame, save_runs
 from flops_fit.size_map import SizeMap, build_size_map
@@ -57,11 +58,14 @@ def study_size_map(study: Study) -> SizeMap:
 
 
 def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
-    """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`."""
+    """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`.
+
+    Warns where the recipe follows a published rule (`flops_fit.published_rules`) outside the range it was fitted on.
+    """
     given = {item.name: getattr(study.sweep, item.name) for item in fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))
     data = study.prepared_data
-    return plan_from_size_map(
+    plan = plan_from_size_map(
         size_map,
         sweep.compute_budgets,
         **sweep.grid(),
@@ -70,6 +74,10 @@ def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] 
         identity=study.outcome_fingerprint(),
         model_kwargs=study.model.kwargs,
     )
+    embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
+    for doubt in doubts(study.training, plan.experiments, counts_embeddings=embedded):
+        warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
+    return plan
 
 
 def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:

@@ -176,7 +176,7 @@ def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float |
     """
     if experiment.total_params is None:
         return None
-    tokens = recipe.tokens_per_step(experiment.num_tokens) if recipe else 1.0
+    tokens = recipe.tokens_per_step(experiment) if recipe else 1.0
     return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
 
 

@@ -101,7 +101,7 @@ def _outcome(job: Job, on_progress: OnProgress | None) -> ExperimentResult:
 
 def _prepare(job: Job, device: torch.device, on_progress: OnProgress | None) -> TrainingLoop:
     recipe, experiment, spec = job.study.training, job.experiment, job.study.model
-    steps = plan_steps(recipe, experiment.num_tokens, job.data.tokens_per_example)
+    steps = plan_steps(recipe, experiment, job.data.tokens_per_example)
     _check_epochs(job, steps)
     seed_everything(recipe.seed, experiment.seed)
     model = create_model(spec.factory, spec.size_param, experiment.size_param_value, spec.kwargs).to(device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_study import TinyMLP, held_out, tiny_study, train
 
-from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe
+from flops_fit import DataSpec, Experiment, LossSpec, ModelSpec, Recipe
 from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import StudyError
 
@@ -17,10 +17,14 @@ from flops_fit.errors import StudyError
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
         ("learning_rate", "fast"),
+        ("learning_rate", "0.5*sqrt(tokens)"),
         ("learning_rate", True),
         ("batch_tokens", 0),
         ("batch_tokens", "2*log(tokens)"),
         ("batch_tokens", "-1*sqrt(tokens)"),
+        ("batch_tokens", "0.5*tokens^2"),
+        ("batch_tokens", "0.5*tokens^x"),
+        ("batch_tokens", "steplaw"),
         ("betas", (0.9,)),
         ("betas", (0.9, 1.0)),
         ("weight_decay", -0.1),
@@ -74,9 +78,17 @@ def test_warmup_and_decay_longer_than_the_run_are_refused():
     Recipe(schedule="linear", warmup_fraction=0.5, decay_fraction=0.6)
 
 
+def experiment(num_tokens, **changes):
+    given = {"experiment_id": "x", "compute_budget": 6e6 * num_tokens, "size_param": "width", "size_param_value": 8}
+    given |= {"num_params": 1_000_000, "num_tokens": num_tokens, "flops_per_token": 6e6}
+    return Experiment(**given | changes)
+
+
 def test_batch_rules():
-    assert Recipe(batch_tokens="0.5*sqrt(tokens)").tokens_per_step(10_000) == 50.0
-    assert Recipe(batch_tokens=4096).tokens_per_step(10_000) == 4096.0
+    assert Recipe(batch_tokens="0.5*sqrt(tokens)").tokens_per_step(experiment(10_000)) == 50.0
+    assert Recipe(batch_tokens=4096).tokens_per_step(experiment(10_000)) == 4096.0
+    assert Recipe(batch_tokens="2*tokens^0.75").tokens_per_step(experiment(10_000)) == pytest.approx(2000.0)
+    assert Recipe(batch_tokens="2 * tokens ** 0.5").tokens_per_step(experiment(10_000)) == 200.0
 
 
 def test_only_what_decides_the_outcome_is_in_it():
