@@ -36,6 +36,14 @@ def format_money(amount: float) -> str:
     return f"${amount:,.2f}"
 
 
+def format_bytes(count: float) -> str:
+    """`2.5e9 -> "2.50 GB"`: powers of ten, three significant digits."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= limit * 0.9995:
+            return f"{_three_digits(count / limit)} {unit}"
+    return f"{count:.0f} B"
+
+
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A GitHub-flavoured Markdown table; cells are `str()` of their values."""
     lines = ["| " + " | ".join(headers) + " |", "|" + "|".join("---" for _ in headers) + "|"]

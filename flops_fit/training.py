@@ -90,7 +90,7 @@ def _outcome(job: Job, on_progress: OnProgress | None) -> ExperimentResult:
     """The result, whatever happens in the user's own code."""
     device, loop = choose_device(job.study.hardware.device), None
     try:
-        loop = _prepare(job, device, on_progress)
+        loop = prepare_loop(job, device, on_progress)
         loop.train()
         loss = loop.held_out_loss()
     except Exception as error:  # whatever the user's model, data or loss raise becomes data, with its reason
@@ -99,7 +99,8 @@ def _outcome(job: Job, on_progress: OnProgress | None) -> ExperimentResult:
     return _result(job, device, loop, status="completed", loss=loss)
 
 
-def _prepare(job: Job, device: torch.device, on_progress: OnProgress | None) -> TrainingLoop:
+def prepare_loop(job: Job, device: torch.device, on_progress: OnProgress | None) -> TrainingLoop:
+    """The model, seeded and on `device`, its optimizer and its steps: all before the first of them."""
     recipe, experiment, spec = job.study.training, job.experiment, job.study.model
     steps = plan_steps(recipe, experiment, job.data.tokens_per_example)
     _check_epochs(job, steps)
