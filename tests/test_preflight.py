@@ -1,5 +1,6 @@
 """The preflight finds what would fail before anything is spent, all of it at once, and leaves no trace."""
 
+import dataclasses
 import math
 import random
 import warnings
@@ -10,7 +11,7 @@ import torch
 from failing_model import FailsWhenWide
 from tiny_study import TinyMLP, held_out, tiny_study, train
 
-from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, SweepOptions, find_optimal, load_runs
+from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, find_optimal, load_runs
 from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.preflight import preflight
@@ -61,11 +62,8 @@ def checked(model=TinyMLP, **changes):
 def test_a_sound_study_has_no_problems_and_both_ends_are_measured():
     found, plan = checked()
     assert found.problems == ()
-    sizes = [trial.experiment.size_param_value for trial in found.trials]
-    assert sizes == [
-        min(e.size_param_value for e in plan.experiments),
-        max(e.size_param_value for e in plan.experiments),
-    ]
+    sizes = [item.size_param_value for item in plan.experiments]
+    assert [trial.experiment.size_param_value for trial in found.trials] == [min(sizes), max(sizes)]
     for trial in found.trials:
         assert trial.initial_loss == pytest.approx(math.log(4), abs=0.4), "four classes, nothing learnt yet"
         assert trial.seconds_per_step > 0
@@ -75,7 +73,7 @@ def test_a_sound_study_has_no_problems_and_both_ends_are_measured():
     assert "6 experiments" in found.summary()
 
 
-def test_device_hours_are_steps_times_seconds(monkeypatch):
+def test_device_hours_are_steps_times_seconds():
     found, plan = checked()
     steps = sum(round(e.num_tokens / (0.5 * e.num_tokens**0.5)) for e in plan.experiments)
     low, high = sorted(trial.seconds_per_step for trial in found.trials)
@@ -97,10 +95,8 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
 def test_every_failure_of_both_sizes_is_reported_at_once():
     found, _ = checked(Broken)
     assert len(found.problems) == 4
-    assert [sum(stage in problem for problem in found.problems) for stage in ("training step", "held-out step")] == [
-        2,
-        2,
-    ]
+    for stage in ("training step", "held-out step"):
+        assert sum(stage in problem for problem in found.problems) == 2
     assert all("RuntimeError: shapes do not fit" in problem for problem in found.problems)
     assert found.device_hours is None
     assert "4 problems:" in found.summary()
@@ -170,7 +166,7 @@ def test_a_study_that_fails_at_one_end_is_warned_about_and_goes_on(tmp_path):
 
 def test_a_plan_without_experiments_or_a_study_without_data_is_refused():
     with pytest.raises(StudyError, match="no experiments to try"):
-        checked(sweep=SweepOptions(compute_budgets=(1.0,)))
+        preflight(tiny_study(), dataclasses.replace(checked()[1], experiments=[]))
     study = tiny_study(data=None)
     with pytest.raises(StudyError, match="has no data or no loss"):
         preflight(study, study_plan(study, study_size_map(study)))
