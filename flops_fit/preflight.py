@@ -67,7 +67,8 @@ class Preflight:
         )
 
     def _table(self) -> str:
-        headers = ["size", "examples per step", "loss at the start", "seconds per step", "peak memory"]
+        memory = "memory (estimated)" if self.device in ("cpu", "mps") else "peak memory"
+        headers = ["size", "examples per step", "loss at the start", "seconds per step", memory]
         return markdown_table(headers, [_row(trial) for trial in self.trials])
 
 

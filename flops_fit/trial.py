@@ -148,7 +148,7 @@ def _one_held_out_batch(loop: TrainingLoop) -> Examples:
 
 def _check_memory(study: Study, experiment: Experiment, device: torch.device) -> bool:
     """Raise `MemoryError` where a CPU training would be killed, which no Python code could report any more."""
-    needed, there = peak_memory(experiment, study.training), study.hardware.memory or ram_bytes()
+    needed, there = peak_memory(experiment, study.training), ram_bytes()
     if device.type == "cpu" and needed is not None and there is not None and needed > there:
         raise MemoryError(f"about {format_bytes(needed)} are needed and this machine has {format_bytes(there)}")
     return True

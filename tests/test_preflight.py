@@ -130,10 +130,9 @@ def test_a_batch_that_has_to_be_split_is_no_problem():
     assert f"in parts of {found.trials[0].part_examples}" in found.summary()
 
 
-def test_a_model_that_cannot_fit_into_this_machine_is_told_and_not_built():
-    study = tiny_study()
-    plan = study_plan(study, study_size_map(study))
-    found = preflight(tiny_study(hardware=type(study.hardware)(device="cpu", memory_bytes=1000.0)), plan)
+def test_a_model_that_cannot_fit_into_this_machine_is_told_and_not_built(monkeypatch):
+    monkeypatch.setattr("flops_fit.trial.ram_bytes", lambda: 1000.0)
+    found, _ = checked()
     assert len(found.problems) == 2
     assert all("memory: out_of_memory" in problem and "has 1.00 kB" in problem for problem in found.problems)
 
