@@ -69,7 +69,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if isinstance(self.learning_rate, str):
-            _need_choice("learning_rate", self.learning_rate, tuple(RULES), or_else="a number or a function")
+            _need_choice(
+                "learning_rate", self.learning_rate, tuple(RULES), "a number above 0, a function of the experiment, or "
+            )
         elif not callable(self.learning_rate):
             _need_number("learning_rate", self.learning_rate, above=0.0)
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
@@ -161,10 +163,9 @@ def _float_or_none(text: str) -> float | None:
         return None
 
 
-def _need_choice(name: str, value: object, choices: tuple[str, ...], or_else: str = "") -> None:
+def _need_choice(name: str, value: object, choices: tuple[str, ...], before: str = "") -> None:
     if value not in choices:
-        also = f", or {or_else}" if or_else else ""
-        raise StudyError(f"{name} = {value!r} must be one of {', '.join(choices)}{also}")
+        raise StudyError(f"{name} = {value!r} must be {before}one of {', '.join(choices)}")
 
 
 def _need_number(
