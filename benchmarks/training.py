@@ -30,7 +30,7 @@ def bare_loop(study, experiment):
     data, recipe = study.prepared_data, study.training
     inputs, targets = data.train.dataset.tensors
     order = epoch_order(len(inputs), recipe.seed * 1_000_003 + experiment.seed, 0)
-    steps = plan_steps(recipe, experiment.num_tokens, 1)
+    steps = plan_steps(recipe, experiment, 1)
     model = study.model.factory(width=experiment.size_param_value)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.016, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     start = time.perf_counter()

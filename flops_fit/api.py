@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,20 +9,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.cost import Hardware, peak_to_show
+from flops_fit.cost import peak_to_show
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.files import write_json
 from flops_fit.formatting import format_flops
 from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
-from flops_fit.recipe import Recipe
+from flops_fit.published_rules import doubts
 from flops_fit.results import ExperimentResult, results_frame, save_runs
 from flops_fit.size_map import SizeMap, build_size_map
-from flops_fit.study import DataSpec, LossSpec, ModelSpec, Study, SweepOptions
+from flops_fit.study import Study, SweepOptions
+from flops_fit.study_options import study_from_options
 from flops_fit.sweep import Experiment, SweepPlan, plan_from_size_map
 from flops_fit.workers import NotImportable, run_tasks
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from flops_fit.scaling_law import ScalingLaw
 
 _SAMPLE_EXAMPLES = 4
@@ -57,11 +59,14 @@ def study_size_map(study: Study) -> SizeMap:
 
 
 def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
-    """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`."""
+    """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`.
+
+    Warns where the recipe follows a published rule (`flops_fit.published_rules`) outside the range it was fitted on.
+    """
     given = {item.name: getattr(study.sweep, item.name) for item in fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))
     data = study.prepared_data
-    return plan_from_size_map(
+    plan = plan_from_size_map(
         size_map,
         sweep.compute_budgets,
         **sweep.grid(),
@@ -70,6 +75,10 @@ def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] 
         identity=study.outcome_fingerprint(),
         model_kwargs=study.model.kwargs,
     )
+    embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
+    for doubt in doubts(study.training, plan.experiments, counts_embeddings=embedded):
+        warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
+    return plan
 
 
 def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:
@@ -217,7 +226,7 @@ def find_optimal(
     """
     if compute_budgets is None:
         raise StudyError("compute_budgets is None; give the training FLOPs of each IsoFLOP curve, such as [1e15, 1e16]")
-    study = _study_of(
+    study = study_from_options(
         model_cls, model_size_param, model_kwargs, dataset, eval_dataset, loss_fn, compute_budgets, options
     )
     training = train and dataset is not None
@@ -231,6 +240,7 @@ def find_optimal(
     if progress:
         _show(plan)
     directory = Path(output_dir)
+    _check_first_steps(study, plan, directory / "runs" if resume else None, progress)
     write_json(directory / "sweep_plan.json", plan.to_dict())
     how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
     results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
@@ -240,11 +250,27 @@ def find_optimal(
     return law
 
 
-def _show(plan: SweepPlan) -> None:
-    """Say what will be trained, and what will not and why."""
+def _check_first_steps(study: Study, plan: SweepPlan, runs: Path | None, progress: bool) -> None:
+    """Refuse a study that fails at every size, warn where it fails at one, and say how long it would take."""
+    from flops_fit.preflight import preflight_if_due
+
+    found = preflight_if_due(study, plan, _already_there(plan.experiments, runs) if runs else ())
+    if found is not None and found.problems:
+        problems = "\n".join(found.problems)
+        warnings.warn(f"one size fails at its first steps; the others are trained:\n{problems}", FlopsFitWarning, 3)
+    if found is not None and progress:
+        _console().print(found.cost(), markup=False)
+
+
+def _console() -> Console:
     from rich.console import Console
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def _show(plan: SweepPlan) -> None:
+    """Say what will be trained, and what will not and why."""
+    console = _console()
     console.print(f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs", markup=False)
     for point in plan.dropped:
         console.print(f"not planned at {format_flops(point.compute_budget)} FLOPs: {point.reason}", markup=False)
@@ -252,48 +278,3 @@ def _show(plan: SweepPlan) -> None:
 
 def _reasons(plan: SweepPlan) -> str:
     return "; ".join(dict.fromkeys(point.reason for point in plan.dropped)) or "no budget admits any size"
-
-
-def _study_of(
-    model_cls: Any,
-    size_param: str,
-    model_kwargs: Mapping[str, Any] | None,
-    dataset: Any,
-    eval_dataset: Any,
-    loss_fn: Any,
-    compute_budgets: Sequence[float | str],
-    options: Mapping[str, Any],
-) -> Study:
-    from flops_fit.loss import validate_loss_fn
-
-    given: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "sweep": {}, "training": {}, "hardware": {}}
-    for name, value in options.items():
-        given[_owner_of(name)][name] = value
-    has_data = dataset is not None
-    return Study(
-        name="find_optimal",
-        model=ModelSpec(factory=model_cls, size_param=size_param, kwargs=dict(model_kwargs or {}), **given["model"]),
-        data=DataSpec(train=dataset, eval=eval_dataset, **given["data"]) if has_data else None,
-        loss=LossSpec(fn=validate_loss_fn(loss_fn)) if has_data or loss_fn is not None else None,
-        sweep=SweepOptions(compute_budgets=tuple(compute_budgets), **given["sweep"]),
-        training=Recipe(**given["training"]),
-        hardware=Hardware(**given["hardware"]),
-    )
-
-
-_OPTION_OWNERS = {"model": ModelSpec, "data": DataSpec, "sweep": SweepOptions, "training": Recipe, "hardware": Hardware}
-_NOT_OPTIONS = {"factory", "size_param", "train", "eval", "kwargs", "compute_budgets", "version", "name"}
-
-
-def _owner_of(option: str) -> str:
-    owners = {
-        item.name: section
-        for section, kind in _OPTION_OWNERS.items()
-        for item in fields(kind)
-        if item.name not in _NOT_OPTIONS
-    }
-    if option not in owners:
-        near = difflib.get_close_matches(option, owners, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(owners))}"
-        raise TypeError(f"find_optimal() got an unknown option {option!r}; {hint}")
-    return owners[option]

@@ -71,7 +71,7 @@ class Hardware:
         import torch
 
         device = "cuda" if torch.cuda.is_available() and options.get("device") != "cpu" else "cpu"
-        memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else _ram_bytes()
+        memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else ram_bytes()
         measured = {"device": device, "peak_flops": measure_peak(device), "memory_bytes": memory}
         given: dict[str, Any] = {"name": "this machine"} | measured | options
         return cls(**given)
@@ -207,7 +207,7 @@ def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float |
     """
     if experiment.total_params is None:
         return None
-    tokens = recipe.tokens_per_step(experiment.num_tokens) if recipe else 1.0
+    tokens = recipe.tokens_per_step(experiment) if recipe else 1.0
     return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
 
 
@@ -267,7 +267,8 @@ def _seconds(
     return seconds, basis, fitted.error
 
 
-def _ram_bytes() -> float | None:
+def ram_bytes() -> float | None:
+    """Memory of this machine; None where the system does not say."""
     names = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" not in names:
         return None

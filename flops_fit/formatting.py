@@ -39,17 +39,17 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def format_bytes(number: float) -> str:
-    """`"4.79 GB"`, `"310 MB"`, `"12 kB"`: decimal units, three digits."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if number >= unit:
-            return f"{number / unit:.3g} {name}"
-    return f"{number / 1e3:.3g} kB"
-
-
 def format_money(amount: float) -> str:
     """`1234.5 -> "$1,234.50"`."""
     return f"${amount:,.2f}"
+
+
+def format_bytes(count: float) -> str:
+    """`2.5e9 -> "2.50 GB"`: powers of ten, three significant digits."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= limit * 0.9995:
+            return f"{_three_digits(count / limit)} {unit}"
+    return f"{count:.0f} B"
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

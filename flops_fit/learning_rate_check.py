@@ -99,7 +99,7 @@ def check_learning_rate(
     """
     if len(factors) < 3 or any(factor <= 0 for factor in factors):
         raise StudyError(f"factors = {tuple(factors)!r} must be at least 3 positive numbers, such as {DEFAULT_FACTORS}")
-    ends = _ends_of_the_cheapest_budget(plan)
+    ends = checked_experiments(plan)
     losses: dict[str, list[float | None]] = {item.experiment_id: [] for item in ends}
     flops = 0.0
     for factor in sorted(factors):
@@ -118,7 +118,8 @@ def check_learning_rate(
     return LearningRateCheck(curves=curves, flops=flops)
 
 
-def _ends_of_the_cheapest_budget(plan: SweepPlan) -> list[Experiment]:
+def checked_experiments(plan: SweepPlan) -> list[Experiment]:
+    """The smallest and the largest experiment of the cheapest budget; raises `StudyError` where there are none."""
     if not plan.experiments:
         raise StudyError("the plan has no experiments; a learning rate is checked on the cheapest budget of a plan")
     cheapest = min(item.compute_budget for item in plan.experiments)

@@ -9,13 +9,16 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import StudyError
+from flops_fit.published_rules import RULES
 
 if TYPE_CHECKING:
     from flops_fit.sweep import Experiment
 
-SCHEDULES = ("linear", "cosine", "constant")
+SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
-_SQRT_RULE = re.compile(r"^\s*([0-9.eE+-]+)\s*\*\s*sqrt\(tokens\)\s*$")
+_NUMBER = r"([0-9.eE+-]+)"
+_SQRT_RULE = re.compile(rf"\s*{_NUMBER}\s*\*\s*sqrt\(tokens\)\s*")
+_POWER_RULE = re.compile(rf"\s*{_NUMBER}\s*\*\s*tokens\s*(?:\^|\*\*)\s*{_NUMBER}\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +29,20 @@ class Recipe:
     learning rate that is still high and bias the law (Hoffmann et al. 2022, section 3.1 and appendix B).
 
     Attributes:
-        learning_rate: peak rate, or a callable of the `Experiment` that returns it. The default suits AdamW on small
-            models; it decides the result, so check it for your model.
-        batch_tokens: tokens per optimizer step: a number, or `"c*sqrt(tokens)"` of the experiment's own tokens (the
-            critical batch grows about as the square root of the data; Zhang et al. 2024, arXiv 2410.21676).
+        learning_rate: peak rate, a callable of the `Experiment` that returns it, or the name of a published rule
+            ("step_law", "deepseek"; see `flops_fit.published_rules`). The default suits AdamW on small models; it
+            decides the result, so check it for your model.
+        batch_tokens: tokens per optimizer step: a number, the name of a published rule, or `"c*sqrt(tokens)"` or
+            `"c*tokens^p"` of the experiment's own tokens (the critical batch grows about as the square root of the
+            data; Zhang et al. 2024, arXiv 2410.21676).
         betas, weight_decay, gradient_clip: AdamW's. beta2 = 0.95 as usual for short runs; decay on matrices only;
             the gradient's norm is clipped at `gradient_clip` (None: never).
         warmup_fraction: share of the run with a rate that rises linearly.
         schedule, final_fraction: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is
-            best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, or constant.
+            best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, constant, or "wsd": constant, then
+            linear over the last `decay_fraction` of the run (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024,
+            arXiv 2405.18392, who find 0.2 enough).
+        decay_fraction: of "wsd" alone; other schedules leave it aside.
         precision: "auto" is bfloat16 autocast on GPUs that have it, float32 elsewhere.
         eval_batch_examples: examples per held-out step; it changes memory and speed, not the loss.
         checkpoint_seconds: seconds between checkpoints of a running experiment.
@@ -44,7 +52,7 @@ class Recipe:
     Raises `StudyError` for a value that cannot be meant.
     """
 
-    learning_rate: float | Callable[[Experiment], float] = 3e-3
+    learning_rate: float | str | Callable[[Experiment], float] = 3e-3
     batch_tokens: int | str = "0.5*sqrt(tokens)"
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
@@ -52,6 +60,7 @@ class Recipe:
     warmup_fraction: float = 0.1
     schedule: str = "linear"
     final_fraction: float = 0.0
+    decay_fraction: float = 0.2
     precision: str = "auto"
     eval_batch_examples: int = 1024
     checkpoint_seconds: float = 30.0
@@ -59,7 +68,11 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not callable(self.learning_rate):
+        if isinstance(self.learning_rate, str):
+            _need_choice(
+                "learning_rate", self.learning_rate, tuple(RULES), "a number above 0, a function of the experiment, or "
+            )
+        elif not callable(self.learning_rate):
             _need_number("learning_rate", self.learning_rate, above=0.0)
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
             raise StudyError(f"betas = {self.betas!r} must be two numbers in [0, 1), such as [0.9, 0.95]")
@@ -69,6 +82,7 @@ class Recipe:
         _need_number("weight_decay", self.weight_decay, least=0.0)
         _need_number("warmup_fraction", self.warmup_fraction, least=0.0, below=1.0)
         _need_number("final_fraction", self.final_fraction, least=0.0, most=1.0)
+        _need_number("decay_fraction", self.decay_fraction, above=0.0, most=1.0)
         _need_number("checkpoint_seconds", self.checkpoint_seconds, least=0.0)
         for name in ("gradient_clip", "timeout_seconds"):
             if getattr(self, name) is not None:
@@ -79,27 +93,36 @@ class Recipe:
                 raise StudyError(f"{name} = {value!r} must be an integer of at least {limit}")
         _need_choice("schedule", self.schedule, SCHEDULES)
         _need_choice("precision", self.precision, PRECISIONS)
-        self.tokens_per_step(1_000_000)
+        if self.schedule == "wsd" and self.warmup_fraction + self.decay_fraction > 1.0:
+            raise StudyError(
+                f"warmup_fraction = {self.warmup_fraction:g} and decay_fraction = {self.decay_fraction:g} are more "
+                "than the whole run; lower one so that together they are at most 1"
+            )
+        self._batch_rule()
 
-    def tokens_per_step(self, num_tokens: int) -> float:
-        """The batch rule at `num_tokens` tokens of training, in tokens."""
-        rule = self.batch_tokens
-        if isinstance(rule, str):
-            match = _SQRT_RULE.match(rule)
-            coefficient = _float_or_none(match[1]) if match else None
-            if coefficient is None or not 0 < coefficient < math.inf:
-                raise StudyError(
-                    f'batch_tokens = {rule!r} is neither a number of tokens nor a rule like "0.5*sqrt(tokens)"'
-                )
-            return coefficient * math.sqrt(num_tokens)
-        _need_number("batch_tokens", rule, above=0.0)
-        return float(rule)
+    def tokens_per_step(self, experiment: Experiment) -> float:
+        """The batch of `experiment` in tokens, before it is made a whole number of steps."""
+        return self._batch_rule()(experiment)
 
     def peak_learning_rate(self, experiment: Experiment) -> float:
         """The peak learning rate of `experiment`; raises `StudyError` where a callable gives no positive number."""
-        rate = self.learning_rate(experiment) if callable(self.learning_rate) else self.learning_rate
+        given = self.learning_rate
+        rule = RULES[given].learning_rate if isinstance(given, str) else given
+        rate = rule(experiment) if callable(rule) else rule
         _need_number(f"learning_rate of {experiment.experiment_id}", rate, above=0.0)
         return float(rate)
+
+    def _batch_rule(self) -> Callable[[Experiment], float]:
+        rule = self.batch_tokens
+        if not isinstance(rule, str):
+            _need_number("batch_tokens", rule, above=0.0)
+            return lambda experiment: float(rule)
+        if rule in RULES:
+            return RULES[rule].batch_tokens
+        coefficient, exponent = _power_of_tokens(rule)
+        if exponent == 0.5:
+            return lambda experiment: coefficient * math.sqrt(experiment.num_tokens)
+        return lambda experiment: coefficient * experiment.num_tokens**exponent
 
     def schedule_factor(self, progress: float) -> float:
         """Learning rate over its peak at `progress` in [0, 1] of the run: a pure function, so a resume is exact."""
@@ -107,14 +130,30 @@ class Recipe:
             return progress / self.warmup_fraction
         if self.schedule == "constant":
             return 1.0
-        rest = (progress - self.warmup_fraction) / (1.0 - self.warmup_fraction)
-        shape = 1.0 - rest if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
+        start = 1.0 - self.decay_fraction if self.schedule == "wsd" else self.warmup_fraction
+        rest = max(0.0, progress - start) / (1.0 - start)
+        shape = 0.5 * (1.0 + math.cos(math.pi * rest)) if self.schedule == "cosine" else 1.0 - rest
         return self.final_fraction + (1.0 - self.final_fraction) * shape
 
     def outcome(self) -> dict[str, Any]:
         """What of the recipe decides an experiment's outcome (not how often it is saved, nor held-out batches)."""
         ignored = {"checkpoint_seconds", "eval_batch_examples", "timeout_seconds"}
+        if self.schedule != "wsd":
+            ignored.add("decay_fraction")  # unused, and so absent from the ids of studies without it
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ignored}
+
+
+def _power_of_tokens(rule: str) -> tuple[float, float]:
+    """`"0.58*tokens^0.571" -> (0.58, 0.571)`; the square root has the exponent 0.5."""
+    match = _SQRT_RULE.fullmatch(rule) or _POWER_RULE.fullmatch(rule)
+    numbers = [_float_or_none(text) for text in match.groups()] if match else []
+    coefficient, exponent = [*numbers, 0.5][:2] if numbers else (None, None)
+    if coefficient is None or exponent is None or not (0 < coefficient < math.inf and 0 <= exponent <= 1):
+        raise StudyError(
+            f"batch_tokens = {rule!r} must be a number of tokens, one of {', '.join(RULES)}, or a rule such as "
+            '"0.5*sqrt(tokens)" or "0.58*tokens^0.571" with an exponent from 0 to 1'
+        )
+    return coefficient, exponent
 
 
 def _float_or_none(text: str) -> float | None:
@@ -124,9 +163,9 @@ def _float_or_none(text: str) -> float | None:
         return None
 
 
-def _need_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def _need_choice(name: str, value: object, choices: tuple[str, ...], before: str = "") -> None:
     if value not in choices:
-        raise StudyError(f"{name} = {value!r} must be one of {', '.join(choices)}")
+        raise StudyError(f"{name} = {value!r} must be {before}one of {', '.join(choices)}")
 
 
 def _need_number(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flops_fit.errors import DataError
+from flops_fit.experiment import Experiment
 from flops_fit.recipe import Recipe
 
 
@@ -24,10 +25,11 @@ class Steps:
         return (self.end(step) + self.end(step + 1)) / (2 * self.examples)
 
 
-def plan_steps(recipe: Recipe, num_tokens: int, tokens_per_example: int) -> Steps:
-    """Steps of a run of `num_tokens` tokens; raises `DataError` where these are less than one example."""
+def plan_steps(recipe: Recipe, experiment: Experiment, tokens_per_example: int) -> Steps:
+    """Steps of `experiment`; raises `DataError` where its tokens are less than one example."""
+    num_tokens = experiment.num_tokens
     examples = num_tokens // tokens_per_example
     if examples < 1:
         raise DataError(f"{num_tokens} tokens are less than one example of {tokens_per_example}; raise the budget")
-    batch = max(1.0, recipe.tokens_per_step(num_tokens) / tokens_per_example)
+    batch = max(1.0, recipe.tokens_per_step(experiment) / tokens_per_example)
     return Steps(examples=examples, steps=max(1, round(examples / batch)))

@@ -138,7 +138,7 @@ def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
     """The result, whatever happens in the user's own code."""
     device, loop = choose_device(job.study.hardware.device), None
     try:
-        loop = _prepare(job, device, on_log)
+        loop = prepare_loop(job, device, on_log)
         loop.train()
         loss = loop.held_out_loss()
     except Exception as error:  # whatever the user's model, data or loss raise becomes data, with its reason
@@ -147,9 +147,10 @@ def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
     return _result(job, device, loop, status="completed", loss=loss)
 
 
-def _prepare(job: Job, device: torch.device, on_log: OnLog | None) -> TrainingLoop:
+def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> TrainingLoop:
+    """The model, seeded and on `device`, its optimizer and its steps: all before the first of them."""
     recipe, experiment, spec = job.study.training, job.experiment, job.study.model
-    steps = plan_steps(recipe, experiment.num_tokens, job.data.tokens_per_example)
+    steps = plan_steps(recipe, experiment, job.data.tokens_per_example)
     _check_epochs(job, steps)
     seed_everything(recipe.seed, experiment.seed)
     model = create_model(spec.factory, spec.size_param, experiment.size_param_value, spec.kwargs).to(device)

@@ -88,6 +88,11 @@ class TrainingLoop:
             if step + 1 < self.steps.steps:
                 self._keep(clock)
 
+    def rehearse(self, batch: Any) -> float:
+        """One step at a learning rate of 0: all the work of a step, and the weights as before; returns the loss."""
+        self.model.train()
+        return self._step(batch, 0.0)
+
     def held_out_loss(self) -> float:
         """The mean held-out loss at the end; raises `Diverged` where it is not finite."""
         job = self.job

@@ -1,4 +1,4 @@
-"""`flops-fit`: plan, run, fit, report, ui, demo. Heavy imports happen inside the commands."""
+"""`flops-fit`: plan, check, learning-rate, run, fit, report, ui, demo. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -65,6 +65,28 @@ def plan(study: Path) -> None:
     from flops_fit_assets.preview import print_plan
 
     print_plan(study, _console())
+
+
+@main.command()
+@STUDY
+def check(study: Path) -> None:
+    """Take a few steps of STUDY at its smallest and largest size: what fails, how long it takes; writes nothing.
+
+    Exit code 0, or 1 if anything fails.
+    """
+    from flops_fit_assets.checking import print_preflight
+
+    if not print_preflight(study, _console()):
+        sys.exit(1)
+
+
+@main.command("learning-rate")
+@STUDY
+def learning_rate(study: Path) -> None:
+    """Train both ends of STUDY's cheapest budget at five learning rates, and say whether the recipe's is right."""
+    from flops_fit_assets.checking import print_learning_rate
+
+    print_learning_rate(study, _console())
 
 
 @main.command()

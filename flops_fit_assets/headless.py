@@ -17,6 +17,7 @@ from dagster import AssetKey, AssetObservation, DagsterInstance
 from flops_fit.api import failed_result, longest_first
 from flops_fit.cost import peak_to_show
 from flops_fit.errors import FileError
+from flops_fit.preflight import preflight_if_due
 from flops_fit.progress import StudyProgress
 from flops_fit.results import ExperimentResult
 from flops_fit.workers import TaskOutcome, run_tasks
@@ -134,10 +135,19 @@ class _Headless:
         for name, reason in kept.unusable.items():
             self.console.print(f"[yellow]{name}[/]: {reason}; trained again", highlight=False)
         todo = longest_first(item for item in plan.experiments if item.experiment_id not in kept.values)
+        self._try_first_steps(plan, kept.values)
         results = dict(kept.values)
         for result in self._train(todo):
             results[result.experiment_id] = result
         return {name: results[name] for name in ids}, [item.experiment_id for item in todo]
+
+    def _try_first_steps(self, plan: SweepPlan, finished: Mapping[str, ExperimentResult]) -> None:
+        """Refuse to spend on a study that fails at every size tried; say what fails at one."""
+        found = preflight_if_due(self._source.study, plan, finished)
+        if found is not None:
+            for problem in found.problems:
+                self.console.print(f"at its first steps {problem}", style="yellow", highlight=False, markup=False)
+            self.console.print(found.cost(), highlight=False, markup=False)
 
     def _train(self, experiments: list[Experiment]) -> list[ExperimentResult]:
         results, planned = [], sum(item.planned_flops for item in experiments)

@@ -14,6 +14,7 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
 from flops_fit.results import ExperimentResult, load_results
 from flops_fit.study import Study
+from flops_fit_assets.checking import learning_rate_cost
 from flops_fit_assets.home import home_directory
 from flops_fit_assets.io import StudyStore
 from flops_fit_assets.publish import law_figures, publish
@@ -41,6 +42,8 @@ def print_plan(path: Path, console: Console) -> None:
         f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers, "
         f"{format_money(seconds / 3600 * study.hardware.price_per_hour)} ({cost.basis})",
     ]
+    if plan.experiments:
+        parts.append(learning_rate_cost(study, plan, cost))
     for line in filter(None, [*parts, cost.memory_text()]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

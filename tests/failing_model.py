@@ -1,4 +1,4 @@
-"""A model that can be planned and fails in training when it is wide."""
+"""Models that can be planned and fail in training."""
 
 from tiny_study import TinyMLP
 
@@ -13,4 +13,13 @@ class FailsWhenWide(TinyMLP):
     def forward(self, inputs):
         if self.width >= 30:
             raise RuntimeError("wide models have a bug")
+        return super().forward(inputs)
+
+
+class Fails(TinyMLP):
+    """Can be counted, but takes no batch of more than a few examples."""
+
+    def forward(self, inputs):
+        if len(inputs) > 4:
+            raise RuntimeError("every model has a bug")
         return super().forward(inputs)

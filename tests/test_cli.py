@@ -76,7 +76,43 @@ def test_plan_shows_the_cost_and_leaves_nothing(flops_fit, tmp_path):
     assert result.exit_code == 0, result.output
     assert "8 experiments" in result.output
     assert "8 still to train" in result.output
+    assert "learning-rate check: 10 trainings at the cheapest budget, 3.0" in result.output, "10 of 3e5 FLOPs each"
     assert not (tmp_path / "home").exists()
+
+
+def test_check_shows_what_a_few_steps_tell_and_leaves_nothing(flops_fit, tmp_path):
+    result = flops_fit("check", str(write_study(tmp_path)))
+    assert result.exit_code == 0, result.output
+    assert "no problems found" in result.output
+    assert "8 experiments: " in result.output
+    assert not (tmp_path / "home").exists()
+
+
+def test_check_lists_every_problem_and_ends_with_1(flops_fit, tmp_path):
+    result = flops_fit("check", str(write_study(tmp_path, model="Fails", module="failing_model")))
+    assert result.exit_code == 1
+    assert "4 problems:" in result.output, "training step and held-out step at both sizes"
+    assert result.output.count("step: RuntimeError: every model has a bug") == 4
+
+
+def test_a_study_that_fails_at_both_ends_is_refused_before_it_trains(flops_fit, tmp_path):
+    result = flops_fit("run", str(write_study(tmp_path, model="Fails", module="failing_model")))
+    assert result.exit_code == 1
+    assert "no size tried gets through its first steps" in result.output
+    assert result.output.count("training step: RuntimeError: every model has a bug") == 2
+    assert not result_files(tmp_path / "home")
+
+
+def test_the_learning_rate_check_says_what_it_costs_and_what_it_found(flops_fit, tmp_path):
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("learning_rate = 0.02", "learning_rate = 0.0001"))
+    result = flops_fit("learning-rate", str(path))
+    assert result.exit_code == 0, result.output
+    assert "learning-rate check: 10 trainings at the cheapest budget" in result.output
+    assert "| 0.0004 |" in result.output
+    assert result.output.count("is at the edge of those tried") == 2, "a rate far too low"
+    assert len(list((tmp_path / "home" / "tiny" / "learning_rate").glob("rate_x*/*/result.json"))) == 10
+    assert not result_files(tmp_path / "home"), "the study's own experiments are still to be trained"
 
 
 def test_fit_prints_the_law_and_writes_the_report(flops_fit, tmp_path):

@@ -3,8 +3,11 @@
 import math
 
 import pytest
+import torch
+from tiny_study import TinyMLP, held_out, tiny_study, train
 
-from flops_fit import Recipe
+from flops_fit import DataSpec, Experiment, LossSpec, ModelSpec, Recipe
+from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import StudyError
 
 
@@ -14,10 +17,14 @@ from flops_fit.errors import StudyError
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
         ("learning_rate", "fast"),
+        ("learning_rate", "0.5*sqrt(tokens)"),
         ("learning_rate", True),
         ("batch_tokens", 0),
         ("batch_tokens", "2*log(tokens)"),
         ("batch_tokens", "-1*sqrt(tokens)"),
+        ("batch_tokens", "0.5*tokens^2"),
+        ("batch_tokens", "0.5*tokens^x"),
+        ("batch_tokens", "steplaw"),
         ("betas", (0.9,)),
         ("betas", (0.9, 1.0)),
         ("weight_decay", -0.1),
@@ -25,6 +32,8 @@ from flops_fit.errors import StudyError
         ("warmup_fraction", 1.0),
         ("final_fraction", 1.5),
         ("schedule", "step"),
+        ("decay_fraction", 0.0),
+        ("decay_fraction", 1.1),
         ("precision", "int8"),
         ("seed", -1),
         ("seed", 0.5),
@@ -49,11 +58,54 @@ def test_cosine_and_constant_schedules():
     assert Recipe(warmup_fraction=0.0, schedule="constant").schedule_factor(1.0) == 1.0
 
 
+def test_wsd_is_constant_until_its_last_part_and_then_linear():
+    recipe = Recipe(warmup_fraction=0.1, schedule="wsd", decay_fraction=0.2, final_fraction=0.1)
+    assert recipe.schedule_factor(0.05) == pytest.approx(0.5)
+    assert [recipe.schedule_factor(progress) for progress in (0.1, 0.5, 0.8)] == [1.0, 1.0, 1.0]
+    assert recipe.schedule_factor(0.9) == pytest.approx(0.55)
+    assert recipe.schedule_factor(1.0) == pytest.approx(0.1)
+
+
+def test_wsd_that_decays_from_the_start_is_the_linear_schedule():
+    linear, wsd = (Recipe(warmup_fraction=0.0, schedule=name, decay_fraction=1.0) for name in ("linear", "wsd"))
+    for progress in (0.0, 0.3, 0.99):
+        assert wsd.schedule_factor(progress) == pytest.approx(linear.schedule_factor(progress))
+
+
+def test_warmup_and_decay_longer_than_the_run_are_refused():
+    with pytest.raises(StudyError, match="more than the whole run"):
+        Recipe(schedule="wsd", warmup_fraction=0.5, decay_fraction=0.6)
+    Recipe(schedule="linear", warmup_fraction=0.5, decay_fraction=0.6)
+
+
+def experiment(num_tokens, **changes):
+    given = {"experiment_id": "x", "compute_budget": 6e6 * num_tokens, "size_param": "width", "size_param_value": 8}
+    given |= {"num_params": 1_000_000, "num_tokens": num_tokens, "flops_per_token": 6e6}
+    return Experiment(**given | changes)
+
+
 def test_batch_rules():
-    assert Recipe(batch_tokens="0.5*sqrt(tokens)").tokens_per_step(10_000) == 50.0
-    assert Recipe(batch_tokens=4096).tokens_per_step(10_000) == 4096.0
+    assert Recipe(batch_tokens="0.5*sqrt(tokens)").tokens_per_step(experiment(10_000)) == 50.0
+    assert Recipe(batch_tokens=4096).tokens_per_step(experiment(10_000)) == 4096.0
+    assert Recipe(batch_tokens="2*tokens^0.75").tokens_per_step(experiment(10_000)) == pytest.approx(2000.0)
+    assert Recipe(batch_tokens="2 * tokens ** 0.5").tokens_per_step(experiment(10_000)) == 200.0
 
 
 def test_only_what_decides_the_outcome_is_in_it():
     assert Recipe(checkpoint_seconds=1.0).outcome() == Recipe(checkpoint_seconds=9.0).outcome()
     assert Recipe(learning_rate=1e-3).outcome() != Recipe(learning_rate=2e-3).outcome()
+
+
+def test_ids_of_studies_without_the_wsd_schedule_are_those_they_always_had():
+    """Results are found by id: an option that a study does not use must not change its ids."""
+    study = tiny_study(
+        model=ModelSpec(factory=TinyMLP, size_param="width", max_size=64, version="1"),
+        data=DataSpec(train=train, eval=held_out, version="1"),
+        loss=LossSpec(fn=torch.nn.functional.cross_entropy, version="1"),
+        training=Recipe(),
+    )
+    first = study_plan(study, study_size_map(study)).experiments[0]
+    assert first.experiment_id == "c2e+06-width2-s0-65671d54"
+    assert Recipe(decay_fraction=0.3).outcome() == Recipe().outcome()
+    outcomes = [Recipe(schedule="wsd", decay_fraction=share).outcome() for share in (0.1, 0.2)]
+    assert outcomes[0] != outcomes[1]

@@ -72,10 +72,10 @@ def test_steps_differ_by_one_example_at_most_and_leave_nothing_over(examples, st
 
 
 def test_batch_rule_decides_the_number_of_steps():
-    assert plan_steps(Recipe(batch_tokens="0.5*sqrt(tokens)"), 10_000, 1).steps == 200
-    assert plan_steps(Recipe(batch_tokens=64), 6400, 16).steps == 100
+    assert plan_steps(Recipe(batch_tokens="0.5*sqrt(tokens)"), experiment(10_000), 1).steps == 200
+    assert plan_steps(Recipe(batch_tokens=64), experiment(6400), 16).steps == 100
     with pytest.raises(DataError, match="less than one example of 16"):
-        plan_steps(Recipe(), 15, 16)
+        plan_steps(Recipe(), experiment(15), 16)
 
 
 def test_the_same_experiment_gives_the_same_loss_and_another_seed_another(tmp_path):

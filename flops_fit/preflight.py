@@ -1,0 +1,180 @@
+"""Before any spending: a few steps at the smallest and the largest size, to find what would fail and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from flops_fit.devices import choose_device, device_name
+from flops_fit.errors import DataError, StudyError
+from flops_fit.formatting import format_bytes, format_seconds, markdown_table
+from flops_fit.random_state import isolated_random_state
+from flops_fit.steps import plan_steps
+from flops_fit.trial import Trial, try_experiment
+
+if TYPE_CHECKING:
+    from flops_fit.experiment import Experiment
+    from flops_fit.study import Study
+    from flops_fit.sweep import SweepPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """What a few steps at both ends of a plan have shown.
+
+    Attributes:
+        trials: of the smallest size, then of the largest; one where the plan has one size.
+        device: that the steps ran on.
+        device_hours: of all trainings of the plan, held-out steps left out; None where a size could not be timed.
+        num_experiments, workers: of the plan, and how many train side by side.
+    """
+
+    trials: tuple[Trial, ...]
+    device: str
+    device_hours: float | None
+    num_experiments: int
+    workers: int
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every failure of every size, with size, stage and reason."""
+        return tuple(f"{trial.name}, {problem}" for trial in self.trials for problem in trial.problems)
+
+    @property
+    def nothing_works(self) -> bool:
+        """Whether every size tried failed, so that a study would most likely be spent on failures."""
+        return all(trial.problems for trial in self.trials)
+
+    def summary(self) -> str:
+        """A table of both sizes, what the plan would take at that speed, and all problems."""
+        lines = [self._table(), self.cost()]
+        count = len(self.problems)
+        lines.append(f"{count} problem{'s' if count > 1 else ''}:" if count else "no problems found")
+        return "\n".join([*lines, *(f"- {problem}" for problem in self.problems)])
+
+    def cost(self) -> str:
+        """One line: what all trainings take, extrapolated from the steps timed here."""
+        if self.device_hours is None:
+            return f"{self.num_experiments} experiments; how long they take could not be measured"
+        seconds = self.device_hours * 3600
+        return (
+            f"{self.num_experiments} experiments: {format_seconds(seconds)} of training on one device, "
+            f"{format_seconds(seconds / self.workers)} on {self.workers} workers, timed on {self.device}"
+        )
+
+    def _table(self) -> str:
+        memory = "memory (estimated)" if self.device in ("cpu", "mps") else "peak memory"
+        headers = ["size", "examples per step", "loss at the start", "seconds per step", memory]
+        return markdown_table(headers, [_row(trial) for trial in self.trials])
+
+
+def preflight(study: Study, plan: SweepPlan) -> Preflight:
+    """Take a few steps of the smallest and of the largest experiment of `plan`, as training would take them.
+
+    The steps run through the training's own code (a batch that does not fit into memory is split, for example) at a
+    learning rate of 0, so that what is found is the model's, the data's or the loss's own and not the rate's. Then
+    comes a held-out step on one batch. All failures at both sizes are reported together. Nothing is written, the global
+    random state is as before, and the models are gone afterwards.
+
+    Raises `StudyError` for a study without data or loss, or a plan without experiments.
+    """
+    if study.prepared_data is None or study.loss_function is None:
+        raise StudyError(f"study {study.name!r} has no data or no loss; both are needed to take a step")
+    ends = _ends(plan)
+    device = choose_device(study.hardware.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise StudyError(f'hardware.device = "{device}" and no GPU is to be seen here; set device = "auto" or "cpu"')
+    with isolated_random_state(), _one_thread():
+        trials = tuple(try_experiment(study, experiment, device) for experiment in ends)
+    return Preflight(
+        trials=trials,
+        device=device_name(device),
+        device_hours=_device_hours(study, plan, trials),
+        num_experiments=plan.num_experiments,
+        workers=study.hardware.num_workers(),
+    )
+
+
+def preflight_if_due(study: Study, plan: SweepPlan, finished: Container[str]) -> Preflight | None:
+    """`preflight` where much is at stake: several experiments are missing, one of them the smallest or the largest.
+
+    Raises `StudyError` with all problems where no size gets through its first steps.
+    """
+    missing = [item for item in plan.experiments if item.experiment_id not in finished]
+    if len(missing) < 2 or all(item.experiment_id in finished for item in _ends(plan)):
+        return None
+    found = preflight(study, plan)
+    if found.nothing_works:
+        listed = "\n".join(f"- {problem}" for problem in found.problems)
+        raise StudyError(f"no size tried gets through its first steps, so nothing is trained; correct these:\n{listed}")
+    return found
+
+
+def _ends(plan: SweepPlan) -> list[Experiment]:
+    """The smallest and the largest experiment, of equal sizes the one with less or more tokens."""
+    if not plan.experiments:
+        raise StudyError("the plan has no experiments to try; raise the budgets or add smaller sizes")
+    ordered = sorted(plan.experiments, key=lambda item: (item.num_params, item.num_tokens))
+    same_size = ordered[0].size_param_value == ordered[-1].size_param_value
+    return ordered[-1:] if same_size else [ordered[0], ordered[-1]]
+
+
+def _device_hours(study: Study, plan: SweepPlan, trials: Sequence[Trial]) -> float | None:
+    """Every experiment's steps times their seconds, which are interpolated by FLOPs per step."""
+    timed = []
+    for trial in trials:
+        if trial.seconds_per_step is None:
+            return None
+        timed.append((_steps_and_flops(study, trial.experiment)[1], trial.seconds_per_step))
+    try:
+        planned = [_steps_and_flops(study, item) for item in plan.experiments]
+    except DataError:  # too few tokens for one example: that experiment is going to fail, and says so itself
+        return None
+    return sum(steps * _interpolate(flops, sorted(timed)) for steps, flops in planned) / 3600
+
+
+def _steps_and_flops(study: Study, experiment: Experiment) -> tuple[int, float]:
+    assert study.prepared_data is not None
+    steps = plan_steps(study.training, experiment, study.prepared_data.tokens_per_example).steps
+    return steps, experiment.planned_flops / steps
+
+
+def _interpolate(flops: float, timed: Sequence[tuple[float, float]]) -> float:
+    """Seconds of a step of `flops`: linear between those timed, as slow as the smallest below it, in proportion above.
+
+    A step costs its overhead however small it is, and no less than its FLOPs however large.
+    """
+    (low, low_seconds), (high, high_seconds) = timed[0], timed[-1]
+    if flops <= low:
+        return low_seconds
+    if flops >= high:
+        return high_seconds * flops / high
+    return low_seconds + (high_seconds - low_seconds) * (flops - low) / (high - low)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in worker processes, so that steps take as long here as there."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _row(trial: Trial) -> list[str]:
+    batch = "–" if trial.batch_examples is None else str(trial.batch_examples)
+    if trial.part_examples is not None:
+        batch += f" (in parts of {trial.part_examples})"
+    return [
+        trial.name,
+        batch,
+        "–" if trial.initial_loss is None else f"{trial.initial_loss:.4f}",
+        "–" if trial.seconds_per_step is None else f"{trial.seconds_per_step:.3g}",
+        "–" if trial.memory_bytes is None else format_bytes(trial.memory_bytes),
+    ]

@@ -1,0 +1,129 @@
+"""Published rules for the learning rate and the batch, by name, and where they were fitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flops_fit.formatting import format_count, format_flops
+
+if TYPE_CHECKING:
+    from flops_fit.experiment import Experiment
+    from flops_fit.recipe import Recipe
+
+_LETTERS = {"num_params": "N", "num_tokens": "D", "compute_budget": "C"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerLaw:
+    """`coefficient` times powers of an experiment's own numbers (`num_params`, `num_tokens`, `compute_budget`)."""
+
+    coefficient: float
+    exponents: Mapping[str, float]
+
+    def __call__(self, experiment: Experiment) -> float:
+        """The law at `experiment`."""
+        return self.coefficient * math.prod(
+            getattr(experiment, name) ** exponent for name, exponent in self.exponents.items()
+        )
+
+    def __str__(self) -> str:
+        powers = [f"{_LETTERS[name]}^{exponent:g}" for name, exponent in self.exponents.items()]
+        return " * ".join([f"{self.coefficient:g}", *powers])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedRule:
+    """How others found learning rate and batch to depend on size, data or compute.
+
+    Attributes:
+        name: what a recipe calls it.
+        source: the publication.
+        learning_rate: peak rate of AdamW.
+        batch_tokens: tokens per optimizer step.
+        fitted_on: attribute of `Experiment` → least and greatest value that the rule was fitted on.
+        takes: what the publication counts, in words.
+    """
+
+    name: str
+    source: str
+    learning_rate: PowerLaw
+    batch_tokens: PowerLaw
+    fitted_on: Mapping[str, tuple[float, float]]
+    takes: str
+
+    def holds_for(self, experiment: Experiment) -> bool:
+        """Whether `experiment` lies where the rule was fitted."""
+        return all(low <= getattr(experiment, name) <= high for name, (low, high) in self.fitted_on.items())
+
+    @property
+    def range_text(self) -> str:
+        """`"N from 59.0M to 1.07B and D from 2.00B to 100B"`."""
+        return " and ".join(
+            f"{_LETTERS[name]} from {_readable(name, low)} to {_readable(name, high)}"
+            for name, (low, high) in self.fitted_on.items()
+        )
+
+
+# The ranges decide when to warn and nothing else. Checked against other accounts of the papers: that Step Law goes up
+# to 1B parameters on 100B tokens. Not checked against the papers' own text: the lower ends of Step Law's grid (59M,
+# 2B), and that DeepSeek's section 3.1 used 1e17 to 2e19 FLOPs.
+RULES: Mapping[str, PublishedRule] = {
+    rule.name: rule
+    for rule in (
+        PublishedRule(
+            name="step_law",
+            source="Li et al. 2025, arXiv 2503.04715",
+            learning_rate=PowerLaw(coefficient=1.79, exponents={"num_params": -0.713, "num_tokens": 0.307}),
+            batch_tokens=PowerLaw(coefficient=0.58, exponents={"num_tokens": 0.571}),
+            fitted_on={"num_params": (59e6, 1.07e9), "num_tokens": (2e9, 100e9)},
+            takes="N without embeddings",
+        ),
+        PublishedRule(
+            name="deepseek",
+            source="Bi et al. 2024, arXiv 2401.02954, equation 1",
+            learning_rate=PowerLaw(coefficient=0.3118, exponents={"compute_budget": -0.1250}),
+            batch_tokens=PowerLaw(coefficient=0.2920, exponents={"compute_budget": 0.3271}),
+            fitted_on={"compute_budget": (1e17, 2e19)},
+            takes="C without embeddings, attention included",
+        ),
+    )
+}
+
+
+def rules_in(recipe: Recipe) -> dict[str, list[str]]:
+    """Name of each published rule that `recipe` follows → the options that follow it."""
+    found: dict[str, list[str]] = {}
+    for option in ("learning_rate", "batch_tokens"):
+        value = getattr(recipe, option)
+        if isinstance(value, str) and value in RULES:
+            found.setdefault(value, []).append(option)
+    return found
+
+
+def doubts(recipe: Recipe, experiments: Iterable[Experiment], *, counts_embeddings: bool = False) -> tuple[str, ...]:
+    """What speaks against the published rules of `recipe` for `experiments`; empty where nothing does.
+
+    `counts_embeddings`: whether N of these experiments has embeddings in it, which Step Law's has not.
+    """
+    planned, found = list(experiments), []
+    for name, options in rules_in(recipe).items():
+        rule = RULES[name]
+        outside = sum(not rule.holds_for(experiment) for experiment in planned)
+        if outside:
+            found.append(
+                f'{" and ".join(options)} = "{name}" ({rule.source}) was fitted on {rule.range_text}; {outside} of '
+                f"{len(planned)} experiments lie outside; check the learning rate, or give values of your own"
+            )
+        if counts_embeddings and "learning_rate" in options and "num_params" in rule.learning_rate.exponents:
+            found.append(
+                f'learning_rate = "{name}" takes {rule.takes}, and N of this study has them; '
+                'set param_count = "non_embedding"'
+            )
+    return tuple(found)
+
+
+def _readable(name: str, value: float) -> str:
+    return format_flops(value) if name == "compute_budget" else format_count(value)

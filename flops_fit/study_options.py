@@ -1,0 +1,61 @@
+"""A study from the arguments of one call: every option is a field of one of its sections."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from flops_fit.cost import Hardware
+from flops_fit.recipe import Recipe
+from flops_fit.study import DataSpec, LossSpec, ModelSpec, Study, SweepOptions
+
+
+def study_from_options(
+    model_cls: Any,
+    size_param: str,
+    model_kwargs: Mapping[str, Any] | None,
+    dataset: Any,
+    eval_dataset: Any,
+    loss_fn: Any,
+    compute_budgets: Sequence[float | str],
+    options: Mapping[str, Any],
+) -> Study:
+    """The study of these arguments; `options` are fields of any section by their name.
+
+    Raises `TypeError` for an option that no section has.
+    """
+    from flops_fit.loss import validate_loss_fn
+
+    given: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "sweep": {}, "training": {}, "hardware": {}}
+    for name, value in options.items():
+        given[_owner_of(name)][name] = value
+    has_data = dataset is not None
+    return Study(
+        name="find_optimal",
+        model=ModelSpec(factory=model_cls, size_param=size_param, kwargs=dict(model_kwargs or {}), **given["model"]),
+        data=DataSpec(train=dataset, eval=eval_dataset, **given["data"]) if has_data else None,
+        loss=LossSpec(fn=validate_loss_fn(loss_fn)) if has_data or loss_fn is not None else None,
+        sweep=SweepOptions(compute_budgets=tuple(compute_budgets), **given["sweep"]),
+        training=Recipe(**given["training"]),
+        hardware=Hardware(**given["hardware"]),
+    )
+
+
+_OPTION_OWNERS = {"model": ModelSpec, "data": DataSpec, "sweep": SweepOptions, "training": Recipe, "hardware": Hardware}
+_NOT_OPTIONS = {"factory", "size_param", "train", "eval", "kwargs", "compute_budgets", "version", "name"}
+
+
+def _owner_of(option: str) -> str:
+    owners = {
+        item.name: section
+        for section, kind in _OPTION_OWNERS.items()
+        for item in fields(kind)
+        if item.name not in _NOT_OPTIONS
+    }
+    if option not in owners:
+        near = difflib.get_close_matches(option, owners, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(owners))}"
+        raise TypeError(f"find_optimal() got an unknown option {option!r}; {hint}")
+    return owners[option]

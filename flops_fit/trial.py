@@ -1,0 +1,172 @@
+"""A few steps of one experiment, taken as training would take them, and everything that fails in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from flops_fit.batches import Examples
+from flops_fit.cost import peak_memory, ram_bytes
+from flops_fit.errors import Diverged
+from flops_fit.failures import describe_failure
+from flops_fit.formatting import format_bytes, format_count
+from flops_fit.training import prepare_loop
+from flops_fit.training_loop import Job, TrainingLoop
+
+if TYPE_CHECKING:
+    from flops_fit.experiment import Experiment
+    from flops_fit.study import Study
+
+Result = TypeVar("Result")
+_STEPS = 3  # the first also loads kernels and allocates, so the quickest of those after it counts
+_ENOUGH_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A few steps of one experiment.
+
+    Attributes:
+        problems: everything that failed, each with the stage it failed in; empty where all went well.
+        batch_examples: examples in one optimizer step.
+        part_examples: examples that fit into memory at once, where the batch had to be split.
+        initial_loss: of the first batch, with the weights as initialised.
+        seconds_per_step: of the quickest step; None where none was completed.
+        memory_bytes: peak during training and held-out step: measured on a GPU, estimated from the plan on a CPU.
+    """
+
+    experiment: Experiment
+    problems: tuple[str, ...] = ()
+    batch_examples: int | None = None
+    part_examples: int | None = None
+    initial_loss: float | None = None
+    seconds_per_step: float | None = None
+    memory_bytes: float | None = None
+
+    @property
+    def name(self) -> str:
+        """`"width=8 (92 parameters)"`."""
+        item = self.experiment
+        return f"{item.size_param}={item.size_param_value} ({format_count(item.num_params)} parameters)"
+
+
+class _Stages:
+    """Runs one stage after the other and keeps what fails."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def run(self, stage: str, work: Callable[[], Result]) -> Result | None:
+        """What `work` returns; None where it fails."""
+        try:
+            return work()
+        except Exception as error:  # whatever the user's own code raises is what this is here to find
+            status, reason = describe_failure(error)
+            self.problems.append(f"{stage}: {reason}" if status == "failed" else f"{stage}: {status}: {reason}")
+            return None
+
+
+def try_experiment(study: Study, experiment: Experiment, device: torch.device) -> Trial:
+    """Build the model, take a few optimizer steps at a learning rate of 0 and one held-out step; never raises."""
+    stages = _Stages()
+    _reset_memory(device)
+    try:
+        return _try(study, experiment, device, stages)
+    finally:
+        _reset_memory(device)
+
+
+def _try(study: Study, experiment: Experiment, device: torch.device, stages: _Stages) -> Trial:
+    if stages.run("memory", lambda: _check_memory(study, experiment, device)) is None:
+        return Trial(experiment=experiment, problems=tuple(stages.problems))
+    loop = stages.run("building model and optimizer", lambda: _loop(study, experiment, device))
+    if loop is None:
+        return Trial(experiment=experiment, problems=tuple(stages.problems))
+    batch = stages.run("reading training data", lambda: _first_batch(loop))
+    timed = None if batch is None else stages.run("training step", lambda: _rehearse(loop, batch))
+    held_out = stages.run("reading held-out data", lambda: _one_held_out_batch(loop))
+    if held_out is not None:
+        loop.job = dataclasses.replace(loop.job, data=dataclasses.replace(loop.job.data, held_out=held_out))
+        stages.run("held-out step", loop.held_out_loss)
+    return Trial(
+        experiment=experiment,
+        problems=tuple(stages.problems),
+        batch_examples=loop.steps.end(1),
+        part_examples=loop.largest_part,
+        initial_loss=timed[0] if timed else None,
+        seconds_per_step=timed[1] if timed else None,
+        memory_bytes=_memory(study, experiment, device),
+    )
+
+
+def _loop(study: Study, experiment: Experiment, device: torch.device) -> TrainingLoop:
+    data, loss_fn = study.prepared_data, study.loss_function
+    assert data is not None
+    assert loss_fn is not None
+    nowhere = Path()  # only `TrainingLoop.train` writes
+    job = Job(study=study, experiment=experiment, data=data, loss_fn=loss_fn, directory=nowhere, resume=False)
+    loop = prepare_loop(job, device, None)
+    _ = loop.peak_rate  # a learning rate of the user's own making may fail too
+    return loop
+
+
+def _first_batch(loop: TrainingLoop) -> Any:
+    seed = loop.job.study.training.seed * 1_000_003 + loop.job.experiment.seed
+    return loop.job.data.train.reader(seed).read(loop.steps.end(1))
+
+
+def _rehearse(loop: TrainingLoop, batch: Any) -> tuple[float, float]:
+    """Loss of the first step and seconds of the quickest; raises `Diverged` where a loss or gradient is not finite."""
+    losses: list[float] = []
+    seconds: list[float] = []
+    while len(seconds) < _STEPS and sum(seconds) < _ENOUGH_SECONDS:
+        _synchronise(loop.device)
+        begin = time.perf_counter()
+        losses.append(loop.rehearse(batch))
+        _synchronise(loop.device)
+        seconds.append(time.perf_counter() - begin)
+        if not math.isfinite(losses[-1]):
+            what = "loss of the first batch" if len(losses) == 1 else "gradient of the first batch"
+            value = f" ({losses[0]})" if len(losses) == 1 else ""
+            raise Diverged(f"the {what} is not finite{value}; check the model's initial weights and the loss")
+    return losses[0], min(seconds[1:] or seconds)
+
+
+def _one_held_out_batch(loop: TrainingLoop) -> Examples:
+    """The first held-out batch as held-out data of its own: a list of one "example", which is the batch."""
+    batch = loop.job.data.held_out.first(loop.job.study.training.eval_batch_examples)
+    return Examples(dataset=[batch], collate=lambda batches: batches[0])
+
+
+def _check_memory(study: Study, experiment: Experiment, device: torch.device) -> bool:
+    """Raise `MemoryError` where a CPU training would be killed, which no Python code could report any more."""
+    needed, there = peak_memory(experiment, study.training), ram_bytes()
+    if device.type == "cpu" and needed is not None and there is not None and needed > there:
+        raise MemoryError(f"about {format_bytes(needed)} are needed and this machine has {format_bytes(there)}")
+    return True
+
+
+def _memory(study: Study, experiment: Experiment, device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return peak_memory(experiment, study.training)
+
+
+def _reset_memory(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
