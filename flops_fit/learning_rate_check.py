@@ -22,9 +22,13 @@ _TOLERATED_RATIO = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class RateCurve:
-    """Held-out loss against peak learning rate for one experiment; None where it did not complete."""
+    """Held-out loss against peak learning rate for one experiment; None where it did not complete.
+
+    `recipe_rate` is what the recipe gives the experiment.
+    """
 
     experiment: Experiment
+    recipe_rate: float
     rates: tuple[float, ...]
     losses: tuple[float | None, ...]
 
@@ -57,11 +61,11 @@ class LearningRateCheck:
                 found.append(f"{size}: no rate completed; lower the learning rate")
             elif curve.at_edge:
                 found.append(f"{size}: the best rate {curve.best:g} is at the edge of those tried; try rates beyond it")
-        best = [curve.best for curve in self.curves if curve.best is not None]
-        if len(best) > 1 and max(best) > _TOLERATED_RATIO * min(best):
+        off = [curve.best / curve.recipe_rate for curve in self.curves if curve.best is not None]
+        if len(off) > 1 and max(off) > _TOLERATED_RATIO * (1 + 1e-9) * min(off):
             found.append(
-                f"the best rates of the sizes differ by a factor {max(best) / min(best):.2g}, more than "
-                f"{_TOLERATED_RATIO:g}; make learning_rate a function of the experiment"
+                f"the best rates of the sizes, over the recipe's, differ by a factor {max(off) / min(off):.2g}, more than "
+                f"{_TOLERATED_RATIO:g}; make learning_rate a function of the experiment that follows them"
             )
         return tuple(found)
 
@@ -110,6 +114,7 @@ def check_learning_rate(
     curves = tuple(
         RateCurve(
             experiment=item,
+            recipe_rate=study.training.peak_learning_rate(item),
             rates=tuple(factor * study.training.peak_learning_rate(item) for factor in sorted(factors)),
             losses=tuple(losses[item.experiment_id]),
         )

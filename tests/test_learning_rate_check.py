@@ -40,11 +40,21 @@ def test_sizes_that_want_different_rates_are_told():
     study = tiny_study()
     small, large = study_plan(study, study_size_map(study)).experiments[:2]
     curves = (
-        RateCurve(experiment=small, rates=(0.1, 0.2, 0.4, 0.8), losses=(1.0, 1.1, 0.5, 2.0)),
-        RateCurve(experiment=large, rates=(0.1, 0.2, 0.4, 0.8), losses=(3.0, None, None, None)),
+        RateCurve(experiment=small, recipe_rate=0.2, rates=(0.1, 0.2, 0.4, 0.8), losses=(1.0, 1.1, 0.5, 2.0)),
+        RateCurve(experiment=large, recipe_rate=0.2, rates=(0.1, 0.2, 0.4, 0.8), losses=(3.0, None, None, None)),
     )
     found = LearningRateCheck(curves=curves, flops=0.0).warnings
     assert any("factor 4" in warning and "function of the experiment" in warning for warning in found)
+
+
+def test_a_rule_that_gives_each_size_its_best_rate_is_not_doubted():
+    study = tiny_study()
+    small, large = study_plan(study, study_size_map(study)).experiments[:2]
+    curves = (
+        RateCurve(experiment=small, recipe_rate=0.4, rates=(0.2, 0.4, 0.8), losses=(1.0, 0.5, 2.0)),
+        RateCurve(experiment=large, recipe_rate=0.05, rates=(0.025, 0.05, 0.1), losses=(3.0, 2.0, 2.5)),
+    )
+    assert LearningRateCheck(curves=curves, flops=0.0).warnings == ()
 
 
 def test_too_few_factors_are_refused(tmp_path):

@@ -220,7 +220,8 @@ def test_a_held_out_loss_that_is_not_finite_is_diverged(tmp_path):
 
 def test_more_tokens_than_the_data_has_are_refused_unless_allowed(tmp_path):
     small = TensorDataset(*(tensor[:1000] for tensor in train().tensors))
-    refused = run_experiment(study_on(small), experiment(1500), output_dir=tmp_path)
+    once = SweepOptions(compute_budgets=(1e6,), max_epochs=1.0)
+    refused = run_experiment(study_on(small, sweep=once), experiment(1500), output_dir=tmp_path)
     assert refused.status == "out_of_data"
     assert "1.50 epochs of 1,000" in refused.reason
     sweep = SweepOptions(compute_budgets=(1e6,), max_epochs=2.0)
