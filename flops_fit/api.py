@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] 
 
     Warns where the recipe follows a published rule (`flops_fit.published_rules`) outside the range it was fitted on.
     """
-    given = {item.name: getattr(study.sweep, item.name) for item in fields(study.sweep)}
+    given = {item.name: getattr(study.sweep, item.name) for item in dataclasses.fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))
     data = study.prepared_data
     plan = plan_from_size_map(
@@ -76,9 +76,10 @@ def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] 
         model_kwargs=study.model.kwargs,
     )
     embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
-    for doubt in doubts(study.training, plan.experiments, counts_embeddings=embedded):
+    found = doubts(study.training, plan.experiments, counts_embeddings=embedded)
+    for doubt in found:
         warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
-    return plan
+    return dataclasses.replace(plan, notes=(*plan.notes, *found))
 
 
 def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:

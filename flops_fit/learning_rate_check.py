@@ -64,8 +64,8 @@ class LearningRateCheck:
         off = [curve.best / curve.recipe_rate for curve in self.curves if curve.best is not None]
         if len(off) > 1 and max(off) > _TOLERATED_RATIO * (1 + 1e-9) * min(off):
             found.append(
-                f"the best rates of the sizes, over the recipe's, differ by a factor {max(off) / min(off):.2g}, more than "
-                f"{_TOLERATED_RATIO:g}; make learning_rate a function of the experiment that follows them"
+                f"the best rates of the sizes, over the recipe's, differ by a factor {max(off) / min(off):.2g}, more "
+                f"than {_TOLERATED_RATIO:g}; make learning_rate a function of the experiment that follows them"
             )
         return tuple(found)
 

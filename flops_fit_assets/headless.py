@@ -147,7 +147,7 @@ class _Headless:
         if found is not None:
             for problem in found.problems:
                 self.console.print(f"at its first steps {problem}", style="yellow", highlight=False, markup=False)
-            self.console.print(found.cost(), highlight=False, markup=False)
+            self.console.print(found.cost(), highlight=False, markup=False, soft_wrap=True)
 
     def _train(self, experiments: list[Experiment]) -> list[ExperimentResult]:
         results, planned = [], sum(item.planned_flops for item in experiments)
