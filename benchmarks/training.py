@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from flops_fit.batches import epoch_order
 from flops_fit.steps import plan_steps
 
 DEMO = Path(__file__).resolve().parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
-REPEATS = 5
+REPEATS = 9
 
 
 def bare_loop(study, experiment):
@@ -48,17 +47,20 @@ def bare_loop(study, experiment):
 
 
 def against_the_bare_loop(study, plan):
-    """Median ratio of steps per second, ours over bare, for the fewest-step and the most-step experiment."""
+    """Steps per second of ours over the bare loop's, the best of each in turns, for two of the demo's experiments.
+
+    The best, since whatever else a machine does can only slow either down.
+    """
     torch.set_num_threads(1)
     chosen = [plan.experiments[0], plan.experiments[len(plan.experiments) // 2]]
     for experiment in chosen:
-        ratios = []
+        bare, ours = [], []
         for _ in range(REPEATS):
             with tempfile.TemporaryDirectory() as folder:
-                bare = bare_loop(study, experiment)
-                ours = run_experiment(study, experiment, output_dir=folder).seconds
-            ratios.append(bare / ours)
-        print(f"steps/s over a bare loop, {experiment.experiment_id}: {statistics.median(ratios):.3f} (wanted 0.97)")
+                bare.append(bare_loop(study, experiment))
+                ours.append(run_experiment(study, experiment, output_dir=folder).seconds)
+        ratio = min(bare) / min(ours)
+        print(f"steps/s over a bare loop, {experiment.experiment_id}: {ratio:.3f} (wanted 0.97)", flush=True)
 
 
 def pool_figures(study, plan):

@@ -41,7 +41,7 @@ class Examples:
         """The batch of the examples at `positions` (int64), without Python per example where the dataset allows it."""
         where = positions if self.indices is None else self.indices[positions]
         if type(self.dataset) is TensorDataset:
-            return tuple(tensor[where] for tensor in self.dataset.tensors)
+            return tuple(tensor.index_select(0, where) for tensor in self.dataset.tensors)
         if hasattr(self.dataset, "__getitems__"):
             return self.collate(self.dataset.__getitems__(where.tolist()))
         return self.collate([self.dataset[index] for index in where.tolist()])
