@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from flops_fit.api import train_all
 from flops_fit.errors import StudyError
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _TOLERATED_RATIO = 2.0
+_NEAR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,24 @@ class RateCurve:
         """The rate of the lowest loss; None where nothing completed."""
         completed = [(loss, rate) for rate, loss in zip(self.rates, self.losses, strict=True) if loss is not None]
         return min(completed)[1] if completed else None
+
+    @property
+    def optimum(self) -> float | None:
+        """Minimum of a parabola in log rate through the losses within 10 % of the lowest; `best` where there is none.
+
+        Short trainings are noisy: the lowest of five losses may be a neighbour of the one that would be on average.
+        """
+        if self.best is None:
+            return None
+        completed = [(rate, loss) for rate, loss in zip(self.rates, self.losses, strict=True) if loss is not None]
+        lowest = min(loss for _, loss in completed)
+        near = [(math.log(rate), loss) for rate, loss in completed if loss <= lowest + _NEAR * abs(lowest)]
+        if len(near) < 3:
+            return self.best
+        logs, losses = np.array(near).T
+        curvature, slope, _ = np.polyfit(logs, losses, 2)
+        at = -slope / (2 * curvature) if curvature > 0 else math.nan
+        return math.exp(at) if near[0][0] <= at <= near[-1][0] else self.best
 
     @property
     def at_edge(self) -> bool:
@@ -61,7 +83,7 @@ class LearningRateCheck:
                 found.append(f"{size}: no rate completed; lower the learning rate")
             elif curve.at_edge:
                 found.append(f"{size}: the best rate {curve.best:g} is at the edge of those tried; try rates beyond it")
-        off = [curve.best / curve.recipe_rate for curve in self.curves if curve.best is not None]
+        off = [curve.optimum / curve.recipe_rate for curve in self.curves if curve.optimum is not None]
         if len(off) > 1 and max(off) > _TOLERATED_RATIO * (1 + 1e-9) * min(off):
             found.append(
                 f"the best rates of the sizes, over the recipe's, differ by a factor {max(off) / min(off):.2g}, more "
@@ -77,7 +99,9 @@ class LearningRateCheck:
             for curve in self.curves
         ]
         rates = sorted({rate for curve in self.curves for rate in curve.rates})
-        return markdown_table(["learning rate", *names], [[f"{rate:g}", *self._losses(rate)] for rate in rates])
+        rows = [[f"{rate:.3g}", *self._losses(rate)] for rate in rates]
+        optima = ["–" if curve.optimum is None else f"{curve.optimum:.3g}" for curve in self.curves]
+        return markdown_table(["learning rate", *names], [*rows, ["best, smoothed", *optima]])
 
     def _losses(self, rate: float) -> list[str]:
         cells = []

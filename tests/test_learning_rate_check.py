@@ -57,6 +57,20 @@ def test_a_rule_that_gives_each_size_its_best_rate_is_not_doubted():
     assert LearningRateCheck(curves=curves, flops=0.0).warnings == ()
 
 
+def test_noise_does_not_move_the_optimum_as_it_moves_the_lowest_loss():
+    """Losses of the GPT example: lowest at 0.5 and 2 times the recipe's rate, their parabolas at 0.63 and 1.15."""
+    study = tiny_study()
+    small, large = study_plan(study, study_size_map(study)).experiments[:2]
+    rates = (0.25, 0.5, 1.0, 2.0, 4.0)
+    curves = (
+        RateCurve(experiment=small, recipe_rate=1, rates=rates, losses=(2.5147, 2.4821, 2.5232, 2.5041, 2.5496)),
+        RateCurve(experiment=large, recipe_rate=1, rates=rates, losses=(2.5984, 2.5032, 2.4766, 2.4711, 2.5599)),
+    )
+    assert [curve.best for curve in curves] == [0.5, 2.0]
+    assert [curve.optimum for curve in curves] == pytest.approx([2**-0.669, 2**0.196], rel=0.01)
+    assert LearningRateCheck(curves=curves, flops=0.0).warnings == ()
+
+
 def test_too_few_factors_are_refused(tmp_path):
     with pytest.raises(StudyError, match="at least 3 positive"):
         check(tmp_path, 0.01, factors=(1.0, 2.0))
