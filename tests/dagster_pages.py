@@ -43,15 +43,40 @@ def ask(address, query, **variables):
     return found["data"]
 
 
-def switch_on(address, sensor):
-    """Start a sensor, as its switch on the page does."""
+def repository_of(address):
+    """The selector of the one repository there is."""
     locations = ask(address, "{repositoriesOrError{... on RepositoryConnection{nodes{name location{name}}}}}")
     (repository,) = locations["repositoriesOrError"]["nodes"]
-    selector = {
-        "repositoryLocationName": repository["location"]["name"],
-        "repositoryName": repository["name"],
-        "sensorName": sensor,
-    }
+    return {"repositoryLocationName": repository["location"]["name"], "repositoryName": repository["name"]}
+
+
+def ticks(address, sensor):
+    """The latest ticks of a sensor, newest first: status, timestamp, skipReason, error."""
+    query = (
+        "query Ticks($s: SensorSelector!){sensorOrError(sensorSelector: $s){... on Sensor{sensorState{"
+        "ticks(limit: 12){status timestamp skipReason error{message}}}}}}"
+    )
+    selector = repository_of(address) | {"sensorName": sensor}
+    return ask(address, query, s=selector)["sensorOrError"]["sensorState"]["ticks"]
+
+
+def launch(address, asset, config):
+    """Materialize an asset by hand with the launchpad's `config` of it."""
+    mutation = (
+        "mutation Launch($p: ExecutionParams!){launchRun(executionParams: $p){__typename "
+        "... on LaunchRunSuccess{run{runId}} ... on PythonError{message} "
+        "... on RunConfigValidationInvalid{errors{message}}}}"
+    )
+    selector = repository_of(address) | {"pipelineName": "__ASSET_JOB", "assetSelection": [{"path": [asset]}]}
+    parameters = {"selector": selector, "runConfigData": {"ops": {asset: {"config": config}}} if config else {}}
+    answer = ask(address, mutation, p=parameters)["launchRun"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return answer["run"]["runId"]
+
+
+def switch_on(address, sensor):
+    """Start a sensor, as its switch on the page does."""
+    selector = repository_of(address) | {"sensorName": sensor}
     answer = ask(
         address,
         "mutation On($s: SensorSelector!){startSensor(sensorSelector: $s){__typename ... on Sensor{name}}}",

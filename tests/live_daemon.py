@@ -1,0 +1,81 @@
+"""A study under a live daemon and web server with its automation on: what runs does an edit start?"""
+
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+from dagster_pages import launch, runs, switch_on, ticks
+from pipeline_study import write_study
+from webdriver import wait_for
+
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+_QUIET_TICKS = 3  # of the automation sensor, one after the other, that start nothing
+
+
+class Live:
+    """`settle` says which runs the last edit started, once nothing more can come of it."""
+
+    def __init__(self, folder, address):
+        self.folder, self.address, self.seen = Path(folder), address, set()
+        self.edited = time.time()
+
+    def switch_on(self):
+        """Turn the two sensors on."""
+        self.edited = time.time()
+        for sensor in ("automation_tiny", "watch_tiny"):
+            switch_on(self.address, sensor)
+
+    def edit(self, change=lambda text: text, **options):
+        """Write the study file anew with `options`, its text passed through `change`."""
+        path = write_study(self.folder, **options)
+        path.write_text(change(path.read_text()))
+        self.edited = time.time()
+
+    def edit_file(self, name, change):
+        """Change a file beside the study."""
+        path = self.folder / name
+        path.write_text(change(path.read_text()))
+        self.edited = time.time()
+
+    def materialize(self, asset, **config):
+        """Launch an asset by hand, as the launchpad does."""
+        launch(self.address, asset, config)
+        self.edited = time.time()
+
+    def settle(self, seconds=420):
+        """Asset → how many times a run that ended well materialized it since last asked; the tick of the watch too."""
+        wait_for(lambda: self._watched() is not None, 90, "a tick of the watch")
+        watched = self._watched()
+        last, since = None, time.time()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            now = runs(self.address)
+            if now != last or any(status not in ENDED for status, _, _ in now.values()):
+                last, since = now, time.time()
+            quiet = [tick for tick in ticks(self.address, "automation_tiny") if tick["timestamp"] > since]
+            if len(quiet) >= _QUIET_TICKS:
+                return self._new(now), watched
+            time.sleep(1)
+        raise TimeoutError(f"still at work after {seconds} s: {last}")
+
+    def _watched(self):
+        """The first tick of the watch that began after the edit and has ended."""
+        after = [tick for tick in ticks(self.address, "watch_tiny") if tick["timestamp"] > self.edited]
+        ended = [tick for tick in after if tick["status"] != "STARTED"]
+        return ended[-1] if ended else None
+
+    def _new(self, now):
+        new = {run: now[run] for run in now.keys() - self.seen}
+        self.seen |= new.keys()
+        failed = {run: state for run, state in new.items() if state[0] != "SUCCESS"}
+        assert not failed, failed
+        trained = [partition for _, _, partition in new.values() if partition]
+        assert len(trained) == len(set(trained)), trained
+        return Counter(name for _, assets, _ in new.values() for name in assets.split("+"))
+
+
+def own_module(folder):
+    """The tiny study's model as a file beside the study, to be edited; its module name."""
+    shutil.copy(Path(__file__).with_name("tiny_study.py"), Path(folder) / "live_model.py")
+    return "live_model"
