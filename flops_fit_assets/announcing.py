@@ -15,7 +15,9 @@ import dagster as dg
 from dagster import DagsterInstance, EventLogEntry
 
 
-def log_materializations(context: dg.AssetExecutionContext, materializations: Sequence[dg.AssetMaterialization]) -> None:
+def log_materializations(
+    context: dg.AssetExecutionContext, materializations: Sequence[dg.AssetMaterialization]
+) -> None:
     """As `context.log_event` of each of `materializations`, which are of one asset."""
     if not materializations:
         return

@@ -20,6 +20,7 @@ def experiment_spec(source: StudySource) -> dg.AssetSpec:
         description="The planned experiments, one partition each. sweep_plan announces them; nothing is computed here.",
         group_name=source.study.name,
         kinds={"table"},
+        owners=source.study.owners,
     )
 
 
