@@ -168,7 +168,9 @@ def what_ran(results: Mapping[str, ExperimentResult], done: Sequence[str]) -> st
     now = [result for name, result in results.items() if name in set(done)]
     bad_now = [result for result in now if result.status != "completed"]
     bad_before = [result for name, result in results.items() if name not in set(done) and result.status != "completed"]
-    said = f"{_experiments(len(now))} run now: {len(now) - len(bad_now)} completed" if now else "nothing had to be trained"
+    said = (
+        f"{_experiments(len(now))} run now: {len(now) - len(bad_now)} completed" if now else "nothing had to be trained"
+    )
     if bad_now:
         said += f", {len(bad_now)} did not ({_statuses(bad_now)})"
     if bad_before:
