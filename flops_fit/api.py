@@ -18,6 +18,7 @@ from flops_fit.progress import StudyProgress
 from flops_fit.published_rules import doubts
 from flops_fit.results import ExperimentResult, results_frame, save_runs
 from flops_fit.size_map import SizeMap, build_size_map
+from flops_fit.spending import refuse_over_limit
 from flops_fit.study import Study, SweepOptions
 from flops_fit.study_options import study_from_options
 from flops_fit.sweep import Experiment, SweepPlan, plan_from_size_map
@@ -241,6 +242,7 @@ def find_optimal(
     if progress:
         _show(plan)
     directory = Path(output_dir)
+    refuse_over_limit(study, plan, _already_there(plan.experiments, directory / "runs") if resume else {})
     _check_first_steps(study, plan, directory / "runs" if resume else None, progress)
     write_json(directory / "sweep_plan.json", plan.to_dict())
     how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}

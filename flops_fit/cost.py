@@ -37,6 +37,8 @@ class Hardware:
         utilisation: the share of the peak that training reaches.
         memory_bytes: of one worker's device, if known.
         price_per_hour: of one worker's device.
+        max_cost: where what is left to train would cost more, in the unit of the price, nothing is trained.
+        max_hours: the same for hours until the last worker is done.
     """
 
     name: str = "local"
@@ -48,17 +50,20 @@ class Hardware:
     utilisation: float = 0.3
     memory_bytes: float | None = None
     price_per_hour: float = 0.0
+    max_cost: float | None = None
+    max_hours: float | None = None
 
     def __post_init__(self) -> None:
         _need(self.workers is None or (type(self.workers) is int and self.workers > 0), "workers", self.workers,
               "a positive whole number, or left out for one per core or GPU")  # fmt: skip
-        for name in ("peak_flops", "memory_bytes"):
+        for name in ("peak_flops", "memory_bytes", "max_cost", "max_hours"):
             value = getattr(self, name)
             _need(value is None or _is_positive(value), name, value, "above 0")
         _need(_is_positive(self.utilisation) and self.utilisation <= 1, "utilisation", self.utilisation,
               "above 0 and at most 1")  # fmt: skip
         price = self.price_per_hour
         _need(price == 0 or _is_positive(price), "price_per_hour", price, "0 or more")
+        _need(self.max_cost is None or price > 0, "max_cost", self.max_cost, "given together with price_per_hour")
         if self.accelerator is not None:
             find_accelerator(self.accelerator, self.peak_precision)
 
@@ -105,6 +110,12 @@ class Hardware:
         if self.memory_bytes is None and self.accelerator is not None:
             return find_accelerator(self.accelerator, self.peak_precision)[0].memory_bytes
         return self.memory_bytes
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """`max_cost` and `max_hours`, those that are given."""
+        given = {"max_cost": self.max_cost, "max_hours": self.max_hours}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def flops_per_second(self) -> float:

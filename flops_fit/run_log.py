@@ -1,4 +1,7 @@
-"""The `log.jsonl` of a run: about a hundred lines at fixed steps, however fast it was and however often resumed."""
+"""The `log.jsonl` of a run: about a hundred lines at fixed steps, however fast it was and however often resumed.
+
+The first step is always there: its loss, before anything was learnt, is what a training has to improve on.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,22 @@ class RunLog:
         return cls(path=path, steps=steps)
 
     def write(self, step: int, tokens: int, loss: float, learning_rate: float, seconds: float) -> None:
-        """Append a line if `step` is one of the about hundred steps that are logged (the last always is)."""
-        if step * _LINES // self.steps == (step - 1) * _LINES // self.steps:
+        """Append a line if `step` is one of the about hundred that are logged (the first and the last always are)."""
+        if step > 1 and step * _LINES // self.steps == (step - 1) * _LINES // self.steps:
             return
         line = {"step": step, "tokens": tokens, "loss": loss, "learning_rate": learning_rate, "seconds": seconds}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def first_loss(directory: Path) -> float | None:
+    """The training loss at the first step of the run in `directory`; None where no log has that step."""
+    try:
+        with (directory / LOG_FILE).open(encoding="utf-8") as file:
+            line = json.loads(file.readline())
+        return float(line["loss"]) if line["step"] == 1 else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # no log, or one that is not ours
+        return None
 
 
 def _lines(path: Path) -> list[dict[str, float]]:

@@ -98,7 +98,8 @@ class LossSpec:
 class SweepOptions:
     """The grid: budgets in FLOPs, and how sizes are placed around the prior optimum of each.
 
-    Attributes as in `flops_fit.sweep_grid.GridOptions`; a `span` of None is its default.
+    Attributes as in `flops_fit.sweep_grid.GridOptions`; a `span` of None is its default. `target_budgets` are FLOPs
+    that the law is asked to predict for, besides its own; nothing is planned for them.
     """
 
     compute_budgets: Sequence[float | str]
@@ -109,17 +110,22 @@ class SweepOptions:
     max_tokens_per_param: float = 1000.0
     seeds: tuple[int, ...] = (0,)
     max_epochs: float = 4.0
+    target_budgets: Sequence[float | str] = ()
 
     def __post_init__(self) -> None:
         budgets = self.compute_budgets
         _need(isinstance(budgets, tuple | list) and len(budgets) > 0, "sweep.compute_budgets", budgets,
               "a list of at least one number of FLOPs")  # fmt: skip
         object.__setattr__(self, "compute_budgets", tuple(sorted({parse_budget(budget) for budget in budgets})))
+        targets = self.target_budgets
+        _need(isinstance(targets, tuple | list), "sweep.target_budgets", targets, "a list of numbers of FLOPs")
+        object.__setattr__(self, "target_budgets", tuple(sorted({parse_budget(target) for target in targets})))
         object.__setattr__(self, "seeds", GridOptions.checked(self.grid()).seeds)
 
     def grid(self) -> dict[str, Any]:
         """The options of `flops_fit.plan_from_size_map` besides the budgets."""
-        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "compute_budgets"}
+        others = ("compute_budgets", "target_budgets")
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -135,7 +141,8 @@ class Study:
     """One IsoFLOP study.
 
     `name` names its folder and its assets: a letter, then letters, digits or underscores. Without `data` and `loss` a
-    study can be planned but not trained.
+    study can be planned but not trained. `owners` are shown in the pipeline's pages: e-mail addresses, or teams as in
+    "team:scaling".
     """
 
     name: str
@@ -146,10 +153,14 @@ class Study:
     training: Recipe = field(default_factory=Recipe)
     hardware: Hardware = field(default_factory=Hardware)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    owners: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         good = isinstance(self.name, str) and _NAME.match(self.name) is not None
         _need(good, "name", self.name, "a letter followed by at most 63 letters, digits or underscores")
+        listed = isinstance(self.owners, tuple | list) and all(isinstance(owner, str) for owner in self.owners)
+        _need(listed, "owners", self.owners, 'a list of text, such as ["team:scaling"]')
+        object.__setattr__(self, "owners", tuple(self.owners))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Study:
@@ -203,8 +214,9 @@ class Study:
         return content_hash([self._model_definition(), data, loss, canonical(self.training.outcome())])
 
     def sweep_fingerprint(self) -> str:
-        """Changes with whatever the plan depends on besides the size map."""
-        return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint()])
+        """Changes with whatever the plan depends on besides the size map, or whether it may be trained."""
+        limits = [self.hardware.limits] if self.hardware.limits else []
+        return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint(), *limits])
 
     def _model_definition(self) -> list[Any]:
         spec = self.model

@@ -2,6 +2,7 @@
 
 ```toml
 name = "my_study"
+owners = ["team:scaling"]        # may be left out; shown in Dagster
 
 [model]
 factory = "my_models:GPT"      # package.module:attribute; modules beside the file are found
@@ -59,14 +60,15 @@ def read_study(path: Path) -> Study:
     types, nonsense budgets, callables that cannot be imported. Modules beside the file can be imported.
     """
     content = _read_toml(path)
-    _refuse_unknown(content, {"name", *_SECTIONS}, "", path)
+    _refuse_unknown(content, {"name", "owners", *_SECTIONS}, "", path)
     missing = [name for name in _REQUIRED if name not in content]
     if missing:
         raise StudyError(f"{path}: section [{missing[0]}] is missing; it needs at least [model] and [sweep]")
     _import_from(path.resolve().parent)
     sections = {name: _section(name, content[name], path) for name in _SECTIONS if name in content}
     try:
-        return Study(name=content.get("name", path.resolve().parent.name), **sections)
+        owners = content.get("owners", ())
+        return Study(name=content.get("name", path.resolve().parent.name), owners=owners, **sections)
     except FlopsFitError as error:
         raise StudyError(f"{path}: {error}") from error
 

@@ -44,7 +44,17 @@ def study_from_options(
 
 
 _OPTION_OWNERS = {"model": ModelSpec, "data": DataSpec, "sweep": SweepOptions, "training": Recipe, "hardware": Hardware}
-_NOT_OPTIONS = {"factory", "size_param", "train", "eval", "kwargs", "compute_budgets", "version", "name"}
+_NOT_OPTIONS = {
+    "factory",
+    "size_param",
+    "train",
+    "eval",
+    "kwargs",
+    "compute_budgets",
+    "target_budgets",
+    "version",
+    "name",
+}
 
 
 def _owner_of(option: str) -> str:

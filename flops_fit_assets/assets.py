@@ -14,15 +14,17 @@ from flops_fit.cost import estimate
 from flops_fit.errors import FlopsFitError
 from flops_fit.log_events import OnLog
 from flops_fit.results import ExperimentResult
+from flops_fit.run_log import first_loss
 from flops_fit.scaling_law import ScalingLaw
 from flops_fit.size_map import SizeMap
+from flops_fit.spending import over_limit, spending
 from flops_fit.sweep import SweepPlan
 from flops_fit.training import run_experiment
 from flops_fit_assets import automation, checks, versions
 from flops_fit_assets.home import TRAINING_POOL
 from flops_fit_assets.io import StudyIOManager, StudyStore
 from flops_fit_assets.law_metadata import law_metadata
-from flops_fit_assets.metadata import plan_metadata, run_metadata, size_map_metadata
+from flops_fit_assets.metadata import limits_text, plan_metadata, run_metadata, size_map_metadata
 from flops_fit_assets.partitions import announce, experiment_spec
 from flops_fit_assets.plan_config import overrides_in, plan_config_schema
 from flops_fit_assets.publish import law_figures, publish
@@ -116,11 +118,15 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         announce(context, source, plan)
         results = _results(context, source, plan)
         cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
+        spent = spending(plan, cost, results, study.hardware)
+        centre = overrides.get("tokens_per_param", study.sweep.tokens_per_param)
         return dg.MaterializeResult(
             value=plan,
             data_version=dg.DataVersion(versions.version_of(plan)),
-            metadata=plan_metadata(plan, cost, results, study.hardware, _store(source).path("sweep_plan"), overrides),
-            check_results=checks.plan_checks(plan),
+            metadata=plan_metadata(plan, cost, spent, results, _store(source).path("sweep_plan"), overrides),
+            check_results=checks.plan_checks(
+                plan, centre, over_limit(spent, study.hardware), limits_text(spent, study.hardware)
+            ),
             tags={versions.MADE_FROM_TAG: versions.plan_made_from(study, versions.version_of(size_map))},
         )
 
@@ -139,7 +145,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         partitions_def=source.partitions,
         pool=TRAINING_POOL,
         op_tags={"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"},
-        automation_condition=automation.training_condition(),
+        automation_condition=automation.training_condition(source.key("sweep_plan")),
     )
     def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         study, store = source.study, _store(source)
@@ -159,7 +165,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
             value=result,
             data_version=dg.DataVersion(versions.version_of(result)),
             metadata=metadata,
-            check_results=checks.run_checks(experiment, result),
+            check_results=checks.run_checks(experiment, result, first_loss(path.parent)),
             tags={versions.MADE_FROM_TAG: versions.training_made_from(experiment)},
         )
 
@@ -190,11 +196,11 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         store, figures = _store(source), law_figures(law)
         publish(store, source.study, sweep_plan, law, results, figures)
         missing = [name for name in wanted if name not in results]
-        made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
+        made_from = versions.law_made_from(source.study, versions.version_of(sweep_plan), results.values())
         return dg.MaterializeResult(
             value=law,
             data_version=dg.DataVersion(versions.version_of(law)),
-            metadata=law_metadata(law, sweep_plan, results, store, figures),
+            metadata=law_metadata(law, source.study, sweep_plan, results, store, figures),
             check_results=checks.law_checks(law, missing),
             tags={versions.MADE_FROM_TAG: made_from},
         )
@@ -228,6 +234,7 @@ def _asset(source: StudySource, stage: str, description: str, kind: str, **optio
             description=description,
             group_name=source.study.name,
             kinds={kind},
+            owners=source.study.owners,
             code_version=versions.CODE_VERSION,
             io_manager_key=source.resource_key,
             check_specs=checks.check_specs(stage, source.key(stage)),

@@ -18,8 +18,15 @@ def plan_condition() -> AutomationCondition:
     ).with_label("its source changed")
 
 
-def training_condition() -> AutomationCondition:
-    """Trainings: missing, also since before automation began; one that failed is not tried again for ever."""
+def training_condition(sweep_plan: AssetKey) -> AutomationCondition:
+    """Trainings: missing, also since before automation began; one that failed is not tried again for ever.
+
+    None while a blocking check of the plan fails: a training is not the plan's neighbour in the graph, so Dagster
+    would not hold it back by itself.
+    """
+    refused = AutomationCondition.asset_matches(
+        sweep_plan, AutomationCondition.any_checks_match(AutomationCondition.check_failed(), blocking_only=True)
+    ).with_label("the plan may not be trained")
     return (
         AutomationCondition.missing().newly_true().since(_handled())
         & AutomationCondition.missing()
@@ -27,6 +34,7 @@ def training_condition() -> AutomationCondition:
         & ~AutomationCondition.any_deps_in_progress()
         & ~AutomationCondition.in_progress()
         & ~AutomationCondition.execution_failed()
+        & ~refused
     ).with_label("planned, not trained")
 
 

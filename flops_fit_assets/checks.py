@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
 
-from flops_fit.formatting import format_flops
+from flops_fit.formatting import format_count, format_flops
+from flops_fit.sweep_grid import SIX_N_TOLERANCE
 
 if TYPE_CHECKING:
     from flops_fit.results import ExperimentResult
@@ -18,20 +20,34 @@ if TYPE_CHECKING:
 
 FLOPS_TOLERANCE = 0.02
 FEWEST_SIZES = 4  # for a parabola with an interval
+AGREEMENT = 1.5  # factor in N_opt
+_BLOCKING = {"affordable"}
 
 _DESCRIPTIONS = {
-    "size_map": {"parameters_grow_with_size": "A larger size has more parameters."},
+    "size_map": {
+        "parameters_grow_with_size": "A larger size has more parameters.",
+        "six_n_is_sound": "Where FLOPs per token are taken as 6 N, those measured are typically within a factor "
+        f"{SIX_N_TOLERANCE:g} of it.",
+    },
     "sweep_plan": {
         "flops_on_budget": "Every experiment's FLOPs are within 2 % of its budget.",
         "enough_sizes": f"Every budget has at least {FEWEST_SIZES} sizes, or its minimum cannot be found.",
+        "brackets_the_optimum": "Every budget has sizes with more and with fewer tokens per parameter than the "
+        "optimum that is expected (tokens_per_param of the study).",
+        "affordable": "What is left to train stays within max_cost and max_hours of [hardware]. If not, nothing after "
+        "the plan is run.",
     },
     "training_run": {
         "loss_is_finite": "The training did not diverge.",
         "flops_as_planned": "The FLOPs done are within 2 % of the budget.",
+        "below_trivial_baseline": "The held-out loss is below the training loss of the first step, when nothing had "
+        "been learnt.",
     },
     "scaling_law": {
         "minima_are_interior": "The best size of each budget lies inside its grid, not at an end.",
         "no_experiment_missing": "Every experiment of the plan has a result.",
+        "approaches_agree": f"The law's N_opt is within a factor {AGREEMENT:g} of the minimum of each budget's own "
+        "curve, where that lies inside its grid.",
         "trustworthy": "Nothing found speaks against the law.",
     },
 }
@@ -39,22 +55,48 @@ _DESCRIPTIONS = {
 
 def check_specs(stage: str, key: AssetKey) -> list[AssetCheckSpec]:
     """The checks of the asset `key`, which is of `stage`."""
-    return [AssetCheckSpec(name, asset=key, description=text) for name, text in _DESCRIPTIONS[stage].items()]
+    return [
+        AssetCheckSpec(name, asset=key, description=text, blocking=name in _BLOCKING)
+        for name, text in _DESCRIPTIONS[stage].items()
+    ]
 
 
 def size_map_checks(size_map: SizeMap) -> list[AssetCheckResult]:
-    """Parameters grow with size."""
+    """Parameters grow with size, and 6 N is near the FLOPs that were measured."""
     by_size = sorted(size_map.entries, key=lambda entry: entry.size)
     falls = [
         f"{size_map.label(after)} after {size_map.label(before)}"
         for before, after in itertools.pairwise(by_size)
         if after.num_params <= before.num_params
     ]
-    return [_warn("parameters_grow_with_size", not falls, "; ".join(falls) or "strictly increasing")]
+    return [
+        _warn("parameters_grow_with_size", not falls, "; ".join(falls) or "strictly increasing"),
+        _six_n(size_map),
+    ]
 
 
-def plan_checks(plan: SweepPlan) -> list[AssetCheckResult]:
-    """FLOPs on budget, and enough sizes in each."""
+def _six_n(size_map: SizeMap) -> AssetCheckResult:
+    name = "six_n_is_sound"
+    if size_map.flops_method != "6nd":
+        return _warn(name, True, f"not used: FLOPs per token are given by {size_map.flops_method}")
+    known = [item for item in size_map.entries if item.measured_flops_per_token]
+    ratios = [(item.measured_flops_per_token or 0.0) / item.flops_per_token for item in known]
+    if not ratios:
+        return _warn(name, True, "nothing was measured to compare with; give the study's data and loss to measure")
+    typical = median(ratios)
+    found = f"measured are x{typical:.3g} of it (x{min(ratios):.3g} to x{max(ratios):.3g} over the sizes)"
+    sound = 1 / SIX_N_TOLERANCE <= typical <= SIX_N_TOLERANCE
+    return _warn(name, sound, found if sound else f'{found}; give flops = "measured" in [model]')
+
+
+def plan_checks(plan: SweepPlan, tokens_per_param: float, refusal: str | None, limits: str) -> list[AssetCheckResult]:
+    """FLOPs on budget, enough sizes in each, on both sides of the optimum, and within what may be spent.
+
+    Args:
+        tokens_per_param: where the grid is centred.
+        refusal: what speaks against paying for what is left, if anything does.
+        limits: what may be spent, in words.
+    """
     off = [item.experiment_id for item in plan.experiments if _off_budget(item.planned_flops, item.compute_budget)]
     sizes = {
         budget: len({item.size_param_value for item in plan.experiments if item.compute_budget == budget})
@@ -64,21 +106,52 @@ def plan_checks(plan: SweepPlan) -> list[AssetCheckResult]:
     return [
         _error("flops_on_budget", not off, ", ".join(off) or f"all {plan.num_experiments} within 2 %"),
         _warn("enough_sizes", not few, "; ".join(few) or f"at least {min(sizes.values(), default=0)} each"),
+        _brackets(plan, tokens_per_param),
+        _error("affordable", refusal is None, refusal or limits),
     ]
 
 
-def run_checks(experiment: Experiment, result: ExperimentResult) -> list[AssetCheckResult]:
-    """Finite loss, FLOPs as planned."""
+def _brackets(plan: SweepPlan, centre: float) -> AssetCheckResult:
+    one_sided = []
+    for budget in plan.compute_budgets:
+        seen = [item.tokens_per_param for item in plan.experiments if item.compute_budget == budget]
+        lacking = [side for side, there in (("fewer", any(ratio < centre for ratio in seen)),
+                                            ("more", any(ratio > centre for ratio in seen))) if not there]  # fmt: skip
+        if lacking:
+            one_sided.append(f"{format_flops(budget)} has no size with {' or '.join(lacking)}")
+    found = f"; {plan.data_unit}s per parameter against {centre:g}: add larger or smaller sizes, or move the budget"
+    return _warn(
+        "brackets_the_optimum",
+        not one_sided,
+        "; ".join(one_sided) + found if one_sided else f"both sides of {centre:g}",
+    )
+
+
+def run_checks(experiment: Experiment, result: ExperimentResult, first_loss: float | None) -> list[AssetCheckResult]:
+    """Finite loss, FLOPs as planned, and better than the training loss of the first step, where that is known."""
     share = result.flops / experiment.compute_budget
     on_budget = not _off_budget(result.flops, experiment.compute_budget)
     return [
         _error("loss_is_finite", result.status == "completed", result.reason or f"held-out loss {result.loss}"),
         _error("flops_as_planned", on_budget, f"{share:.4f} of the budget"),
+        _learnt(result, first_loss),
     ]
 
 
+def _learnt(result: ExperimentResult, first_loss: float | None) -> AssetCheckResult:
+    name = "below_trivial_baseline"
+    if result.loss is None:
+        return _warn(name, False, "there is no held-out loss")
+    if first_loss is None:
+        return _warn(name, True, "the loss of the first step is not known, so this was not judged")
+    below = result.loss < first_loss
+    found = f"held-out loss {result.loss:.4g}, training loss of the first step {first_loss:.4g}"
+    remedy = "; nothing was learnt: see that the data fits the loss, and `flops-fit learning-rate`"
+    return _warn(name, below, found if below else found + remedy)
+
+
 def law_checks(law: ScalingLaw, missing: Sequence[str]) -> list[AssetCheckResult]:
-    """Interior minima, no missing experiment, a law that can be trusted."""
+    """Interior minima, no missing experiment, approaches that agree, a law that can be trusted."""
     outside = [format_flops(minimum.compute_budget) for minimum in law.isoflops if not minimum.interior]
     findings = [f"{item.message} {item.remedy}" for item in law.diagnostics if item.severity != "info"]
     verdict = f"{law.verdict}: " + (" ".join(findings) or "no finding speaks against it")
@@ -86,8 +159,26 @@ def law_checks(law: ScalingLaw, missing: Sequence[str]) -> list[AssetCheckResult
     return [
         _warn("minima_are_interior", not outside, f"at an end: {', '.join(outside)}" if outside else "all of them"),
         _warn("no_experiment_missing", not missing, ", ".join(missing) or "none missing"),
+        _agreement(law),
         serious("trustworthy", law.verdict == "trustworthy", verdict),
     ]
+
+
+def _agreement(law: ScalingLaw) -> AssetCheckResult:
+    """The budgets' own minima, freed of what a parabola does wrong on these sizes, against the law."""
+    inside = [minimum for minimum in law.isoflops if minimum.interior]
+    if not inside:
+        return _warn("approaches_agree", True, "no budget has a minimum inside its grid to compare with")
+    apart = []
+    for minimum in inside:
+        own, fitted = minimum.N / minimum.bias, law.N_opt(minimum.compute_budget)
+        if not 1 / AGREEMENT <= own / fitted <= AGREEMENT:
+            apart.append(
+                f"at {format_flops(minimum.compute_budget)} its own minimum is at {format_count(own)} parameters, the "
+                f"law's at {format_count(fitted)}"
+            )
+    found = "; ".join(apart) or f"all {len(inside)} minima within a factor {AGREEMENT:g}"
+    return _warn("approaches_agree", not apart, found)
 
 
 def _off_budget(flops: float, budget: float) -> bool:

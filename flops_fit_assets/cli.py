@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from flops_fit_assets.home import DEMO_STUDY, home_directory
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flops_fit.results import ExperimentResult
     from flops_fit_assets.headless import Outcome
 
 STUDY = click.argument("study", type=click.Path(path_type=Path), default=Path("study.toml"))
@@ -155,14 +158,33 @@ def _run(study: Path) -> None:
 
 
 def _print_outcome(outcome: Outcome, console: Console) -> None:
-    trained = len(set(outcome.done) & set(outcome.results))
     console.print(outcome.law.summary(), highlight=False, markup=False, soft_wrap=True)
-    lines = [f"trained {trained} of {len(outcome.results)} experiments now" if trained else "nothing had to be trained"]
-    if outcome.not_completed:
-        lines.append(f"{len(outcome.not_completed)} did not complete; the law is fitted without them")
-    lines.append(f"report: {outcome.directory / 'report.html'}")
-    for line in lines:
+    for line in (what_ran(outcome.results, outcome.done), f"report: {outcome.directory / 'report.html'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def what_ran(results: Mapping[str, ExperimentResult], done: Sequence[str]) -> str:
+    """A line on the experiments: those run now (named in `done`), and those of earlier runs that have no loss."""
+    now = [result for name, result in results.items() if name in set(done)]
+    bad_now = [result for result in now if result.status != "completed"]
+    bad_before = [result for name, result in results.items() if name not in set(done) and result.status != "completed"]
+    said = (
+        f"{_experiments(len(now))} run now: {len(now) - len(bad_now)} completed" if now else "nothing had to be trained"
+    )
+    if bad_now:
+        said += f", {len(bad_now)} did not ({_statuses(bad_now)})"
+    if bad_before:
+        said += f"; {len(bad_before)} of earlier runs did not complete ({_statuses(bad_before)})"
+    return f"{said}; the law is fitted without them" if bad_now or bad_before else said
+
+
+def _experiments(count: int) -> str:
+    return "1 experiment" if count == 1 else f"{count} experiments"
+
+
+def _statuses(results: Iterable[ExperimentResult]) -> str:
+    counts = Counter(result.status.replace("_", " ") for result in results)
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
 
 
 def _console() -> Console:

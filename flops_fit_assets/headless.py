@@ -20,6 +20,7 @@ from flops_fit.errors import FileError
 from flops_fit.preflight import preflight_if_due
 from flops_fit.progress import StudyProgress
 from flops_fit.results import ExperimentResult
+from flops_fit.spending import refuse_over_limit
 from flops_fit.workers import TaskOutcome, run_tasks
 from flops_fit_assets import versions
 from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
@@ -76,7 +77,7 @@ class _Headless:
         plan: SweepPlan = self._store.read("sweep_plan")
         results, trained = self._train_what_is_missing(plan)
         finished = {name: result for name, result in results.items() if result.is_final}
-        law_from = versions.law_made_from(versions.version_of(plan), finished.values())
+        law_from = versions.law_made_from(self._source.study, versions.version_of(plan), finished.values())
         if not self._is_current("scaling_law", law_from):
             self._materialize("scaling_law")
             done.append("scaling_law")
@@ -113,7 +114,11 @@ class _Headless:
             made_from = versions.plan_made_from(self._source.study, size_map_version)
         if self._is_current(stage, made_from):
             return False
-        self._materialize(stage)
+        try:
+            self._materialize(stage)
+        except RunFailed:
+            if not self._is_current(stage, made_from):
+                raise  # else it was made and a blocking check failed: what speaks against training is said before it
         return True
 
     def _is_current(self, stage: str, made_from: str) -> bool:
@@ -135,6 +140,7 @@ class _Headless:
         for name, reason in kept.unusable.items():
             self.console.print(f"[yellow]{name}[/]: {reason}; trained again", highlight=False)
         todo = longest_first(item for item in plan.experiments if item.experiment_id not in kept.values)
+        refuse_over_limit(self._source.study, plan, kept.values)
         self._try_first_steps(plan, kept.values)
         results = dict(kept.values)
         for result in self._train(todo):

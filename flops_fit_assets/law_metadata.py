@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dagster import MetadataValue
+from dagster import MetadataValue, TableColumn, TableSchema
 
 from flops_fit.formatting import format_count, format_flops, markdown_table
 from flops_fit.results import ExperimentResult
 from flops_fit_assets.io import StudyStore
-from flops_fit_assets.metadata import Metadata, figure_markdown
+from flops_fit_assets.metadata import Metadata, figure_markdown, finite
 from flops_fit_assets.publish import Figure
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.study import Study
     from flops_fit.sweep import SweepPlan
 
 
 def law_metadata(
     law: ScalingLaw,
+    study: Study,
     plan: SweepPlan,
     results: Mapping[str, ExperimentResult],
     store: StudyStore,
     figures: Mapping[str, Figure],
 ) -> Metadata:
     """The law's numbers, its predictions and figures, and which experiments it lacks."""
+    targets = [float(target) for target in study.sweep.target_budgets]
+    hours = sum(result.seconds for result in results.values()) / 3600
     missing = [item for item in plan.experiments if item.experiment_id not in results]
     shown: dict[str, Any] = {
         "law": MetadataValue.md(law_text(law)),
-        "predictions": MetadataValue.md(prediction_table(law)),
+        "predictions": MetadataValue.md(prediction_table(law, targets)),
         **{figure.title: figure_markdown(figure) for figure in figures.values()},
         "verdict": law.verdict,
         "exponent a": round(law.a, 4),
         "exponent b": round(law.b, 4),
+        "exponent alpha": round(law.alpha, 4),
+        "exponent beta": round(law.beta, 4),
         "irreducible loss E": round(law.E, 4),
+        **predicted_numbers(law, targets),
         "runs used": len(law.runs),
         "experiments missing": len(missing),
         "FLOPs spent": float(sum(result.flops for result in results.values())),
-        "device-seconds spent": float(sum(result.seconds for result in results.values())),
+        "device-hours spent": hours,
+        "cost so far": hours * study.hardware.price_per_hour,
+        "dagster/column_schema": runs_schema(),
+        "dagster/row_count": len(results),
         "report": MetadataValue.path(str(store.report)),
         "file": MetadataValue.path(str(store.path("scaling_law"))),
     }
@@ -46,7 +57,29 @@ def law_metadata(
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
     if law.diagnostics:
         shown["findings"] = MetadataValue.md(findings_table(law))
+    return finite(shown)
+
+
+def predicted_numbers(law: ScalingLaw, targets: Sequence[float]) -> Metadata:
+    """The optimum at each target as numbers of their own, which Dagster plots from fit to fit."""
+    shown: Metadata = {}
+    for compute in targets:
+        at = law.predict(compute)
+        for what in ("optimal_params", "optimal_tokens", "expected_loss"):
+            shown[f"{what.replace('_', ' ')} at {format_flops(compute)}"] = float(at[what])
     return shown
+
+
+def runs_schema() -> TableSchema:
+    """The columns of `runs.csv`."""
+    columns = []
+    for item in dataclasses.fields(ExperimentResult):
+        kind, _, other = str(item.type).partition(" | ")
+        if item.name != "versions":
+            columns.append(
+                TableColumn(item.name, "string" if kind == "str" else kind, description=other and "may be empty")
+            )
+    return TableSchema(columns=columns)
 
 
 def law_text(law: ScalingLaw) -> str:
@@ -58,10 +91,10 @@ def law_text(law: ScalingLaw) -> str:
     )
 
 
-def prediction_table(law: ScalingLaw) -> str:
-    """The compute optimum at the runs' budgets, 10 and 100 times the largest, with 90 % intervals."""
+def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
+    """The compute optimum at the runs' budgets, 10 and 100 times the largest, and at `targets`, with 90 % intervals."""
     rows = []
-    for compute in law.default_budgets():
+    for compute in sorted({*law.default_budgets(), *targets}):
         at = law.predict(compute)
         (n_low, n_high), (l_low, l_high) = at["optimal_params_interval"], at["expected_loss_interval"]
         rows.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 from flops_fit.cost import CostEstimate, Hardware
 from flops_fit.formatting import format_bytes, format_count, format_flops, format_money, format_seconds, markdown_table
 from flops_fit.results import ExperimentResult
+from flops_fit.spending import Spending
 
 if TYPE_CHECKING:
     from flops_fit.size_map import SizeMap
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 Metadata = dict[str, Any]
 _ROWS = 60  # of a table shown inline; the file has all
+
+
+def finite(shown: Metadata) -> Metadata:
+    """The same with NaN and infinity as text: JSON, in which Dagster's pages get their numbers, has neither."""
+    odd = {name: str(value) for name, value in shown.items() if isinstance(value, float) and not math.isfinite(value)}
+    return shown | odd
 
 
 def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
@@ -43,31 +51,33 @@ def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
         shown["skipped"] = _markdown(("size", "reason"), [(item.size, item.reason) for item in size_map.skipped])
     if size_map.notes:
         shown["notes"] = MetadataValue.md("\n".join(f"- {note}" for note in size_map.notes))
-    return shown
+    return finite(shown)
 
 
 def plan_metadata(
     plan: SweepPlan,
     cost: CostEstimate,
+    spent: Spending,
     results: Mapping[str, ExperimentResult],
-    hardware: Hardware,
     path: Path,
     overrides: Mapping[str, Any],
 ) -> Metadata:
     """The grid with what was done and what was still to spend when it was planned, per budget and in total."""
     done = {name: result for name, result in results.items() if result.is_final}
-    left = [item for item in plan.experiments if item.experiment_id not in done]
-    seconds = sum(cost.seconds[item.experiment_id] for item in left)
     shown: Metadata = {
-        "budgets": budget_table(plan, cost, done, hardware),
+        "budgets": budget_table(plan, cost, done, spent.price_per_hour),
         "plan table": plan_table(plan, cost, results),
         "experiments": plan.num_experiments,
-        "experiments to train": len(left),
-        "planned FLOPs": float(plan.total_flops),
-        "FLOPs still to spend": float(sum(item.planned_flops for item in left)),
-        "device-hours still to spend": seconds / 3600,
-        "cost still to spend": seconds / 3600 * hardware.price_per_hour,
-        "time to train": f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers ({cost.basis})",
+        "experiments to train": spent.left_experiments,
+        "planned FLOPs": spent.planned_flops,
+        "FLOPs spent": spent.done_flops,
+        "FLOPs still to spend": spent.left_flops,
+        "device-hours spent": spent.done_hours,
+        "device-hours still to spend": spent.left_hours,
+        "hours to train": spent.left_wall_hours,
+        "cost so far": spent.done_money,
+        "cost still to spend": spent.left_money,
+        "time to train": f"{format_seconds(3600 * spent.left_wall_hours)} on {cost.workers} workers ({cost.basis})",
         **({"memory": cost.memory_text()} if cost.memory_text() else {}),
         "dropped grid points": len(plan.dropped),
         "file": MetadataValue.path(str(path)),
@@ -81,11 +91,20 @@ def plan_metadata(
         shown["override"] = MetadataValue.md(
             f"{text} instead of the study's, until the study changes or the sweep is planned again"
         )
-    return shown
+    return finite(shown)
+
+
+def limits_text(spent: Spending, hardware: Hardware) -> str:
+    """What is left to spend against what may be spent."""
+    if not hardware.limits:
+        return "no limit given: max_cost and max_hours of [hardware]"
+    left = f"{format_money(spent.left_money)} and {format_seconds(3600 * spent.left_wall_hours)} still to spend"
+    allowed = ", ".join(f"{name} = {value:g}" for name, value in hardware.limits.items())
+    return f"{left}, within {allowed} ({spent.basis})"
 
 
 def budget_table(
-    plan: SweepPlan, cost: CostEstimate, done: Mapping[str, ExperimentResult], hardware: Hardware
+    plan: SweepPlan, cost: CostEstimate, done: Mapping[str, ExperimentResult], price_per_hour: float
 ) -> MetadataValue:
     """One row per budget: sizes, tokens, planned, done and remaining FLOPs, device time and money."""
     rows = []
@@ -102,11 +121,11 @@ def budget_table(
                 format_flops(sum(item.planned_flops for item in experiments)),
                 format_flops(sum(item.planned_flops for item in left)),
                 format_seconds(hours * 3600),
-                *([format_money(hours * hardware.price_per_hour)] if hardware.price_per_hour else []),
+                *([format_money(hours * price_per_hour)] if price_per_hour else []),
             )
         )
     headers = ("budget", "experiments", f"parameters ({plan.param_count})", f"{plan.data_unit}s", "planned FLOPs",
-               "still to spend", "device time", *(["cost"] if hardware.price_per_hour else []))  # fmt: skip
+               "still to spend", "device time", *(["cost"] if price_per_hour else []))  # fmt: skip
     return _markdown(headers, rows)
 
 
@@ -145,10 +164,6 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
     return MetadataValue.table(records, schema)
 
 
-def _bytes(number: float | None) -> str:
-    return "" if number is None else format_bytes(number)
-
-
 def dropped_table(plan: SweepPlan) -> MetadataValue:
     """The grid points that are not in the plan, with the reason of each."""
     rows = [
@@ -160,7 +175,7 @@ def dropped_table(plan: SweepPlan) -> MetadataValue:
 
 def experiment_metadata(experiment: Experiment) -> Metadata:
     """The planned numbers of one partition of `experiment`."""
-    return {
+    shown = {
         "compute budget": experiment.compute_budget,
         experiment.size_param: experiment.size_param_value,
         "parameters": experiment.num_params,
@@ -169,6 +184,7 @@ def experiment_metadata(experiment: Experiment) -> Metadata:
         "planned FLOPs": experiment.planned_flops,
         "seed": experiment.seed,
     }
+    return finite(shown)
 
 
 def run_metadata(
@@ -187,6 +203,7 @@ def run_metadata(
         "FLOPs over budget": float(result.flops / experiment.compute_budget),
         "seconds": result.seconds,
         "seconds predicted": predicted_seconds,
+        "seconds over predicted": result.seconds / predicted_seconds if predicted_seconds else math.nan,
         "tokens per second": result.tokens_per_second,
         "FLOP/s": rate,
         "utilisation": rate / peak,
@@ -204,7 +221,7 @@ def run_metadata(
         shown |= {"epochs": result.epochs}
     if result.reason:
         shown |= {"reason": result.reason}
-    return shown
+    return finite(shown)
 
 
 def figure_markdown(figure: Figure) -> MetadataValue:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flops_fit.sweep import SweepPlan
+from flops_fit.sweep import Experiment, SweepPlan
+from flops_fit_assets.announcing import log_materializations
 from flops_fit_assets.metadata import experiment_metadata
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.versions import DATA_VERSION_TAG, version_of
@@ -19,6 +20,7 @@ def experiment_spec(source: StudySource) -> dg.AssetSpec:
         description="The planned experiments, one partition each. sweep_plan announces them; nothing is computed here.",
         group_name=source.study.name,
         kinds={"table"},
+        owners=source.study.owners,
     )
 
 
@@ -30,13 +32,14 @@ def announce(context: dg.AssetExecutionContext, source: StudySource, plan: Sweep
         instance.delete_dynamic_partition(name, gone)
     instance.add_dynamic_partitions(name, wanted)
     known = instance.get_materialized_partitions(source.key("experiment"))
-    for experiment in plan.experiments:
-        if experiment.experiment_id not in known:
-            context.log_event(
-                dg.AssetMaterialization(
-                    source.key("experiment"),
-                    partition=experiment.experiment_id,
-                    metadata=experiment_metadata(experiment),
-                    tags={DATA_VERSION_TAG: version_of(experiment)},
-                )
-            )
+    new = [experiment for experiment in plan.experiments if experiment.experiment_id not in known]
+    log_materializations(context, [_materialization(source, experiment) for experiment in new])
+
+
+def _materialization(source: StudySource, experiment: Experiment) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        source.key("experiment"),
+        partition=experiment.experiment_id,
+        metadata=experiment_metadata(experiment),
+        tags={DATA_VERSION_TAG: version_of(experiment)},
+    )

@@ -13,6 +13,7 @@ from flops_fit.cost import CostEstimate, estimate
 from flops_fit.errors import FlopsFitError
 from flops_fit.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
 from flops_fit.results import ExperimentResult, load_results
+from flops_fit.spending import over_limit, spending
 from flops_fit.study import Study
 from flops_fit_assets.checking import learning_rate_cost
 from flops_fit_assets.home import home_directory
@@ -34,17 +35,17 @@ def print_plan(path: Path, console: Console) -> None:
     console.print(_table(study, plan, cost, done))
     if plan.dropped:
         console.print(_dropped(plan))
-    left = [item for item in plan.experiments if item.experiment_id not in done]
-    seconds = sum(cost.seconds[item.experiment_id] for item in left)
+    spent = spending(plan, cost, done, study.hardware)
     parts = [
         f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs in total",
-        f"{len(left)} still to train: {format_flops(sum(item.planned_flops for item in left))} FLOPs, "
-        f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers, "
-        f"{format_money(seconds / 3600 * study.hardware.price_per_hour)} ({cost.basis})",
+        f"{spent.left_experiments} still to train: {format_flops(spent.left_flops)} FLOPs, "
+        f"{format_seconds(3600 * spent.left_hours / cost.workers)} on {cost.workers} workers, "
+        f"{format_money(spent.left_money)} ({cost.basis})",
     ]
     if plan.experiments:
         parts.append(learning_rate_cost(study, plan, cost))
-    for line in filter(None, [*parts, cost.memory_text()]):
+    refusal = over_limit(spent, study.hardware)
+    for line in filter(None, [*parts, cost.memory_text(), refusal and f"would be refused: {refusal}"]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

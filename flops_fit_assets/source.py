@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dagster import AssetKey, DynamicPartitionsDefinition
+from dagster import AssetKey, AssetSpec, DagsterInvalidDefinitionError, DynamicPartitionsDefinition
 
+from flops_fit.errors import StudyError
 from flops_fit.study import Study
 from flops_fit_assets.home import home_directory
 
@@ -35,7 +36,7 @@ class StudySource:
         key_prefix: str | Sequence[str] = (),
         home: str | os.PathLike[str] | None = None,
     ) -> StudySource:
-        """Raises `StudyError` where the file cannot be meant."""
+        """Raises `StudyError` where the file, or an owner in it, cannot be meant."""
         prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
         where = Path(home).resolve() if home is not None else home_directory()
         source = cls(
@@ -43,7 +44,7 @@ class StudySource:
             prefix=prefix,
             home=where,
         )
-        _ = source.study
+        _check_owners(source.study)
         return source
 
     @functools.cached_property
@@ -69,3 +70,14 @@ class StudySource:
     def key(self, *name: str) -> AssetKey:
         """The key of the asset called `name`."""
         return AssetKey([*self.prefix, *name])
+
+
+def _check_owners(study: Study) -> None:
+    """Refuse with a message of ours what Dagster does not take as an owner."""
+    for owner in study.owners:
+        try:
+            AssetSpec("checked", owners=[owner])
+        except DagsterInvalidDefinitionError as error:
+            raise StudyError(
+                f'owners has {owner!r}; each must be an e-mail address or a team, written "team:scaling"'
+            ) from error

@@ -143,7 +143,8 @@ def test_a_failing_experiment_gives_exit_code_2_and_the_rest_goes_on(tmp_path):
     assert "RuntimeError: wide models have a bug" in output
     made = materializations(tmp_path / "home")
     wide = [name for name in result_files(tmp_path / "home") if int(name.split("-width")[1].split("-")[0]) >= 30]
-    assert f"{len(wide)} did not complete; the law is fitted without them" in output
+    said = f"8 experiments run now: {8 - len(wide)} completed, {len(wide)} did not ({len(wide)} failed)"
+    assert f"{said}; the law is fitted without them" in output
     assert 0 < made["training_run"] == made["experiment"] - len(wide)
     assert made["scaling_law"] == 1
 

@@ -1,0 +1,123 @@
+"""Numbers that Dagster can plot: finite, named, and with the study's owners and target budgets."""
+
+import json
+import math
+
+import dagster as dg
+import pytest
+from pipeline_study import DAGSTER_WARNINGS, run, write_study
+
+from flops_fit.api import failed_result
+from flops_fit.errors import StudyError
+from flops_fit.run_log import first_loss
+from flops_fit_assets.cli import what_ran
+from flops_fit_assets.definitions import build_study_definitions
+from flops_fit_assets.history import latest_materialization
+from flops_fit_assets.home import open_instance
+from flops_fit_assets.metadata import finite
+from flops_fit_assets.source import StudySource
+
+pytestmark = DAGSTER_WARNINGS
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    path = write_study(home)
+    text = 'owners = ["team:scaling", "someone@example.org"]\n' + path.read_text()
+    path.write_text(text.replace("num_sizes_per_budget = 4", 'num_sizes_per_budget = 4\ntarget_budgets = ["1e9"]'))
+    outcome = run(path, home)
+    with open_instance(home, 2) as instance:
+        names = ("size_map", "sweep_plan", "experiment", "training_run", "scaling_law")
+        shown = {name: latest_materialization(instance, dg.AssetKey(name)).metadata for name in names}
+    return home, path, outcome, shown
+
+
+def number(entry):
+    return entry.value
+
+
+def test_numbers_to_plot_are_there_and_fit_together(ran):
+    _, _, outcome, shown = ran
+    plan, training, law = shown["sweep_plan"], shown["training_run"], shown["scaling_law"]
+    for label in ("FLOPs spent", "device-hours spent", "device-hours still to spend", "hours to train", "cost so far"):
+        assert isinstance(number(plan[label]), float), label
+    ratio = number(training["seconds"]) / number(training["seconds predicted"])
+    assert number(training["seconds over predicted"]) == pytest.approx(ratio)
+    spent = sum(result.flops for result in outcome.results.values())
+    hours = sum(result.seconds for result in outcome.results.values()) / 3600
+    assert number(law["FLOPs spent"]) == pytest.approx(spent)
+    assert number(law["device-hours spent"]) == pytest.approx(hours)
+    assert number(law["cost so far"]) == pytest.approx(2.0 * hours)
+    assert {"exponent a", "exponent b", "exponent alpha", "exponent beta"} <= law.keys()
+
+
+def test_a_target_budget_is_predicted_in_the_table_and_as_numbers(ran):
+    _, _, outcome, shown = ran
+    law = shown["scaling_law"]
+    assert "1.00e+09" in law["predictions"].value
+    assert number(law["optimal params at 1.00e+09"]) == pytest.approx(outcome.law.N_opt(1e9))
+    assert number(law["expected loss at 1.00e+09"]) == pytest.approx(outcome.law.L_opt(1e9))
+
+
+def test_the_schema_is_that_of_the_runs_table(ran):
+    home, _, _, shown = ran
+    schema = shown["scaling_law"]["dagster/column_schema"].value
+    written = (home / "tiny" / "runs.csv").read_text().split("\n", 1)[0].split(",")
+    assert [column.name for column in schema.columns] == written
+    assert {column.type for column in schema.columns} == {"string", "float", "int"}
+
+
+def test_no_number_is_nan_or_infinite(ran):
+    for metadata in ran[3].values():
+        for label, entry in metadata.items():
+            assert not isinstance(entry.value, float) or math.isfinite(entry.value), label
+    assert finite({"a": math.nan, "b": -math.inf, "c": 1.5}) == {"a": "nan", "b": "-inf", "c": 1.5}
+
+
+def test_the_owners_own_every_asset_that_is_made(ran):
+    home, path, _, _ = ran
+    specs = {spec.key.path[-1]: spec for spec in build_study_definitions(path, home=home).resolve_all_asset_specs()}
+    for name in ("size_map", "sweep_plan", "experiment", "training_run", "scaling_law"):
+        assert list(specs[name].owners) == ["team:scaling", "someone@example.org"]
+
+
+@pytest.mark.parametrize("owners", ['["scaling"]', '"team:scaling"', "[1]"])
+def test_owners_that_dagster_would_not_take_are_refused_readably(tmp_path, owners):
+    path = write_study(tmp_path)
+    path.write_text(f"owners = {owners}\n" + path.read_text())
+    with pytest.raises(StudyError, match=r"owners .*(team:scaling)"):
+        StudySource.of(path, home=tmp_path)
+
+
+def test_the_first_step_is_logged_and_is_the_baseline(ran, tmp_path):
+    home, _, outcome, _ = ran
+    for name in outcome.results:
+        folder = home / "tiny" / "runs" / name
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        assert lines[0]["step"] == 1
+        assert first_loss(folder) == lines[0]["loss"]
+        assert first_loss(folder) == pytest.approx(math.log(4), rel=0.4), "four classes, nothing learnt"
+    assert first_loss(tmp_path) is None
+    (tmp_path / "log.jsonl").write_text('{"step": 7, "loss": 1.0}\n')
+    assert first_loss(tmp_path) is None
+    (tmp_path / "log.jsonl").write_text("epoch 1: fine\n")
+    assert first_loss(tmp_path) is None
+
+
+def test_what_ran_is_said_as_it_was(ran):
+    _, _, outcome, _ = ran
+    results = dict(outcome.results)
+    names = list(results)
+    assert what_ran(results, names) == "8 experiments run now: 8 completed"
+    assert what_ran(results, []) == "nothing had to be trained"
+    for name in names[:2]:
+        item = next(item for item in outcome.plan.experiments if item.experiment_id == name)
+        results[name] = failed_result(item, "broke")
+    assert what_ran(results, names) == (
+        "8 experiments run now: 6 completed, 2 did not (2 failed); the law is fitted without them"
+    )
+    assert what_ran(results, names[1:2]) == (
+        "1 experiment run now: 0 completed, 1 did not (1 failed); 1 of earlier runs did not complete (1 failed); "
+        "the law is fitted without them"
+    )
