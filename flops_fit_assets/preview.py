@@ -42,7 +42,7 @@ def print_plan(path: Path, console: Console) -> None:
         f"{format_seconds(seconds / cost.workers)} on {cost.workers} workers, "
         f"{format_money(seconds / 3600 * study.hardware.price_per_hour)} ({cost.basis})",
     ]
-    if plan.experiments:
+    if plan.experiments and study.trainer is None:
         parts.append(learning_rate_cost(study, plan, cost))
     for line in filter(None, [*parts, cost.memory_text()]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
