@@ -12,7 +12,7 @@ from pathlib import Path
 from flops_fit.errors import TimedOut
 
 GRACE_SECONDS = 10.0  # launchers such as torchrun end their own children when asked to, and cannot when killed
-_WATCHER = 'read -r word && exit; kill -TERM -- "-$0"; sleep "$1"; kill -KILL -- "-$0"'
+_WATCHER = 'read -r word && exit; kill -s TERM -- "-$0"; sleep "$1"; kill -s KILL -- "-$0"'
 
 
 def run_command(
