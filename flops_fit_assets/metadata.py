@@ -128,7 +128,7 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     if (memory := cost.memory_bytes[item.experiment_id]) is None
                     else format_bytes(memory),
                     "device time": format_seconds(cost.seconds[item.experiment_id]),
-                    "state": result.status if result else "to train",
+                    "state": state_of(result) if result else "to train",
                     "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
                     "experiment": item.experiment_id,
                 }
@@ -143,6 +143,13 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
         ]
     )
     return MetadataValue.table(records, schema)
+
+
+def state_of(result: ExperimentResult) -> str:
+    """`"completed"`, `"imported"`, `"imported, diverged"`, …"""
+    if result.source == "trained":
+        return result.status
+    return result.source if result.status == "completed" else f"{result.source}, {result.status}"
 
 
 def _bytes(number: float | None) -> str:
@@ -179,6 +186,7 @@ def run_metadata(
     peak = hardware.flops_per_second / hardware.utilisation
     shown = {
         "status": result.status,
+        "source": result.source,
         "compute budget": experiment.compute_budget,
         result.size_param: result.size_param_value,
         "parameters": result.num_params,
@@ -194,8 +202,10 @@ def run_metadata(
         "optimizer steps": result.steps,
         "device": result.device,
         "file": MetadataValue.path(str(path)),
-        "training log": MetadataValue.path(str(path.with_name("log.jsonl"))),
     }
+    if result.source == "trained":
+        log = path.with_name("trainer.log" if path.with_name("trainer.log").exists() else "log.jsonl")
+        shown |= {"training log": MetadataValue.path(str(log))}
     if result.loss is not None:
         shown |= {"held-out loss": result.loss}
     if result.train_loss is not None:

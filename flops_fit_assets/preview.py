@@ -91,10 +91,16 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
                 "" if memory is None else format_bytes(memory),
                 format_seconds(seconds),
                 *([format_money(seconds / 3600 * price)] if price else []),
-                "done" if item.experiment_id in done else "",
+                _state(done.get(item.experiment_id)),
             )
         table.add_section()
     return table
+
+
+def _state(result: ExperimentResult | None) -> str:
+    if result is None:
+        return ""
+    return "done" if result.source == "trained" else result.source
 
 
 def _dropped(plan: SweepPlan) -> Table:
