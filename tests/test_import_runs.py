@@ -150,7 +150,7 @@ def study_rows(path, experiments):
     )
 
 
-def test_imported_trainings_are_done_and_only_the_others_are_trained(flops_fit, tmp_path):
+def test_imported_trainings_are_done_and_only_the_others_are_trained(flops_fit, tmp_path, monkeypatch):
     path = write_study(tmp_path)
     study = Study.from_toml(path)
     experiments = study_plan(study, study_size_map(study)).experiments
@@ -166,6 +166,7 @@ def test_imported_trainings_are_done_and_only_the_others_are_trained(flops_fit, 
     assert files.keys() == {item.experiment_id for item in experiments[:5]}
     assert {json.loads(text)["source"] for _, text in files.values()} == {"imported"}
 
+    monkeypatch.setenv("COLUMNS", "120")
     shown = flops_fit("plan")
     assert shown.output.count("imported") == 5
     assert "3 still to train" in shown.output
