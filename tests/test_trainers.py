@@ -24,6 +24,7 @@ from flops_fit.study import TrainerSpec
 pytestmark = DAGSTER_WARNINGS
 
 SCRIPT = Path(own_trainer.__file__)
+ROOT = SCRIPT.parent.parent
 COMMAND = f"{sys.executable} {SCRIPT} {{num_params}} {{num_tokens}} {{result_path}}"
 STUDY = """\
 name = "tiny"
@@ -328,6 +329,26 @@ def test_a_command_does_not_outlive_a_killed_parent(tmp_path):
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_for(lambda: not alive(pid))
+
+
+def test_commands_under_way_when_the_run_is_killed_are_waited_for(tmp_path):
+    """What has been paid for is not thrown away, and nothing is trained twice."""
+    command = f"echo once >> {{output_dir}}/count; sleep 6; {COMMAND}"
+    path = write_study(tmp_path, command, budgets=("1e14", "1e15"), sizes=1)
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "flops_fit_assets.cli", "run", str(path)],
+        env=os.environ | {"FLOPS_FIT_HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
+    wait_for(lambda: len(list(tmp_path.glob("tiny/runs/*/count"))) == 2)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    study = Study.from_toml(path)
+    results = train_all(study, planned(study).experiments, output_dir=tmp_path / "tiny" / "runs", progress=False)
+    assert [result.status for result in results] == ["completed", "completed"]
+    assert [file.read_text() for file in tmp_path.glob("tiny/runs/*/count")] == ["once\n", "once\n"]
 
 
 def test_a_law_in_process_from_python(tmp_path):
