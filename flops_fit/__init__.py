@@ -16,6 +16,7 @@ _EXPORTS = {
     "DataSpec": "study",
     "LossSpec": "study",
     "SweepOptions": "study",
+    "TrainerSpec": "study",
     "Recipe": "recipe",
     "Hardware": "cost",
     "SizeMap": "size_map",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from flops_fit.study import ModelSpec as ModelSpec
     from flops_fit.study import Study as Study
     from flops_fit.study import SweepOptions as SweepOptions
+    from flops_fit.study import TrainerSpec as TrainerSpec
     from flops_fit.sweep import Experiment as Experiment
     from flops_fit.sweep import SweepPlan as SweepPlan
     from flops_fit.sweep import plan_from_size_map as plan_from_size_map

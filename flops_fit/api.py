@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.cost import peak_to_show
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.files import write_json
+from flops_fit.finished import load_finished
 from flops_fit.formatting import format_flops
 from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
@@ -77,7 +78,7 @@ def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] 
         model_kwargs=study.model.kwargs,
     )
     embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
-    found = doubts(study.training, plan.experiments, counts_embeddings=embedded)
+    found = () if study.trainer else doubts(study.training, plan.experiments, counts_embeddings=embedded)
     for doubt in found:
         warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
     return dataclasses.replace(plan, notes=(*plan.notes, *found))
@@ -125,8 +126,6 @@ def train_all(
 
 
 def _already_there(experiments: Iterable[Experiment], output_dir: Path) -> dict[str, ExperimentResult]:
-    from flops_fit.training import load_finished
-
     found = {item.experiment_id: load_finished(output_dir / item.experiment_id) for item in experiments}
     return {name: result for name, result in found.items() if result is not None}
 

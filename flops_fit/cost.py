@@ -263,7 +263,8 @@ def _seconds(
     plan: SweepPlan, hardware: Hardware, results: Iterable[Any] | None
 ) -> tuple[dict[str, float], str, float | None]:
     """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
-    finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
+    done = [result for result in results or () if result.status == "completed" and result.seconds > 0]
+    finished = [result for result in done if result.source == "trained"]  # imported ones ran on another machine
     if not finished:
         basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak:.2g} FLOP/s"
         rate = hardware.flops_per_second

@@ -31,7 +31,7 @@ def plan_from_counts(
 
     Raises `PlanError` for counts below 1 or an empty list.
     """
-    counts = sorted({_checked(count) for count in num_params})
+    counts = counts_of(num_params)
     if isinstance(num_params, tuple) and len(counts) == 2:
         counts = _between(*counts)
     if not counts:
@@ -48,6 +48,22 @@ def plan_from_counts(
         flops_per_param_per_token=flops_per_param_per_token,
     )
     return plan_from_size_map(size_map, compute_budgets, **options)
+
+
+class GivenCount:
+    """Stands for a model of which nothing but its number of parameters is known."""
+
+    def __init__(self, num_params: int) -> None:
+        self._count = num_params
+
+    def num_params(self) -> int:
+        """N, as given."""
+        return self._count
+
+
+def counts_of(num_params: Sequence[int | float]) -> list[int]:
+    """The counts in order, once each; raises `PlanError` for what is no number of at least 1."""
+    return sorted({_checked(count) for count in num_params})
 
 
 def _between(smallest: int, largest: int) -> list[int]:

@@ -6,8 +6,8 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from flops_fit.command import fill, values_of
 from flops_fit.errors import PlanError
 from flops_fit.experiment import Experiment
 from flops_fit.files import write_json
@@ -67,11 +67,10 @@ def export_slurm(
 
 
 def _filled(command: str, experiment: Experiment) -> str:
-    fields: dict[str, Any] = experiment.to_dict() | {experiment.size_param: experiment.size_param_value}
-    quoted = {field: shlex.quote(str(value)) for field, value in fields.items()}
+    values = values_of(experiment)
     try:
-        return command.format_map(quoted)
+        return fill(command, values)
     except (KeyError, IndexError, ValueError) as error:
         raise PlanError(
-            f"command {command!r} cannot be filled ({error}); its fields may be {', '.join(fields)}"
+            f"command {command!r} cannot be filled ({error}); its fields may be {', '.join(values)}"
         ) from error

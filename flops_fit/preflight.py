@@ -82,6 +82,7 @@ def preflight(study: Study, plan: SweepPlan) -> Preflight:
 
     Raises `StudyError` for a study without data or loss, or a plan without experiments.
     """
+    refuse_trainer(study)
     if study.prepared_data is None or study.loss_function is None:
         raise StudyError(f"study {study.name!r} has no data or no loss; both are needed to take a step")
     ends = _ends(plan)
@@ -99,11 +100,24 @@ def preflight(study: Study, plan: SweepPlan) -> Preflight:
     )
 
 
+def refuse_trainer(study: Study) -> None:
+    """Raise `StudyError` for a study with a trainer of its own, of which no step can be taken here."""
+    if study.trainer is not None:
+        raise StudyError(
+            f"study {study.name!r} has a trainer, whose steps are not taken here; try trainer.command by hand at the "
+            "smallest and the largest size of `flops-fit plan`, and its learning rate with your own tools"
+        )
+
+
 def preflight_if_due(study: Study, plan: SweepPlan, finished: Container[str]) -> Preflight | None:
     """`preflight` where much is at stake: several experiments are missing, one of them the smallest or the largest.
 
+    A study with a trainer of its own, whose steps are not ours to take, has none.
+
     Raises `StudyError` with all problems where no size gets through its first steps.
     """
+    if study.trainer is not None:
+        return None
     missing = [item for item in plan.experiments if item.experiment_id not in finished]
     if len(missing) < 2 or all(item.experiment_id in finished for item in _ends(plan)):
         return None

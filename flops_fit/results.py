@@ -19,6 +19,7 @@ RESULT_SCHEMA = "flops_fit.result/1"
 RESULT_FILE = "result.json"
 FINAL_STATUSES = ("completed", "diverged")  # trained again, these would only end the same way
 STATUSES = (*FINAL_STATUSES, "out_of_data", "out_of_memory", "timed_out", "disk_full", "failed")
+SOURCES = ("trained", "imported")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class ExperimentResult:
         epochs: passes over the training data; above 1, data was repeated. None for a stream.
         seconds: training time, held-out evaluation not included, summed over resumed parts.
         weights_sha256: of the final weights, so that a repetition can be compared bit by bit.
+        source: "trained" by this study, or "imported" from a table of runs.
     """
 
     experiment_id: str
@@ -60,10 +62,13 @@ class ExperimentResult:
     device: str = "cpu"
     weights_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    source: str = "trained"
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status = {self.status!r} must be one of {', '.join(STATUSES)}")
+        if self.source not in SOURCES:
+            raise ValueError(f"source = {self.source!r} must be one of {', '.join(SOURCES)}")
         if (self.status == "completed") != (self.loss is not None):
             raise ValueError(f"a {self.status} experiment cannot have loss = {self.loss!r}")
 

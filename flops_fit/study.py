@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.command import check_template
 from flops_fit.cost import Hardware
 from flops_fit.errors import StudyError
 from flops_fit.experiment import parse_budget
@@ -59,6 +61,22 @@ class ModelSpec:
         if self.size_values is not None:
             object.__setattr__(self, "size_values", tuple(self.size_values))
 
+    @classmethod
+    def from_counts(cls, num_params: Sequence[float], **options: Any) -> ModelSpec:
+        """A model known by its parameter counts alone, for a study with a trainer; its size is N itself.
+
+        `num_params` are two counts, between which any will do, or more, which are the ones there are.
+        """
+        from flops_fit.counts_plan import GivenCount, counts_of
+
+        counts = counts_of(num_params)
+        _need(len(counts) >= 2, "model.num_params", num_params, "[smallest, largest] or a list of counts")
+        given: dict[str, Any] = {"size_param": "num_params", "version": "num_params", "max_params": float(counts[-1])}
+        given |= {"size_values": counts} if len(counts) > 2 else {"min_size": counts[0], "max_size": counts[1]}
+        spec = cls(factory=GivenCount, **given | options)
+        _need(spec.size_param == "num_params", "model.size_param", spec.size_param, '"num_params"')
+        return spec
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
@@ -92,6 +110,32 @@ class LossSpec:
     fn: Any
     kwargs: Mapping[str, Any] | None = None
     version: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec:
+    """The user's own training command, instead of this library's loop; see docs/trainers.md and `flops_fit.external`.
+
+    Attributes:
+        command: a shell command in which names in braces are replaced: fields of `Experiment`, the size parameter by
+            its own name, `{experiment_path}`, `{result_path}`, `{output_dir}` and, where it is given, `{study_dir}`.
+        timeout_seconds: an experiment whose command takes longer is ended as "timed_out".
+        version: counts in experiment ids beside the command; change it when the code that the command runs changes.
+        study_dir: what `{study_dir}` stands for; of a study file, by default the folder it is in.
+    """
+
+    command: str
+    timeout_seconds: float | None = None
+    version: str | None = None
+    study_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.command, str) and bool(self.command.strip())
+        _need(good, "trainer.command", self.command, "the text of a shell command")
+        limit = self.timeout_seconds
+        number = isinstance(limit, int | float) and not isinstance(limit, bool)
+        _need(limit is None or (number and 0 < limit < math.inf), "trainer.timeout_seconds", limit,
+              "a number of seconds above 0")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +185,9 @@ class Study:
     """One IsoFLOP study.
 
     `name` names its folder and its assets: a letter, then letters, digits or underscores. Without `data` and `loss` a
-    study can be planned but not trained. `owners` are shown in the pipeline's pages: e-mail addresses, or teams as in
-    "team:scaling".
+    study can be planned but not trained, unless it has a `trainer`: that trains in a process of its own, one experiment
+    at a time where `hardware.workers` does not say otherwise. `owners` are shown in the pipeline's pages: e-mail
+    addresses, or teams as in "team:scaling".
     """
 
     name: str
@@ -154,6 +199,7 @@ class Study:
     hardware: Hardware = field(default_factory=Hardware)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     owners: tuple[str, ...] = ()
+    trainer: TrainerSpec | None = None
 
     def __post_init__(self) -> None:
         good = isinstance(self.name, str) and _NAME.match(self.name) is not None
@@ -161,6 +207,11 @@ class Study:
         listed = isinstance(self.owners, tuple | list) and all(isinstance(owner, str) for owner in self.owners)
         _need(listed, "owners", self.owners, 'a list of text, such as ["team:scaling"]')
         object.__setattr__(self, "owners", tuple(self.owners))
+        if self.trainer is not None:
+            more = [] if self.trainer.study_dir is None else ["study_dir"]
+            check_template(self.trainer.command, self.model.size_param, more=more)
+            if self.hardware.workers is None:  # a command may well take the whole machine for itself
+                object.__setattr__(self, "hardware", replace(self.hardware, workers=1))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Study:
@@ -211,6 +262,9 @@ class Study:
         loss = None
         if self.loss is not None:
             loss = self.loss.version or [fingerprint_callable(self.loss.fn), canonical(self.loss.kwargs)]
+        if self.trainer is not None:  # which knows nothing of the recipe
+            own = [self.trainer.command, self.trainer.version]
+            return content_hash([self._model_definition(), data, loss, {"trainer": own}])
         return content_hash([self._model_definition(), data, loss, canonical(self.training.outcome())])
 
     def sweep_fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""`study.toml` → `Study`: sections model, data, loss, sweep, training, hardware, schedule; callables as text.
+"""`study.toml` → `Study`: its sections as dataclasses, callables as text.
 
 ```toml
 name = "my_study"
@@ -19,6 +19,9 @@ fn = "flops_fit.loss:cross_entropy"
 [sweep]
 compute_budgets = [1e15, "3e15", 1e16]
 ```
+
+Further sections: training, hardware, schedule, and trainer, a command of the user's own instead of data and loss. With
+one, [model] may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its size_param.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from typing import Any
 from flops_fit.cost import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.recipe import Recipe
-from flops_fit.study import DataSpec, LossSpec, ModelSpec, ScheduleSpec, Study, SweepOptions
+from flops_fit.study import DataSpec, LossSpec, ModelSpec, ScheduleSpec, Study, SweepOptions, TrainerSpec
 
 _SECTIONS: dict[str, type] = {
     "model": ModelSpec,
@@ -46,6 +49,7 @@ _SECTIONS: dict[str, type] = {
     "training": Recipe,
     "hardware": Hardware,
     "schedule": ScheduleSpec,
+    "trainer": TrainerSpec,
 }
 _REQUIRED = ("model", "sweep")
 _REFERENCES = {("model", "factory"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
@@ -86,13 +90,16 @@ def _section(name: str, content: Any, path: Path) -> Any:
     kind = _SECTIONS[name]
     if not isinstance(content, dict):
         raise StudyError(f"{path}: {name} = {content!r} must be a section, written [{name}]")
-    known = {item.name for item in fields(kind)}
+    by_counts = name == "model" and "num_params" in content and "factory" not in content
+    known = {item.name for item in fields(kind)} | ({"num_params"} if by_counts else set())
     _refuse_unknown(content, known, f"[{name}] ", path)
     values = {key: _value(name, key, value, path) for key, value in content.items()}
+    if name == "trainer":
+        values.setdefault("study_dir", str(path.resolve().parent))
     if name == "loss" and inspect.isclass(values.get("fn")):
         values.setdefault("kwargs", {})
     try:
-        return kind(**values)
+        return ModelSpec.from_counts(**values) if by_counts else kind(**values)
     except FlopsFitError as error:
         raise StudyError(f"{path}: [{name}] {error}") from error
     except TypeError as error:  # a required key is missing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,11 @@ from filelock import FileLock
 from flops_fit.checkpoint import CHECKPOINT_FILE, Progress
 from flops_fit.devices import choose_device, device_name
 from flops_fit.distributed import RankLoop
-from flops_fit.errors import FileError, FlopsFitWarning, OutOfData, StudyError
+from flops_fit.errors import OutOfData, StudyError
 from flops_fit.evaluation import weights_sha256
 from flops_fit.failures import describe_failure
-from flops_fit.files import remove_temporary, set_aside
+from flops_fit.files import remove_temporary
+from flops_fit.finished import LOCK_FILE, load_finished
 from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.model_factory import create_model
 from flops_fit.random_state import isolated_random_state, seed_everything
@@ -28,8 +28,6 @@ from flops_fit.training_loop import Job, TrainingLoop, make_optimizer
 if TYPE_CHECKING:
     from flops_fit.study import Study
     from flops_fit.sweep import Experiment
-
-_LOCK_FILE = ".lock"
 
 
 def run_experiment(
@@ -52,12 +50,16 @@ def run_experiment(
     Where `torch.distributed` is initialised with several processes, all of them call this with the same arguments and
     train the experiment together; see `flops_fit.distributed`.
 
+    A study with a `trainer` has its own command run instead; see `flops_fit.external.run_external`.
+
     Whatever goes wrong in the model, the data, the loss or the machine becomes the result's status with its reason (see
     `ExperimentResult`). Raises `StudyError` for a study without data or loss.
     """
     directory = Path(output_dir) / experiment.experiment_id
     if resume and current_ranks() is None and (finished := load_finished(directory)) is not None:
         return finished
+    if study.trainer is not None:
+        return _by_command(study, experiment, directory, on_log, resume)
     data, loss_fn = study.prepared_data, study.loss_function
     if data is None or loss_fn is None:
         raise StudyError(f"study {study.name!r} has no data or no loss; both are needed to train")
@@ -76,6 +78,19 @@ def run_experiment(
     return ranks.together(lambda: _lead(job, hook), lambda: _isolated(job, None))
 
 
+def _by_command(
+    study: Study, experiment: Experiment, directory: Path, on_log: OnLog | None, resume: bool
+) -> ExperimentResult:
+    from flops_fit.external import run_external
+
+    if current_ranks() is not None:
+        raise StudyError(
+            f"study {study.name!r} has a trainer, which every process here would start; put torchrun into "
+            "trainer.command and start the study with `flops-fit run`"
+        )
+    return run_external(study, experiment, directory=directory, on_log=on_log, resume=resume)
+
+
 def _lead(job: Job, hook: OnLog | None) -> ExperimentResult:
     """`_run`; a disk too full for the experiment's folder, lock or result is a status too."""
     try:
@@ -91,7 +106,7 @@ def _lead(job: Job, hook: OnLog | None) -> ExperimentResult:
 def _run(job: Job, on_log: OnLog | None) -> ExperimentResult:
     directory = job.directory
     directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / _LOCK_FILE):  # a second process with the same experiment waits, then reads the result
+    with FileLock(directory / LOCK_FILE):  # a second process with the same experiment waits, then reads the result
         if job.resume and (finished := load_finished(directory)) is not None:
             return finished
         remove_temporary(directory)
@@ -108,25 +123,6 @@ def _told(job: Job, on_log: OnLog | None, result: ExperimentResult) -> Experimen
     if on_log:
         on_log(finished_event(job.experiment, result, peak=job.peak))
     return result
-
-
-def load_finished(directory: Path) -> ExperimentResult | None:
-    """The final result in `directory`; an unreadable one is set aside with a warning."""
-    path = directory / RESULT_FILE
-    if not path.exists():
-        return None
-    try:
-        result = ExperimentResult.load(path)
-    except FileError as error:
-        kept = set_aside(path)
-        warnings.warn(f"{error}; kept as {kept.name}, trained again", FlopsFitWarning, stacklevel=2)
-        return None
-    if result.experiment_id != directory.name:
-        kept = set_aside(path)
-        message = f"{path} is the result of {result.experiment_id}; kept as {kept.name}, trained again"
-        warnings.warn(message, FlopsFitWarning, stacklevel=2)
-        return None
-    return result if result.is_final else None
 
 
 def _isolated(job: Job, on_log: OnLog | None) -> ExperimentResult:

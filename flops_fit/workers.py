@@ -8,6 +8,7 @@ disk.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import queue
@@ -19,6 +20,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
+
+_SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH")
+_OUTER = "FLOPS_FIT_OUTER_ENVIRONMENT"  # what these were before, for programs that are not ours
 
 OnEvent = Callable[[int, dict[str, Any]], None]
 
@@ -144,6 +148,8 @@ class _Worker:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        if _OUTER not in environment:
+            environment[_OUTER] = json.dumps({name: os.environ.get(name) for name in _SET_HERE})
         command = [sys.executable, "-m", "flops_fit.workers"]
         path = os.pathsep.join([entry for entry in sys.path if entry] + [os.getcwd()])
         process = subprocess.Popen(
@@ -179,6 +185,14 @@ def _how_it_ended(code: int) -> str:
         hint = ", probably for lack of memory" if name == "SIGKILL" else ""
         return f"was killed (signal {-code}, {name}{hint})"
     return f"exited with code {code}"
+
+
+def outer_environment() -> dict[str, str]:
+    """The environment for a program that is not ours: as it was before a worker process changed it for itself."""
+    environment = dict(os.environ)
+    before = json.loads(environment.pop(_OUTER, "{}"))
+    environment |= {name: value for name, value in before.items() if value is not None}
+    return {name: value for name, value in environment.items() if before.get(name, "") is not None}
 
 
 def send(pipe: IO[bytes], message: bytes) -> None:

@@ -9,7 +9,7 @@ from flops_fit.api import study_plan, study_size_map
 from flops_fit.cost import CostEstimate, estimate
 from flops_fit.formatting import format_flops, format_money, format_seconds
 from flops_fit.learning_rate_check import DEFAULT_FACTORS, check_learning_rate, checked_experiments
-from flops_fit.preflight import preflight
+from flops_fit.preflight import preflight, refuse_trainer
 from flops_fit.study import Study
 from flops_fit_assets.home import home_directory
 
@@ -30,6 +30,7 @@ def print_preflight(path: Path, console: Console) -> bool:
 def print_learning_rate(path: Path, console: Console) -> None:
     """Check the learning rate of the study at `path`: say what that costs, train, print losses and doubts."""
     study = Study.from_toml(path)
+    refuse_trainer(study)
     plan = study_plan(study, study_size_map(study))
     _print(console, learning_rate_cost(study, plan, estimate(plan, study.hardware)))
     found = check_learning_rate(study, plan, output_dir=home_directory() / study.name / "learning_rate")

@@ -1,4 +1,4 @@
-"""`flops-fit`: plan, check, learning-rate, run, fit, report, ui, demo. Heavy imports happen inside the commands."""
+"""`flops-fit`: plan, check, learning-rate, run, import, fit, report, ui, demo. Commands do the heavy imports."""
 
 from __future__ import annotations
 
@@ -102,6 +102,21 @@ def run(study: Path) -> None:
     _run(study)
 
 
+@main.command("import")
+@click.argument("runs", type=click.Path(path_type=Path))
+@STUDY
+def import_runs(runs: Path, study: Path) -> None:
+    """Take RUNS trained elsewhere (.csv, .json, .jsonl or a directory) as results of STUDY's experiments.
+
+    A run is an experiment's if size, seed and, within 2 %, tokens agree. Results that are there stay. Exit code 0; 2 if
+    some runs were left out, each with the reason; 1 otherwise.
+    """
+    from flops_fit_assets.importing import print_import
+
+    if not print_import(runs, study, home_directory(), _console()):
+        sys.exit(SOME_NOT_COMPLETED)
+
+
 @main.command()
 def demo() -> None:
     """Run the packaged study: 28 trainings on Python's own source code, about a minute on two cores."""
@@ -159,7 +174,10 @@ def _run(study: Path) -> None:
 
 def _print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(outcome.law.summary(), highlight=False, markup=False, soft_wrap=True)
-    for line in (what_ran(outcome.results, outcome.done), f"report: {outcome.directory / 'report.html'}"):
+    lines = [what_ran(outcome.results, outcome.done)]
+    if imported := sum(result.source == "imported" for result in outcome.results.values()):
+        lines.append(f"{imported} of the {len(outcome.results)} experiments are imported")
+    for line in (*lines, f"report: {outcome.directory / 'report.html'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -7,7 +7,8 @@ instance, so that the pages show the same history as for runs started there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,23 +59,33 @@ def run_study(path: Path, home: Path, console: Console) -> Outcome:
     Raises `FlopsFitError` for a study that cannot be meant or is being run already, `RunFailed` where a stage other
     than a training fails.
     """
+    with headless_study(path, home, console) as study:
+        return study.bring_up_to_date()
+
+
+@contextmanager
+def headless_study(path: Path, home: Path, console: Console) -> Iterator[HeadlessStudy]:
+    """The study at `path` with the instance in `home`, held against other headless processes.
+
+    Raises `FlopsFitError` for a study that cannot be meant or is held already.
+    """
     runs = AssetRuns.of(path, home)
     with study_lock(runs.source.directory), open_instance(home, runs.source.study.hardware.num_workers()) as instance:
         end_orphans(instance, runs.source.study.name)
-        return _Headless(runs=runs, instance=instance, console=console).bring_up_to_date()
+        yield HeadlessStudy(runs=runs, instance=instance, console=console)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Headless:
+class HeadlessStudy:
+    """A study, what is remembered of it, and where to speak; see `headless_study`."""
+
     runs: AssetRuns
     instance: DagsterInstance
     console: Console
 
     def bring_up_to_date(self) -> Outcome:
         """Size map and plan where they are stale, every training that is missing, then the law if anything changed."""
-        self._observe()
-        done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage)]
-        plan: SweepPlan = self._store.read("sweep_plan")
+        plan, done = self.bring_plan_up_to_date()
         results, trained = self._train_what_is_missing(plan)
         finished = {name: result for name, result in results.items() if result.is_final}
         law_from = versions.law_made_from(self._source.study, versions.version_of(plan), finished.values())
@@ -88,6 +99,12 @@ class _Headless:
             done=[*done, *trained],
             directory=self._source.directory,
         )
+
+    def bring_plan_up_to_date(self) -> tuple[SweepPlan, list[str]]:
+        """The current plan, and which of size map and plan had to be made for it."""
+        self._observe()
+        done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage)]
+        return self._store.read("sweep_plan"), done
 
     @property
     def _source(self) -> Any:
@@ -181,4 +198,4 @@ class _Headless:
         return failed_result(experiment, reason)
 
 
-__all__ = ["Outcome", "RunFailed", "run_study"]
+__all__ = ["HeadlessStudy", "Outcome", "RunFailed", "headless_study", "run_study"]

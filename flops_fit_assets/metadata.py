@@ -143,11 +143,9 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     "tokens": item.num_tokens,
                     "tokens per parameter": round(item.tokens_per_param, 1),
                     "planned FLOPs": format_flops(item.planned_flops),
-                    "peak memory": ""
-                    if (memory := cost.memory_bytes[item.experiment_id]) is None
-                    else format_bytes(memory),
+                    "peak memory": _bytes(cost.memory_bytes[item.experiment_id]),
                     "device time": format_seconds(cost.seconds[item.experiment_id]),
-                    "state": result.status if result else "to train",
+                    "state": state_of(result) if result else "to train",
                     "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
                     "experiment": item.experiment_id,
                 }
@@ -162,6 +160,17 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
         ]
     )
     return MetadataValue.table(records, schema)
+
+
+def state_of(result: ExperimentResult) -> str:
+    """`"completed"`, `"imported"`, `"imported, diverged"`, …"""
+    if result.source == "trained":
+        return result.status
+    return result.source if result.status == "completed" else f"{result.source}, {result.status}"
+
+
+def _bytes(number: float | None) -> str:
+    return "" if number is None else format_bytes(number)
 
 
 def dropped_table(plan: SweepPlan) -> MetadataValue:
@@ -195,6 +204,7 @@ def run_metadata(
     peak = hardware.flops_per_second / hardware.utilisation
     shown = {
         "status": result.status,
+        "source": result.source,
         "compute budget": experiment.compute_budget,
         result.size_param: result.size_param_value,
         "parameters": result.num_params,
@@ -211,8 +221,10 @@ def run_metadata(
         "optimizer steps": result.steps,
         "device": result.device,
         "file": MetadataValue.path(str(path)),
-        "training log": MetadataValue.path(str(path.with_name("log.jsonl"))),
     }
+    if result.source == "trained":
+        log = path.with_name("trainer.log" if path.with_name("trainer.log").exists() else "log.jsonl")
+        shown |= {"training log": MetadataValue.path(str(log))}
     if result.loss is not None:
         shown |= {"held-out loss": result.loss}
     if result.train_loss is not None:

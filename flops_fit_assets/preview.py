@@ -42,7 +42,7 @@ def print_plan(path: Path, console: Console) -> None:
         f"{format_seconds(3600 * spent.left_hours / cost.workers)} on {cost.workers} workers, "
         f"{format_money(spent.left_money)} ({cost.basis})",
     ]
-    if plan.experiments:
+    if plan.experiments and study.trainer is None:
         parts.append(learning_rate_cost(study, plan, cost))
     refusal = over_limit(spent, study.hardware)
     for line in filter(None, [*parts, cost.memory_text(), refusal and f"would be refused: {refusal}"]):
@@ -92,10 +92,16 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
                 "" if memory is None else format_bytes(memory),
                 format_seconds(seconds),
                 *([format_money(seconds / 3600 * price)] if price else []),
-                "done" if item.experiment_id in done else "",
+                _state(done.get(item.experiment_id)),
             )
         table.add_section()
     return table
+
+
+def _state(result: ExperimentResult | None) -> str:
+    if result is None:
+        return ""
+    return "done" if result.source == "trained" else result.source
 
 
 def _dropped(plan: SweepPlan) -> Table:

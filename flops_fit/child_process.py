@@ -1,0 +1,75 @@
+"""A shell command in a process group of its own that never outlives whoever started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flops_fit.errors import TimedOut
+
+GRACE_SECONDS = 10.0  # launchers such as torchrun end their own children when asked to, and cannot when killed
+_WATCHER = 'read -r word && exit; kill -s TERM -- "-$0"; sleep "$1"; kill -s KILL -- "-$0"'
+
+
+def run_command(
+    command: str, *, directory: Path, log: Path, environment: Mapping[str, str], timeout_seconds: float | None
+) -> int:
+    """Run `command` in `directory`, its output in `log`, and return its exit code (negative: the signal that ended it).
+
+    However this ends, by the timeout (`TimedOut`), an interruption or the death of this very process, the whole group
+    is asked to end and killed some seconds later.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with _watched(process):
+            return process.wait(timeout_seconds)
+    except subprocess.TimeoutExpired as error:
+        raise TimedOut(f"the command ran longer than timeout_seconds = {timeout_seconds:g} and was ended") from error
+    finally:
+        if process.returncode is None:  # the watcher could not be started
+            _end(process)
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the group of `process` where this block ends before it does.
+
+    Should this very process be killed, the pipe to a small shell ends, and that shell ends the group.
+    """
+    watcher = subprocess.Popen(
+        ["/bin/sh", "-c", _WATCHER, str(process.pid), f"{GRACE_SECONDS:g}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            _end(process)
+        with contextlib.suppress(BrokenPipeError):
+            watcher.communicate(b"done\n")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # what of the group has not ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

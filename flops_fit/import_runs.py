@@ -1,0 +1,160 @@
+"""Runs trained elsewhere as results of a plan's experiments: matched by size, tokens and seed, or left out with why."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.errors import FileError
+from flops_fit.results import ExperimentResult, load_runs
+from flops_fit.sweep import Experiment, SweepPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCE = 0.02  # of tokens and FLOPs against the plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmatched:
+    """A row of a runs table that belongs to no experiment, and why; rows count from 1, a header not included."""
+
+    row: int
+    reason: str
+
+
+class _LeftOut(Exception):
+    """Why a row cannot be used."""
+
+
+def match_runs(
+    plan: SweepPlan, table: pd.DataFrame | str | os.PathLike[str]
+) -> tuple[list[ExperimentResult], list[Unmatched]]:
+    """Results of the experiments of `plan` that rows of `table` are runs of, in the table's order; and the other rows.
+
+    `table` is a data frame, or a file or directory as for `flops_fit.load_runs`. A row needs `num_tokens` within 2 % of
+    those planned, `loss`, and at least one of `num_params`, the size (a column named as the plan's size parameter, or
+    `size_param_value`) and `experiment_id`; what is given must all agree. `seed` is 0 where it is not given. Optional:
+    `flops` (within 2 % of those planned), `train_loss`, `seconds`, `steps`, and `status`: of rows that have one,
+    "completed" and "diverged" are taken.
+
+    Raises `FileError` for a table without these columns, and `FileNotFoundError` where there is none.
+    """
+    import pandas as pd
+
+    frame = table if isinstance(table, pd.DataFrame) else load_runs(table)
+    _check_columns(plan, frame)
+    found: dict[str, ExperimentResult] = {}
+    first, unmatched = dict[str, int](), []
+    for row, run in enumerate(_rows(frame), start=1):
+        try:
+            result = _matched(plan, run)
+            if result.experiment_id in first:
+                raise _LeftOut(f"row {first[result.experiment_id]} is the same experiment, {result.experiment_id}")
+            found[result.experiment_id], first[result.experiment_id] = result, row
+        except _LeftOut as error:
+            unmatched.append(Unmatched(row=row, reason=str(error)))
+    return list(found.values()), unmatched
+
+
+def _check_columns(plan: SweepPlan, frame: pd.DataFrame) -> None:
+    columns, names = set(frame.columns), ("num_params", plan.size_param, "size_param_value", "experiment_id")
+    missing = [name for name in ("num_tokens", "loss") if name not in columns]
+    if missing or not columns.intersection(names):
+        needed = missing or [f"one of {', '.join(dict.fromkeys(names))}"]
+        raise FileError(
+            f"a table of runs to import needs the column {needed[0]}; it has {', '.join(map(str, columns))}"
+        )
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Rows as plain values, without those that are empty."""
+    for record in frame.to_dict(orient="records"):
+        yield {str(name): value for name, value in record.items() if not _is_empty(value)}
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
+
+
+def _matched(plan: SweepPlan, run: Mapping[str, Any]) -> ExperimentResult:
+    status = run.get("status", "completed")
+    if status not in ("completed", "diverged"):
+        raise _LeftOut(f"status = {status!r}; only completed and diverged runs are taken")
+    tokens, loss = _number(run, "num_tokens"), _number(run, "loss") if status == "completed" else None
+    experiment = _experiment(plan, run, tokens, status)
+    flops = _number(run, "flops") if "flops" in run else experiment.flops_per_token * tokens
+    if status == "completed" and not _is_near(flops, experiment.planned_flops):
+        raise _LeftOut(
+            f"flops = {flops:.4g} where {experiment.planned_flops:.4g} are planned: "
+            f"{flops / experiment.planned_flops - 1:+.1%}, more than {TOLERANCE:.0%}; leave them out to have "
+            "them computed as the plan does"
+        )
+    seconds = _number(run, "seconds") if "seconds" in run else 0.0
+    shared = "experiment_id compute_budget size_param size_param_value num_params flops_per_token seed"
+    return ExperimentResult(
+        **{name: getattr(experiment, name) for name in shared.split()},
+        num_tokens=round(tokens),
+        flops=flops,
+        status=status,
+        reason=str(run.get("reason", "imported as diverged")) if status == "diverged" else None,
+        loss=loss,
+        train_loss=_number(run, "train_loss") if "train_loss" in run else None,
+        steps=round(_number(run, "steps")) if "steps" in run else 0,
+        seconds=seconds,
+        tokens_per_second=tokens / seconds if seconds else 0.0,
+        device=str(run.get("device", "unknown")),
+        source="imported",
+    )
+
+
+def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: str) -> Experiment:
+    """The experiment of the plan that `run` is one of; raises `_LeftOut` naming the first thing that speaks against."""
+    left, seed = list(plan.experiments), run.get("seed", 0)
+    if "experiment_id" in run:
+        left = _narrowed(left, "experiment_id", run["experiment_id"], "experiment_id")
+    for name in (plan.size_param, "size_param_value"):
+        if name in run and name != "num_params":
+            left = _narrowed(left, name, _number(run, name), "size_param_value")
+    if "num_params" in run:
+        left = _narrowed(left, "num_params", _number(run, "num_params"), "num_params")
+    left = _narrowed(left, "seed", seed, "seed")
+    if not {"experiment_id", "num_params", "size_param_value", plan.size_param} & run.keys():
+        raise _LeftOut(f"neither num_params nor {plan.size_param} is given; give one of them")
+    nearest = min(left, key=lambda item: abs(item.num_tokens - tokens))
+    if not (_is_near(tokens, nearest.num_tokens) or (status == "diverged" and tokens < nearest.num_tokens)):
+        raise _LeftOut(
+            f"num_tokens = {tokens:,.12g} where the nearest planned are {nearest.num_tokens:,} "
+            f"({nearest.experiment_id}): {tokens / nearest.num_tokens - 1:+.1%}, more than {TOLERANCE:.0%}"
+        )
+    return nearest
+
+
+def _narrowed(left: Sequence[Experiment], column: str, value: Any, field: str) -> list[Experiment]:
+    kept = [item for item in left if getattr(item, field) == value]
+    if not kept:
+        known = sorted({getattr(item, field) for item in left})
+        shown = ", ".join(str(item) for item in known[:8]) + (", …" if len(known) > 8 else "")
+        value = f"{value:.12g}" if isinstance(value, float) else value
+        raise _LeftOut(f"{column} = {value} is in no experiment of the plan that fits otherwise; planned are {shown}")
+    return kept
+
+
+def _number(run: Mapping[str, Any], name: str) -> float:
+    if name not in run:
+        raise _LeftOut(f"{name} is not given")
+    value = run[name]
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise _LeftOut(f"{name} = {value!r} is no number") from error
+    if not math.isfinite(number):
+        raise _LeftOut(f"{name} = {number} is not finite; correct it, or say status = diverged")
+    return number
+
+
+def _is_near(value: float, planned: float) -> bool:
+    return abs(value - planned) <= TOLERANCE * planned

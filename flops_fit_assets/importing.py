@@ -1,0 +1,92 @@
+"""`flops-fit import`: runs trained elsewhere become materialized trainings of a study, which are not trained again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster import AssetMaterialization
+from filelock import FileLock
+
+from flops_fit.cost import estimate
+from flops_fit.errors import FlopsFitError
+from flops_fit.finished import LOCK_FILE, load_finished
+from flops_fit.import_runs import Unmatched, match_runs
+from flops_fit_assets import versions
+from flops_fit_assets.headless import HeadlessStudy, headless_study
+from flops_fit_assets.io import StudyStore
+from flops_fit_assets.metadata import run_metadata
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flops_fit.results import ExperimentResult
+    from flops_fit.sweep import SweepPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What came of a table of runs: experiments that have their result from it, those that had one, rows left out."""
+
+    new: Sequence[str]
+    kept: Sequence[str]
+    unmatched: Sequence[Unmatched]
+    num_experiments: int
+
+
+def import_study_runs(table: Path, path: Path, home: Path, console: Console) -> Imported:
+    """Plan the study at `path` where that is due, and give its experiments the results in `table`.
+
+    An experiment that has a final result keeps it. Raises `FlopsFitError` for a study or table that cannot be meant.
+    """
+    if not table.exists():
+        raise FlopsFitError(f"{table} does not exist; give a table of runs or a directory of results")
+    with headless_study(path, home, console) as study:
+        plan, _ = study.bring_plan_up_to_date()
+        results, unmatched = match_runs(plan, table)
+        new = [result.experiment_id for result in results if _take(study, plan, result)]
+        if new:  # so that its table shows them; its content, and so whatever follows from it, stays as it is
+            study.runs.materialize(study.instance, "sweep_plan")
+    kept = [result.experiment_id for result in results if result.experiment_id not in new]
+    return Imported(new=new, kept=kept, unmatched=unmatched, num_experiments=plan.num_experiments)
+
+
+def print_import(table: Path, path: Path, home: Path, console: Console) -> bool:
+    """Import, say what came of it, and return whether every row was used."""
+    done = import_study_runs(table, path, home, console)
+    lines = [f"imported {len(done.new)} of {done.num_experiments} experiments"]
+    if done.kept:
+        lines.append(f"{len(done.kept)} had a result already, which stays: {', '.join(done.kept)}")
+    lines += [f"row {item.row} is left out: {item.reason}" for item in done.unmatched]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return not done.unmatched
+
+
+def _take(study: HeadlessStudy, plan: SweepPlan, result: ExperimentResult) -> bool:
+    """Write the result and report its materialization, unless there is a final one; whether it was taken."""
+    source, name = study.runs.source, result.experiment_id
+    store = StudyStore(directory=source.directory)
+    path = store.path("training_run", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(LOCK_FILE)):
+        if load_finished(path.parent) is not None:
+            return False
+        store.write("training_run", result, name)
+    experiment = next(item for item in plan.experiments if item.experiment_id == name)
+    seconds = estimate(plan, source.study.hardware).seconds[name]
+    tags = {
+        versions.DATA_VERSION_TAG: versions.version_of(result),
+        versions.MADE_FROM_TAG: versions.training_made_from(experiment),
+    }
+    study.instance.report_runless_asset_event(
+        AssetMaterialization(
+            source.key("training_run"),
+            partition=name,
+            metadata=run_metadata(experiment, result, seconds, source.study.hardware, path),
+            tags=tags,
+        )
+    )
+    return True
