@@ -133,6 +133,8 @@ def _already_there(experiments: Iterable[Experiment], output_dir: Path) -> dict[
 def _side_by_side(
     study: Study, experiments: Sequence[Experiment], workers: int, output_dir: Path, resume: bool, bars: StudyProgress
 ) -> Iterator[ExperimentResult]:
+    from flops_fit.devices import worker_environments
+
     payloads = [(experiment, output_dir, resume) for experiment in experiments]
     try:
         outcomes = run_tasks(
@@ -141,6 +143,7 @@ def _side_by_side(
             num_workers=workers,
             shared=study,
             on_event=lambda _, event: bars.update(event),
+            environments=worker_environments(study.hardware.device),
         )
         for outcome in outcomes:
             experiment = experiments[outcome.index]

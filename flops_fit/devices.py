@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +20,15 @@ def autocast(precision: str, device: torch.device) -> Any:
     if precision == "bfloat16" or (precision == "auto" and on_gpu):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def worker_environments(device: str) -> list[dict[str, str]]:
+    """One environment per GPU, so that worker processes spread over them; an empty one where no GPU is to be used."""
+    if device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return [{}]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in names]
 
 
 def device_name(device: torch.device) -> str:

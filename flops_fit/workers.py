@@ -8,6 +8,7 @@ disk.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pickle
@@ -17,11 +18,11 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-_SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH")
+_SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _OUTER = "FLOPS_FIT_OUTER_ENVIRONMENT"  # what these were before, for programs that are not ours
 
 OnEvent = Callable[[int, dict[str, Any]], None]
@@ -47,17 +48,21 @@ def run_tasks(
     num_workers: int,
     shared: Any = None,
     on_event: OnEvent | None = None,
+    environments: Sequence[Mapping[str, str]] = (),
 ) -> Iterator[TaskOutcome]:
     """Run `function` (as `"package.module:name"`) on every payload in `num_workers` processes; yield as they finish.
 
     In the worker `function(payload, emit)` is called, or `function(payload, emit, shared)` where `shared` is given
     (sent once to each worker); `emit(dict)` reaches `on_event(index, dict)` here, in the consumer's thread. Payloads
-    start in the order given. An exception in a task, or the death of its worker, becomes that task's `error`; the
+    start in the order given. Workers take turns with `environments`: variables that they get besides this process's
+    own, such as the one GPU that each is to see. An exception in a task, or the death of its worker, becomes that
+    task's `error`; the
     others go on. Raises `NotImportable` where `shared` cannot be loaded in a worker.
     """
     todo = iter(enumerate(payloads))
     lock, events = threading.Lock(), queue.SimpleQueue[tuple[str, int, Any]]()
-    workers = [_Worker(function, shared) for _ in range(min(num_workers, len(payloads)))]
+    turns = itertools.cycle(environments or ({},))
+    workers = [_Worker(function, shared, next(turns)) for _ in range(min(num_workers, len(payloads)))]
     threads = [threading.Thread(target=_serve, args=(worker, todo, lock, events), daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
@@ -109,7 +114,8 @@ def _serve(
 class _Worker:
     """One process, started with its first task and again after it died."""
 
-    def __init__(self, function: str, shared: Any) -> None:
+    def __init__(self, function: str, shared: Any, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._start = pickle.dumps({"function": function, "sys_path": sys.path})
         self._shared = _pickled(shared)
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,7 +153,7 @@ class _Worker:
             _discard(self._process)
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | dict(self._environment)
         if _OUTER not in environment:
             environment[_OUTER] = json.dumps({name: os.environ.get(name) for name in _SET_HERE})
         command = [sys.executable, "-m", "flops_fit.workers"]

@@ -176,6 +176,8 @@ class HeadlessStudy:
         results, planned = [], sum(item.planned_flops for item in experiments)
         if not experiments:
             return []
+        from flops_fit.devices import worker_environments
+
         peak = peak_to_show(self._source.study.hardware, planned, self._source.study.training.precision)
         with StudyProgress(len(experiments), planned_flops=planned, peak=peak, console=self.console) as bars:
             outcomes = run_tasks(
@@ -184,6 +186,7 @@ class HeadlessStudy:
                 num_workers=self._source.study.hardware.num_workers(),
                 shared=self.runs,
                 on_event=lambda _, event: bars.update(event),
+                environments=worker_environments(self._source.study.hardware.device),
             )
             for outcome in outcomes:
                 results.append(self._result_of(experiments[outcome.index], outcome))

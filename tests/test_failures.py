@@ -12,6 +12,7 @@ from troubled_model import TIMEOUT, VARIABLE, Troubled
 
 from flops_fit import DataSpec, LossSpec, ModelSpec, ScalingLaw, find_optimal, load_runs, run_experiment
 from flops_fit.api import train_all
+from flops_fit.errors import FlopsFitWarning
 from flops_fit.failures import describe_failure
 
 EXPECTED = {
@@ -43,7 +44,8 @@ def troubled(tmp_path_factory):
     kinds = dict(zip(once[::2], EXPECTED, strict=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, json.dumps(kinds))
-        law = sweep(folder)
+        with pytest.warns(FlopsFitWarning, match="one size fails at its first steps; the others are trained"):
+            law = sweep(folder)
     runs = load_runs(folder / "runs.csv")
     by_kind = {kind: runs[runs["size_param_value"] == width] for width, kind in kinds.items()}
     return by_kind, runs[~runs["size_param_value"].isin(kinds)], law, folder

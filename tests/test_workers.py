@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from flops_fit.devices import worker_environments
 from flops_fit.workers import NotImportable, run_tasks
 
 
@@ -63,3 +64,15 @@ def test_stopping_early_ends_the_processes():
     found.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_every_worker_sees_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    both = worker_environments("auto")
+    found = run_tasks("worker_tasks:visible_gpus", range(8), num_workers=2, environments=both)
+    assert {outcome.value for outcome in found} == {"0", "1"}
+    assert worker_environments("cpu") == worker_environments("cuda:1") == [{}]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in worker_environments("cuda")] == ["3", "5"]

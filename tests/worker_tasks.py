@@ -10,6 +10,11 @@ def square(payload, emit):
     return payload * payload
 
 
+def visible_gpus(payload, emit):
+    time.sleep(0.3)  # so that every worker gets its share
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def fail_on_two(payload, emit):
     if payload == 2:
         raise ValueError("two is refused")
