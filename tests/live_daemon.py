@@ -17,7 +17,7 @@ class Live:
     """`settle` says which runs the last edit started, once nothing more can come of it."""
 
     def __init__(self, folder, address):
-        self.folder, self.address, self.seen = Path(folder), address, set()
+        self.folder, self.address, self.seen = Path(folder), address, set(runs(address))
         self.edited = time.time()
 
     def switch_on(self):
