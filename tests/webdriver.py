@@ -39,7 +39,7 @@ def browser(width=1500, height=1000):
         finally:
             if page:
                 page.close()
-            driver.terminate()
+            driver.kill()  # its browser is closed; asked to terminate, it sometimes never does
             driver.wait()
 
 
