@@ -189,9 +189,7 @@ def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: St
 
 def failed_result(experiment: Experiment, reason: str) -> ExperimentResult:
     """The result of an experiment whose process died, with nothing known of how far it came."""
-    shared = "experiment_id compute_budget size_param size_param_value num_params flops_per_token seed"
-    given = {name: getattr(experiment, name) for name in shared.split()}
-    return ExperimentResult(**given, num_tokens=0, flops=0.0, status="failed", reason=reason)
+    return ExperimentResult.of(experiment, num_tokens=0, flops=0.0, status="failed", reason=reason)
 
 
 def find_optimal(

@@ -210,9 +210,8 @@ def _taken(experiment: Experiment, report: Report, seconds: float) -> Experiment
 def _ended(
     experiment: Experiment, seconds: float, status: str, reason: str | None, *, loss: float | None = None
 ) -> ExperimentResult:
-    shared = "experiment_id compute_budget size_param size_param_value num_params flops_per_token seed"
-    return ExperimentResult(
-        **{name: getattr(experiment, name) for name in shared.split()},
+    return ExperimentResult.of(
+        experiment,
         num_tokens=0,
         flops=0.0,
         status=status,

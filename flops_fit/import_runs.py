@@ -94,9 +94,8 @@ def _matched(plan: SweepPlan, run: Mapping[str, Any]) -> ExperimentResult:
             "them computed as the plan does"
         )
     seconds = _number(run, "seconds") if "seconds" in run else 0.0
-    shared = "experiment_id compute_budget size_param size_param_value num_params flops_per_token seed"
-    return ExperimentResult(
-        **{name: getattr(experiment, name) for name in shared.split()},
+    return ExperimentResult.of(
+        experiment,
         num_tokens=round(tokens),
         flops=flops,
         status=status,

@@ -15,11 +15,16 @@ from flops_fit.files import read_json, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flops_fit.experiment import Experiment
+
 RESULT_SCHEMA = "flops_fit.result/1"
 RESULT_FILE = "result.json"
 FINAL_STATUSES = ("completed", "diverged")  # trained again, these would only end the same way
 STATUSES = (*FINAL_STATUSES, "out_of_data", "out_of_memory", "timed_out", "disk_full", "failed")
 SOURCES = ("trained", "imported")
+_PLANNED = (
+    "experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "flops_per_token", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,11 @@ class ExperimentResult:
     def is_final(self) -> bool:
         """Whether training the same experiment again could not end otherwise."""
         return self.status in FINAL_STATUSES
+
+    @classmethod
+    def of(cls, experiment: Experiment, **outcome: Any) -> ExperimentResult:
+        """The result of `experiment`; `outcome` has whatever the plan does not know."""
+        return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

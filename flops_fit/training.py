@@ -176,16 +176,10 @@ def _result(
     experiment, total = job.experiment, job.data.train.num_examples
     progress = loop.progress if loop else Progress()
     tokens = progress.examples * job.data.tokens_per_example
-    return ExperimentResult(
-        experiment_id=experiment.experiment_id,
-        compute_budget=experiment.compute_budget,
-        size_param=experiment.size_param,
-        size_param_value=experiment.size_param_value,
-        num_params=experiment.num_params,
+    return ExperimentResult.of(
+        experiment,
         num_tokens=tokens,
         flops=experiment.flops_per_token * tokens,
-        flops_per_token=experiment.flops_per_token,
-        seed=experiment.seed,
         status=status,
         reason=reason,
         loss=loss,
