@@ -12,6 +12,9 @@ from flops_fit.errors import PlanError
 from flops_fit.identity import content_hash
 
 
+PLAN_TOLERANCE = 0.02  # of tokens and FLOPs, done against planned
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One training to be run: a size, a number of tokens, a seed.

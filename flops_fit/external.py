@@ -18,6 +18,7 @@ from filelock import FileLock
 from flops_fit.child_process import run_command
 from flops_fit.command import PATHS, fill, values_of
 from flops_fit.errors import FlopsFitError, TimedOut
+from flops_fit.experiment import PLAN_TOLERANCE
 from flops_fit.export import SCHEMA
 from flops_fit.failures import describe_failure
 from flops_fit.files import remove_temporary, write_json
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT_FILE, REPORT_FILE, LOG_FILE = "experiment.json", "trainer_result.json", "trainer.log"
 EXPERIMENT_VARIABLE, REPORT_VARIABLE = "FLOPS_FIT_EXPERIMENT", "FLOPS_FIT_RESULT"
-TOLERANCE = 0.02  # of tokens and FLOPs against the plan
 _LOG_LINES, _LOG_BYTES = 12, 8192
 _REMEDY = f"the command must write one JSON object with num_tokens and loss to {{result_path}} (${REPORT_VARIABLE})"
 
@@ -152,10 +152,10 @@ def read_report(path: Path, experiment: Experiment) -> Report:
 
 def check_planned(name: str, value: float, planned: float, where: str) -> None:
     """Raise `BadReport` for a number that is more than 2 % off what was planned."""
-    if not abs(value - planned) <= TOLERANCE * planned:
+    if not abs(value - planned) <= PLAN_TOLERANCE * planned:
         raise BadReport(
             f"{name} = {value:,.12g} in {where}, planned are {planned:,.12g}: {value / planned - 1:+.1%} where "
-            f"{TOLERANCE:.0%} is allowed; train what was planned, or report what was trained"
+            f"{PLAN_TOLERANCE:.0%} is allowed; train what was planned, or report what was trained"
         )
 
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FileError
+from flops_fit.experiment import PLAN_TOLERANCE
 from flops_fit.results import ExperimentResult, load_runs
 from flops_fit.sweep import Experiment, SweepPlan
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TOLERANCE = 0.02  # of tokens and FLOPs against the plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def _matched(plan: SweepPlan, run: Mapping[str, Any]) -> ExperimentResult:
     if status == "completed" and not _is_near(flops, experiment.planned_flops):
         raise _LeftOut(
             f"flops = {flops:.4g} where {experiment.planned_flops:.4g} are planned: "
-            f"{flops / experiment.planned_flops - 1:+.1%}, more than {TOLERANCE:.0%}; leave them out to have "
+            f"{flops / experiment.planned_flops - 1:+.1%}, more than {PLAN_TOLERANCE:.0%}; leave them out to have "
             "them computed as the plan does"
         )
     seconds = _number(run, "seconds") if "seconds" in run else 0.0
@@ -127,7 +126,7 @@ def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: 
     if not (_is_near(tokens, nearest.num_tokens) or (status == "diverged" and tokens < nearest.num_tokens)):
         raise _LeftOut(
             f"num_tokens = {tokens:,.12g} where the nearest planned are {nearest.num_tokens:,} "
-            f"({nearest.experiment_id}): {tokens / nearest.num_tokens - 1:+.1%}, more than {TOLERANCE:.0%}"
+            f"({nearest.experiment_id}): {tokens / nearest.num_tokens - 1:+.1%}, more than {PLAN_TOLERANCE:.0%}"
         )
     return nearest
 
@@ -156,4 +155,4 @@ def _number(run: Mapping[str, Any], name: str) -> float:
 
 
 def _is_near(value: float, planned: float) -> bool:
-    return abs(value - planned) <= TOLERANCE * planned
+    return abs(value - planned) <= PLAN_TOLERANCE * planned

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flops_fit.errors import PlanError
-from flops_fit.experiment import DroppedPoint, Experiment, experiment_id
+from flops_fit.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
 from flops_fit.formatting import format_count, format_flops
 from flops_fit.size_map import SizeEntry, SizeMap
 
-FLOPS_TOLERANCE = 0.02
 SIX_N_TOLERANCE = 1.5
 
 
@@ -193,10 +192,10 @@ def _refusal(entry: SizeEntry, budget: float, tokens: int, options: GridOptions)
     if ratio > high:
         return f"{ratio:.3g} tokens per parameter, above max_tokens_per_param = {high:g}; lower the budget or raise it"
     spent = tokens * entry.flops_per_token
-    if abs(spent - budget) > FLOPS_TOLERANCE * budget:
+    if abs(spent - budget) > PLAN_TOLERANCE * budget:
         return (
             f"whole examples of {options.tokens_per_example} tokens spend {format_flops(spent)} FLOPs, more than "
-            f"{FLOPS_TOLERANCE:.0%} from the budget {format_flops(budget)}; raise the budget or shorten the examples"
+            f"{PLAN_TOLERANCE:.0%} from the budget {format_flops(budget)}; raise the budget or shorten the examples"
         )
     if options.dataset_tokens is not None and tokens > options.max_epochs * options.dataset_tokens:
         epochs = tokens / options.dataset_tokens

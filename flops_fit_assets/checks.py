@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
 
+from flops_fit.experiment import PLAN_TOLERANCE
 from flops_fit.formatting import format_count, format_flops
 from flops_fit.sweep_grid import SIX_N_TOLERANCE
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from flops_fit.size_map import SizeMap
     from flops_fit.sweep import Experiment, SweepPlan
 
-FLOPS_TOLERANCE = 0.02
 FEWEST_SIZES = 4  # for a parabola with an interval
 AGREEMENT = 1.5  # factor in N_opt
 _BLOCKING = {"affordable"}
@@ -182,7 +182,7 @@ def _agreement(law: ScalingLaw) -> AssetCheckResult:
 
 
 def _off_budget(flops: float, budget: float) -> bool:
-    return abs(flops / budget - 1) > FLOPS_TOLERANCE
+    return abs(flops / budget - 1) > PLAN_TOLERANCE
 
 
 def _warn(name: str, passed: bool, found: str) -> AssetCheckResult:

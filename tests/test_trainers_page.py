@@ -14,7 +14,8 @@ from flops_fit import Experiment, Study
 from flops_fit.api import study_plan, study_size_map
 from flops_fit.child_process import GRACE_SECONDS
 from flops_fit.command import PATHS
-from flops_fit.external import TOLERANCE, Report, read_report
+from flops_fit.experiment import PLAN_TOLERANCE
+from flops_fit.external import Report, read_report
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")
@@ -68,7 +69,7 @@ def test_every_placeholder_is_named():
 
 
 def test_limits_are_as_in_the_code():
-    assert (TOLERANCE, GRACE_SECONDS) == (0.02, 10)
+    assert (PLAN_TOLERANCE, GRACE_SECONDS) == (0.02, 10)
 
 
 def test_its_python_runs(tmp_path):
