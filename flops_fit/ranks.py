@@ -94,8 +94,9 @@ class Ranks:
             self.vote(failure=own)
         except FailedOnRank as told:
             return told.status, told.reason
-        except RuntimeError:  # a peer is gone: nobody is left to agree with
-            pass
+        except RuntimeError as gone:  # a peer has ended, and its process says why
+            status, reason = own
+            return status, f"{reason}; another process of the training could not be told ({gone})"
         return own
 
     def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
