@@ -11,7 +11,6 @@ from typing import Any
 from flops_fit.errors import PlanError
 from flops_fit.identity import content_hash
 
-
 PLAN_TOLERANCE = 0.02  # of tokens and FLOPs, done against planned
 
 
