@@ -63,7 +63,10 @@ def study_sources(source: StudySource) -> list[Any]:
             return dg.DataVersion(fingerprints[half]())
 
         decorate = dg.observable_source_asset(
-            key=source.key("study", half), description=descriptions[half], group_name=source.study.name
+            key=source.key("study", half),
+            description=descriptions[half],
+            group_name=source.study.name,
+            io_manager_key=source.resource_key,  # not Dagster's own, which would pickle
         )
         return decorate(version)
 
@@ -104,7 +107,9 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         source,
         "sweep_plan",
         "For every compute budget, which sizes to train on how many tokens. "
-        "Materialize it after changing budgets: only experiments that are new get trained.",
+        "Materialize it after changing budgets: only experiments that are new get trained. What it shows as done and "
+        "as still to spend is of that moment; materializing it again shows it anew and, the plan being the same, "
+        "starts nothing.",
         "table",
         ins={"size_map": dg.AssetIn(key=source.key("size_map"))},
         deps=[source.key("study", "sweep")],

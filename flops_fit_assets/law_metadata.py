@@ -48,10 +48,9 @@ def law_metadata(
         "FLOPs spent": float(sum(result.flops for result in results.values())),
         "device-hours spent": hours,
         "cost so far": hours * study.hardware.price_per_hour,
-        "dagster/column_schema": runs_schema(),
-        "dagster/row_count": len(results),
         "report": MetadataValue.path(str(store.report)),
         "file": MetadataValue.path(str(store.path("scaling_law"))),
+        "columns of runs.csv": MetadataValue.table_schema(runs_schema()),
     }
     if missing:
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))

@@ -147,12 +147,12 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     "device time": format_seconds(cost.seconds[item.experiment_id]),
                     "state": state_of(result) if result else "to train",
                     "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
-                    "experiment": item.experiment_id,
+                    "id ends in": item.experiment_id.rpartition("-")[2],  # whole, it would break over four lines
                 }
             )
         )
     numeric = {plan.size_param, "parameters", "tokens"}
-    columns = list(records[0].data) if records else ["experiment"]
+    columns = list(records[0].data) if records else ["id ends in"]
     schema = TableSchema(
         columns=[
             TableColumn(name, "int" if name in numeric else "float" if name == "tokens per parameter" else "string")
@@ -202,15 +202,7 @@ def run_metadata(
     """What one training did and cost, against what was planned."""
     rate = result.flops / result.seconds if result.seconds else 0.0
     peak = hardware.flops_per_second / hardware.utilisation
-    shown = {
-        "status": result.status,
-        "source": result.source,
-        "compute budget": experiment.compute_budget,
-        result.size_param: result.size_param_value,
-        "parameters": result.num_params,
-        "tokens": result.num_tokens,
-        "FLOPs": float(result.flops),
-        "FLOPs over budget": float(result.flops / experiment.compute_budget),
+    measured = {
         "seconds": result.seconds,
         "seconds predicted": predicted_seconds,
         "seconds over predicted": result.seconds / predicted_seconds if predicted_seconds else math.nan,
@@ -218,21 +210,29 @@ def run_metadata(
         "FLOP/s": rate,
         "utilisation": rate / peak,
         "cost": result.seconds / 3600 * hardware.price_per_hour,
+    }
+    losses = {"held-out loss": result.loss, "training loss": result.train_loss}
+    shown = {
+        "status": result.status,
+        **({"reason": result.reason} if result.reason else {}),
+        **{name: loss for name, loss in losses.items() if loss is not None},
+        "compute budget": experiment.compute_budget,
+        result.size_param: result.size_param_value,
+        "parameters": result.num_params,
+        "tokens": result.num_tokens,
+        "FLOPs": float(result.flops),
+        "FLOPs over budget": float(result.flops / experiment.compute_budget),
+        **{name: float(f"{value:.5g}") for name, value in measured.items()},
         "optimizer steps": result.steps,
         "device": result.device,
+        "source": result.source,
         "file": MetadataValue.path(str(path)),
     }
     if result.source == "trained":
         log = path.with_name("trainer.log" if path.with_name("trainer.log").exists() else "log.jsonl")
         shown |= {"training log": MetadataValue.path(str(log))}
-    if result.loss is not None:
-        shown |= {"held-out loss": result.loss}
-    if result.train_loss is not None:
-        shown |= {"training loss": result.train_loss}
     if result.epochs is not None:
         shown |= {"epochs": result.epochs}
-    if result.reason:
-        shown |= {"reason": result.reason}
     return finite(shown)
 
 

@@ -14,6 +14,7 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.files import write_text
 from flops_fit.study import Study
 from flops_fit_assets.home import HOME_VARIABLE, STUDY_VARIABLE, home_directory, instance_directory
+from flops_fit_assets.locks import pages_lock, say_holder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,23 +30,29 @@ load_from:
 
 
 def serve(study: Path, port: int, console: Console) -> int:
-    """Run web server and daemon until Ctrl-C; returns their exit code. Raises `FlopsFitError` if the port is taken."""
+    """Run web server and daemon until Ctrl-C; returns their exit code.
+
+    Raises `FlopsFitError` if the port is taken or the home's pages are open already.
+    """
     loaded = Study.from_toml(study)  # refuse here what Dagster would show only as a failed code location
     _refuse_taken(port)
     home = home_directory()
-    console.print(f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)", highlight=False)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    process = subprocess.Popen(
-        dagster_command(port, home),
-        env=dagster_environment(study, home, loaded.hardware.num_workers()),
-        preexec_fn=_listen_to_interrupts,
-    )
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        _end(process)
+    with pages_lock(home) as lock:
+        console.print(f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)", highlight=False)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        process = subprocess.Popen(
+            dagster_command(port, home),
+            env=dagster_environment(study, home, loaded.hardware.num_workers()),
+            preexec_fn=_listen_to_interrupts,
+            pass_fds=(lock.fileno(),),  # should this process be killed, Dagster still holds its home
+        )
+        say_holder(lock, process.pid)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _end(process)
 
 
 def _listen_to_interrupts() -> None:

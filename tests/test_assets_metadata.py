@@ -62,7 +62,7 @@ def test_a_target_budget_is_predicted_in_the_table_and_as_numbers(ran):
 
 def test_the_schema_is_that_of_the_runs_table(ran):
     home, _, _, shown = ran
-    schema = shown["scaling_law"]["dagster/column_schema"].value
+    schema = shown["scaling_law"]["columns of runs.csv"].value
     written = (home / "tiny" / "runs.csv").read_text().split("\n", 1)[0].split(",")
     assert [column.name for column in schema.columns] == written
     assert {column.type for column in schema.columns} == {"string", "float", "int"}

@@ -89,6 +89,13 @@ class Page:
             return true;"""
         wait_for(lambda: self.run(script, text, tags), seconds, f"something called {text!r} to click")
 
+    def press(self, xpath, seconds=30):
+        """Click an element as a mouse does, which menus want."""
+        find = {"using": "xpath", "value": xpath}
+        (found,) = wait_for(lambda: self._do("POST", "/elements", find)[:1], seconds, f"{xpath} to press")
+        (element,) = found.values()
+        self._do("POST", f"/element/{element}/click", {})
+
     def screenshot(self, path):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
