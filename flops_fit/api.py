@@ -60,8 +60,12 @@ def study_size_map(study: Study) -> SizeMap:
     )
 
 
-def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None) -> SweepPlan:
+def study_plan(
+    study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None, centre: Any = None
+) -> SweepPlan:
     """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`.
+
+    `centre` as in `flops_fit.sweep_grid.GridOptions`.
 
     Warns where the recipe follows a published rule (`flops_fit.published_rules`) outside the range it was fitted on.
     """
@@ -72,6 +76,7 @@ def study_plan(study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] 
         size_map,
         sweep.compute_budgets,
         **sweep.grid(),
+        centre=centre,
         dataset_tokens=data.num_tokens if data else None,
         tokens_per_example=data.tokens_per_example if data else 1,
         identity=study.outcome_fingerprint(),

@@ -143,7 +143,8 @@ class SweepOptions:
     """The grid: budgets in FLOPs, and how sizes are placed around the prior optimum of each.
 
     Attributes as in `flops_fit.sweep_grid.GridOptions`; a `span` of None is its default. `target_budgets` are FLOPs
-    that the law is asked to predict for, besides its own; nothing is planned for them.
+    that the law is asked to predict for, besides its own; nothing is planned for them. With `centre_on_law` the
+    pipeline centres a budget that is new on the study's own law, where there is a trustworthy one.
     """
 
     compute_budgets: Sequence[float | str]
@@ -155,8 +156,10 @@ class SweepOptions:
     seeds: tuple[int, ...] = (0,)
     max_epochs: float = 4.0
     target_budgets: Sequence[float | str] = ()
+    centre_on_law: bool = False
 
     def __post_init__(self) -> None:
+        _need(isinstance(self.centre_on_law, bool), "sweep.centre_on_law", self.centre_on_law, "true or false")
         budgets = self.compute_budgets
         _need(isinstance(budgets, tuple | list) and len(budgets) > 0, "sweep.compute_budgets", budgets,
               "a list of at least one number of FLOPs")  # fmt: skip
@@ -168,7 +171,7 @@ class SweepOptions:
 
     def grid(self) -> dict[str, Any]:
         """The options of `flops_fit.plan_from_size_map` besides the budgets."""
-        others = ("compute_budgets", "target_budgets")
+        others = ("compute_budgets", "target_budgets", "centre_on_law")
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -269,8 +272,9 @@ class Study:
 
     def sweep_fingerprint(self) -> str:
         """Changes with whatever the plan depends on besides the size map, or whether it may be trained."""
-        limits = [self.hardware.limits] if self.hardware.limits else []
-        return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint(), *limits])
+        more = [self.hardware.limits] if self.hardware.limits else []
+        more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
+        return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
 
     def _model_definition(self) -> list[Any]:
         spec = self.model

@@ -32,7 +32,7 @@ class GridOptions:
             2023).
         tokens_per_example: tokens are planned in whole examples.
         centre: where the optimum is expected, instead of at `tokens_per_param`: a fitted law (its `N_opt`), or a
-            function of the budget; parameters in the convention of the size map.
+            function of the budget (None where it does not know); parameters in the convention of the size map.
     """
 
     num_sizes_per_budget: int = 7
@@ -113,9 +113,10 @@ def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tupl
 
 
 def _centre(size_map: SizeMap, budget: float, options: GridOptions) -> float:
-    if options.centre is None:
+    given = None if options.centre is None else getattr(options.centre, "N_opt", options.centre)(budget)
+    if given is None:
         return prior_optimum(size_map, budget, options.tokens_per_param)
-    expected = float(getattr(options.centre, "N_opt", options.centre)(budget))
+    expected = float(given)
     if not 0 < expected < math.inf:
         raise PlanError(f"centre gives {expected} parameters at {format_flops(budget)} FLOPs; it must be above 0")
     return expected

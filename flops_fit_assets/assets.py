@@ -21,6 +21,7 @@ from flops_fit.spending import over_limit, spending
 from flops_fit.sweep import SweepPlan
 from flops_fit.training import run_experiment
 from flops_fit_assets import automation, checks, versions
+from flops_fit_assets.centring import CENTRES_FILE, centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.home import TRAINING_POOL
 from flops_fit_assets.io import StudyIOManager, StudyStore
 from flops_fit_assets.law_metadata import law_metadata
@@ -119,18 +120,25 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
     def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap) -> dg.MaterializeResult:
         study = source.study
         overrides = _refused_readably(lambda: overrides_in(context.op_execution_context.op_config, study))
-        plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides))
+        store = _store(source)
+        centres = _refused_readably(lambda: centres_of(store, study, size_map, overrides))
+        plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides, centre=centres))
+        if centres is not None:
+            centres.save(store.directory / CENTRES_FILE)
         announce(context, source, plan)
         results = _results(context, source, plan)
         cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
         spent = spending(plan, cost, results, study.hardware)
-        centre = overrides.get("tokens_per_param", study.sweep.tokens_per_param)
+        shown = plan_metadata(plan, cost, spent, results, store.path("sweep_plan"), overrides)
         return dg.MaterializeResult(
             value=plan,
             data_version=dg.DataVersion(versions.version_of(plan)),
-            metadata=plan_metadata(plan, cost, spent, results, _store(source).path("sweep_plan"), overrides),
+            metadata=shown | centred_metadata(centres, plan),
             check_results=checks.plan_checks(
-                plan, centre, over_limit(spent, study.hardware), limits_text(spent, study.hardware)
+                plan,
+                expected_ratios(plan, centres, overrides.get("tokens_per_param", study.sweep.tokens_per_param)),
+                over_limit(spent, study.hardware),
+                limits_text(spent, study.hardware),
             ),
             tags={versions.MADE_FROM_TAG: versions.plan_made_from(study, versions.version_of(size_map))},
         )
@@ -149,7 +157,6 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         deps=[source.key("experiment")],
         partitions_def=source.partitions,
         pool=TRAINING_POOL,
-        op_tags={"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"},
         automation_condition=automation.training_condition(source.key("sweep_plan")),
     )
     def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

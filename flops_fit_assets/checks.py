@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ _DESCRIPTIONS = {
         "flops_on_budget": "Every experiment's FLOPs are within 2 % of its budget.",
         "enough_sizes": f"Every budget has at least {FEWEST_SIZES} sizes, or its minimum cannot be found.",
         "brackets_the_optimum": "Every budget has sizes with more and with fewer tokens per parameter than the "
-        "optimum that is expected (tokens_per_param of the study).",
+        "optimum that is expected (tokens_per_param of the study, or a law's).",
         "affordable": "What is left to train stays within max_cost and max_hours of [hardware]. If not, nothing after "
         "the plan is run.",
     },
@@ -89,11 +89,13 @@ def _six_n(size_map: SizeMap) -> AssetCheckResult:
     return _warn(name, sound, found if sound else f'{found}; give flops = "measured" in [model]')
 
 
-def plan_checks(plan: SweepPlan, tokens_per_param: float, refusal: str | None, limits: str) -> list[AssetCheckResult]:
+def plan_checks(
+    plan: SweepPlan, tokens_per_param: Mapping[float, float], refusal: str | None, limits: str
+) -> list[AssetCheckResult]:
     """FLOPs on budget, enough sizes in each, on both sides of the optimum, and within what may be spent.
 
     Args:
-        tokens_per_param: where the grid is centred.
+        tokens_per_param: where the grid of each budget is centred.
         refusal: what speaks against paying for what is left, if anything does.
         limits: what may be spent, in words.
     """
@@ -111,19 +113,21 @@ def plan_checks(plan: SweepPlan, tokens_per_param: float, refusal: str | None, l
     ]
 
 
-def _brackets(plan: SweepPlan, centre: float) -> AssetCheckResult:
+def _brackets(plan: SweepPlan, centres: Mapping[float, float]) -> AssetCheckResult:
     one_sided = []
     for budget in plan.compute_budgets:
+        centre = centres[budget]
         seen = [item.tokens_per_param for item in plan.experiments if item.compute_budget == budget]
         lacking = [side for side, there in (("fewer", any(ratio < centre for ratio in seen)),
                                             ("more", any(ratio > centre for ratio in seen))) if not there]  # fmt: skip
         if lacking:
             one_sided.append(f"{format_flops(budget)} has no size with {' or '.join(lacking)}")
-    found = f"; {plan.data_unit}s per parameter against {centre:g}: add larger or smaller sizes, or move the budget"
+    wanted = ", ".join(f"{centre:.3g}" for centre in sorted(set(centres.values())))
+    found = f"; {plan.data_unit}s per parameter against {wanted}: add larger or smaller sizes, or move the budget"
     return _warn(
         "brackets_the_optimum",
         not one_sided,
-        "; ".join(one_sided) + found if one_sided else f"both sides of {centre:g}",
+        "; ".join(one_sided) + found if one_sided else f"both sides of {wanted}",
     )
 
 

@@ -41,7 +41,8 @@ run_monitoring:
   poll_interval_seconds: 5
 run_retries:
   enabled: true
-  max_retries: 0                # a training asks for its own retries: only when its process died
+  max_retries: 2                # of a run whose process died; a training then goes on from its checkpoint
+  retry_on_asset_or_op_failure: false    # what failed with a reason would fail again
 """
 
 

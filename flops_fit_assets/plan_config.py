@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import Array, Field, Float, Int, Noneable
+from dagster import Array, Bool, Field, Float, Int, Noneable
 
 from flops_fit.study import Study, SweepOptions
 
@@ -19,11 +19,13 @@ _DESCRIPTIONS = {
     "max_tokens_per_param": "Grid points with more tokens per parameter are dropped.",
     "seeds": "Every size is trained once with each seed.",
     "max_epochs": "How often the data may be seen.",
+    "centre_on_law": "Centre budgets that are new on the study's own law, where there is a trustworthy one.",
 }
 _KINDS: Mapping[str, Any] = {
     "num_sizes_per_budget": Int,
     "span": Noneable(Float),
     "seeds": Array(Int),
+    "centre_on_law": Bool,
 }
 
 

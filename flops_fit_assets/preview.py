@@ -15,6 +15,7 @@ from flops_fit.formatting import format_bytes, format_count, format_flops, forma
 from flops_fit.results import ExperimentResult, load_results
 from flops_fit.spending import over_limit, spending
 from flops_fit.study import Study
+from flops_fit_assets.centring import centres_of
 from flops_fit_assets.checking import learning_rate_cost
 from flops_fit_assets.home import home_directory
 from flops_fit_assets.io import StudyStore
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 def print_plan(path: Path, console: Console) -> None:
     """Print what the study at `path` would train: per budget the sizes, tokens and cost, then the totals."""
     study = Study.from_toml(path)
-    plan = study_plan(study, study_size_map(study))
+    size_map = study_size_map(study)
+    centres = centres_of(StudyStore(directory=home_directory() / study.name), study, size_map, {})
+    plan = study_plan(study, size_map, centre=centres)
     done = _finished(study, plan)
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
@@ -76,7 +79,7 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
         title_justify="left",
         padding=(0, 1, 0, 0),
     )
-    headers = ["budget", plan.size_param, "params", f"{unit}s", f"{unit}s/param", "FLOPs", "memory", "time"]
+    headers = ["budget", plan.size_param, "params", f"{unit}s", "per param", "memory", "time"]  # fit 80 columns
     for header in [*headers, *(["cost"] if price else []), ""]:
         table.add_column(header, justify="right", no_wrap=True)
     for budget in plan.compute_budgets:
@@ -88,7 +91,6 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
                 format_count(item.num_params),
                 format_count(item.num_tokens),
                 f"{item.tokens_per_param:.1f}",
-                format_flops(item.planned_flops),
                 "" if memory is None else format_bytes(memory),
                 format_seconds(seconds),
                 *([format_money(seconds / 3600 * price)] if price else []),

@@ -60,8 +60,32 @@ def ticks(address, sensor):
     return ask(address, query, s=selector)["sensorOrError"]["sensorState"]["ticks"]
 
 
-def launch(address, asset, config):
-    """Materialize an asset by hand with the launchpad's `config` of it."""
+def locations(address):
+    """Code location → why it could not be loaded, None where it was."""
+    query = (
+        "{workspaceOrError{... on Workspace{locationEntries{name locationOrLoadError{... on PythonError{message}}}}}}"
+    )
+    entries = ask(address, query)["workspaceOrError"]["locationEntries"]
+    return {entry["name"]: (entry["locationOrLoadError"] or {}).get("message") for entry in entries}
+
+
+def reload_location(address, name="flops_fit"):
+    """Load a code location again, as *Reload definitions* does."""
+    mutation = "mutation R($n: String!){reloadRepositoryLocation(repositoryLocationName: $n){__typename}}"
+    ask(address, mutation, n=name)
+
+
+def last_words(address, run):
+    """What the last events of a run say, Dagster's own line that it failed left out."""
+    events = "events{__typename ... on MessageEvent{message}}"
+    query = f"query L($r: ID!){{logsForRun(runId: $r){{... on EventConnection{{{events}}}}}}}"
+    events = ask(address, query, r=run)["logsForRun"]["events"]
+    said = [event["message"].strip() for event in events if event["__typename"] == "EngineEvent"]
+    return said[-1]
+
+
+def launch(address, asset, config, partition=None):
+    """Materialize an asset, or one partition of it, by hand with the launchpad's `config` of it."""
     mutation = (
         "mutation Launch($p: ExecutionParams!){launchRun(executionParams: $p){__typename "
         "... on LaunchRunSuccess{run{runId}} ... on PythonError{message} "
@@ -69,6 +93,8 @@ def launch(address, asset, config):
     )
     selector = repository_of(address) | {"pipelineName": "__ASSET_JOB", "assetSelection": [{"path": [asset]}]}
     parameters = {"selector": selector, "runConfigData": {"ops": {asset: {"config": config}}} if config else {}}
+    if partition:
+        parameters["executionMetadata"] = {"tags": [{"key": "dagster/partition", "value": partition}]}
     answer = ask(address, mutation, p=parameters)["launchRun"]
     assert answer["__typename"] == "LaunchRunSuccess", answer
     return answer["run"]["runId"]

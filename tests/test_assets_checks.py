@@ -30,6 +30,11 @@ def found(results, name):
     return next(result for result in results if result.check_name == name).metadata["found"].value
 
 
+def at(tokens_per_param, plan):
+    """The same centre for every budget."""
+    return dict.fromkeys(plan.compute_budgets, tokens_per_param)
+
+
 @pytest.fixture(scope="module")
 def size_map():
     return study_size_map(tiny_study())
@@ -43,7 +48,7 @@ def plan(size_map):
 def test_every_check_declared_is_made_and_says_what_it_means(size_map, plan):
     made = {
         "size_map": checks.size_map_checks(size_map),
-        "sweep_plan": checks.plan_checks(plan, 20.0, None, "no limit given"),
+        "sweep_plan": checks.plan_checks(plan, at(20.0, plan), None, "no limit given"),
         "training_run": checks.run_checks(plan.experiments[0], completed(plan.experiments[0]), 2.0),
     }
     for stage, results in made.items():
@@ -83,7 +88,7 @@ class TestSizeMap:
 
 class TestPlan:
     def test_a_plan_off_its_budget_or_with_few_sizes(self, plan):
-        good = passed(checks.plan_checks(plan, 20.0, None, ""))
+        good = passed(checks.plan_checks(plan, at(20.0, plan), None, ""))
         assert good == {
             "flops_on_budget": True,
             "enough_sizes": True,
@@ -91,7 +96,7 @@ class TestPlan:
             "affordable": True,
         }
         off = dataclasses.replace(plan.experiments[0], num_tokens=2 * plan.experiments[0].num_tokens)
-        bad = passed(checks.plan_checks(dataclasses.replace(plan, experiments=[off]), 20.0, None, ""))
+        bad = passed(checks.plan_checks(dataclasses.replace(plan, experiments=[off]), at(20.0, plan), None, ""))
         assert not bad["flops_on_budget"]
         assert not bad["enough_sizes"]
 
@@ -100,16 +105,16 @@ class TestPlan:
     )
     def test_sizes_on_one_side_of_the_optimum_only(self, plan, keep, lacking):
         one_sided = [item for item in plan.experiments if item.compute_budget == 2e6 or keep(item.tokens_per_param)]
-        made = checks.plan_checks(dataclasses.replace(plan, experiments=one_sided), 20.0, None, "")
+        made = checks.plan_checks(dataclasses.replace(plan, experiments=one_sided), at(20.0, plan), None, "")
         assert not passed(made)["brackets_the_optimum"]
         assert f"4.00e+06 has no size with {lacking};" in found(made, "brackets_the_optimum")
         assert "2.00e+06" not in found(made, "brackets_the_optimum")
 
     def test_the_optimum_that_counts_is_the_studys(self, plan):
-        assert not passed(checks.plan_checks(plan, 10_000.0, None, ""))["brackets_the_optimum"]
+        assert not passed(checks.plan_checks(plan, at(10_000.0, plan), None, ""))["brackets_the_optimum"]
 
     def test_what_costs_too_much_is_an_error(self, plan):
-        result = checks.plan_checks(plan, 20.0, "it would cost $9", "")[-1]
+        result = checks.plan_checks(plan, at(20.0, plan), "it would cost $9", "")[-1]
         assert (result.check_name, result.passed, result.severity) == ("affordable", False, dg.AssetCheckSeverity.ERROR)
 
 

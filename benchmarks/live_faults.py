@@ -1,0 +1,283 @@
+"""What happens to machines, done to a live pipeline: `python benchmarks/live_faults.py [NAME ...]`, about 15 minutes.
+
+Each fault is provoked in a home of its own, and it is asserted that no finished training is lost or repeated. Prints a
+Markdown table, and ends with exit code 1 where anything else happened.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import live_processes
+from dagster_pages import last_words, launch, locations, reload_location, runs, served, ticks
+from live_daemon import Live
+from pipeline_study import result_files, write_study
+from webdriver import wait_for
+
+FLOPS_FIT = [sys.executable, "-m", "flops_fit_assets.cli"]
+
+
+def slow_study(folder):
+    """Trainings of one to six seconds each, that write a checkpoint three times a second."""
+    path = write_study(folder, budgets=(2e7, 4e7, 6e7), sizes=3)
+    path.write_text(path.read_text().replace("[training]", "[training]\nbatch_tokens = 8\ncheckpoint_seconds = 0.3"))
+    return path
+
+
+def steps(home):
+    """Experiment → the steps in its log; one that was trained twice, or from the start again, has some twice."""
+    logs = {path.parent.name: path.read_text().splitlines() for path in Path(home).glob("tiny/runs/*/log.jsonl")}
+    return {name: [json.loads(line)["step"] for line in lines] for name, lines in logs.items()}
+
+
+def nothing_lost_or_repeated(home, before):
+    """The results that were there are there unchanged, every experiment has its own, and no step was logged twice."""
+    plan = json.loads((Path(home) / "tiny" / "sweep_plan.json").read_text())
+    wanted, after = {item["experiment_id"] for item in plan["experiments"]}, result_files(home)
+    assert wanted <= after.keys(), wanted - after.keys()
+    assert all(json.loads(text)["status"] == "completed" for _, text in after.values())
+    assert {name: after[name] for name in before} == before
+    for name, logged in steps(home).items():
+        assert logged == sorted(set(logged)), name
+
+
+def by_itself(study, home, disturb):
+    """A live pipeline with its automation on, disturbed by `disturb(address)` once a training is under way."""
+    with served(study, home) as address:
+        live = Live(home, address)
+        live.switch_on()
+        said = disturb(address)
+        if said is not None:
+            settled(home)
+            return said
+    with served(study, home) as address:  # started again, its sensors still on
+        settled(home)
+        states = runs(address).values()
+        assert all(status in ("SUCCESS", "FAILURE", "CANCELED") for status, _, _ in states), states
+    return "started again, it goes on by itself"
+
+
+def settled(home, seconds=300):
+    """Wait for a law of the whole plan."""
+
+    def whole():
+        law, plan = (Path(home) / "tiny" / f"{asset}.json" for asset in ("scaling_law", "sweep_plan"))
+        if not law.exists():
+            return False
+        wanted = [item["experiment_id"] for item in json.loads(plan.read_text())["experiments"]]
+        return sorted(json.loads(law.read_text())["runs"]["experiment_id"]) == sorted(wanted)
+
+    wait_for(whole, seconds, "a law of every experiment")
+
+
+def a_training_killed(folder):
+    study, before = slow_study(folder), {}
+
+    def kill(address):
+        process, name = live_processes.training_under_way(folder / "tiny" / "runs")
+        before.update(result_files(folder))
+        live_processes.kill(process)
+        failed = wait_for(
+            lambda: [run for run, state in runs(address).items() if state[0] == "FAILURE"], 60, "a failed run"
+        )
+        return f"{name.partition('-s')[0]}: “{last_words(address, failed[0])}”; "
+
+    said = by_itself(study, folder, kill)
+    nothing_lost_or_repeated(folder, before)
+    return said + "its retry goes on from the checkpoint"
+
+
+def killed(naming):
+    """The fault of killing every process whose command line has `naming`, mid-training, and starting again."""
+
+    def fault(folder):
+        study, before = slow_study(folder), {}
+
+        def kill(address):
+            live_processes.training_under_way(folder / "tiny" / "runs")
+            before.update(result_files(folder))
+            assert live_processes.kill_all(folder, naming) >= 1
+
+        said = by_itself(study, folder, kill)
+        nothing_lost_or_repeated(folder, before)
+        return said
+
+    return fault
+
+
+def launched_twice(folder):
+    study = slow_study(folder)
+    with served(study, folder) as address:
+        for stage in ("size_map", "sweep_plan"):
+            done(address, launch(address, stage, {}))
+        plan = json.loads((folder / "tiny" / "sweep_plan.json").read_text())
+        longest = max(plan["experiments"], key=lambda item: item["num_tokens"])["experiment_id"]
+        both = [launch(address, "training_run", {}, partition=longest) for _ in range(2)]
+        for run in both:
+            done(address, run)
+    (logged,) = steps(folder).values()
+    assert logged == sorted(set(logged))
+    return "one trains, the other waits and takes its result"
+
+
+def done(address, run, status="SUCCESS"):
+    """Wait for the end of a run, which must be `status`."""
+    state = wait_for(
+        lambda: runs(address)[run][0] in ("SUCCESS", "FAILURE", "CANCELED") and runs(address)[run], 180, run
+    )
+    assert state[0] == status, state
+
+
+def study_torn(folder):
+    study = slow_study(folder)
+    with served(study, folder) as address:
+        live = Live(folder, address)
+        live.switch_on()
+        settled(folder)
+        plan, before = (folder / "tiny" / "sweep_plan.json").read_bytes(), result_files(folder)
+        whole = study.read_text()
+        study.write_text(whole[:60])
+        tick = wait_for(lambda: next((t for t in ticks(address, "watch_tiny") if t["status"] == "FAILURE"), None), 60,
+                        "a failed tick")  # fmt: skip
+        run = launch(address, "sweep_plan", {})
+        done(address, run, "FAILURE")
+        reload_location(address)
+        assert any("study.toml" in (problem or "") for problem in locations(address).values()), locations(address)
+        assert (folder / "tiny" / "sweep_plan.json").read_bytes() == plan
+        study.write_text(whole)
+        reload_location(address)
+        assert set(locations(address).values()) == {None}
+        live.edited = time.time()
+        live.settle()
+    nothing_lost_or_repeated(folder, before)
+    (line,) = [line for line in tick["error"]["message"].splitlines() if "study.toml" in line]
+    return f"“{_short(line, folder)}” on the tick of `watch_tiny` and on the code location; the plan stands"
+
+
+def _short(text, folder):
+    return text.strip().replace(f"{folder}/", "")
+
+
+def headless(folder, study, code=0, **options):
+    """`flops-fit run` to its end; what it printed."""
+    done = subprocess.run([*FLOPS_FIT, "run", str(study)], env=environment(folder), capture_output=True, text=True,
+                          check=False, **options)  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def environment(folder):
+    import os
+
+    here = Path(__file__).resolve().parent.parent
+    return os.environ | {"FLOPS_FIT_HOME": str(folder), "PYTHONPATH": f"{here}:{here / 'tests'}", "COLUMNS": "300"}
+
+
+def file_damaged(damage):
+    """The fault of a file torn, deleted or edited by hand, result and plan; headless and in a run from the pages."""
+
+    def fault(folder):
+        study = slow_study(folder)
+        headless(folder, study)
+        before = result_files(folder)
+        name = sorted(before)[0]
+        damage(folder / "tiny" / "runs" / name / "result.json")
+        said = headless(folder, study)
+        assert "1 experiment run now: 1 completed" in said, said
+        reason = next(line for line in said.splitlines() if line.startswith(name))
+        again = result_files(folder)
+        assert json.loads(again[name][1])["loss"] == json.loads(before[name][1])["loss"]
+        assert {key: again[key] for key in again if key != name} == {key: before[key] for key in before if key != name}
+        for other in ("sweep_plan", "size_map", "scaling_law"):
+            path = folder / "tiny" / f"{other}.json"
+            content = path.read_text()
+            damage(path)
+            said = headless(folder, study)
+            assert "nothing had to be trained" in said, said
+            assert path.read_text() == content or other == "scaling_law", other
+        assert result_files(folder) == again
+        return f"“{_short(reason, folder).replace(name, '…')}”; plan, size map and law are made again, nothing else"
+
+    return fault
+
+
+def tear(path):
+    path.write_text(path.read_text()[: len(path.read_text()) // 2])
+
+
+def edit(path):
+    text = path.read_text()
+    digit = next(index for index, character in enumerate(text) if character in "123456" and text[index - 1] == ".")
+    path.write_text(text[:digit] + "7" + text[digit + 1 :])
+
+
+def disk_full(folder):
+    study = slow_study(folder)
+    (folder / "tiny").mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder / "tiny")], check=False)
+    if mount.returncode:
+        return "not provoked: a small disk cannot be mounted here (needs root)"
+    try:
+        first = headless(folder, study, code=2)
+        before = {name: kept for name, kept in result_files(folder).items() if '"completed"' in kept[1]}
+        subprocess.run(["mount", "-o", "remount,size=64m", str(folder / "tiny")], check=True)
+        headless(folder, study)
+        nothing_lost_or_repeated(folder, before)
+    finally:
+        subprocess.run(["umount", str(folder / "tiny")], check=True)
+    reason = next(line for line in first.splitlines() if "did not" in line)
+    return f"“{reason}”; with space again, the next run trains these alone"
+
+
+def two_daemons(folder):
+    study = slow_study(folder)
+    with served(study, folder):
+        second = subprocess.run([*FLOPS_FIT, "ui", str(study), "--port", "0"], env=environment(folder), text=True,
+                                capture_output=True, timeout=60, check=False)  # fmt: skip
+    assert second.returncode == 1, second.stdout
+    return f"the second is refused: “{_short(second.stderr, folder.parent).replace('Error: ', '')}”"
+
+
+FAULTS = {
+    "a training's process killed (-9)": a_training_killed,
+    "the daemon killed (-9) during a training": killed("dagster._daemon"),
+    "the web server killed (-9) during a training": killed("dagster_webserver"),
+    "everything killed (-9) during a training": killed(""),
+    "one partition launched twice at once": launched_twice,
+    "the study file half written": study_torn,
+    "a file torn": file_damaged(tear),
+    "a file deleted": file_damaged(Path.unlink),
+    "a file edited by hand": file_damaged(edit),
+    "the disk full": disk_full,
+    "two daemons on one home": two_daemons,
+}
+
+
+def main(wanted):
+    """Provoke the faults whose name has one of `wanted` (all of them without); returns the exit code."""
+    wrong = 0
+    print("| fault | what happens | seconds |\n|---|---|---|", flush=True)
+    for name, provoke in FAULTS.items():
+        if wanted and not any(part in name for part in wanted):
+            continue
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            try:
+                said = provoke(Path(folder).resolve())
+            except Exception as error:  # whatever goes wrong with one fault, the others are provoked
+                traceback.print_exc()
+                wrong, said = wrong + 1, f"**not as wanted**: {type(error).__name__}: {error}"
+        print(f"| {name} | {said} | {time.monotonic() - begin:.0f} |", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

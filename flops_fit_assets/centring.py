@@ -1,0 +1,159 @@
+"""Where the grid of a budget is centred, with `centre_on_law`: on the study's own law, if the budget is new.
+
+A budget that was centred on a law once stays there, whatever becomes of the law, and one that is planned or has been
+begun stays where it is: no experiment that exists is touched. What was decided is kept in `centres.json`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import MetadataValue
+
+from flops_fit.api import study_plan
+from flops_fit.errors import FileError, FlopsFitWarning
+from flops_fit.experiment import experiment_id
+from flops_fit.files import read_value, write_json
+from flops_fit.formatting import format_count, format_flops
+from flops_fit_assets.io import StudyStore
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.size_map import SizeMap
+    from flops_fit.study import Study
+    from flops_fit.sweep import Experiment, SweepPlan
+
+CENTRES_FILE = "centres.json"
+CENTRES_SCHEMA = "flops_fit.centres/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centre:
+    """The optimum of one budget by the law that was trusted when it was planned."""
+
+    num_params: float
+    tokens_per_param: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centres:
+    """Budgets that are centred on a law, for experiments of one `identity`, N counted as `param_count`."""
+
+    identity: str
+    param_count: str
+    by_budget: Mapping[float, Centre] = field(default_factory=dict)
+
+    def __call__(self, budget: float) -> float | None:
+        """N of the centre, None where it follows from `tokens_per_param`: what `study_plan` takes as `centre`."""
+        centre = self.by_budget.get(budget)
+        return centre.num_params if centre else None
+
+    def text(self) -> str:
+        """The centred budgets as Markdown."""
+        return "\n".join(
+            f"- {format_flops(budget)}: {format_count(centre.num_params)} parameters, "
+            f"{centre.tokens_per_param:.3g} per parameter"
+            for budget, centre in sorted(self.by_budget.items())
+        )
+
+    def of(self, budgets: list[float]) -> Centres:
+        """Those of `budgets` alone."""
+        kept = {budget: centre for budget, centre in self.by_budget.items() if budget in budgets}
+        return Centres(identity=self.identity, param_count=self.param_count, by_budget=kept)
+
+    def save(self, path: Path) -> Path:
+        """Write as JSON, atomically."""
+        centres = [{"budget": budget, **vars(centre)} for budget, centre in self.by_budget.items()]
+        about = {"schema": CENTRES_SCHEMA, "identity": self.identity, "param_count": self.param_count}
+        return write_json(path, about | {"centres": centres})
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Centres:
+        """The inverse of what `save` writes."""
+        by_budget = {
+            item["budget"]: Centre(num_params=item["num_params"], tokens_per_param=item["tokens_per_param"])
+            for item in content["centres"]
+        }
+        return cls(identity=content["identity"], param_count=content["param_count"], by_budget=by_budget)
+
+
+def centres_of(store: StudyStore, study: Study, size_map: SizeMap, overrides: Mapping[str, Any]) -> Centres | None:
+    """What is decided already, and the law's optimum for whatever budget is new; None without `centre_on_law`."""
+    if not overrides.get("centre_on_law", study.sweep.centre_on_law):
+        return None
+    decided = _decided(store, study, size_map)
+    law = trusted_law(store, study, size_map)
+    if law is None:
+        return decided
+    fixed = {*decided.by_budget, *store.read("sweep_plan").compute_budgets, *_begun(store, study, size_map, overrides)}
+    budgets = overrides.get("compute_budgets", study.sweep.compute_budgets)
+    new = {budget: _optimum(law, budget) for budget in budgets if budget not in fixed}
+    known = {budget: centre for budget, centre in new.items() if centre is not None}
+    return Centres(identity=decided.identity, param_count=decided.param_count, by_budget={**decided.by_budget, **known})
+
+
+def expected_ratios(plan: SweepPlan, centres: Centres | None, tokens_per_param: float) -> dict[float, float]:
+    """Budget → tokens per parameter that its grid is centred on."""
+    centred = centres.by_budget if centres else {}
+    return {
+        budget: centred[budget].tokens_per_param if budget in centred else tokens_per_param
+        for budget in plan.compute_budgets
+    }
+
+
+def centred_metadata(centres: Centres | None, plan: SweepPlan) -> dict[str, Any]:
+    """Which budgets of the plan are centred on a law, and where."""
+    ours = centres.of(plan.compute_budgets) if centres else None
+    return {"centred on the law": MetadataValue.md(ours.text())} if ours and ours.by_budget else {}
+
+
+def trusted_law(store: StudyStore, study: Study, size_map: SizeMap) -> ScalingLaw | None:
+    """The law on disk if it is trustworthy, and of the plan on disk, whose experiments the study would plan today."""
+    try:
+        plan, law = store.read("sweep_plan"), store.read("scaling_law")
+    except (FileNotFoundError, FileError):  # neither is needed to plan; whoever needs it says what is wrong with it
+        return None
+    ours = {item.experiment_id for item in plan.experiments if _is_of(item, study)}
+    fits = plan.param_count == size_map.param_count and ours.issuperset(law.runs.experiment_id)
+    return law if law.verdict == "trustworthy" and fits else None
+
+
+def _is_of(experiment: Experiment, study: Study) -> bool:
+    return experiment.experiment_id == experiment_id(
+        budget=experiment.compute_budget,
+        size_param=experiment.size_param,
+        size=experiment.size_param_value,
+        num_tokens=experiment.num_tokens,
+        seed=experiment.seed,
+        identity=study.outcome_fingerprint(),
+    )
+
+
+def _optimum(law: ScalingLaw, budget: float) -> Centre | None:
+    """None beyond what the law can be trusted with."""
+    at = law.predict(budget)
+    if at["warnings"]:
+        return None
+    return Centre(num_params=float(at["optimal_params"]), tokens_per_param=float(at["tokens_per_param"]))
+
+
+def _decided(store: StudyStore, study: Study, size_map: SizeMap) -> Centres:
+    nothing = Centres(identity=study.outcome_fingerprint(), param_count=size_map.param_count)
+    path = store.directory / CENTRES_FILE
+    if not path.exists():
+        return nothing
+    kept = read_value(path, CENTRES_SCHEMA, Centres.from_dict)
+    same = (kept.identity, kept.param_count) == (nothing.identity, nothing.param_count)
+    return kept if same else nothing
+
+
+def _begun(store: StudyStore, study: Study, size_map: SizeMap, overrides: Mapping[str, Any]) -> set[float]:
+    """Budgets of which an experiment has been begun where `tokens_per_param` puts it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlopsFitWarning)  # of a plan that is only compared with
+        plan: SweepPlan = study_plan(study, size_map, overrides=overrides)
+    return {item.compute_budget for item in plan.experiments if (store.runs / item.experiment_id).exists()}
