@@ -37,7 +37,11 @@ def serve(study: Path, port: int, console: Console) -> int:
     loaded = Study.from_toml(study)  # refuse here what Dagster would show only as a failed code location
     _refuse_taken(port)
     home = home_directory()
+    from flops_fit_assets.runs import end_lost_runs
+
     with pages_lock(home) as lock:
+        if lost := end_lost_runs(home):
+            console.print(f"{lost} runs had lost their process when the pages were last closed; they are tried again")
         console.print(f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)", highlight=False)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         process = subprocess.Popen(

@@ -89,6 +89,24 @@ def end_orphans(
     return len(orphans)
 
 
+def end_lost_runs(home: Path) -> int:
+    """Mark runs as failed that Dagster's processes of `home` began and, having been killed, will never end; how many.
+
+    They would hold the places of others for ever. Only for whoever holds `pages_lock`. Runs on other machines are left
+    to their launcher, headless ones to the next headless process.
+    """
+    if not (home / "dagster" / "dagster.yaml").exists():
+        return 0
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+            return 0
+        found = instance.get_runs(dg.RunsFilter(statuses=[*_UNDER_WAY, dg.DagsterRunStatus.CANCELING]))
+        lost = [run for run in found if HEADLESS_TAG not in run.tags]
+        for run in lost:
+            instance.report_run_failed(run, "the process that ran this was gone when the pages were opened again")
+    return len(lost)
+
+
 class _Listener:
     """Hands the progress of trainings in this process to whoever listens now."""
 
