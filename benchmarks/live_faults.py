@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import live_processes
 from dagster_pages import last_words, launch, locations, reload_location, runs, served, ticks
-from live_daemon import Live
+from live_daemon import ENDED, Live
 from pipeline_study import result_files, write_study
 from webdriver import wait_for
 
@@ -60,8 +60,7 @@ def by_itself(study, home, disturb):
             return said
     with served(study, home) as address:  # started again, its sensors still on
         settled(home)
-        states = runs(address).values()
-        assert all(status in ("SUCCESS", "FAILURE", "CANCELED") for status, _, _ in states), states
+        wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 60, "the end of every run")
     return "started again, it goes on by itself"
 
 
@@ -130,9 +129,7 @@ def launched_twice(folder):
 
 def done(address, run, status="SUCCESS"):
     """Wait for the end of a run, which must be `status`."""
-    state = wait_for(
-        lambda: runs(address)[run][0] in ("SUCCESS", "FAILURE", "CANCELED") and runs(address)[run], 180, run
-    )
+    state = wait_for(lambda: runs(address)[run][0] in ENDED and runs(address)[run], 180, run)
     assert state[0] == status, state
 
 

@@ -111,6 +111,15 @@ def switch_on(address, sensor):
     assert answer["startSensor"]["__typename"] == "Sensor", answer
 
 
+def schedule_state(address, schedule):
+    """`RUNNING` or `STOPPED`."""
+    query = (
+        "query S($s: ScheduleSelector!){scheduleOrError(scheduleSelector: $s){... on Schedule{scheduleState{status}}}}"
+    )
+    selector = repository_of(address) | {"scheduleName": schedule}
+    return ask(address, query, s=selector)["scheduleOrError"]["scheduleState"]["status"]
+
+
 def runs(address):
     """Run id → (status, asset, partition)."""
     query = "{runsOrError(limit: 1000){... on Runs{results{runId status tags{key value} assetSelection{path}}}}}"

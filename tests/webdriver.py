@@ -63,13 +63,13 @@ class Page:
         """The value of a script in the page."""
         return self._do("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
-    def wait_for_text(self, *texts, seconds=120):
+    def wait_for_text(self, *texts, seconds=120, reload=True):
         """Wait until the page shows every one of `texts`, loading it again twice."""
         start, loads = time.monotonic(), 1
 
         def shown():
             nonlocal loads
-            if time.monotonic() - start > loads * seconds / 3:
+            if reload and time.monotonic() - start > loads * seconds / 3:
                 loads += 1
                 self._do("POST", "/refresh", {})
             return all(text in self.text() for text in texts)
@@ -89,12 +89,16 @@ class Page:
             return true;"""
         wait_for(lambda: self.run(script, text, tags), seconds, f"something called {text!r} to click")
 
-    def press(self, xpath, seconds=30):
-        """Click an element as a mouse does, which menus want."""
-        find = {"using": "xpath", "value": xpath}
-        (found,) = wait_for(lambda: self._do("POST", "/elements", find)[:1], seconds, f"{xpath} to press")
-        (element,) = found.values()
-        self._do("POST", f"/element/{element}/click", {})
+    def press(self, xpath, seconds=60):
+        """Click an element as a mouse does, which menus want, as soon as it is there and nothing covers it."""
+
+        def pressed():
+            (found,) = self._do("POST", "/elements", {"using": "xpath", "value": xpath})[:1] or [{}]
+            for element in found.values():
+                self._do("POST", f"/element/{element}/click", {})
+            return bool(found)
+
+        wait_for(pressed, seconds, f"{xpath} to press")
 
     def screenshot(self, path):
         path = Path(path)
