@@ -75,7 +75,7 @@ def open_launchpad(page, address):
 
 
 def press_materialize_in_dialog(page):
-    page.press("(//button[normalize-space()='Materialize'])[last()]")
+    page.press("(//button[normalize-space()='Materialize'])[last()][not(@disabled)]")
 
 
 def test_a_bad_value_in_the_launchpad_is_refused_with_what_is_wrong(pages, page):
