@@ -11,26 +11,48 @@ from pathlib import Path
 
 from webdriver import free_port, wait_for
 
+from flops_fit_assets.home import instance_directory
+
 
 @contextmanager
 def served(study, home):
-    """The pages of a study; the address."""
+    """The pages of a study as `flops-fit ui` serves them; the address."""
+    command = [sys.executable, "-m", "flops_fit_assets.cli", "ui", str(study), "--port"]
+    with _serving(command, {"FLOPS_FIT_HOME": str(home)}) as address:
+        yield address
+
+
+@contextmanager
+def served_definitions(file, home):
+    """The pages of a Python file's own definitions, with the instance in `home`; the address."""
+    command = [sys.executable, "-m", "dagster", "dev", "-f", str(file), "--host", "127.0.0.1", "--port"]
+    with _serving(command, {"DAGSTER_HOME": str(instance_directory(Path(home), 2))}) as address:
+        yield address
+
+
+@contextmanager
+def _serving(command, environment):
     port = free_port()
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
     process = subprocess.Popen(
-        [sys.executable, "-m", "flops_fit_assets.cli", "ui", str(study), "--port", str(port)],
-        env=os.environ | {"FLOPS_FIT_HOME": str(home), "PYTHONPATH": paths},
+        [*command, str(port)],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=_listen_to_interrupts,
     )
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(lambda: urllib.request.urlopen(f"{address}/server_info").status == 200, 180, "the web server")
         yield address
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         process.wait(90)
+
+
+def _listen_to_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def ask(address, query, **variables):
@@ -121,11 +143,11 @@ def schedule_state(address, schedule):
 
 
 def runs(address):
-    """Run id → (status, asset, partition)."""
+    """Run id → (status, assets joined by +, partition)."""
     query = "{runsOrError(limit: 1000){... on Runs{results{runId status tags{key value} assetSelection{path}}}}}"
     found = {}
     for run in ask(address, query)["runsOrError"]["results"]:
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-        assets = "+".join(sorted(key["path"][-1] for key in run["assetSelection"] or []))
+        assets = "+".join(sorted("/".join(key["path"]) for key in run["assetSelection"] or []))
         found[run["runId"]] = (run["status"], assets, tags.get("dagster/partition"))
     return found

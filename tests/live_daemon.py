@@ -16,19 +16,19 @@ _QUIET_TICKS = 3  # of the automation sensor, one after the other, that start no
 class Live:
     """`settle` says which runs the last edit started, once nothing more can come of it."""
 
-    def __init__(self, folder, address):
-        self.folder, self.address, self.seen = Path(folder), address, set(runs(address))
+    def __init__(self, folder, address, name="tiny"):
+        self.folder, self.address, self.name, self.seen = Path(folder), address, name, set(runs(address))
         self.edited = time.time()
 
     def switch_on(self):
         """Turn the two sensors on."""
         self.edited = time.time()
-        for sensor in ("automation_tiny", "watch_tiny"):
-            switch_on(self.address, sensor)
+        for sensor in ("automation", "watch"):
+            switch_on(self.address, f"{sensor}_{self.name}")
 
     def edit(self, change=lambda text: text, **options):
         """Write the study file anew with `options`, its text passed through `change`."""
-        path = write_study(self.folder, **options)
+        path = write_study(self.folder, name=self.name, **options)
         path.write_text(change(path.read_text()))
         self.edited = time.time()
 
@@ -53,7 +53,7 @@ class Live:
             now = runs(self.address)
             if now != last or any(status not in ENDED for status, _, _ in now.values()):
                 last, since = now, time.time()
-            quiet = [tick for tick in ticks(self.address, "automation_tiny") if tick["timestamp"] > since]
+            quiet = [tick for tick in ticks(self.address, f"automation_{self.name}") if tick["timestamp"] > since]
             if len(quiet) >= _QUIET_TICKS:
                 return self._new(now), watched
             time.sleep(1)
@@ -61,7 +61,7 @@ class Live:
 
     def _watched(self):
         """The first tick of the watch that began after the edit and has ended."""
-        after = [tick for tick in ticks(self.address, "watch_tiny") if tick["timestamp"] > self.edited]
+        after = [tick for tick in ticks(self.address, f"watch_{self.name}") if tick["timestamp"] > self.edited]
         ended = [tick for tick in after if tick["status"] != "STARTED"]
         return ended[-1] if ended else None
 

@@ -19,7 +19,7 @@ DAGSTER_WARNINGS = [
 ]
 
 STUDY = """\
-name = "tiny"
+name = "{name}"
 
 [model]
 factory = "{module}:{model}"
@@ -48,10 +48,10 @@ price_per_hour = 2.0
 """
 
 
-def write_study(folder, budgets=(3e5, 6e5), sizes=4, model="TinyMLP", module="tiny_study") -> Path:
+def write_study(folder, budgets=(3e5, 6e5), sizes=4, model="TinyMLP", module="tiny_study", name="tiny") -> Path:
     """`study.toml` in `folder`."""
     path = Path(folder) / "study.toml"
-    path.write_text(STUDY.format(budgets=list(budgets), sizes=sizes, model=model, module=module))
+    path.write_text(STUDY.format(budgets=list(budgets), sizes=sizes, model=model, module=module, name=name))
     return path
 
 

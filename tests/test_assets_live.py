@@ -1,6 +1,7 @@
 """A few edits against a live daemon and web server; `benchmarks/live_edits.py` makes nineteen."""
 
-from dagster_pages import served
+import pytest
+from dagster_pages import served, served_definitions
 from live_daemon import Live
 from pipeline_study import DAGSTER_WARNINGS, run, write_study
 
@@ -17,3 +18,34 @@ def test_an_edit_starts_exactly_what_it_affects(tmp_path):
         assert live.settle()[0] == {}
         live.edit(budgets=(3e5, 6e5, 1.2e6), sizes=3)
         assert live.settle()[0] == {"sweep_plan": 1, "training_run": 3, "scaling_law": 1}
+
+
+TWO_STUDIES = """\
+import dagster as dg
+from flops_fit_assets.definitions import build_study_definitions
+
+defs = dg.Definitions.merge(
+    build_study_definitions("first/study.toml", key_prefix="first", home="."),
+    build_study_definitions("second/study.toml", key_prefix="second", home="."),
+)
+"""
+
+
+@pytest.mark.slow
+def test_an_edit_of_one_study_starts_nothing_of_the_other_in_the_same_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_study(tmp_path / name, sizes=3, name=name)
+    (tmp_path / "two_studies.py").write_text(TWO_STUDIES)
+    with served_definitions(tmp_path / "two_studies.py", tmp_path) as address:
+        first, second = (Live(tmp_path / name, address, name) for name in ("first", "second"))
+        first.switch_on()
+        alone = {"first/size_map": 1, "first/sweep_plan": 1, "first/training_run": 6, "first/scaling_law": 1}
+        assert first.settle()[0] == alone
+        second.seen |= first.seen
+        second.switch_on()
+        assert second.settle()[0] == {key.replace("first", "second"): count for key, count in alone.items()}
+        first.seen |= second.seen
+        first.edit(budgets=(3e5, 6e5, 1.2e6), sizes=3)
+        assert first.settle()[0] == {"first/sweep_plan": 1, "first/training_run": 3, "first/scaling_law": 1}
