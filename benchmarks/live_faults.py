@@ -64,7 +64,7 @@ def by_itself(study, home, disturb):
     return "started again, it goes on by itself"
 
 
-def settled(home, seconds=300):
+def settled(home, seconds=600):
     """Wait for a law of the whole plan."""
 
     def whole():
@@ -135,10 +135,11 @@ def done(address, run, status="SUCCESS"):
 
 def study_torn(folder):
     study = slow_study(folder)
+    headless(folder, study)
     with served(study, folder) as address:
         live = Live(folder, address)
         live.switch_on()
-        settled(folder)
+        live.settle()
         plan, before = (folder / "tiny" / "sweep_plan.json").read_bytes(), result_files(folder)
         whole = study.read_text()
         study.write_text(whole[:60])
