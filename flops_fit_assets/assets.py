@@ -153,9 +153,14 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         experiment = next((item for item in plan.experiments if item.experiment_id == context.partition_key), None)
         if experiment is None:
             raise dg.Failure(f"{context.partition_key} is not in the current plan; materialize sweep_plan, then this")
-        set_aside_if_changed(context, source, store, experiment)
         report = on_log or _LogProgress(context)
-        result = _refused_readably(lambda: run_experiment(study, experiment, output_dir=store.runs, on_log=report))
+
+        def trained() -> ExperimentResult:
+            with store.training(experiment.experiment_id, context.log.warning):
+                set_aside_if_changed(context, source, store, experiment)
+                return run_experiment(study, experiment, output_dir=store.runs, on_log=report)
+
+        result = _refused_readably(trained)
         seconds = estimate(plan, study.hardware).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, seconds, study.hardware, path)
@@ -245,7 +250,7 @@ def _asset(source: StudySource, stage: str, description: str, kind: str, **optio
 
 
 def _store(source: StudySource) -> StudyStore:
-    return StudyStore(directory=source.directory)
+    return StudyStore.of(source)
 
 
 def _results(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> Mapping[str, ExperimentResult]:
