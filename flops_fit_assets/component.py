@@ -12,8 +12,17 @@ from flops_fit.errors import StudyError
 from flops_fit_assets.definitions import build_study_definitions
 
 
+class _StudyScaffolder(dg.Scaffolder):
+    """`dg scaffold defs flops_fit_assets.component.StudyComponent <folder>`."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        """A `defs.yaml` that names the study.toml beside it, which is the user's to write."""
+        dg.scaffold_component(request, {"study": "study.toml"})
+
+
+@dg.scaffold_with(_StudyScaffolder)
 class StudyComponent(dg.Component, dg.Model, dg.Resolvable):
-    """An IsoFLOP study: its assets, checks, schedule and sensors.
+    """An IsoFLOP scaling-law study of a PyTorch model: its assets, checks, schedule and sensors.
 
     Relative paths are relative to the component's folder.
     """
@@ -30,14 +39,6 @@ class StudyComponent(dg.Component, dg.Model, dg.Resolvable):
         description="Directory or URL (s3://bucket/folder) in which <study name>/ is kept for machines that share no "
         "disk; default: FLOPS_FIT_STORAGE, or none.",
     )
-
-    @classmethod
-    def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What `dg list components` shows."""
-        return dg.ComponentTypeSpec(
-            description="An IsoFLOP scaling-law study of a PyTorch model, read from its study.toml.",
-            tags=["pytorch", "scaling laws"],
-        )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """`build_study_definitions`; raises `FlopsFitError` for a study or storage that cannot be meant."""

@@ -75,12 +75,11 @@ class Mirror:
 
     def _files(self, folder: Path) -> list[str]:
         """Files below `folder` without hidden ones: locks, records, and what is being written."""
-        found = (path for path in folder.rglob("*") if path.is_file())
-        return [
-            self._name(path)
-            for path in found
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        ]
+        found = []
+        for place, folders, files in os.walk(folder):  # which minds no folder that a trainer removes meanwhile
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [self._name(Path(place) / name) for name in files if not name.startswith(".")]
+        return found
 
     def _reconcile(self, names: Sequence[str], stored: Mapping[str, str]) -> None:
         known = self._copies.of(names)

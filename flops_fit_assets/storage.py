@@ -73,7 +73,7 @@ class Storage:
     folder: str = ""
 
     def __str__(self) -> str:
-        return posixpath.join(shown(self.url), self.folder)
+        return posixpath.join(shown(self.url), self.folder) if self.folder else shown(self.url)
 
     @property
     def in_this_process_alone(self) -> bool:

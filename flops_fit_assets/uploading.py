@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flops_fit.errors import FlopsFitError
 from flops_fit.finished import load_finished
 from flops_fit_assets.mirror import Mirror
-from flops_fit_assets.storage import StorageError
 
 UPLOAD_SECONDS = 30.0  # between two looks for a new checkpoint or log while a training runs
 
@@ -68,7 +68,7 @@ class _Uploader:
     def store(self) -> None:
         try:
             self.mirror.push_folder(self.folder, remove=False)
-        except StorageError as error:
+        except FlopsFitError as error:  # of the storage, or a name that no storage should be given
             if not isinstance(error.__cause__, FileNotFoundError):  # the training removed it meanwhile
                 self.on_problem(f"{error}; the training goes on, and this is tried again")
 

@@ -119,6 +119,12 @@ def test_what_cannot_be_meant_is_refused_readably(project, attributes, message):
     assert any(message in text for text in messages(raised.value)), list(messages(raised.value))
 
 
+def test_what_is_scaffolded_names_a_study_beside_it(project):
+    place = project.scaffold_component(component_cls=StudyComponent, defs_path="gpt")
+    content = yaml.safe_load((place / "defs.yaml").read_text())
+    assert content == {"type": TYPE, "attributes": {"study": "study.toml"}}
+
+
 def test_dg_finds_it():
     """The entry point that is declared, and that what it names has the component."""
     declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["entry-points"]
