@@ -116,6 +116,7 @@ class Mirror:
         try:
             self.storage.download(brought)
             for name, temporary in brought.items():
+                _sync(temporary)  # what is noted as a copy must be one after a power failure too
                 path = self.directory / name
                 if name in rivals and not filecmp.cmp(path, temporary, shallow=False):
                     self._give_way(name)
@@ -151,6 +152,11 @@ class Mirror:
                 number += 1
                 free = f"{name.partition(_EVIDENCE)[0]}{_EVIDENCE}-{number}"
             (self.directory / name).rename(self.directory / free)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _beside(path: Path) -> Path:

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from flops_fit import ExperimentResult
 from flops_fit.errors import FileError, StudyError
+from flops_fit_assets import uploading
 from flops_fit_assets.cli import main
 from flops_fit_assets.copies import Copy, decide
 from flops_fit_assets.headless import run_study
@@ -299,6 +300,29 @@ def test_an_interrupted_training_leaves_its_checkpoint_in_the_storage(tmp_path):
     store = fsspec.filesystem("watched")
     assert store.exists(f"/{tmp_path.name}/tiny/runs/{name}/log.jsonl")
     assert not store.exists(f"/{tmp_path.name}/tiny/runs/{name}/result.json")
+
+
+def test_a_storage_out_of_reach_for_a_while_does_not_stop_a_training(tmp_path, monkeypatch):
+    """And whatever a trainer of the user's own leaves in the folder is stored, hidden files left out."""
+    monkeypatch.setattr(uploading, "UPLOAD_SECONDS", 0.01)
+    store, said = StudyStore.of(watched(tmp_path).source), []
+    folder = store.path("training_run", "made-up").parent
+    with store.training("made-up", said.append):
+        Watched.broken = True
+        for name in ("checkpoint.safetensors", "step-5/weights.bin", ".cache/scratch"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
+        end = time.monotonic() + 60
+        while not said and time.monotonic() < end:
+            time.sleep(0.01)
+        Watched.broken = False
+    assert "no route to host" in said[0]
+    assert "the training goes on, and this is tried again" in said[0]
+    root = f"/{tmp_path.name}/tiny/runs/made-up"
+    stored = fsspec.filesystem("watched")
+    names = {path.removeprefix(root + "/") for path in stored.find(root)}
+    assert names == {"checkpoint.safetensors", "step-5/weights.bin"}
+    assert stored.cat_file(f"{root}/step-5/weights.bin") == b"step-5/weights.bin"
 
 
 def test_many_results_are_one_question(tmp_path):
