@@ -22,7 +22,7 @@ from flops_fit.sweep_grid import GridOptions
 if TYPE_CHECKING:
     from flops_fit.data import StudyData
 
-_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 PARAM_COUNTS = ("total", "trainable", "non_embedding")
 
 
@@ -205,7 +205,7 @@ class Study:
     trainer: TrainerSpec | None = None
 
     def __post_init__(self) -> None:
-        good = isinstance(self.name, str) and _NAME.match(self.name) is not None
+        good = isinstance(self.name, str) and _NAME.fullmatch(self.name) is not None
         _need(good, "name", self.name, "a letter followed by at most 63 letters, digits or underscores")
         listed = isinstance(self.owners, tuple | list) and all(isinstance(owner, str) for owner in self.owners)
         _need(listed, "owners", self.owners, 'a list of text, such as ["team:scaling"]')

@@ -22,6 +22,7 @@ from flops_fit.sweep import SweepPlan
 from flops_fit.training import run_experiment
 from flops_fit_assets import automation, checks, versions
 from flops_fit_assets.centring import CENTRES_FILE, centred_metadata, centres_of, expected_ratios
+from flops_fit_assets.gpus import gpu_of_its_own
 from flops_fit_assets.home import TRAINING_POOL
 from flops_fit_assets.io import StudyIOManager, StudyStore
 from flops_fit_assets.law_metadata import law_metadata
@@ -124,7 +125,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         centres = _refused_readably(lambda: centres_of(store, study, size_map, overrides))
         plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides, centre=centres))
         if centres is not None:
-            centres.save(store.directory / CENTRES_FILE)
+            store.push(centres.save(store.directory / CENTRES_FILE))
         announce(context, source, plan)
         results = _results(context, source, plan)
         cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
@@ -161,13 +162,20 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
     )
     def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         study, store = source.study, _store(source)
-        plan: SweepPlan = store.read("sweep_plan")
+        files = StudyIOManager(store, context.instance)
+        plan: SweepPlan = _refused_readably(lambda: files.load(source.key("sweep_plan")))
         experiment = next((item for item in plan.experiments if item.experiment_id == context.partition_key), None)
         if experiment is None:
             raise dg.Failure(f"{context.partition_key} is not in the current plan; materialize sweep_plan, then this")
-        set_aside_if_changed(context, source, store, experiment)
         report = on_log or _LogProgress(context)
-        result = _refused_readably(lambda: run_experiment(study, experiment, output_dir=store.runs, on_log=report))
+
+        def trained() -> ExperimentResult:
+            gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
+            with store.training(experiment.experiment_id, context.log.warning), gpu:
+                set_aside_if_changed(context, source, store, experiment)
+                return run_experiment(study, experiment, output_dir=store.runs, on_log=report)
+
+        result = _refused_readably(trained)
         seconds = estimate(plan, study.hardware).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, seconds, study.hardware, path)
@@ -257,7 +265,7 @@ def _asset(source: StudySource, stage: str, description: str, kind: str, **optio
 
 
 def _store(source: StudySource) -> StudyStore:
-    return StudyStore(directory=source.directory)
+    return StudyStore.of(source)
 
 
 def _results(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> Mapping[str, ExperimentResult]:

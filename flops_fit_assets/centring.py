@@ -144,6 +144,7 @@ def _optimum(law: ScalingLaw, budget: float) -> Centre | None:
 def _decided(store: StudyStore, study: Study, size_map: SizeMap) -> Centres:
     nothing = Centres(identity=study.outcome_fingerprint(), param_count=size_map.param_count)
     path = store.directory / CENTRES_FILE
+    store.pull(path)
     if not path.exists():
         return nothing
     kept = read_value(path, CENTRES_SCHEMA, Centres.from_dict)

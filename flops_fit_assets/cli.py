@@ -57,7 +57,7 @@ _shown: set[str] = set()
 def main() -> None:
     """How large a model, how many tokens, what loss: IsoFLOP studies of any PyTorch model class.
 
-    Data and Dagster's history live in FLOPS_FIT_HOME (default: ./flops_fit_data).
+    Data and Dagster's history live in FLOPS_FIT_HOME (default: ./flops_fit_data), the data also in FLOPS_FIT_STORAGE.
     """
 
 
@@ -156,7 +156,9 @@ def report(study: Path) -> None:
 def ui(study: Path, port: int) -> None:
     """Open STUDY (default study.toml, else the demo) in Dagster: pages and daemon, on this machine only."""
     from flops_fit_assets.pages import serve
+    from flops_fit_assets.storage import refuse_unusable, storage_url
 
+    refuse_unusable(storage_url())
     if study == Path("study.toml") and not study.exists():
         study = DEMO_STUDY
     sys.exit(serve(study, port, _console()))

@@ -27,6 +27,7 @@ def build_study_definitions(
     *,
     key_prefix: str | Sequence[str] = (),
     home: str | os.PathLike[str] | None = None,
+    storage: str | os.PathLike[str] | None = None,
 ) -> dg.Definitions:
     """The assets, checks, schedule and automation of one study, to use alone or merged into a larger project.
 
@@ -34,8 +35,10 @@ def build_study_definitions(
         study: a `Study`, or the path of a `study.toml`.
         key_prefix: put before every asset key; give each study its own where several share a code location.
         home: directory for `<study name>/`; default `FLOPS_FIT_HOME`, or `flops_fit_data`.
+        storage: directory or URL that fsspec knows, for machines that share no disk: what is in
+            `<storage>/<study name>` counts, and `home` holds a working copy; default `FLOPS_FIT_STORAGE`, or none.
     """
-    return definitions_of(StudySource.of(study, key_prefix, home))
+    return definitions_of(StudySource.of(study, key_prefix, home, storage))
 
 
 def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Definitions:

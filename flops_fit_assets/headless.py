@@ -29,6 +29,7 @@ from flops_fit_assets.home import open_instance
 from flops_fit_assets.io import StudyIOManager, StudyStore
 from flops_fit_assets.locks import study_lock
 from flops_fit_assets.runs import AssetRuns, RunFailed, end_orphans
+from flops_fit_assets.storage import refuse_unusable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,9 +68,10 @@ def run_study(path: Path, home: Path, console: Console) -> Outcome:
 def headless_study(path: Path, home: Path, console: Console) -> Iterator[HeadlessStudy]:
     """The study at `path` with the instance in `home`, held against other headless processes.
 
-    Raises `FlopsFitError` for a study that cannot be meant or is held already.
+    Raises `FlopsFitError` for a study that cannot be meant or is held already, or a storage that cannot be used.
     """
     runs = AssetRuns.of(path, home)
+    refuse_unusable(runs.storage)
     with study_lock(runs.source.directory), open_instance(home, runs.source.study.hardware.num_workers()) as instance:
         end_orphans(instance, runs.source.study.name)
         yield HeadlessStudy(runs=runs, instance=instance, console=console)
@@ -112,7 +114,7 @@ class HeadlessStudy:
 
     @property
     def _store(self) -> StudyStore:
-        return StudyStore(directory=self._source.directory)
+        return StudyStore.of(self._source)
 
     def _observe(self) -> None:
         study = self._source.study

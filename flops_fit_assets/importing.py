@@ -46,7 +46,7 @@ def import_study_runs(table: Path, path: Path, home: Path, console: Console) -> 
     with headless_study(path, home, console) as study:
         plan, _ = study.bring_plan_up_to_date()
         results, unmatched = match_runs(plan, table)
-        new = [result.experiment_id for result in results if _take(study, plan, result)]
+        new = _take(study, plan, results)
         if new:  # so that its table shows them; its content, and so whatever follows from it, stays as it is
             study.runs.materialize(study.instance, "sweep_plan")
     kept = [result.experiment_id for result in results if result.experiment_id not in new]
@@ -65,16 +65,28 @@ def print_import(table: Path, path: Path, home: Path, console: Console) -> bool:
     return not done.unmatched
 
 
-def _take(study: HeadlessStudy, plan: SweepPlan, result: ExperimentResult) -> bool:
-    """Write the result and report its materialization, unless there is a final one; whether it was taken."""
-    source, name = study.runs.source, result.experiment_id
-    store = StudyStore(directory=source.directory)
-    path = store.path("training_run", name)
+def _take(study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentResult]) -> list[str]:
+    """Keep the results of experiments that have no final one, report their materialization; which those are."""
+    store = StudyStore.of(study.runs.source)
+    store.pull_results(result.experiment_id for result in results)
+    taken = [result for result in results if _written(store.path("training_run", result.experiment_id), result)]
+    store.push(*(store.path("training_run", result.experiment_id) for result in taken))
+    for result in taken:
+        _report(study, plan, result, store.path("training_run", result.experiment_id))
+    return [result.experiment_id for result in taken]
+
+
+def _written(path: Path, result: ExperimentResult) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(LOCK_FILE)):
         if load_finished(path.parent) is not None:
             return False
-        store.write("training_run", result, name)
+        result.save(path)
+    return True
+
+
+def _report(study: HeadlessStudy, plan: SweepPlan, result: ExperimentResult, path: Path) -> None:
+    source, name = study.runs.source, result.experiment_id
     experiment = next(item for item in plan.experiments if item.experiment_id == name)
     seconds = estimate(plan, source.study.hardware).seconds[name]
     tags = {
@@ -89,4 +101,3 @@ def _take(study: HeadlessStudy, plan: SweepPlan, result: ExperimentResult) -> bo
             tags=tags,
         )
     )
-    return True

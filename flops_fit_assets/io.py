@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetKey, DagsterInstance, InitResourceContext, InputContext, IOManager, OutputContext, io_manager
 
 from flops_fit.errors import FileError
-from flops_fit.files import read_value, write_json
+from flops_fit.files import read_value, set_aside, write_json
 from flops_fit.results import RESULT_FILE, ExperimentResult
 from flops_fit_assets.history import latest_version, latest_versions
+from flops_fit_assets.mirror import Mirror
 from flops_fit_assets.source import StudySource
+from flops_fit_assets.uploading import uploading
 from flops_fit_assets.versions import version_of
 
 if TYPE_CHECKING:
@@ -27,9 +30,19 @@ SIZE_MAP_SCHEMA = "flops_fit.size_map/1"
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStore:
-    """The files of one study in `directory`; readers raise `FileError` for a torn or foreign file."""
+    """The files of one study in `directory`; readers raise `FileError` for a torn or foreign file.
+
+    With a `mirror`, `directory` is a working copy: what is read is brought from the storage first, what is written is
+    stored. Whoever reads or writes files of the study by other means calls `pull` before and `push` after.
+    """
 
     directory: Path
+    mirror: Mirror | None = None
+
+    @classmethod
+    def of(cls, source: StudySource) -> StudyStore:
+        """The files of a study."""
+        return cls(directory=source.directory, mirror=source.mirror)
 
     @property
     def runs(self) -> Path:
@@ -44,7 +57,7 @@ class StudyStore:
     def path(self, asset: str, partition: str | None = None) -> Path:
         """Where the value of an asset is kept."""
         if asset == "training_run":
-            if not partition or Path(partition).name != partition or partition.startswith("."):
+            if not partition or not _is_file_name(partition):
                 raise FileError(f"partition {partition!r} is no experiment id; give one from the plan")
             return self.runs / partition / RESULT_FILE
         return self.directory / f"{asset}.json"
@@ -52,13 +65,57 @@ class StudyStore:
     def write(self, asset: str, value: Any, partition: str | None = None) -> Path:
         """Keep `value` of an asset, atomically."""
         path = self.path(asset, partition)
-        if isinstance(value, ExperimentResult):
-            return value.save(path)
-        return value.save(path) if hasattr(value, "save") else write_json(path, value.to_dict())
+        if hasattr(value, "save"):
+            value.save(path)
+        else:
+            write_json(path, value.to_dict())
+        self.push(path)
+        return path
 
     def read(self, asset: str, partition: str | None = None) -> Any:
         """The kept value of an asset; raises `FileNotFoundError` where there is none."""
+        self.pull(self.path(asset, partition))
+        return self.read_here(asset, partition)
+
+    def read_here(self, asset: str, partition: str | None = None) -> Any:
+        """`read` of what was brought here before."""
         return _READERS[asset](self.path(asset, partition))
+
+    def pull(self, *paths: Path) -> None:
+        """Bring files from the storage, all at once."""
+        if self.mirror and paths:
+            self.mirror.pull(*paths)
+
+    def pull_results(self, partitions: Iterable[str]) -> None:
+        """Bring the results of experiments, all at once."""
+        self.pull(*(self.path("training_run", partition) for partition in partitions))
+
+    def push(self, *paths: Path) -> None:
+        """Store files, all at once."""
+        if self.mirror and paths:
+            self.mirror.push(*paths)
+
+    def set_aside(self, partition: str) -> Path:
+        """Rename the result of an experiment, in the storage too; returns where it is kept."""
+        path = self.path("training_run", partition)
+        kept = set_aside(path)
+        if self.mirror:
+            self.mirror.push_folder(path.parent, remove=True)
+        return kept
+
+    @contextmanager
+    def training(self, partition: str, on_problem: Callable[[str], None]) -> Iterator[None]:
+        """Hold the folder of an experiment in step with the storage while it is trained in the body."""
+        if self.mirror is None:
+            yield
+            return
+        with uploading(self.mirror, self.path("training_run", partition).parent, on_problem):
+            yield
+
+
+def _is_file_name(partition: str) -> bool:
+    plain = partition.isprintable() and "\\" not in partition and not partition.startswith(".")
+    return plain and Path(partition).name == partition
 
 
 def _read_size_map(path: Path) -> SizeMap:
@@ -111,7 +168,7 @@ class StudyIOManager(IOManager):
         """The value of an asset or of one partition; of several partitions, a dict of those that can be used."""
         key = context.asset_key
         if not context.has_asset_partitions:
-            return self._load(key)
+            return self.load(key)
         partitions = context.asset_partition_keys
         if len(partitions) == 1 and not (context.definition_metadata or {}).get("allow_missing_partitions"):
             return self._store.read(key.path[-1], partitions[0])
@@ -123,11 +180,15 @@ class StudyIOManager(IOManager):
     def load_partitions(self, key: AssetKey, partitions: Iterable[str]) -> Kept:
         """Those partitions whose files are there and are what was materialized."""
         recorded = latest_versions(self._instance, key, partitions) if self._instance else {}
+        self._store.pull_results(recorded)
         values, unusable = {}, {}
         for partition, version in recorded.items():
             try:
-                value = self._store.read(key.path[-1], partition)
-            except (FileError, FileNotFoundError) as error:
+                value = self._store.read_here(key.path[-1], partition)
+            except FileNotFoundError as error:
+                unusable[partition] = f"its file {error.filename} is gone"
+                continue
+            except FileError as error:
                 unusable[partition] = str(error)
                 continue
             if version_of(value) == version:
@@ -136,7 +197,8 @@ class StudyIOManager(IOManager):
                 unusable[partition] = "its file was changed since it was materialized; materialize it again"
         return Kept(values=values, unusable=unusable)
 
-    def _load(self, key: AssetKey) -> Any:
+    def load(self, key: AssetKey) -> Any:
+        """The value of an asset without partitions; raises `FileError` where it is not what was materialized."""
         try:
             value = self._store.read(key.path[-1])
         except FileNotFoundError as error:
@@ -156,6 +218,6 @@ def study_io_manager(source: StudySource) -> Any:
 
     @io_manager(description=f"JSON files in {source.directory}")
     def files(context: InitResourceContext) -> StudyIOManager:
-        return StudyIOManager(StudyStore(directory=source.directory), context.instance)
+        return StudyIOManager(StudyStore.of(source), context.instance)
 
     return files

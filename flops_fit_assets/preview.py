@@ -17,9 +17,9 @@ from flops_fit.spending import over_limit, spending
 from flops_fit.study import Study
 from flops_fit_assets.centring import centres_of
 from flops_fit_assets.checking import learning_rate_cost
-from flops_fit_assets.home import home_directory
 from flops_fit_assets.io import StudyStore
 from flops_fit_assets.publish import law_figures, publish
+from flops_fit_assets.source import StudySource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
 def print_plan(path: Path, console: Console) -> None:
     """Print what the study at `path` would train: per budget the sizes, tokens and cost, then the totals."""
-    study = Study.from_toml(path)
-    size_map = study_size_map(study)
-    centres = centres_of(StudyStore(directory=home_directory() / study.name), study, size_map, {})
-    plan = study_plan(study, size_map, centre=centres)
-    done = _finished(study, plan)
+    source = StudySource.of(path)
+    study, store, size_map = source.study, StudyStore.of(source), study_size_map(source.study)
+    plan = study_plan(study, size_map, centre=centres_of(store, study, size_map, {}))
+    done = _finished(store, plan)
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
     if plan.dropped:
@@ -54,19 +53,20 @@ def print_plan(path: Path, console: Console) -> None:
 
 def write_again(path: Path) -> Path:
     """Write the report, the runs table and the figures of the study at `path` from its fitted law."""
-    study = Study.from_toml(path)
-    store = StudyStore(directory=home_directory() / study.name)
+    source = StudySource.of(path)
+    study, store = source.study, StudyStore.of(source)
     try:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
-    publish(store, study, plan, law, _finished(study, plan), law_figures(law))
+    publish(store, study, plan, law, _finished(store, plan), law_figures(law))
     return store.report
 
 
-def _finished(study: Study, plan: SweepPlan) -> dict[str, ExperimentResult]:
+def _finished(store: StudyStore, plan: SweepPlan) -> dict[str, ExperimentResult]:
     wanted = {item.experiment_id for item in plan.experiments}
-    results = load_results(StudyStore(directory=home_directory() / study.name).runs)
+    store.pull_results(wanted)
+    results = load_results(store.runs)
     return {item.experiment_id: item for item in results if item.experiment_id in wanted and item.is_final}
 
 

@@ -46,8 +46,8 @@ def publish(
     """Write `runs.csv`, `report.html` and `plots/*.png` beside the law."""
     from flops_fit.report import write_report
 
-    save_runs(results.values(), store.directory / "runs.csv")
+    table = save_runs(results.values(), store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
     write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost)
-    for name, figure in figures.items():
-        write_bytes(store.directory / "plots" / name, figure.png)
+    drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
+    store.push(table, store.report, *drawn)

@@ -16,6 +16,7 @@ from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.home import open_instance
 from flops_fit_assets.io import StudyStore
 from flops_fit_assets.source import StudySource
+from flops_fit_assets.storage import storage_url
 
 HEADLESS_TAG = "flops_fit/headless"
 _PARTITION_TAG = "dagster/partition"
@@ -33,24 +34,25 @@ class AssetRuns:
 
     path: Path
     home: Path
+    storage: str | None = None
 
     @classmethod
-    def of(cls, path: Path, home: Path) -> AssetRuns:
-        """The file as it is now; raises `StudyError` where it cannot be meant."""
+    def of(cls, path: Path, home: Path, storage: str | None = None) -> AssetRuns:
+        """The file as it is now; raises `StudyError` where it cannot be meant, `StorageError` for such a URL."""
         for read_before in (_source, _job):
             read_before.cache_clear()
-        runs = cls(path=path.resolve(), home=home)
+        runs = cls(path=path.resolve(), home=home, storage=storage_url(storage))
         _ = runs.source
         return runs
 
     @property
     def source(self) -> StudySource:
         """The study, read once in a process."""
-        return _source(self.path, self.home)
+        return _source(self)
 
     def materialize(self, instance: dg.DagsterInstance, stage: str, partition: str | None = None) -> None:
         """One run in this process; raises `RunFailed` with the reason of the first failed step."""
-        result = _job(self.path, self.home).execute_in_process(
+        result = _job(self).execute_in_process(
             run_config=_QUIET,
             instance=instance,
             partition_key=partition,
@@ -72,7 +74,7 @@ def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs
         if failed is None:
             raise
         return failed
-    return StudyStore(directory=runs.source.directory).read("training_run", partition)
+    return StudyStore.of(runs.source).read("training_run", partition)
 
 
 def end_orphans(
@@ -121,13 +123,13 @@ _LISTENER = _Listener()
 
 
 @functools.cache
-def _source(path: Path, home: Path) -> StudySource:
-    return StudySource.of(path, home=home)
+def _source(runs: AssetRuns) -> StudySource:
+    return StudySource.of(runs.path, home=runs.home, storage=runs.storage or "")
 
 
 @functools.cache
-def _job(path: Path, home: Path) -> dg.JobDefinition:
-    definitions = definitions_of(_source(path, home), on_log=_LISTENER)
+def _job(runs: AssetRuns) -> dg.JobDefinition:
+    definitions = definitions_of(runs.source, on_log=_LISTENER)
     return definitions.resolve_implicit_global_asset_job_def()
 
 
@@ -138,7 +140,7 @@ def _instance(home: Path, workers: int) -> dg.DagsterInstance:
 
 def _failed_result(runs: AssetRuns, partition: str) -> ExperimentResult | None:
     try:
-        result = StudyStore(directory=runs.source.directory).read("training_run", partition)
+        result = StudyStore.of(runs.source).read("training_run", partition)
     except (FileError, FileNotFoundError):
         return None
     return None if result.is_final else result

@@ -13,6 +13,8 @@ from dagster import AssetKey, AssetSpec, DagsterInvalidDefinitionError, DynamicP
 from flops_fit.errors import StudyError
 from flops_fit.study import Study
 from flops_fit_assets.home import home_directory
+from flops_fit_assets.mirror import Mirror
+from flops_fit_assets.storage import Storage, storage_url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,13 @@ class StudySource:
         origin: a `Study`, or the path of a `study.toml`.
         prefix: put before every asset key, so that several studies fit in one code location.
         home: the directory that holds `<study name>/`.
+        storage: the URL below which `<study name>/` is the truth and the one in `home` a working copy; None for none.
     """
 
     origin: Study | Path
     prefix: tuple[str, ...]
     home: Path
+    storage: str | None = None
 
     @classmethod
     def of(
@@ -35,14 +39,16 @@ class StudySource:
         origin: Study | str | os.PathLike[str],
         key_prefix: str | Sequence[str] = (),
         home: str | os.PathLike[str] | None = None,
+        storage: str | os.PathLike[str] | None = None,
     ) -> StudySource:
-        """Raises `StudyError` where the file, or an owner in it, cannot be meant."""
+        """Raises `StudyError` where the file, or an owner in it, cannot be meant, `StorageError` for such a URL."""
         prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
         where = Path(home).resolve() if home is not None else home_directory()
         source = cls(
             origin=origin if isinstance(origin, Study) else Path(origin).resolve(),
             prefix=prefix,
             home=where,
+            storage=storage_url(storage),
         )
         _check_owners(source.study)
         return source
@@ -56,6 +62,13 @@ class StudySource:
     def directory(self) -> Path:
         """The study's folder."""
         return self.home / self.study.name
+
+    @functools.cached_property
+    def mirror(self) -> Mirror | None:
+        """What keeps the study's folder and its storage the same; None where there is no storage."""
+        if self.storage is None:
+            return None
+        return Mirror(storage=Storage(url=self.storage, folder=self.study.name), directory=self.directory)
 
     @property
     def partitions(self) -> DynamicPartitionsDefinition:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dagster as dg
 
 from flops_fit.errors import FileError
-from flops_fit.files import set_aside
 from flops_fit.sweep import Experiment
 from flops_fit_assets.history import latest_versions
 from flops_fit_assets.io import StudyStore
@@ -27,5 +26,5 @@ def set_aside_if_changed(
         context.log.warning(str(error))
         changed = True
     if changed:
-        kept = set_aside(store.path("training_run", name))
+        kept = store.set_aside(name)
         context.log.warning(f"the result was changed since it was materialized; kept as {kept}, training again")
