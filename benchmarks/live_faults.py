@@ -7,6 +7,7 @@ Markdown table, and ends with exit code 1 where anything else happened.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -212,15 +213,17 @@ def tear(path):
 
 
 def edit(path):
-    text = path.read_text()
-    digit = next(index for index, character in enumerate(text) if character in "123456" and text[index - 1] == ".")
-    path.write_text(text[:digit] + "7" + text[digit + 1 :])
+    """Add one to the first number that the file's hash covers."""
+    pattern = re.compile(r'("(?:num_params|num_tokens|alpha)": \d*\.?)(\d+)')
+    text, count = pattern.subn(lambda found: found[1] + str(int(found[2]) + 1), path.read_text(), count=1)
+    assert count == 1, path
+    path.write_text(text)
 
 
 def disk_full(folder):
     study = slow_study(folder)
     (folder / "tiny").mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder / "tiny")], check=False)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder / "tiny")], check=False)
     if mount.returncode:
         return "not provoked: a small disk cannot be mounted here (needs root)"
     try:

@@ -192,9 +192,9 @@ def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: St
     return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume)
 
 
-def failed_result(experiment: Experiment, reason: str) -> ExperimentResult:
+def failed_result(experiment: Experiment, reason: str, *, status: str = "failed") -> ExperimentResult:
     """The result of an experiment whose process died, with nothing known of how far it came."""
-    return ExperimentResult.of(experiment, num_tokens=0, flops=0.0, status="failed", reason=reason)
+    return ExperimentResult.of(experiment, num_tokens=0, flops=0.0, status=status, reason=reason)
 
 
 def find_optimal(

@@ -157,4 +157,5 @@ def _begun(store: StudyStore, study: Study, size_map: SizeMap, overrides: Mappin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FlopsFitWarning)  # of a plan that is only compared with
         plan: SweepPlan = study_plan(study, size_map, overrides=overrides)
+    store.pull_results(item.experiment_id for item in plan.experiments)
     return {item.compute_budget for item in plan.experiments if (store.runs / item.experiment_id).exists()}

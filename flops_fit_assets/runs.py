@@ -10,8 +10,9 @@ from typing import Any
 
 import dagster as dg
 
+from flops_fit.api import failed_result
 from flops_fit.errors import FileError, FlopsFitError
-from flops_fit.results import ExperimentResult
+from flops_fit.results import FINAL_STATUSES, ExperimentResult
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.home import open_instance
 from flops_fit_assets.io import StudyStore
@@ -66,14 +67,17 @@ class AssetRuns:
 
 def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs: AssetRuns) -> ExperimentResult:
     """The task of one worker process: train one experiment as one Dagster run."""
-    _LISTENER.target = emit
+    ended: dict[str, Any] = {}
+
+    def listen(event: dict[str, Any]) -> None:
+        ended.update(event if "status" in event else {})
+        emit(event)
+
+    _LISTENER.target = listen
     try:
         runs.materialize(_instance(runs.home, runs.source.study.hardware.num_workers()), "training_run", partition)
-    except RunFailed:
-        failed = _failed_result(runs, partition)
-        if failed is None:
-            raise
-        return failed
+    except RunFailed as error:
+        return _failed_result(runs, partition, ended.get("status", "failed"), ended.get("reason") or str(error))
     return StudyStore.of(runs.source).read("training_run", partition)
 
 
@@ -138,12 +142,17 @@ def _instance(home: Path, workers: int) -> dg.DagsterInstance:
     return open_instance(home, workers)
 
 
-def _failed_result(runs: AssetRuns, partition: str) -> ExperimentResult | None:
+def _failed_result(runs: AssetRuns, partition: str, status: str, reason: str) -> ExperimentResult:
+    """What the training left of itself; where it could not (a disk is full), what it said when it ended."""
+    store = StudyStore.of(runs.source)
     try:
-        result = StudyStore.of(runs.source).read("training_run", partition)
+        result = store.read("training_run", partition)
     except (FileError, FileNotFoundError):
-        return None
-    return None if result.is_final else result
+        result = None
+    if result is not None and not result.is_final:
+        return result
+    experiment = next(item for item in store.read("sweep_plan").experiments if item.experiment_id == partition)
+    return failed_result(experiment, reason, status="failed" if status in FINAL_STATUSES else status)
 
 
 def _reason(result: dg.ExecuteInProcessResult, stage: str) -> str:

@@ -8,7 +8,7 @@ from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.history import latest_materialization
 from flops_fit_assets.home import open_instance
 from flops_fit_assets.io import StudyStore
-from flops_fit_assets.runs import AssetRuns
+from flops_fit_assets.runs import AssetRuns, RunFailed
 
 pytestmark = DAGSTER_WARNINGS
 
@@ -79,6 +79,20 @@ def test_a_bad_value_is_refused_and_the_plan_stands(planned, config, message):
     assert message in failure.step_failure_data.user_failure_data.description
     assert the_plan(runs).to_dict() == before.to_dict()
     assert instance.get_dynamic_partitions("tiny_experiments") == keys
+
+
+def test_a_plan_changed_by_hand_trains_nothing(planned):
+    runs, instance, plan_again = planned
+    plan_again()
+    path = runs.source.directory / "sweep_plan.json"
+    text = path.read_text()
+    experiment = the_plan(runs).experiments[0]
+    path.write_text(
+        text.replace(f'"num_tokens": {experiment.num_tokens}', f'"num_tokens": {experiment.num_tokens + 7}')
+    )
+    with pytest.raises(RunFailed, match=r"sweep_plan\.json was changed since sweep_plan was materialized"):
+        runs.materialize(instance, "training_run", experiment.experiment_id)
+    path.write_text(text)
 
 
 def test_the_schedule_and_the_sensors_are_off_until_switched_on(planned):
