@@ -144,7 +144,6 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         deps=[source.key("experiment")],
         partitions_def=source.partitions,
         pool=TRAINING_POOL,
-        op_tags={"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"},
         automation_condition=automation.training_condition(source.key("sweep_plan")),
     )
     def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
