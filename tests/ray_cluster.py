@@ -1,6 +1,7 @@
 """A Ray cluster on this machine that shares no port and no folder with another, and an instance that launches on it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,17 +15,6 @@ from webdriver import free_port, wait_for
 
 from flops_fit_assets.home import instance_directory
 
-# What docs/cluster.md tells people to add to dagster.yaml, but for the address
-LAUNCHER = """
-run_launcher:
-  module: dagster_ray
-  class: RayRunLauncher
-  config:
-    ray:
-      address: {address}
-      num_cpus: 1
-      env_vars: [FLOPS_FIT_STUDY, FLOPS_FIT_HOME, PYTHONPATH, OMP_NUM_THREADS]
-"""
 _PORTS = ("--port", "--dashboard-port", "--dashboard-agent-listen-port", "--dashboard-agent-grpc-port",
           "--runtime-env-agent-port", "--metrics-export-port", "--node-manager-port", "--object-manager-port",
           "--ray-client-server-port")  # fmt: skip
@@ -71,6 +61,13 @@ def _answers(address, process, folder):
 
 
 def launch_on(address, home, workers=2):
-    """Let the instance in `home` launch its runs on the cluster at `address`."""
+    """Let the instance in `home` launch its runs on the cluster at `address`, by what docs/cluster.md says to add."""
     config = instance_directory(Path(home), workers) / "dagster.yaml"
-    config.write_text(config.read_text() + LAUNCHER.format(address=address))
+    (launcher,) = [section for section in sections_in_docs() if "dagster_ray" in section]
+    config.write_text(config.read_text() + re.sub(r"address: \S+", f"address: {address}", launcher))
+
+
+def sections_in_docs():
+    """What docs/cluster.md says to write into `dagster.yaml`."""
+    text = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
+    return re.findall(r"^```yaml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
