@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+RAY_INSTALLED := $(VENV)/.installed-ray
 
-.PHONY: demo ui test test-all lint clean
+.PHONY: demo ui test test-ray test-all lint clean
 
 demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
 	$(BIN)/flops-fit demo
@@ -14,6 +15,9 @@ ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1
 
 test: $(INSTALLED) lint   ## what CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not ray" -q
+
+test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; what CI runs after `make test`
+	$(BIN)/python -m pytest -m ray -q
 
 test-all: $(INSTALLED) lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
@@ -26,6 +30,10 @@ lint: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(RAY_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ray]"
 	touch $@
 
 clean:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flops_fit.files import write_text
 
@@ -13,19 +13,18 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "FLOPS_FIT_HOME"
 STUDY_VARIABLE = "FLOPS_FIT_STUDY"
-_HEADLESS_FILE = "headless.yaml"
 TRAINING_POOL = "flops_fit_training"
 DEMO_STUDY = Path(__file__).parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
 
-# The same instance for processes of ours, in which capturing output would start four helper processes per training.
-_HEADLESS_CONFIG = """\
-# Written by flops-fit: dagster.yaml for `flops-fit run`, whose trainings write their own logs.
-telemetry:
-  enabled: false
-compute_logs:
-  module: dagster._core.storage.noop_compute_log_manager
-  class: NoOpComputeLogManager
-"""
+# The same instance for runs in processes of ours: without what concerns runs that Dagster launches, and without the
+# capture of output, which would start four helper processes per training; trainings write their own logs.
+_HEADLESS: dict[str, Any] = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"},
+    "concurrency": {},
+    "run_monitoring": {},
+    "run_retries": {},
+    "telemetry": {"enabled": False},
+}
 _INSTANCE_CONFIG = """\
 # Written by flops-fit the first time; yours to edit (https://docs.dagster.io/deployment/oss/dagster-yaml).
 telemetry:
@@ -61,13 +60,15 @@ def instance_directory(home: Path, workers: int) -> Path:
 
 
 def open_instance(home: Path, workers: int) -> DagsterInstance:
-    """The Dagster instance in `home`; the caller disposes of it (it is a context manager)."""
+    """The Dagster instance in `home` with the storage of its `dagster.yaml`, for runs in processes of ours.
+
+    The caller disposes of it (it is a context manager).
+    """
     from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef  # the one way to replace a section without a second file
 
     from flops_fit_assets.sqlite import relax_syncing
 
     directory = instance_directory(home, workers)
-    if not (directory / _HEADLESS_FILE).exists():
-        write_text(directory / _HEADLESS_FILE, _HEADLESS_CONFIG)
     relax_syncing()
-    return DagsterInstance.from_config(str(directory), _HEADLESS_FILE)
+    return DagsterInstance.from_ref(InstanceRef.from_dir(str(directory), overrides=_HEADLESS))

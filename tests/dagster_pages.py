@@ -151,3 +151,12 @@ def runs(address):
         assets = "+".join(sorted("/".join(key["path"]) for key in run["assetSelection"] or []))
         found[run["runId"]] = (run["status"], assets, tags.get("dagster/partition"))
     return found
+
+
+def messages(address, run_id):
+    """What a run's page tells of it, oldest first."""
+    query = (
+        "query Log($r: ID!){logsForRun(runId: $r, limit: 1000){__typename "
+        "... on EventConnection{events{... on MessageEvent{message}}}}}"
+    )
+    return [event["message"] for event in ask(address, query, r=run_id)["logsForRun"]["events"]]

@@ -43,8 +43,11 @@ class Live:
         launch(self.address, asset, config)
         self.edited = time.time()
 
-    def settle(self, seconds=420):
-        """Asset → how many times a run that ended well materialized it since last asked; the tick of the watch too."""
+    def settle(self, seconds=420, killed=()):
+        """Asset → how many times a run that ended well materialized it since last asked; the tick of the watch too.
+
+        No run may have failed but those that were `killed`.
+        """
         wait_for(lambda: self._watched() is not None, 90, "a tick of the watch")
         watched = self._watched()
         last, since = None, time.time()
@@ -55,7 +58,7 @@ class Live:
                 last, since = now, time.time()
             quiet = [tick for tick in ticks(self.address, f"automation_{self.name}") if tick["timestamp"] > since]
             if len(quiet) >= _QUIET_TICKS:
-                return self._new(now), watched
+                return self._new(now, killed), watched
             time.sleep(1)
         raise TimeoutError(f"still at work after {seconds} s: {last}")
 
@@ -65,9 +68,9 @@ class Live:
         ended = [tick for tick in after if tick["status"] != "STARTED"]
         return ended[-1] if ended else None
 
-    def _new(self, now):
-        new = {run: now[run] for run in now.keys() - self.seen}
-        self.seen |= new.keys()
+    def _new(self, now, killed):
+        new = {run: now[run] for run in now.keys() - self.seen - set(killed)}
+        self.seen |= now.keys()
         failed = {run: state for run, state in new.items() if state[0] != "SUCCESS"}
         assert not failed, failed
         trained = [partition for _, _, partition in new.values() if partition]

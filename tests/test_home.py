@@ -1,0 +1,52 @@
+"""`dagster.yaml` in the home is the user's: what it says of storage holds for headless runs and for the pages."""
+
+import dagster as dg
+import pytest
+from dagster._core.instance.config import dagster_instance_config
+from pipeline_study import DAGSTER_WARNINGS
+from ray_cluster import sections_in_docs
+
+from flops_fit_assets.home import instance_directory, open_instance
+
+pytestmark = DAGSTER_WARNINGS
+
+
+def test_storage_in_dagster_yaml_holds_for_headless_runs_too(tmp_path):
+    config = instance_directory(tmp_path, 2) / "dagster.yaml"
+    config.write_text(config.read_text() + f"storage: {{sqlite: {{base_dir: {tmp_path / 'elsewhere'}}}}}\n")
+    with open_instance(tmp_path, 2) as headless:
+        headless.report_runless_asset_event(dg.AssetMaterialization("thing"))
+    assert (tmp_path / "elsewhere").is_dir()
+    assert not (tmp_path / "dagster" / "history").exists()
+    with dg.DagsterInstance.from_config(str(config.parent)) as pages:
+        assert len(pages.fetch_materializations(dg.AssetKey("thing"), limit=5).records) == 1
+
+
+def test_a_launcher_in_dagster_yaml_does_not_concern_headless_runs(tmp_path):
+    config = instance_directory(tmp_path, 2) / "dagster.yaml"
+    config.write_text(config.read_text() + "run_launcher: {module: not_installed_here, class: Launcher}\n")
+
+    @dg.asset
+    def thing():
+        return dg.MaterializeResult()
+
+    with open_instance(tmp_path, 2) as headless:
+        assert dg.materialize([thing], instance=headless).success
+
+
+def test_a_run_whose_process_died_is_started_again_and_one_that_failed_is_not(tmp_path):
+    with dg.DagsterInstance.from_config(str(instance_directory(tmp_path, 2))) as pages:
+        assert (pages.run_retries_enabled, pages.run_retries_max_retries) == (True, 2)
+        assert not pages.run_retries_retry_on_asset_or_op_failure
+
+
+@pytest.mark.parametrize("section", sections_in_docs(), ids=lambda text: text.split(":")[0])
+def test_dagster_accepts_the_sections_in_the_docs(tmp_path, section, monkeypatch):
+    for name in ("USER", "PASSWORD", "HOST"):
+        monkeypatch.setenv(f"DAGSTER_PG_{name}", "somewhere")
+    (tmp_path / "dagster.yaml").write_text(section)
+    accepted, _ = dagster_instance_config(str(tmp_path))
+    assert accepted[section.split(":")[0]]
+    (tmp_path / "dagster.yaml").write_text(section.replace("  ", "  x", 1))
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        dagster_instance_config(str(tmp_path))

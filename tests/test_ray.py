@@ -1,0 +1,99 @@
+"""Runs launched on a Ray cluster by configuration alone; one of them is killed in the middle of its training."""
+
+import json
+import os
+import re
+import signal
+from collections import Counter
+
+import pytest
+from dagster_pages import messages, runs, served
+from live_daemon import Live
+from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, write_study
+from ray_cluster import launch_on, ray_cluster
+from webdriver import wait_for
+
+from flops_fit import load_runs
+
+for package in ("ray", "dagster_ray"):
+    pytest.importorskip(package, reason=f"{package} is not installed; pip install 'flops-fit[ray]'")
+
+pytestmark = [*DAGSTER_WARNINGS, pytest.mark.ray]
+
+BUDGETS = (3e5, 1e7)  # the second trains its smallest model for some ten seconds, one example a step
+
+
+def write_slow_study(folder):
+    path = write_study(folder, budgets=BUDGETS, sizes=3)
+    often = "[training]\nbatch_tokens = 1\ncheckpoint_seconds = 0.2\n"
+    path.write_text(path.read_text().replace("[training]\n", often))
+    return path
+
+
+def planned_in(home):
+    """The experiments of the plan; none while there is no plan."""
+    plan = home / "tiny" / "sweep_plan.json"
+    return json.loads(plan.read_text())["experiments"] if plan.exists() else []
+
+
+def longest(home):
+    """The id of the experiment with most tokens, once there is a plan."""
+    ids = {item["num_tokens"]: item["experiment_id"] for item in planned_in(home)}
+    return ids[max(ids)] if ids else None
+
+
+def runs_of(address, partition):
+    return {run: status for run, (status, _, trained) in runs(address).items() if trained == partition}
+
+
+def well_under_way(address, partition):
+    """The run that trains `partition`, once it has done 40 % of it; never one that has ended."""
+    for run, status in runs_of(address, partition).items():
+        assert status not in {"SUCCESS", "FAILURE"}, (run, status, messages(address, run))
+        if any(done >= 0.4 for done in progress(messages(address, run))):
+            return run
+    return None
+
+
+def progress(lines):
+    """Which shares of its steps a training said it had done, in that order."""
+    found = [re.search(r"step (\d+) of (\d+)", line) for line in lines]
+    return [int(match[1]) / int(match[2]) for match in found if match]
+
+
+def kill(address, run):
+    """`kill -9` of the process that does a run, which is one of this machine's."""
+    (process,) = {int(found[1]) for text in messages(address, run) if (found := re.search(r"\(pid: (\d+)\)", text))}
+    os.kill(process, signal.SIGKILL)
+
+
+def test_a_worker_killed_on_ray_is_named_and_its_training_goes_on(tmp_path):
+    study = write_slow_study(tmp_path)
+    with ray_cluster() as cluster:
+        launch_on(cluster, tmp_path)
+        with served(study, tmp_path) as address:
+            live = Live(tmp_path, address)
+            live.switch_on()
+            partition = wait_for(lambda: longest(tmp_path), 240, "a plan")
+            killed = wait_for(lambda: well_under_way(address, partition), 240, "40 % of the longest training")
+            kill(address, killed)
+            wait_for(lambda: runs_of(address, partition)[killed] == "FAILURE", 120, "the killed run to be found")
+            wait_for(lambda: len(runs_of(address, partition)) == 2, 120, "another run of the same training")
+            done, _ = live.settle(killed={killed})
+            (again,) = runs_of(address, partition).keys() - {killed}
+            first, second = messages(address, killed), messages(address, again)
+
+    assert any("Ray run job created" in text for text in first), "it was Ray that ran it"
+    assert any("Detected run worker status" in text and "FAILED" in text for text in first), first
+    assert progress(second)[0] >= 0.3, "it went on from its checkpoint"
+
+    planned = [item["experiment_id"] for item in planned_in(tmp_path)]
+    assert done["training_run"] == len(planned) == materializations(tmp_path)["training_run"]
+    assert sorted(result_files(tmp_path)) == sorted(planned)
+    table = load_runs(tmp_path / "tiny/runs.csv")
+    assert Counter(table["experiment_id"]) == Counter(planned), "the law has each of them, once"
+    assert set(table["status"]) == {"completed"}
+    for name in planned:
+        log = (tmp_path / "tiny/runs" / name / "log.jsonl").read_text().splitlines()
+        steps = [json.loads(line)["step"] for line in log if "step" in json.loads(line)]
+        assert steps == sorted(set(steps)), "no step was done twice"
