@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import live_processes
-from dagster_pages import last_words, launch, locations, reload_location, runs, served, ticks
+from dagster_pages import launch, locations, messages, reload_location, runs, served, ticks
 from live_daemon import ENDED, Live
 from pipeline_study import result_files, write_study
 from webdriver import wait_for
@@ -82,13 +82,14 @@ def a_training_killed(folder):
     study, before = slow_study(folder), {}
 
     def kill(address):
-        process, name = live_processes.training_under_way(folder / "tiny" / "runs")
+        process, _ = live_processes.training_under_way(folder / "tiny" / "runs")
         before.update(result_files(folder))
         live_processes.kill(process)
         failed = wait_for(
             lambda: [run for run, state in runs(address).items() if state[0] == "FAILURE"], 60, "a failed run"
         )
-        return f"{name.partition('-s')[0]}: “{last_words(address, failed[0])}”; "
+        said = next(text for text in messages(address, failed[0]) if "exit code" in text)
+        return f"“{said.replace(failed[0], '…')}”; "
 
     said = by_itself(study, folder, kill)
     nothing_lost_or_repeated(folder, before)

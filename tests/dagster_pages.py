@@ -84,26 +84,22 @@ def ticks(address, sensor):
 
 def locations(address):
     """Code location → why it could not be loaded, None where it was."""
-    query = (
-        "{workspaceOrError{... on Workspace{locationEntries{name locationOrLoadError{... on PythonError{message}}}}}}"
-    )
+    error = "... on PythonError{message causes{message}}"
+    query = f"{{workspaceOrError{{... on Workspace{{locationEntries{{name locationOrLoadError{{{error}}}}}}}}}}}"
     entries = ask(address, query)["workspaceOrError"]["locationEntries"]
-    return {entry["name"]: (entry["locationOrLoadError"] or {}).get("message") for entry in entries}
+    return {entry["name"]: _reason(entry["locationOrLoadError"]) for entry in entries}
+
+
+def _reason(error):
+    if not error:
+        return None
+    return " ".join([error["message"], *(cause["message"] for cause in error["causes"])])
 
 
 def reload_location(address, name="flops_fit"):
     """Load a code location again, as *Reload definitions* does."""
     mutation = "mutation R($n: String!){reloadRepositoryLocation(repositoryLocationName: $n){__typename}}"
     ask(address, mutation, n=name)
-
-
-def last_words(address, run):
-    """What the last events of a run say, Dagster's own line that it failed left out."""
-    events = "events{__typename ... on MessageEvent{message}}"
-    query = f"query L($r: ID!){{logsForRun(runId: $r){{... on EventConnection{{{events}}}}}}}"
-    events = ask(address, query, r=run)["logsForRun"]["events"]
-    said = [event["message"].strip() for event in events if event["__typename"] == "EngineEvent"]
-    return said[-1]
 
 
 def launch(address, asset, config, partition=None):
