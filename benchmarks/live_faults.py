@@ -88,7 +88,7 @@ def a_training_killed(folder):
         failed = wait_for(
             lambda: [run for run, state in runs(address).items() if state[0] == "FAILURE"], 60, "a failed run"
         )
-        said = next(text for text in messages(address, failed[0]) if "exit code" in text)
+        said = next(text for text in messages(address, failed[0]) if text.startswith("Run execution process"))
         return f"“{said.replace(failed[0], '…')}”; "
 
     said = by_itself(study, folder, kill)
