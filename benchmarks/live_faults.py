@@ -156,7 +156,7 @@ def study_torn(folder):
         reload_location(address)
         assert set(locations(address).values()) == {None}
         live.edited = time.time()
-        live.settle()
+        live.settle(killed={run for run, state in runs(address).items() if state[0] == "FAILURE"})
     nothing_lost_or_repeated(folder, before)
     (line,) = [line for line in tick["error"]["message"].splitlines() if "study.toml" in line]
     return f"“{_short(line, folder)}” on the tick of `watch_tiny` and on the code location; the plan stands"
