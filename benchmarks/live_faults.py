@@ -158,7 +158,7 @@ def study_torn(folder):
         live.edited = time.time()
         live.settle(killed={run for run, state in runs(address).items() if state[0] == "FAILURE"})
     nothing_lost_or_repeated(folder, before)
-    (line,) = [line for line in tick["error"]["message"].splitlines() if "study.toml" in line]
+    line = next(line for line in tick["error"].splitlines() if "study.toml cannot" in line).partition(": ")[2]
     return f"“{_short(line, folder)}” on the tick of `watch_tiny` and on the code location; the plan stands"
 
 

@@ -76,10 +76,11 @@ def ticks(address, sensor):
     """The latest ticks of a sensor, newest first: status, timestamp, skipReason, error."""
     query = (
         "query Ticks($s: SensorSelector!){sensorOrError(sensorSelector: $s){... on Sensor{sensorState{"
-        "ticks(limit: 12){status timestamp skipReason error{message}}}}}}"
+        "ticks(limit: 12){status timestamp skipReason error{message causes{message}}}}}}}"
     )
     selector = repository_of(address) | {"sensorName": sensor}
-    return ask(address, query, s=selector)["sensorOrError"]["sensorState"]["ticks"]
+    found = ask(address, query, s=selector)["sensorOrError"]["sensorState"]["ticks"]
+    return [tick | {"error": _reason(tick["error"])} for tick in found]
 
 
 def locations(address):
@@ -93,7 +94,7 @@ def locations(address):
 def _reason(error):
     if not error:
         return None
-    return " ".join([error["message"], *(cause["message"] for cause in error["causes"])])
+    return "\n".join([error["message"], *(cause["message"] for cause in error["causes"])]).strip()
 
 
 def reload_location(address, name="flops_fit"):
