@@ -93,7 +93,7 @@ def main(folder):
             good = started == counts
             wrong += not good
             cells = [str(started.get(asset, 0)) for asset in ALL]
-            error = f" ({watch['error']['message'].strip().splitlines()[-1]})" if watch["error"] else ""
+            error = f" ({watch['error'].splitlines()[-1]})" if watch["error"] else ""
             verdict = "yes" if good else f"no, {counts} was wanted"
             print(f"| {name}{error} | {' | '.join(cells)} | {verdict} | {time.monotonic() - begin:.0f} |", flush=True)
     return 1 if wrong else 0
