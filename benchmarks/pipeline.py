@@ -2,7 +2,7 @@
 
 Prints seconds for planning a thousand experiments through Dagster, for an automation tick and for deciding what is
 stale at that size, and the overhead of each headless training; with `--demo`, the demo through Dagster against
-`find_optimal`'s own loop on the same experiments (minutes).
+`find_optimal` with the same experiments (minutes).
 """
 
 import argparse
@@ -10,6 +10,7 @@ import io
 import sys
 import tempfile
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from pipeline_study import write_study
 
-from flops_fit.api import study_plan, study_size_map, train_all
+from flops_fit import find_optimal
 from flops_fit.study import Study
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.headless import run_study
@@ -78,14 +79,32 @@ def overhead(folder, trainings=8):
 
 
 def demo(folder):
-    """The demo through Dagster and through the loop of `find_optimal`."""
-    study = Study.from_toml(DEMO_STUDY)
-    plan = study_plan(study, study_size_map(study))
+    """The demo through Dagster and through `find_optimal`, each from nothing to a law."""
     quiet = Console(file=io.StringIO())
-    timed("the demo's trainings through find_optimal's loop",
-          lambda: train_all(study, plan.experiments, output_dir=folder / "plain", progress=False))  # fmt: skip
-    timed("the demo through Dagster, plan and law included", lambda: run_study(DEMO_STUDY, folder / "home", quiet))
+    plain = timed("the demo through find_optimal", lambda: by_find_optimal(Study.from_toml(DEMO_STUDY), folder))
+    headless = timed("the demo through Dagster", lambda: run_study(DEMO_STUDY, folder / "home", quiet).law)
+    assert {*plain.runs.experiment_id} == {*headless.runs.experiment_id}, "the same experiments"
     timed("the demo again, nothing to do", lambda: run_study(DEMO_STUDY, folder / "home", quiet))
+
+
+def by_find_optimal(study, folder):
+    """A study from a file as one call."""
+    given = {"factory", "size_param", "kwargs", "train", "eval", "compute_budgets"}
+    given |= {"target_budgets", "centre_on_law", "version", "name"}  # which the call does not take
+    sections = (study.model, study.data, study.sweep, study.training, study.hardware)
+    options = {item.name: getattr(part, item.name) for part in sections for item in fields(part)}
+    return find_optimal(
+        study.model.factory,
+        study.model.size_param,
+        dict(study.model.kwargs),
+        study.data.train(**study.data.kwargs),
+        study.loss_function,
+        study.sweep.compute_budgets,
+        eval_dataset=study.data.eval(**study.data.kwargs),
+        output_dir=folder / "plain",
+        progress=False,
+        **{name: value for name, value in options.items() if name not in given},
+    )
 
 
 def main():

@@ -7,7 +7,7 @@ same distinctions in black and white.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -179,15 +179,16 @@ def cloud_figure(law: ScalingLaw) -> Figure:
     return figure
 
 
-def all_figures(law: ScalingLaw) -> dict[str, Figure]:
-    """Every figure by name, in reading order."""
-    return {
-        "isoflop": isoflop_figure(law),
-        "frontier": frontier_figure(law),
-        "residuals": residual_figure(law),
-        "contours": contour_figure(law),
-        "exponents": cloud_figure(law),
+def all_figures(law: ScalingLaw, *, without: Collection[str] = ()) -> dict[str, Figure]:
+    """Every figure by name, in reading order, those named in `without` left out."""
+    drawn = {
+        "isoflop": isoflop_figure,
+        "frontier": frontier_figure,
+        "residuals": residual_figure,
+        "contours": contour_figure,
+        "exponents": cloud_figure,
     }
+    return {name: draw(law) for name, draw in drawn.items() if name not in without}
 
 
 def figure_png(figure: Figure, dpi: int = 130) -> bytes:

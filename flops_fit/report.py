@@ -41,23 +41,31 @@ def write_report(
     study: Mapping[str, Any] | None = None,
     cost: Any = None,
     title: str | None = None,
+    images: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write the report to `path` and return it; the file needs nothing beside it.
 
     `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
-    to repeat the study.
+    to repeat the study. `images` are figures by name (`flops_fit.plots.all_figures`) that are there as PNG already.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
-    return write_text(path, report_html(law, name, plan=plan, study=study, cost=cost))
+    return write_text(path, report_html(law, name, plan=plan, study=study, cost=cost, images=images))
 
 
 def report_html(
-    law: ScalingLaw, name: str, *, plan: Any = None, study: Mapping[str, Any] | None = None, cost: Any = None
+    law: ScalingLaw,
+    name: str,
+    *,
+    plan: Any = None,
+    study: Mapping[str, Any] | None = None,
+    cost: Any = None,
+    images: Mapping[str, bytes] | None = None,
 ) -> str:
-    """The report as one HTML document."""
+    """The report as one HTML document; arguments as of `write_report`."""
     from flops_fit.plots import all_figures, figure_png
 
-    images = {key: figure_png(figure) for key, figure in all_figures(law).items()}
+    there = dict(images or {})
+    images = there | {key: figure_png(figure) for key, figure in all_figures(law, without=there).items()}
     sections = [
         _head(law, name),
         _verdict(law),

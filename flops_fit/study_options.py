@@ -52,6 +52,7 @@ _NOT_OPTIONS = {
     "kwargs",
     "compute_budgets",
     "target_budgets",
+    "centre_on_law",
     "version",
     "name",
 }

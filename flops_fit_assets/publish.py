@@ -30,8 +30,8 @@ def law_figures(law: ScalingLaw) -> dict[str, Figure]:
     from flops_fit.plots import figure_png, frontier_figure, isoflop_figure
 
     return {
-        "isoflop.png": Figure(title="IsoFLOP curves", png=figure_png(isoflop_figure(law), dpi=110)),
-        "frontier.png": Figure(title="compute-optimal frontier", png=figure_png(frontier_figure(law), dpi=110)),
+        "isoflop.png": Figure(title="IsoFLOP curves", png=figure_png(isoflop_figure(law))),
+        "frontier.png": Figure(title="compute-optimal frontier", png=figure_png(frontier_figure(law))),
     }
 
 
@@ -48,6 +48,7 @@ def publish(
 
     table = save_runs(results.values(), store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
-    write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost)
+    images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
+    write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost, images=images)
     drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
     store.push(table, store.report, *drawn)
