@@ -56,24 +56,57 @@ def run_tasks(
     (sent once to each worker); `emit(dict)` reaches `on_event(index, dict)` here, in the consumer's thread. Payloads
     start in the order given. Workers take turns with `environments`: variables that they get besides this process's
     own, such as the one GPU that each is to see. An exception in a task, or the death of its worker, becomes that
-    task's `error`; the
-    others go on. Raises `NotImportable` where `shared` cannot be loaded in a worker.
+    task's `error`; the others go on. Raises `NotImportable` where `shared` cannot be loaded in a worker.
     """
-    todo = iter(enumerate(payloads))
-    lock, events = threading.Lock(), queue.SimpleQueue[tuple[str, int, Any]]()
-    turns = itertools.cycle(environments or ({},))
-    workers = [_Worker(function, shared, next(turns)) for _ in range(min(num_workers, len(payloads)))]
-    threads = [threading.Thread(target=_serve, args=(worker, todo, lock, events), daemon=True) for worker in workers]
-    for thread in threads:
-        thread.start()
-    try:
+    count = min(num_workers, len(payloads))
+    with WorkerPool(function, num_workers=count, shared=shared, environments=environments) as pool:
+        yield from pool.run(payloads, on_event)
+
+
+class WorkerPool:
+    """Worker processes for one call of `run`, as of `run_tasks`; leaving the context kills what is under way.
+
+    They start with their first task, or at once with `start`, so that they import while something else is done.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        num_workers: int,
+        shared: Any = None,
+        environments: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        turns = itertools.cycle(environments or ({},))
+        self._workers = [_Worker(function, shared, next(turns)) for _ in range(num_workers)]
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def start(self) -> None:
+        """Start every process that is not running yet."""
+        for worker in self._workers:
+            worker.start()
+
+    def run(self, payloads: Sequence[Any], on_event: OnEvent | None = None) -> Iterator[TaskOutcome]:
+        """The outcome of the task with each payload, as they finish."""
+        todo = iter(enumerate(payloads))
+        lock, events = threading.Lock(), queue.SimpleQueue[tuple[str, int, Any]]()
+        self._threads = [
+            threading.Thread(target=_serve, args=(worker, todo, lock, events), daemon=True)
+            for worker in self._workers[: len(payloads)]
+        ]
+        for thread in self._threads:
+            thread.start()
         yield from _collect(events, len(payloads), on_event)
-    finally:
-        for worker in workers:
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
             worker.stop()
-        for thread in threads:
+        for thread in self._threads:
             thread.join()
-        for worker in workers:
+        for worker in self._workers:
             worker.close()
 
 
@@ -112,7 +145,7 @@ def _serve(
 
 
 class _Worker:
-    """One process, started with its first task and again after it died."""
+    """One process, started with its first task or before, and again after it died."""
 
     def __init__(self, function: str, shared: Any, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -120,6 +153,11 @@ class _Worker:
         self._shared = _pickled(shared)
         self._process: subprocess.Popen[bytes] | None = None
         self.stopped = False
+
+    def start(self) -> None:
+        """Start the process, unless it is running."""
+        if self._process is None:
+            self._launch()
 
     def run(self, payload: Any) -> Iterator[tuple[str, Any]]:
         """Messages of one task: any number of "event", then "value", "error" or "not importable"."""

@@ -22,7 +22,7 @@ from flops_fit.preflight import preflight_if_due
 from flops_fit.progress import StudyProgress
 from flops_fit.results import ExperimentResult
 from flops_fit.spending import refuse_over_limit
-from flops_fit.workers import TaskOutcome, run_tasks
+from flops_fit.workers import TaskOutcome, WorkerPool
 from flops_fit_assets import versions
 from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
 from flops_fit_assets.home import open_instance
@@ -87,8 +87,9 @@ class HeadlessStudy:
 
     def bring_up_to_date(self) -> Outcome:
         """Size map and plan where they are stale, every training that is missing, then the law if anything changed."""
-        plan, done = self.bring_plan_up_to_date()
-        results, trained = self._train_what_is_missing(plan)
+        with self._workers() as workers:
+            plan, done = self.bring_plan_up_to_date(workers)
+            results, trained = self._train_what_is_missing(plan, workers)
         finished = {name: result for name, result in results.items() if result.is_final}
         law_from = versions.law_made_from(self._source.study, versions.version_of(plan), finished.values())
         if not self._is_current("scaling_law", law_from):
@@ -102,11 +103,25 @@ class HeadlessStudy:
             directory=self._source.directory,
         )
 
-    def bring_plan_up_to_date(self) -> tuple[SweepPlan, list[str]]:
-        """The current plan, and which of size map and plan had to be made for it."""
+    def bring_plan_up_to_date(self, workers: WorkerPool | None = None) -> tuple[SweepPlan, list[str]]:
+        """The current plan, and which of size map and plan had to be made for it.
+
+        Where one has to be, there will be trainings: `workers` start, which takes them as long as planning.
+        """
         self._observe()
-        done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage)]
+        done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage, workers)]
         return self._store.read("sweep_plan"), done
+
+    def _workers(self) -> WorkerPool:
+        from flops_fit.devices import worker_environments
+
+        hardware = self._source.study.hardware
+        return WorkerPool(
+            "flops_fit_assets.runs:train_partition",
+            num_workers=hardware.num_workers(),
+            shared=self.runs,
+            environments=worker_environments(hardware.device),
+        )
 
     @property
     def _source(self) -> Any:
@@ -124,7 +139,7 @@ class HeadlessStudy:
                 tags = {versions.DATA_VERSION_TAG: version}
                 self.instance.report_runless_asset_event(AssetObservation(key, tags=tags))
 
-    def _ensure(self, stage: str) -> bool:
+    def _ensure(self, stage: str, workers: WorkerPool | None) -> bool:
         """Materialize the size map or the plan if it is not current; whether that was needed."""
         if stage == "size_map":
             made_from = versions.size_map_made_from(self._source.study)
@@ -133,6 +148,8 @@ class HeadlessStudy:
             made_from = versions.plan_made_from(self._source.study, size_map_version)
         if self._is_current(stage, made_from):
             return False
+        if workers is not None:
+            workers.start()
         try:
             self._materialize(stage)
         except RunFailed:
@@ -151,7 +168,9 @@ class HeadlessStudy:
     def _materialize(self, stage: str) -> None:
         self.runs.materialize(self.instance, stage)
 
-    def _train_what_is_missing(self, plan: SweepPlan) -> tuple[dict[str, ExperimentResult], list[str]]:
+    def _train_what_is_missing(
+        self, plan: SweepPlan, workers: WorkerPool
+    ) -> tuple[dict[str, ExperimentResult], list[str]]:
         """Results of the plan by id, the old and the new, and the ids of the new."""
         ids = [experiment.experiment_id for experiment in plan.experiments]
         manager = StudyIOManager(self._store, self.instance)
@@ -162,7 +181,7 @@ class HeadlessStudy:
         refuse_over_limit(self._source.study, plan, kept.values)
         self._try_first_steps(plan, kept.values)
         results = dict(kept.values)
-        for result in self._train(todo):
+        for result in self._train(todo, workers):
             results[result.experiment_id] = result
         return {name: results[name] for name in ids}, [item.experiment_id for item in todo]
 
@@ -174,22 +193,14 @@ class HeadlessStudy:
                 self.console.print(f"at its first steps {problem}", style="yellow", highlight=False, markup=False)
             self.console.print(found.cost(), highlight=False, markup=False, soft_wrap=True)
 
-    def _train(self, experiments: list[Experiment]) -> list[ExperimentResult]:
+    def _train(self, experiments: list[Experiment], workers: WorkerPool) -> list[ExperimentResult]:
         results, planned = [], sum(item.planned_flops for item in experiments)
         if not experiments:
             return []
-        from flops_fit.devices import worker_environments
-
         peak = peak_to_show(self._source.study.hardware, planned, self._source.study.training.precision)
         with StudyProgress(len(experiments), planned_flops=planned, peak=peak, console=self.console) as bars:
-            outcomes = run_tasks(
-                "flops_fit_assets.runs:train_partition",
-                [experiment.experiment_id for experiment in experiments],
-                num_workers=self._source.study.hardware.num_workers(),
-                shared=self.runs,
-                on_event=lambda _, event: bars.update(event),
-                environments=worker_environments(self._source.study.hardware.device),
-            )
+            ids = [experiment.experiment_id for experiment in experiments]
+            outcomes = workers.run(ids, on_event=lambda _, event: bars.update(event))
             for outcome in outcomes:
                 results.append(self._result_of(experiments[outcome.index], outcome))
                 bars.finish(results[-1])
