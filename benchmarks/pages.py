@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import io
 
 from dagster_pages import ask, repository_of, served, switch_on
+from pipeline import BUDGETS, timed
 from pipeline_study import write_study
 from rich.console import Console
 from webdriver import browser, wait_for
@@ -27,15 +27,7 @@ from flops_fit.synthetic import REPLICATION
 from flops_fit_assets.headless import headless_study
 from flops_fit_assets.importing import import_study_runs
 
-BUDGETS = [3e5 * 1.03**step for step in range(143)]
 TICKS = 5
-
-
-def timed(what, call):
-    start = time.perf_counter()
-    value = call()
-    print(f"{time.perf_counter() - start:8.2f} s  {what}", flush=True)
-    return value
 
 
 def a_thousand_experiments(folder):
