@@ -21,7 +21,7 @@ from flops_fit.spending import over_limit, spending
 from flops_fit.sweep import SweepPlan
 from flops_fit.training import run_experiment
 from flops_fit_assets import automation, checks, versions
-from flops_fit_assets.centring import CENTRES_FILE, centred_metadata, centres_of, expected_ratios
+from flops_fit_assets.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.gpus import gpu_of_its_own
 from flops_fit_assets.home import TRAINING_POOL
 from flops_fit_assets.io import StudyIOManager, StudyStore
@@ -125,7 +125,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         centres = _refused_readably(lambda: centres_of(store, study, size_map, overrides))
         plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides, centre=centres))
         if centres is not None:
-            store.push(centres.save(store.directory / CENTRES_FILE))
+            store.push(centres.save(store))
         announce(context, source, plan)
         results = _results(context, source, plan)
         cost = estimate(plan, study.hardware, results.values(), recipe=study.training)

@@ -1,7 +1,8 @@
 """Where the grid of a budget is centred, with `centre_on_law`: on the study's own law, if the budget is new.
 
 A budget that was centred on a law once stays there, whatever becomes of the law, and one that is planned or has been
-begun stays where it is: no experiment that exists is touched. What was decided is kept in `centres.json`.
+begun stays where it is: no experiment that exists is touched. What was decided is kept in `centres/`, a file for each
+recipe, model and data, so that going back to an earlier one finds its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.experiment import experiment_id
 from flops_fit.files import read_value, write_json
 from flops_fit.formatting import format_count, format_flops
+from flops_fit.identity import content_hash
 from flops_fit_assets.io import StudyStore
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from flops_fit.study import Study
     from flops_fit.sweep import Experiment, SweepPlan
 
-CENTRES_FILE = "centres.json"
 CENTRES_SCHEMA = "flops_fit.centres/1"
 
 
@@ -65,11 +66,15 @@ class Centres:
         kept = {budget: centre for budget, centre in self.by_budget.items() if budget in budgets}
         return Centres(identity=self.identity, param_count=self.param_count, by_budget=kept)
 
-    def save(self, path: Path) -> Path:
+    def path(self, store: StudyStore) -> Path:
+        """Where centres for these experiments are kept."""
+        return store.directory / "centres" / f"{content_hash([self.identity, self.param_count])[:16]}.json"
+
+    def save(self, store: StudyStore) -> Path:
         """Write as JSON, atomically."""
         centres = [{"budget": budget, **vars(centre)} for budget, centre in self.by_budget.items()]
         about = {"schema": CENTRES_SCHEMA, "identity": self.identity, "param_count": self.param_count}
-        return write_json(path, about | {"centres": centres})
+        return write_json(self.path(store), about | {"centres": centres})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Centres:
@@ -143,13 +148,17 @@ def _optimum(law: ScalingLaw, budget: float) -> Centre | None:
 
 def _decided(store: StudyStore, study: Study, size_map: SizeMap) -> Centres:
     nothing = Centres(identity=study.outcome_fingerprint(), param_count=size_map.param_count)
-    path = store.directory / CENTRES_FILE
+    path = nothing.path(store)
     store.pull(path)
     if not path.exists():
         return nothing
-    kept = read_value(path, CENTRES_SCHEMA, Centres.from_dict)
-    same = (kept.identity, kept.param_count) == (nothing.identity, nothing.param_count)
-    return kept if same else nothing
+    try:
+        return read_value(path, CENTRES_SCHEMA, Centres.from_dict)
+    except FileError as error:
+        raise FileError(
+            f"{error}. Better restore it from a copy: budgets that it centred on the law are otherwise planned, and "
+            "trained, at tokens_per_param"
+        ) from error
 
 
 def _begun(store: StudyStore, study: Study, size_map: SizeMap, overrides: Mapping[str, Any]) -> set[float]:

@@ -9,9 +9,10 @@ from rich.console import Console
 
 from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions
 from flops_fit.api import fit_study, study_plan, study_size_map
+from flops_fit.errors import FileError
 from flops_fit.study import TrainerSpec
 from flops_fit.synthetic import KnownLaw
-from flops_fit_assets.centring import CENTRES_FILE, Centres, centres_of, trusted_law
+from flops_fit_assets.centring import Centres, centres_of, trusted_law
 from flops_fit_assets.headless import headless_study
 from flops_fit_assets.history import latest_materialization
 from flops_fit_assets.io import StudyStore
@@ -65,7 +66,7 @@ def planned(store, of, **overrides):
     size_map = study_size_map(of)
     centres = centres_of(store, of, size_map, overrides)
     if centres is not None:
-        centres.save(store.directory / CENTRES_FILE)
+        centres.save(store)
     plan = study_plan(of, size_map, overrides=overrides, centre=centres)
     store.write("sweep_plan", plan)
     return plan
@@ -95,10 +96,24 @@ def test_a_budget_removed_and_added_again_is_the_same(store):
     assert of_budget(planned(store, study(MORE)), 1e19) == of_budget(added, 1e19)
 
 
+def test_another_recipe_and_back_is_the_same(store):
+    added = planned(store, study(MORE))
+    planned(store, study(MORE, version="2"))
+    assert planned(store, study(MORE)) == added
+
+
+def test_what_was_decided_and_cannot_be_read_stops_the_plan(store):
+    planned(store, study(MORE))
+    (path,) = (store.directory / "centres").iterdir()
+    path.write_text("{")
+    with pytest.raises(FileError, match=rf"{path} is torn .* restore it from a copy"):
+        planned(store, study(MORE))
+
+
 def test_without_the_option_the_ratio_of_the_study_counts(store):
     plain = study(MORE, centre_on_law=False)
     assert planned(store, plain) == study_plan(plain, study_size_map(plain))
-    assert not (store.directory / CENTRES_FILE).exists()
+    assert not (store.directory / "centres").exists()
 
 
 def test_a_budget_that_was_begun_where_the_study_puts_it_stays_there(store):
