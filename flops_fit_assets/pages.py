@@ -34,14 +34,19 @@ def serve(study: Path, port: int, console: Console) -> int:
 
     Raises `FlopsFitError` if the port is taken or the home's pages are open already.
     """
+    from flops_fit_assets.runs import end_lost_runs
+
     loaded = Study.from_toml(study)  # refuse here what Dagster would show only as a failed code location
     _refuse_taken(port)
     home = home_directory()
-    from flops_fit_assets.runs import end_lost_runs
-
     with pages_lock(home) as lock:
         if lost := end_lost_runs(home):
-            console.print(f"{lost} runs had lost their process when the pages were last closed; they are tried again")
+            console.print(
+                f"runs whose processes were gone when the pages were opened: {lost}; now failed, and tried again as "
+                f"run_retries in {home / 'dagster' / 'dagster.yaml'} says",
+                highlight=False,
+                soft_wrap=True,
+            )
         console.print(f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)", highlight=False)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         process = subprocess.Popen(
