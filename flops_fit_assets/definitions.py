@@ -19,7 +19,7 @@ from flops_fit_assets.io import study_io_manager
 from flops_fit_assets.schedules import replan_schedule
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.sqlite import relax_syncing
-from flops_fit_assets.watch import watch_sensor
+from flops_fit_assets.watch import SENSOR_SECONDS, watch_sensor
 
 
 def build_study_definitions(
@@ -55,7 +55,7 @@ def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Defin
                 f"automation_{name}",
                 target=dg.AssetSelection.assets(*keys),
                 default_status=dg.DefaultSensorStatus.STOPPED,
-                minimum_interval_seconds=5,
+                minimum_interval_seconds=SENSOR_SECONDS,
                 emit_backfills=False,
                 description=f"Runs what a change of {name} affects, and nothing else; off until switched on.",
             ),

@@ -35,6 +35,11 @@ concurrency:
   pools:
     granularity: run
     default_limit: {workers}    # trainings at the same time when Dagster launches them
+run_coordinator:
+  module: dagster
+  class: QueuedRunCoordinator
+  config:
+    dequeue_interval_seconds: 1    # not 5: a training that ends leaves its place to the next at once
 run_monitoring:
   enabled: true
   poll_interval_seconds: 5

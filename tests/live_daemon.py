@@ -10,7 +10,6 @@ from pipeline_study import write_study
 from webdriver import wait_for
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-_QUIET_TICKS = 3  # of the automation sensor, one after the other, that start nothing
 
 
 class Live:
@@ -43,27 +42,33 @@ class Live:
         launch(self.address, asset, config)
         self.edited = time.time()
 
-    def settle(self, seconds=420, killed=()):
+    def settle(self, seconds=420, killed=(), quiet_ticks=3):
         """Asset → how many times a run that ended well materialized it since last asked; the tick of the watch too.
 
-        No run may have failed but those that were `killed`.
+        Settled is when no run is under way and `quiet_ticks` of automation began and ended thereafter with nothing to
+        do. No run may have failed but those that were `killed`.
         """
-        wait_for(lambda: self._watched() is not None, 90, "a tick of the watch")
-        watched = self._watched()
+        watched = self.watched()
         last, since = None, time.time()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             now = runs(self.address)
             if now != last or any(status not in ENDED for status, _, _ in now.values()):
                 last, since = now, time.time()
-            quiet = [tick for tick in ticks(self.address, f"automation_{self.name}") if tick["timestamp"] > since]
-            if len(quiet) >= _QUIET_TICKS:
+            if self._quiet(since) >= quiet_ticks:
                 return self._new(now, killed), watched
-            time.sleep(1)
+            time.sleep(0.5)
         raise TimeoutError(f"still at work after {seconds} s: {last}")
 
+    def _quiet(self, since):
+        after = [tick for tick in ticks(self.address, f"automation_{self.name}") if tick["timestamp"] > since]
+        return sum(tick["status"] == "SKIPPED" for tick in after)
+
+    def watched(self):
+        """The first tick of the watch that began after the edit, once it has ended."""
+        return wait_for(self._watched, 90, "a tick of the watch")
+
     def _watched(self):
-        """The first tick of the watch that began after the edit and has ended."""
         after = [tick for tick in ticks(self.address, f"watch_{self.name}") if tick["timestamp"] > self.edited]
         ended = [tick for tick in after if tick["status"] != "STARTED"]
         return ended[-1] if ended else None
