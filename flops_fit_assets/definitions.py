@@ -16,6 +16,7 @@ from flops_fit.study import Study
 from flops_fit_assets.assets import study_assets
 from flops_fit_assets.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.io import study_io_manager
+from flops_fit_assets.retries import retry_sensor
 from flops_fit_assets.schedules import replan_schedule
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.sqlite import relax_syncing
@@ -51,6 +52,7 @@ def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Defin
         schedules=[replan_schedule(source)],
         sensors=[
             *([watch] if (watch := watch_sensor(source)) else []),
+            retry_sensor(source),
             dg.AutomationConditionSensorDefinition(
                 f"automation_{name}",
                 target=dg.AssetSelection.assets(*keys),

@@ -1,9 +1,16 @@
 """A few edits against a live daemon and web server; `benchmarks/live_edits.py` makes nineteen."""
 
+import time
+
+import dagster as dg
 import pytest
 from dagster_pages import served, served_definitions
 from live_daemon import Live
 from pipeline_study import DAGSTER_WARNINGS, run, write_study
+from webdriver import wait_for
+
+from flops_fit_assets.home import open_instance
+from flops_fit_assets.retries import RETRY_OF_TAG
 
 pytestmark = DAGSTER_WARNINGS
 
@@ -24,6 +31,27 @@ def test_an_edit_starts_exactly_what_it_affects(address, tmp_path):
     assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
     live.edit(budgets=(3e5, 6e5, 1.2e6), sizes=3)
     assert live.settle(quiet_ticks=1)[0] == {"sweep_plan": 1, "training_run": 3, "scaling_law": 1}
+
+
+@pytest.mark.slow
+def test_a_retry_that_dagster_forgot_is_started_once(address, tmp_path):
+    with open_instance(tmp_path, 2) as instance:
+        law = dg.AssetKey("scaling_law")
+        lost = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset({law}))
+        instance.add_run(lost)
+        tags = {"dagster/will_retry": "true"}
+        instance.report_run_failed(lost, "its process is gone")
+        instance.add_run_tags(lost.run_id, tags)
+    wait_for(lambda: retries_of(tmp_path, lost.run_id), 180, "the forgotten run to be started again")
+    wait_for(lambda: retries_of(tmp_path, lost.run_id) == ["SUCCESS"], 60, "its end")
+    time.sleep(65)  # two more looks of the sensor
+    assert retries_of(tmp_path, lost.run_id) == ["SUCCESS"]
+
+
+def retries_of(home, run):
+    """The statuses of the runs that are retries of `run`."""
+    with open_instance(home, 2) as instance:
+        return [found.status.value for found in instance.get_runs(dg.RunsFilter(tags={RETRY_OF_TAG: run}))]
 
 
 TWO_STUDIES = """\

@@ -95,13 +95,14 @@ def test_a_plan_changed_by_hand_trains_nothing(planned):
     path.write_text(text)
 
 
-def test_the_schedule_and_the_sensors_are_off_until_switched_on(planned):
+def test_what_plans_by_itself_is_off_until_switched_on_and_what_keeps_promised_retries_is_on(planned):
     runs, _, _ = planned
     definitions = build_study_definitions(runs.path, home=runs.home)
     assert [item.default_status for item in definitions.schedules] == [dg.DefaultScheduleStatus.STOPPED]
     assert {item.name: item.default_status for item in definitions.sensors} == {
         "watch_tiny": dg.DefaultSensorStatus.STOPPED,
         "automation_tiny": dg.DefaultSensorStatus.STOPPED,
+        "retries_tiny": dg.DefaultSensorStatus.RUNNING,
     }
 
 
