@@ -171,7 +171,7 @@ def cloud_figure(law: ScalingLaw) -> Figure:
     right.set_xlim(low - 2 * margin, high + 2 * margin)
     right.set_ylim(0, right.get_ylim()[1] * 1.35)
     right.set(xlabel="a (exponent of N_opt in C)", ylabel="Bootstrap refits")
-    right.legend(frameon=False)
+    right.legend(frameon=False, loc="best")
     left.set_title("How sure the exponents are", loc="left")
     right.set_title("Exponent a of the optimum", loc="left")
     _tidy(left)
