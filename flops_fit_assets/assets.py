@@ -22,6 +22,7 @@ from flops_fit.sweep import SweepPlan
 from flops_fit.training import run_experiment
 from flops_fit_assets import automation, checks, versions
 from flops_fit_assets.centring import centred_metadata, centres_of, expected_ratios
+from flops_fit_assets.fingerprints import PARTS, fingerprints
 from flops_fit_assets.gpus import gpu_of_its_own
 from flops_fit_assets.home import TRAINING_POOL
 from flops_fit_assets.io import StudyIOManager, StudyStore
@@ -50,23 +51,15 @@ def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:
 
 
 def study_sources(source: StudySource) -> list[Any]:
-    """`study/model` and `study/sweep`: the two halves of a study, observed by their fingerprints."""
-    descriptions = {
-        "model": "The model: its source code (not its comments), arguments, and how it is counted.",
-        "sweep": "Budgets, grid, data, loss and recipe: whatever the plan follows from besides the size map.",
-    }
-    fingerprints = {
-        "model": lambda: source.study.model_fingerprint(),
-        "sweep": lambda: source.study.sweep_fingerprint(),
-    }
+    """`study/model`, `study/sweep` and `study/targets`: the parts of a study, observed by their fingerprints."""
 
-    def observe(half: str) -> Any:
+    def observe(part: str) -> Any:
         def version() -> dg.DataVersion:
-            return dg.DataVersion(fingerprints[half]())
+            return dg.DataVersion(fingerprints(source.study)[part])
 
         decorate = dg.observable_source_asset(
-            key=source.key("study", half),
-            description=descriptions[half],
+            key=source.key("study", part),
+            description=PARTS[part],
             group_name=source.study.name,
             io_manager_key=source.resource_key,  # not Dagster's own, which would pickle
         )
@@ -74,7 +67,7 @@ def study_sources(source: StudySource) -> list[Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable sources; the version is bounded below 1.14
-        return [observe(half) for half in descriptions]
+        return [observe(part) for part in PARTS]
 
 
 def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
@@ -201,6 +194,7 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         "The scaling law of the current plan's results: optimal model and data "
         "size at any compute, with intervals, findings and figures.",
         "scipy",
+        deps=[source.key("study", "targets")],
         ins={
             "sweep_plan": dg.AssetIn(key=source.key("sweep_plan")),
             "training_run": dg.AssetIn(key=source.key("training_run"), metadata={"allow_missing_partitions": True}),

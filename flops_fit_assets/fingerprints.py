@@ -1,4 +1,4 @@
-"""The fingerprints of a study's two halves as they are now, read in a fresh process.
+"""The fingerprints of a study's parts, also as they are now, read in a fresh process.
 
     python -m flops_fit_assets.fingerprints study.toml
 
@@ -12,14 +12,35 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flops_fit.errors import FlopsFitError, StudyError
+from flops_fit.identity import content_hash
+
+if TYPE_CHECKING:
+    from flops_fit.study import Study
 
 _SECONDS = 50  # Dagster gives a sensor sixty
 
 
+PARTS = {
+    "model": "The model: its source code (not its comments), arguments, and how it is counted.",
+    "sweep": "Budgets, grid, data, loss and recipe: whatever the plan follows from besides the size map.",
+    "targets": "The target budgets: what the law is asked to predict besides its own budgets.",
+}
+
+
+def fingerprints(study: Study) -> dict[str, str]:
+    """Part → hash of what it means, for each of `PARTS`."""
+    return {
+        "model": study.model_fingerprint(),
+        "sweep": study.sweep_fingerprint(),
+        "targets": content_hash(list(study.sweep.target_budgets)),
+    }
+
+
 def fresh_fingerprints(path: Path) -> dict[str, str]:
-    """`{"model": ..., "sweep": ...}` of the study file; raises `StudyError` where it cannot be meant."""
+    """`fingerprints` of the study file; raises `StudyError` where it cannot be meant."""
     command = [sys.executable, "-m", "flops_fit_assets.fingerprints", str(path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False)
@@ -33,8 +54,7 @@ def main(path: str) -> int:
     from flops_fit.study import Study
 
     try:
-        study = Study.from_toml(path)
-        found = {"model": study.model_fingerprint(), "sweep": study.sweep_fingerprint()}
+        found = fingerprints(Study.from_toml(path))
     except FlopsFitError as error:
         print(error, file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from flops_fit.results import ExperimentResult
 from flops_fit.spending import refuse_over_limit
 from flops_fit.workers import TaskOutcome, WorkerPool
 from flops_fit_assets import versions
+from flops_fit_assets.fingerprints import fingerprints
 from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
 from flops_fit_assets.home import open_instance
 from flops_fit_assets.io import StudyIOManager, StudyStore
@@ -132,9 +133,8 @@ class HeadlessStudy:
         return StudyStore.of(self._source)
 
     def _observe(self) -> None:
-        study = self._source.study
-        for half, version in (("model", study.model_fingerprint()), ("sweep", study.sweep_fingerprint())):
-            key = self._source.key("study", half)
+        for part, version in fingerprints(self._source.study).items():
+            key = self._source.key("study", part)
             if latest_observed(self.instance, key) != version:
                 tags = {versions.DATA_VERSION_TAG: version}
                 self.instance.report_runless_asset_event(AssetObservation(key, tags=tags))

@@ -1,4 +1,4 @@
-"""Notices within seconds that a study's file or source code has changed, and observes its two halves."""
+"""Notices within seconds that a study's file or source code has changed, and observes its parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import dagster as dg
 
 from flops_fit.errors import StudyError
 from flops_fit.identity import content_hash
-from flops_fit_assets.fingerprints import fresh_fingerprints
+from flops_fit_assets.fingerprints import PARTS, fresh_fingerprints
 from flops_fit_assets.history import latest_observed
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.versions import DATA_VERSION_TAG
@@ -25,7 +25,7 @@ SENSOR_SECONDS = 4
 
 
 def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
-    """A sensor that observes `study/model` and `study/sweep` when a file of theirs changes; none for a study in Python.
+    """A sensor that observes the parts of the study when a file of theirs changes; none for a study in Python.
 
     A file that cannot be meant fails the tick with the reason, and whatever was planned before stands.
     """
@@ -46,9 +46,9 @@ def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
             return dg.SkipReason("no file has changed")
         _refuse_torn(path)
         events = [
-            dg.AssetObservation(source.key("study", half), tags={DATA_VERSION_TAG: version})
-            for half, version in fresh_fingerprints(path).items()
-            if latest_observed(context.instance, source.key("study", half)) != version
+            dg.AssetObservation(source.key("study", part), tags={DATA_VERSION_TAG: version})
+            for part, version in fresh_fingerprints(path).items()
+            if latest_observed(context.instance, source.key("study", part)) != version
         ]
         if not events:
             return dg.SensorResult(skip_reason="files changed, but nothing in what they mean", cursor=stamp)
@@ -59,7 +59,8 @@ def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
 
 def file_stamp(source: StudySource, path: Path) -> str:
     """Changes when the study file or a source file that may matter is written."""
-    return content_hash([[str(file), *_state(file)] for file in sorted({path, *_source_files(source)})])
+    files = [[str(file), *_state(file)] for file in sorted({path, *_source_files(source)})]
+    return content_hash([*PARTS, *files])
 
 
 def _state(file: Path) -> list[int]:

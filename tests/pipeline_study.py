@@ -36,6 +36,7 @@ fn = "torch.nn.functional:cross_entropy"
 [sweep]
 compute_budgets = {budgets}
 num_sizes_per_budget = {sizes}
+target_budgets = {targets}
 
 [training]
 learning_rate = 0.02
@@ -48,10 +49,13 @@ price_per_hour = 2.0
 """
 
 
-def write_study(folder, budgets=(3e5, 6e5), sizes=4, model="TinyMLP", module="tiny_study", name="tiny") -> Path:
+def write_study(
+    folder, budgets=(3e5, 6e5), sizes=4, model="TinyMLP", module="tiny_study", name="tiny", targets=()
+) -> Path:
     """`study.toml` in `folder`."""
     path = Path(folder) / "study.toml"
-    path.write_text(STUDY.format(budgets=list(budgets), sizes=sizes, model=model, module=module, name=name))
+    lists = {"budgets": list(budgets), "targets": list(targets)}
+    path.write_text(STUDY.format(**lists, sizes=sizes, model=model, module=module, name=name))
     return path
 
 

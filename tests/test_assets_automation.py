@@ -6,6 +6,7 @@ from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit.errors import StudyError
 from flops_fit_assets.definitions import build_study_definitions, definitions_of
+from flops_fit_assets.fingerprints import fingerprints
 from flops_fit_assets.home import open_instance
 from flops_fit_assets.runs import AssetRuns
 from flops_fit_assets.versions import DATA_VERSION_TAG
@@ -22,11 +23,10 @@ class Automation:
         self.edit()
 
     def edit(self, **changes):
-        """Write the study file and observe its halves, as the watching sensor does."""
+        """Write the study file and observe its parts, as the watching sensor does."""
         self.runs = AssetRuns.of(write_study(self.folder, **changes), self.folder)
-        study = self.runs.source.study
-        for half, version in (("model", study.model_fingerprint()), ("sweep", study.sweep_fingerprint())):
-            observation = dg.AssetObservation(["study", half], tags={DATA_VERSION_TAG: version})
+        for part, version in fingerprints(self.runs.source.study).items():
+            observation = dg.AssetObservation(["study", part], tags={DATA_VERSION_TAG: version})
             self.instance.report_runless_asset_event(observation)
 
     def tick(self):
@@ -91,6 +91,11 @@ def test_a_removed_budget_starts_no_training_and_neither_does_its_return(automat
     assert automation.settle() == [{"sweep_plan": 1}, {"scaling_law": 1}]
 
 
+def test_a_target_budget_starts_the_law_alone(automation):
+    automation.edit(budgets=(3e5, 6e5, 1.2e6), targets=(1e9,))
+    assert automation.settle() == [{"scaling_law": 1}]
+
+
 def test_a_plan_made_again_by_hand_wakes_nothing(automation):
     automation.runs.materialize(automation.instance, "sweep_plan")
     assert automation.settle() == []
@@ -122,7 +127,7 @@ def test_the_watch_observes_a_change_and_only_once(tmp_path):
     runs = AssetRuns.of(write_study(tmp_path), tmp_path)
     with open_instance(tmp_path, 2) as instance:
         first = watching(runs.source, instance)
-        assert [event.asset_key.path[-1] for event in first.asset_events] == ["model", "sweep"]
+        assert [event.asset_key.path[-1] for event in first.asset_events] == ["model", "sweep", "targets"]
         assert isinstance(watching(runs.source, instance, first.cursor), dg.SkipReason)
         for event in first.asset_events:
             instance.report_runless_asset_event(event)

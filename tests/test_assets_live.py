@@ -1,4 +1,4 @@
-"""A few edits against a live daemon and web server; `benchmarks/live_edits.py` makes nineteen."""
+"""A few edits against a live daemon and web server; `benchmarks/live_edits.py` makes twenty."""
 
 import time
 

@@ -23,9 +23,9 @@ pytestmark = DAGSTER_WARNINGS
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    path = write_study(home)
+    path = write_study(home, targets=("1e9",))
     text = 'owners = ["team:scaling", "someone@example.org"]\n' + path.read_text()
-    path.write_text(text.replace("num_sizes_per_budget = 4", 'num_sizes_per_budget = 4\ntarget_budgets = ["1e9"]'))
+    path.write_text(text)
     outcome = run(path, home)
     with open_instance(home, 2) as instance:
         names = ("size_map", "sweep_plan", "experiment", "training_run", "scaling_law")
