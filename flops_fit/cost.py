@@ -118,6 +118,14 @@ class Hardware:
         return {name: value for name, value in given.items() if value is not None}
 
     @property
+    def affordability(self) -> dict[str, Any]:
+        """All that decides whether a plan is within `limits`, the experiments and their results aside; {} without."""
+        if not self.limits:
+            return {}
+        deciding = ("workers", "known_peak", "utilisation", "price_per_hour")
+        return self.limits | {name: getattr(self, name) for name in deciding}
+
+    @property
     def flops_per_second(self) -> float:
         """FLOP/s that one worker is taken to reach before any run has been measured."""
         return self.peak * self.utilisation

@@ -87,5 +87,8 @@ def test_limits_owners_and_targets_change_no_experiment(plan):
     assert study_plan(study, study_size_map(study)).to_dict() == plan.to_dict()
     assert study.sweep.target_budgets == (1e22, 1e24)
     assert study.sweep_fingerprint() != tiny_study().sweep_fingerprint(), "a changed limit is judged anew"
-    unlimited = tiny_study(sweep=sweep, owners=["a@b.org"])
+    cheaper = tiny_study(sweep=sweep, hardware=dataclasses.replace(hardware, price_per_hour=0.5))
+    more = tiny_study(sweep=sweep, hardware=dataclasses.replace(hardware, workers=3))
+    assert len({item.sweep_fingerprint() for item in (study, cheaper, more)}) == 3, "and so is what it limits"
+    unlimited = tiny_study(sweep=sweep, owners=["a@b.org"], hardware=Hardware(device="cpu", price_per_hour=3.0))
     assert unlimited.sweep_fingerprint() == tiny_study().sweep_fingerprint()
