@@ -5,7 +5,7 @@ Dagster reads the annotations of asset functions, so this module keeps them as o
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -15,7 +15,6 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.log_events import OnLog
 from flops_fit.results import ExperimentResult
 from flops_fit.run_log import first_loss
-from flops_fit.scaling_law import ScalingLaw
 from flops_fit.size_map import SizeMap
 from flops_fit.spending import over_limit, spending
 from flops_fit.sweep import SweepPlan
@@ -33,6 +32,9 @@ from flops_fit_assets.plan_config import overrides_in, plan_config_schema
 from flops_fit_assets.publish import law_figures, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.training_guard import set_aside_if_changed
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
 
 
 def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:

@@ -79,6 +79,12 @@ def test_importing_the_library_is_light(heavy):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("heavy", ["scipy", "matplotlib", "pandas"])
+def test_a_training_that_dagster_launches_does_not_wait_for_what_only_the_fit_needs(heavy):
+    code = f"import sys, flops_fit_assets.definitions; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_every_public_name_can_be_had():
     import flops_fit
 
