@@ -39,7 +39,7 @@ def scenario(live, module):
     yield "a budget added", lambda: live.edit(**plain | {"budgets": MORE}), RETRAIN | {"training_run": 3}
     yield "the budget removed", lambda: live.edit(**plain), REPLAN
     yield "the budget added again", lambda: live.edit(**plain | {"budgets": MORE}), REPLAN
-    yield "a target budget", lambda: live.edit(**plain | {"budgets": MORE, "targets": ("1e9",)}), {"scaling_law": 1}
+    yield "a target budget", lambda: live.edit(**plain | {"budgets": MORE, "targets": ("1e9",)}), REPLAN
     yield "one size more per budget", lambda: live.edit(**plain | {"sizes": 4}), RETRAIN | {"training_run": "new"}
     yield "that taken back", lambda: live.edit(**plain), REPLAN
     yield "a second seed", lambda: live.edit(swap("[training]", "seeds = [0, 1]\n\n[training]"), **plain), RETRAIN

@@ -86,7 +86,8 @@ def study_plan(
     found = () if study.trainer else doubts(study.training, plan.experiments, counts_embeddings=embedded)
     for doubt in found:
         warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
-    return dataclasses.replace(plan, notes=(*plan.notes, *found))
+    targets = tuple(float(target) for target in sweep.target_budgets)
+    return dataclasses.replace(plan, notes=(*plan.notes, *found), target_budgets=targets)
 
 
 def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:

@@ -6,7 +6,7 @@ import base64
 import html
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from flops_fit.files import write_text
 from flops_fit.formatting import format_count, format_flops, format_money
 from flops_fit.report_style import STYLE, definitions, details, html_table, interval_text, json_block
 from flops_fit.scaling_law.approaches import compare_approaches
+from flops_fit.scaling_law.diagnostics import extrapolations
 from flops_fit.scaling_law.law import ScalingLaw
 
 CAPTIONS = {
@@ -70,7 +71,7 @@ def report_html(
         _head(law, name),
         _verdict(law),
         _figure("isoflop", images),
-        "<h2>What to train at a budget</h2>" + _predictions(law),
+        "<h2>What to train at a budget</h2>" + _predictions(law, plan.target_budgets if plan else ()),
         _figure("frontier", images),
         "<h2>What another size costs</h2>" + _sizes(law),
         "<h2>The law</h2>" + _parameters(law),
@@ -118,9 +119,9 @@ def _verdict(law: ScalingLaw) -> str:
     return box + (html_table(("", "Finding", "What to do"), rows, text=(1, 2)) if rows else "")
 
 
-def _predictions(law: ScalingLaw) -> str:
+def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
     rows = []
-    for compute in law.default_budgets():
+    for compute in sorted({*law.default_budgets(), *target_budgets}):
         answer = law.predict(compute)
         rows.append(
             (
@@ -133,7 +134,9 @@ def _predictions(law: ScalingLaw) -> str:
                 interval_text(answer["expected_loss_interval"], lambda value: f"{value:.4f}"),
             )
         )
-    return html_table(("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %"), rows)
+    headers = ("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %")
+    far = [f"{item.message}; {item.remedy}." for item in extrapolations(law.runs, target_budgets)]
+    return html_table(headers, rows) + "".join(f"<p>{html.escape(said)}</p>" for said in far)
 
 
 def _sizes(law: ScalingLaw) -> str:

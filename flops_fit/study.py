@@ -271,9 +271,10 @@ class Study:
         return content_hash([self._model_definition(), data, loss, canonical(self.training.outcome())])
 
     def sweep_fingerprint(self) -> str:
-        """Changes with whatever the plan depends on besides the size map, or whether it may be trained."""
+        """Changes with whatever the plan holds or depends on besides the size map, or whether it may be trained."""
         more = [self.hardware.affordability] if self.hardware.limits else []
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
+        more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
         return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
 
     def _model_definition(self) -> list[Any]:

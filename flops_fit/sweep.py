@@ -35,6 +35,7 @@ class SweepPlan:
         flops_method: what `flops_per_token` is: "6nd", "measured" or "function".
         data_unit: what one unit of `num_tokens` is.
         notes: what a reader should know of the plan, also given as warnings when it was made.
+        target_budgets: FLOPs at which its law is asked to predict; nothing is planned for them.
     """
 
     experiments: list[Experiment]
@@ -47,6 +48,7 @@ class SweepPlan:
     flops_method: str = "6nd"
     data_unit: str = "token"
     notes: tuple[str, ...] = ()
+    target_budgets: tuple[float, ...] = ()
 
     @property
     def num_experiments(self) -> int:
@@ -70,6 +72,7 @@ class SweepPlan:
             "flops_method": self.flops_method,
             "data_unit": self.data_unit,
             "notes": list(self.notes),
+            **({"target_budgets": list(self.target_budgets)} if self.target_budgets else {}),
             "experiments": [experiment.to_dict() for experiment in self.experiments],
             "dropped": [point.to_dict() for point in self.dropped],
         }
@@ -81,7 +84,8 @@ class SweepPlan:
             raise FileError(f"a plan has schema {SCHEMA!r}, not {content.get('schema')!r}; plan the sweep again")
         given = {name: value for name, value in content.items() if name != "schema"}
         given["experiments"] = [Experiment.from_dict(item) for item in content["experiments"]]
-        given["notes"] = tuple(content.get("notes", ()))
+        for name in ("notes", "target_budgets"):
+            given[name] = tuple(content.get(name, ()))
         given["dropped"] = [DroppedPoint.from_dict(item) for item in content["dropped"]]
         return cls(**given)
 

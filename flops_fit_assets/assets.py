@@ -53,7 +53,7 @@ def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:
 
 
 def study_sources(source: StudySource) -> list[Any]:
-    """`study/model`, `study/sweep` and `study/targets`: the parts of a study, observed by their fingerprints."""
+    """`study/model` and `study/sweep`: the two parts of a study, observed by their fingerprints."""
 
     def observe(part: str) -> Any:
         def version() -> dg.DataVersion:
@@ -196,7 +196,6 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         "The scaling law of the current plan's results: optimal model and data "
         "size at any compute, with intervals, findings and figures.",
         "scipy",
-        deps=[source.key("study", "targets")],
         ins={
             "sweep_plan": dg.AssetIn(key=source.key("sweep_plan")),
             "training_run": dg.AssetIn(key=source.key("training_run"), metadata={"allow_missing_partitions": True}),
@@ -212,7 +211,7 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         store, figures = _store(source), law_figures(law)
         publish(store, source.study, sweep_plan, law, results, figures)
         missing = [name for name in wanted if name not in results]
-        made_from = versions.law_made_from(source.study, versions.version_of(sweep_plan), results.values())
+        made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
         return dg.MaterializeResult(
             value=law,
             data_version=dg.DataVersion(versions.version_of(law)),

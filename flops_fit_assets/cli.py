@@ -175,7 +175,7 @@ def _run(study: Path) -> None:
 
 
 def _print_outcome(outcome: Outcome, console: Console) -> None:
-    console.print(outcome.law.summary(), highlight=False, markup=False, soft_wrap=True)
+    console.print(outcome.law.summary(outcome.plan.target_budgets), highlight=False, markup=False, soft_wrap=True)
     lines = [what_ran(outcome.results, outcome.done)]
     if imported := sum(result.source == "imported" for result in outcome.results.values()):
         lines.append(f"{imported} of the {len(outcome.results)} experiments are imported")

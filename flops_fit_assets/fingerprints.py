@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.errors import FlopsFitError, StudyError
-from flops_fit.identity import content_hash
 
 if TYPE_CHECKING:
     from flops_fit.study import Study
@@ -26,17 +25,12 @@ _SECONDS = 50  # Dagster gives a sensor sixty
 PARTS = {
     "model": "The model: its source code (not its comments), arguments, and how it is counted.",
     "sweep": "Budgets, grid, data, loss and recipe: whatever the plan follows from besides the size map.",
-    "targets": "The target budgets: what the law is asked to predict besides its own budgets.",
 }
 
 
 def fingerprints(study: Study) -> dict[str, str]:
     """Part → hash of what it means, for each of `PARTS`."""
-    return {
-        "model": study.model_fingerprint(),
-        "sweep": study.sweep_fingerprint(),
-        "targets": content_hash(list(study.sweep.target_budgets)),
-    }
+    return {"model": study.model_fingerprint(), "sweep": study.sweep_fingerprint()}
 
 
 def fresh_fingerprints(path: Path) -> dict[str, str]:

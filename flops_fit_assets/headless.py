@@ -92,7 +92,7 @@ class HeadlessStudy:
             plan, done = self.bring_plan_up_to_date(workers)
             results, trained = self._train_what_is_missing(plan, workers)
         finished = {name: result for name, result in results.items() if result.is_final}
-        law_from = versions.law_made_from(self._source.study, versions.version_of(plan), finished.values())
+        law_from = versions.law_made_from(versions.version_of(plan), finished.values())
         if not self._is_current("scaling_law", law_from):
             self._materialize("scaling_law")
             done.append("scaling_law")

@@ -29,12 +29,11 @@ def law_metadata(
     figures: Mapping[str, Figure],
 ) -> Metadata:
     """The law's numbers, its predictions and figures, and which experiments it lacks."""
-    targets = [float(target) for target in study.sweep.target_budgets]
     hours = sum(result.seconds for result in results.values()) / 3600
     missing = [item for item in plan.experiments if item.experiment_id not in results]
     shown: dict[str, Any] = {
         "law": MetadataValue.md(law_text(law)),
-        "predictions": MetadataValue.md(prediction_table(law, targets)),
+        "predictions": MetadataValue.md(prediction_table(law, plan.target_budgets)),
         **{figure.title: figure_markdown(figure) for figure in figures.values()},
         "verdict": law.verdict,
         "exponent a": round(law.a, 4),
@@ -42,7 +41,7 @@ def law_metadata(
         "exponent alpha": round(law.alpha, 4),
         "exponent beta": round(law.beta, 4),
         "irreducible loss E": round(law.E, 4),
-        **predicted_numbers(law, targets),
+        **predicted_numbers(law, plan.target_budgets),
         "runs used": len(law.runs),
         "experiments missing": len(missing),
         "FLOPs spent": float(sum(result.flops for result in results.values())),
@@ -91,7 +90,12 @@ def law_text(law: ScalingLaw) -> str:
 
 
 def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
-    """The compute optimum at the runs' budgets, 10 and 100 times the largest, and at `targets`, with 90 % intervals."""
+    """The compute optimum at the runs' budgets, 10 and 100 times the largest, and at `targets`, with 90 % intervals.
+
+    Below it, which of `targets` are too far from the runs.
+    """
+    from flops_fit.scaling_law.diagnostics import extrapolations
+
     rows = []
     for compute in sorted({*law.default_budgets(), *targets}):
         at = law.predict(compute)
@@ -107,7 +111,9 @@ def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
                 f"{l_low:.3f}..{l_high:.3f}",
             )
         )
-    return markdown_table(("compute", "N_opt", "90 %", "D_opt", "D/N", "loss", "90 %"), rows)
+    table = markdown_table(("compute", "N_opt", "90 %", "D_opt", "D/N", "loss", "90 %"), rows)
+    far = [f"{item.message}; {item.remedy}." for item in extrapolations(law.runs, targets)]
+    return "\n\n".join([table, *far])
 
 
 def findings_table(law: ScalingLaw) -> str:

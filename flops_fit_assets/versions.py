@@ -37,10 +37,9 @@ def plan_made_from(study: Study, size_map_version: str) -> str:
     return _made_from(size_map_version, study.sweep_fingerprint())
 
 
-def law_made_from(study: Study, plan_version: str, results: Iterable[ExperimentResult]) -> str:
-    """What a law follows from: the plan, the results that belong to it, and what it is asked to predict."""
-    asked = [study.sweep.target_budgets] if study.sweep.target_budgets else []
-    return _made_from(plan_version, sorted(version_of(result) for result in results), *asked)
+def law_made_from(plan_version: str, results: Iterable[ExperimentResult]) -> str:
+    """What a law follows from: the plan, and the results that belong to it."""
+    return _made_from(plan_version, sorted(version_of(result) for result in results))
 
 
 def training_made_from(experiment: Experiment) -> str:

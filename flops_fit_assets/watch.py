@@ -15,7 +15,7 @@ import dagster as dg
 
 from flops_fit.errors import StudyError
 from flops_fit.identity import content_hash
-from flops_fit_assets.fingerprints import PARTS, fresh_fingerprints
+from flops_fit_assets.fingerprints import fresh_fingerprints
 from flops_fit_assets.history import latest_observed
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.versions import DATA_VERSION_TAG
@@ -59,8 +59,7 @@ def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
 
 def file_stamp(source: StudySource, path: Path) -> str:
     """Changes when the study file or a source file that may matter is written."""
-    files = [[str(file), *_state(file)] for file in sorted({path, *_source_files(source)})]
-    return content_hash([*PARTS, *files])
+    return content_hash([[str(file), *_state(file)] for file in sorted({path, *_source_files(source)})])
 
 
 def _state(file: Path) -> list[int]:

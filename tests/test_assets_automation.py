@@ -91,9 +91,9 @@ def test_a_removed_budget_starts_no_training_and_neither_does_its_return(automat
     assert automation.settle() == [{"sweep_plan": 1}, {"scaling_law": 1}]
 
 
-def test_a_target_budget_starts_the_law_alone(automation):
+def test_a_target_budget_starts_no_training(automation):
     automation.edit(budgets=(3e5, 6e5, 1.2e6), targets=(1e9,))
-    assert automation.settle() == [{"scaling_law": 1}]
+    assert automation.settle() == [{"sweep_plan": 1}, {"scaling_law": 1}]
 
 
 def test_a_plan_made_again_by_hand_wakes_nothing(automation):
@@ -127,7 +127,7 @@ def test_the_watch_observes_a_change_and_only_once(tmp_path):
     runs = AssetRuns.of(write_study(tmp_path), tmp_path)
     with open_instance(tmp_path, 2) as instance:
         first = watching(runs.source, instance)
-        assert [event.asset_key.path[-1] for event in first.asset_events] == ["model", "sweep", "targets"]
+        assert [event.asset_key.path[-1] for event in first.asset_events] == ["model", "sweep"]
         assert isinstance(watching(runs.source, instance, first.cursor), dg.SkipReason)
         for event in first.asset_events:
             instance.report_runless_asset_event(event)

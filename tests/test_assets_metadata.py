@@ -56,6 +56,7 @@ def test_a_target_budget_is_predicted_in_the_table_and_as_numbers(ran):
     _, _, outcome, shown = ran
     law = shown["scaling_law"]
     assert "1.00e+09" in law["predictions"].value
+    assert "beyond 100 the law is a guess" in law["predictions"].value
     assert number(law["optimal params at 1.00e+09"]) == pytest.approx(outcome.law.N_opt(1e9))
     assert number(law["expected loss at 1.00e+09"]) == pytest.approx(outcome.law.L_opt(1e9))
 

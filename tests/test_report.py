@@ -6,6 +6,7 @@ import numpy as np
 
 from flops_fit.report import write_report
 from flops_fit.scaling_law import fit_scaling_law
+from flops_fit.sweep import SweepPlan
 from flops_fit.synthetic import synthetic_runs
 
 
@@ -21,6 +22,22 @@ def test_the_report_is_one_file_with_figures_tables_verdict_and_runs(tmp_path):
     assert f"{law.E:.5g}" in text
     assert "seed 0" in text
     assert "numpy" in text
+
+
+def test_target_budgets_are_predicted_and_one_too_far_is_called_a_guess(tmp_path):
+    law = fit_scaling_law(synthetic_runs(noise=0.003, compute_budgets=(1e18, 1e19, 1e20)), bootstraps=60)
+    plan = SweepPlan(
+        experiments=[], model_cls_name="GPT", size_param="width", compute_budgets=[1e18], target_budgets=(3e21, 1e24)
+    )
+    for text in (
+        write_report(law, tmp_path / "report.html", plan=plan).read_text(),
+        law.summary(plan.target_budgets),
+    ):
+        assert "3.00e+21" in text
+        assert "1.00e+24" in text
+        assert "beyond 100 the law is a guess; train a budget of at least 1.00e+22 FLOPs" in text
+        assert text.count("the law is a guess") == 1
+    assert "3.00e+21" not in law.summary()
 
 
 def test_losses_that_follow_no_law_still_give_a_report(tmp_path):

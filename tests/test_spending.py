@@ -6,7 +6,7 @@ import pytest
 from tiny_study import held_out, tiny_study, train
 
 import flops_fit
-from flops_fit import Hardware, SweepOptions
+from flops_fit import Hardware, SweepOptions, SweepPlan
 from flops_fit.api import failed_result, study_plan, study_size_map
 from flops_fit.cost import estimate
 from flops_fit.errors import StudyError
@@ -84,11 +84,14 @@ def test_limits_owners_and_targets_change_no_experiment(plan):
     sweep = SweepOptions(compute_budgets=(2e6, 4e6), num_sizes_per_budget=3, target_budgets=["1e24", 1e22])
     hardware = Hardware(device="cpu", workers=2, price_per_hour=1.0, max_cost=10.0, max_hours=2.0)
     study = tiny_study(sweep=sweep, hardware=hardware, owners=["team:scaling"])
-    assert study_plan(study, study_size_map(study)).to_dict() == plan.to_dict()
+    planned = study_plan(study, study_size_map(study))
+    assert dataclasses.replace(planned, target_budgets=()).to_dict() == plan.to_dict()
+    assert planned.target_budgets == SweepPlan.from_dict(planned.to_dict()).target_budgets == (1e22, 1e24)
     assert study.sweep.target_budgets == (1e22, 1e24)
     assert study.sweep_fingerprint() != tiny_study().sweep_fingerprint(), "a changed limit is judged anew"
     cheaper = tiny_study(sweep=sweep, hardware=dataclasses.replace(hardware, price_per_hour=0.5))
     more = tiny_study(sweep=sweep, hardware=dataclasses.replace(hardware, workers=3))
     assert len({item.sweep_fingerprint() for item in (study, cheaper, more)}) == 3, "and so is what it limits"
-    unlimited = tiny_study(sweep=sweep, owners=["a@b.org"], hardware=Hardware(device="cpu", price_per_hour=3.0))
+    plain = dataclasses.replace(sweep, target_budgets=())
+    unlimited = tiny_study(sweep=plain, owners=["a@b.org"], hardware=Hardware(device="cpu", price_per_hour=3.0))
     assert unlimited.sweep_fingerprint() == tiny_study().sweep_fingerprint()

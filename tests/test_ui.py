@@ -44,8 +44,7 @@ def keep(page, name):
 def test_the_lineage_shows_every_node(pages, page):
     _, address = pages
     page.open(f"{address}/asset-groups")
-    page.wait_for_text("model", "sweep", "targets", "size_map", "sweep_plan")
-    page.wait_for_text("experiment", "training_run", "scaling_law")
+    page.wait_for_text("model", "sweep", "size_map", "sweep_plan", "experiment", "training_run", "scaling_law")
     keep(page, "lineage")
 
 

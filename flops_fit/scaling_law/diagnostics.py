@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flops_fit.formatting import format_count, format_flops
 from flops_fit.scaling_law import design_checks, fit_checks
 from flops_fit.scaling_law.evidence import Evidence
@@ -21,6 +23,12 @@ def verdict(diagnostics: tuple[Diagnostic, ...]) -> str:
     """ "not supported" with any error, "provisional" with any warning, else "trustworthy"."""
     severities = {finding.severity for finding in diagnostics}
     return "not supported" if "error" in severities else "provisional" if "warning" in severities else "trustworthy"
+
+
+def extrapolations(runs: Runs, budgets: Iterable[float]) -> list[Diagnostic]:
+    """`extrapolation` of each of `budgets` where there is something to say."""
+    found = (extrapolation(runs, compute) for compute in budgets)
+    return [finding for finding in found if finding is not None]
 
 
 def extrapolation(runs: Runs, compute: float) -> Diagnostic | None:

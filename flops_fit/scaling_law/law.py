@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,11 +199,11 @@ class ScalingLaw:
     data_limited_optimum = answers.data_limited_optimum
     nearest_buildable = answers.nearest_buildable
 
-    def summary(self) -> str:
-        """The fit as text: estimates, intervals, predictions, verdict and findings."""
+    def summary(self, target_budgets: Sequence[float] = ()) -> str:
+        """The fit as text: estimates, intervals, predictions (also at `target_budgets`), verdict and findings."""
         from flops_fit.scaling_law.summary import summarise
 
-        return summarise(self)
+        return summarise(self, target_budgets)
 
     def plot(self) -> Figure:
         """The IsoFLOP curves with the fitted law and the minima, as a matplotlib figure."""

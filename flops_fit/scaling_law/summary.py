@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flops_fit.formatting import format_count, format_flops
 from flops_fit.scaling_law.compute import optimal_params
+from flops_fit.scaling_law.diagnostics import extrapolations
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law.law import ScalingLaw
 
 
-def summarise(law: ScalingLaw) -> str:
+def summarise(law: ScalingLaw, target_budgets: Sequence[float] = ()) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
-    blocks = [_head(law), _parameters(law), _minima(law), _predictions(law), _trust(law), _findings(law)]
+    predictions = _predictions(law, target_budgets)
+    blocks = [_head(law), _parameters(law), _minima(law), predictions, _trust(law), _findings(law)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -56,9 +59,9 @@ def _minima(law: ScalingLaw) -> str:
     return "\n".join(lines)
 
 
-def _predictions(law: ScalingLaw) -> str:
+def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
     lines = ["  compute       N_opt    [90 %]               D_opt     D/N      loss"]
-    for compute in law.default_budgets()[-2:]:
+    for compute in sorted({*law.default_budgets()[-2:], *target_budgets}):
         low, high = law.interval("N_opt", compute)
         band = f"[{format_count(low)}, {format_count(high)}]"
         N, D = law.N_opt(compute), law.D_opt(compute)
@@ -66,6 +69,7 @@ def _predictions(law: ScalingLaw) -> str:
             f"  {format_flops(compute):<12}  {format_count(N):<8} {band:<20} {format_count(D):<9} {D / N:<8.3g} "
             f"{law.L_opt(compute):.4f}"
         )
+    lines += [f"  beware      {far.message}; {far.remedy}" for far in extrapolations(law.runs, target_budgets)]
     return "\n".join(lines)
 
 
