@@ -207,7 +207,8 @@ def _draw_other_runs(axes: Axes, data: IsoflopData, norm: Any) -> None:
 def _loss_limits(axes: Axes, data: IsoflopData) -> None:
     """Enough to see the runs: the law's curve may leave the picture, a few wild losses too."""
     losses = np.concatenate([*[curve.loss for curve in data.curves], data.other_loss])
-    lowest = min([*losses, *(curve.law_minimum[1] for curve in data.curves)])
+    minima = [minimum for curve in data.curves for minimum in (curve.law_minimum, curve.own_minimum) if minimum]
+    lowest = min([*losses, *(loss for _, loss in minima)])
     highest = float(np.quantile(losses, 0.985)) if len(losses) > 60 else float(losses.max())
     margin = 0.06 * (highest - lowest)
     axes.set_ylim(lowest - margin, highest + margin)

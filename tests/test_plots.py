@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from flops_fit.plots import all_figures, figure_png, frontier_data, isoflop_data, residual_data
+from flops_fit.plots import all_figures, figure_png, frontier_data, isoflop_data, isoflop_figure, residual_data
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.synthetic import REPLICATION, synthetic_runs
 
@@ -37,6 +38,35 @@ def test_residuals_are_loss_above_the_law(law):
     data = residual_data(law)
     expected = np.log(law.runs.loss / law.loss(law.runs.num_params, law.runs.num_tokens))
     np.testing.assert_allclose(data.residual, expected, atol=1e-12)
+
+
+# Budget, parameters, tokens, loss of a study with a parabola that lies below all runs
+NOISY = [
+    (300000, 15, 3333, 1.0574),
+    (300000, 26, 1923, 0.9119),
+    (300000, 48, 1042, 0.9271),
+    (300000, 125, 400, 0.8166),
+    (300000, 290, 172, 0.7757),
+    (600000, 15, 6667, 1.0376),
+    (600000, 26, 3846, 0.8034),
+    (600000, 70, 1429, 0.6121),
+    (600000, 169, 592, 0.5677),
+    (600000, 433, 231, 0.6037),
+    (1.2e06, 15, 13333, 1.0343),
+    (1.2e06, 37, 5405, 0.5937),
+    (1.2e06, 103, 1942, 0.4728),
+    (1.2e06, 235, 851, 0.4842),
+    (1.2e06, 620, 323, 0.5061),
+]
+
+
+def test_no_minimum_is_cut_off_where_a_parabola_lies_below_its_runs():
+    runs = pd.DataFrame(NOISY, columns=["compute_budget", "num_params", "num_tokens", "loss"])
+    law = fit_scaling_law(runs.assign(flops=6 * runs.num_params * runs.num_tokens), bootstraps=60)
+    minima = [curve.own_minimum[1] for curve in isoflop_data(law).curves if curve.own_minimum]
+    assert min(minima) < runs.loss.min()
+    low, high = isoflop_figure(law).axes[0].get_ylim()
+    assert all(low < loss < high for loss in minima)
 
 
 @pytest.mark.parametrize(
