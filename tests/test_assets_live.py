@@ -15,10 +15,13 @@ from flops_fit_assets.retries import RETRY_OF_TAG
 pytestmark = DAGSTER_WARNINGS
 
 
+BUDGETS = (3e5, 6e5, 1.2e6)
+
+
 @pytest.fixture
 def address(tmp_path):
     """The pages of a study that a headless run has finished."""
-    study = write_study(tmp_path, sizes=3)
+    study = write_study(tmp_path, BUDGETS, sizes=2)
     run(study, tmp_path)
     with served(study, tmp_path) as address:
         yield address
@@ -26,11 +29,11 @@ def address(tmp_path):
 
 def test_an_edit_starts_exactly_what_it_affects(address, tmp_path):
     live = Live(tmp_path, address)
-    live.edit(lambda text: "# a comment\n" + text, sizes=3)
+    live.edit(lambda text: "# a comment\n" + text, budgets=BUDGETS, sizes=2)
     live.switch_on()
     assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
-    live.edit(budgets=(3e5, 6e5, 1.2e6), sizes=3)
-    assert live.settle(quiet_ticks=1)[0] == {"sweep_plan": 1, "training_run": 3, "scaling_law": 1}
+    live.edit(budgets=(*BUDGETS, 2.4e6), sizes=2)
+    assert live.settle(quiet_ticks=1)[0] == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
 
 
 @pytest.mark.slow
