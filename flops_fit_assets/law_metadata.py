@@ -104,11 +104,11 @@ def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
             (
                 format_flops(compute),
                 format_count(at["optimal_params"]),
-                f"{format_count(n_low)}..{format_count(n_high)}",
+                f"{format_count(n_low)}–{format_count(n_high)}",
                 format_count(at["optimal_tokens"]),
                 f"{at['tokens_per_param']:.1f}",
                 f"{at['expected_loss']:.3f}",
-                f"{l_low:.3f}..{l_high:.3f}",
+                f"{l_low:.3f}–{l_high:.3f}",
             )
         )
     table = markdown_table(("compute", "N_opt", "90 %", "D_opt", "D/N", "loss", "90 %"), rows)
