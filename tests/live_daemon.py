@@ -10,6 +10,7 @@ from pipeline_study import write_study
 from webdriver import wait_for
 
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+_QUIET_TICKS = 3  # of the automation sensor that start nothing
 
 
 class Live:
@@ -42,10 +43,10 @@ class Live:
         launch(self.address, asset, config)
         self.edited = time.time()
 
-    def settle(self, seconds=420, killed=(), quiet_ticks=3):
+    def settle(self, seconds=420, killed=()):
         """Asset → how many times a run that ended well materialized it since last asked; the tick of the watch too.
 
-        Settled is when no run is under way and `quiet_ticks` of automation began and ended thereafter with nothing to
+        Settled is when no run is under way and a few ticks of automation began and ended thereafter with nothing to
         do. No run may have failed but those that were `killed`.
         """
         watched = self.watched()
@@ -55,7 +56,7 @@ class Live:
             now = runs(self.address)
             if now != last or any(status not in ENDED for status, _, _ in now.values()):
                 last, since = now, time.time()
-            if self._quiet(since) >= quiet_ticks:
+            if self._quiet(since) >= _QUIET_TICKS:
                 return self._new(now, killed), watched
             time.sleep(0.5)
         raise TimeoutError(f"still at work after {seconds} s: {last}")

@@ -33,7 +33,7 @@ def test_an_edit_starts_exactly_what_it_affects(address, tmp_path):
     live.switch_on()
     assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
     live.edit(budgets=(*BUDGETS, 2.4e6), sizes=2)
-    assert live.settle(quiet_ticks=1)[0] == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
+    assert live.settle()[0] == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
 
 
 @pytest.mark.slow

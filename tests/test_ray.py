@@ -78,7 +78,7 @@ def test_a_worker_killed_on_ray_is_named_and_its_training_goes_on(tmp_path):
             killed = wait_for(lambda: well_under_way(address, partition), 240, "40 % of the longest training")
             kill(address, killed)
             wait_for(lambda: runs_of(address, partition)[killed] == "FAILURE", 120, "the killed run to be found")
-            wait_for(lambda: len(runs_of(address, partition)) == 2, 180, "another run of the same training")
+            wait_for(lambda: len(runs_of(address, partition)) == 2, 120, "another run of the same training")
             done, _ = live.settle(killed={killed})
             (again,) = runs_of(address, partition).keys() - {killed}
             first, second = messages(address, killed), messages(address, again)
