@@ -118,7 +118,7 @@ class Hardware:
         return {name: value for name, value in given.items() if value is not None}
 
     @property
-    def affordability(self) -> dict[str, Any]:
+    def spending_terms(self) -> dict[str, Any]:
         """All that decides whether a plan is within `limits`, the experiments and their results aside; {} without."""
         if not self.limits:
             return {}

@@ -15,7 +15,7 @@ from flops_fit.files import write_text
 from flops_fit.formatting import format_count, format_flops, format_money
 from flops_fit.report_style import STYLE, definitions, details, html_table, interval_text, json_block
 from flops_fit.scaling_law.approaches import compare_approaches
-from flops_fit.scaling_law.diagnostics import extrapolations
+from flops_fit.scaling_law.diagnostics import too_far
 from flops_fit.scaling_law.law import ScalingLaw
 
 CAPTIONS = {
@@ -135,8 +135,8 @@ def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
             )
         )
     headers = ("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %")
-    far = [f"{item.message}; {item.remedy}." for item in extrapolations(law.runs, target_budgets)]
-    return html_table(headers, rows) + "".join(f"<p>{html.escape(said)}</p>" for said in far)
+    far = "".join(f"<p>{html.escape(said)}</p>" for said in too_far(law.runs, target_budgets))
+    return html_table(headers, rows) + far
 
 
 def _sizes(law: ScalingLaw) -> str:

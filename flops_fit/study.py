@@ -272,7 +272,7 @@ class Study:
 
     def sweep_fingerprint(self) -> str:
         """Changes with whatever the plan holds or depends on besides the size map, or whether it may be trained."""
-        more = [self.hardware.affordability] if self.hardware.limits else []
+        more = [terms] if (terms := self.hardware.spending_terms) else []
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
         return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])

@@ -46,7 +46,6 @@ def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Defin
     """`build_study_definitions` of a study that has been read."""
     relax_syncing()
     name = source.study.name
-    keys = [source.key(stage) for stage in ("size_map", "sweep_plan", "training_run", "scaling_law")]
     return dg.Definitions(
         assets=study_assets(source, on_log),
         schedules=[replan_schedule(source)],
@@ -55,7 +54,7 @@ def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Defin
             retry_sensor(source),
             dg.AutomationConditionSensorDefinition(
                 f"automation_{name}",
-                target=dg.AssetSelection.assets(*keys),
+                target=dg.AssetSelection.assets(*source.made),
                 default_status=dg.DefaultSensorStatus.STOPPED,
                 minimum_interval_seconds=SENSOR_SECONDS,
                 emit_backfills=False,

@@ -94,7 +94,7 @@ def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
 
     Below it, which of `targets` are too far from the runs.
     """
-    from flops_fit.scaling_law.diagnostics import extrapolations
+    from flops_fit.scaling_law.diagnostics import too_far
 
     rows = []
     for compute in sorted({*law.default_budgets(), *targets}):
@@ -112,8 +112,7 @@ def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
             )
         )
     table = markdown_table(("compute", "N_opt", "90 %", "D_opt", "D/N", "loss", "90 %"), rows)
-    far = [f"{item.message}; {item.remedy}." for item in extrapolations(law.runs, targets)]
-    return "\n\n".join([table, *far])
+    return "\n\n".join([table, *too_far(law.runs, targets)])
 
 
 def findings_table(law: ScalingLaw) -> str:

@@ -16,7 +16,6 @@ RETRY_OF_TAG = "flops_fit/retry_of"
 # Tags that Dagster writes: on a failed run that is to be tried again, on one that was, and on the run that does so.
 _WILL_RETRY, _RETRIED_BY, _PARENT = "dagster/will_retry", "dagster/auto_retry_run_id", "dagster/parent_run_id"
 _PARTITION = "dagster/partition"
-_STAGES = ("size_map", "sweep_plan", "training_run", "scaling_law")
 _DAGSTERS_TURN = timedelta(minutes=1)  # Dagster looks every few seconds
 _OLD = timedelta(days=1)  # what is older than this was left by somebody who has seen it
 
@@ -27,7 +26,7 @@ def retry_sensor(source: StudySource) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=f"retries_{name}",
-        target=dg.AssetSelection.assets(*(source.key(stage) for stage in _STAGES)),
+        target=dg.AssetSelection.assets(*source.made),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts runs of {name} again whose process died, which run_retries in dagster.yaml promises to "
@@ -59,7 +58,7 @@ def forgotten_retries(source: StudySource, instance: dg.DagsterInstance, now: da
 
 def _of_study(source: StudySource, run: dg.DagsterRun) -> bool:
     selected = run.asset_selection or frozenset()
-    return bool(selected) and selected <= {source.key(stage) for stage in _STAGES}
+    return bool(selected) and selected <= set(source.made)
 
 
 def _forgotten(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> bool:

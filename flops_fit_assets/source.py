@@ -80,6 +80,11 @@ class StudySource:
         """The name of this study's IO manager."""
         return f"{self.study.name}_files"
 
+    @property
+    def made(self) -> list[AssetKey]:
+        """The keys of the assets that runs make, in their order."""
+        return [self.key(stage) for stage in ("size_map", "sweep_plan", "training_run", "scaling_law")]
+
     def key(self, *name: str) -> AssetKey:
         """The key of the asset called `name`."""
         return AssetKey([*self.prefix, *name])

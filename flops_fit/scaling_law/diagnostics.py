@@ -25,10 +25,10 @@ def verdict(diagnostics: tuple[Diagnostic, ...]) -> str:
     return "not supported" if "error" in severities else "provisional" if "warning" in severities else "trustworthy"
 
 
-def extrapolations(runs: Runs, budgets: Iterable[float]) -> list[Diagnostic]:
-    """`extrapolation` of each of `budgets` where there is something to say."""
+def too_far(runs: Runs, budgets: Iterable[float]) -> list[str]:
+    """A sentence for each of `budgets` that is too far from the runs: how far, and what to train for it."""
     found = (extrapolation(runs, compute) for compute in budgets)
-    return [finding for finding in found if finding is not None]
+    return [f"{finding.message}; {finding.remedy}" for finding in found if finding is not None]
 
 
 def extrapolation(runs: Runs, compute: float) -> Diagnostic | None:

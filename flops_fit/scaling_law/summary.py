@@ -9,7 +9,7 @@ import numpy as np
 
 from flops_fit.formatting import format_count, format_flops
 from flops_fit.scaling_law.compute import optimal_params
-from flops_fit.scaling_law.diagnostics import extrapolations
+from flops_fit.scaling_law.diagnostics import too_far
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law.law import ScalingLaw
@@ -69,7 +69,7 @@ def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
             f"  {format_flops(compute):<12}  {format_count(N):<8} {band:<20} {format_count(D):<9} {D / N:<8.3g} "
             f"{law.L_opt(compute):.4f}"
         )
-    lines += [f"  beware      {far.message}; {far.remedy}" for far in extrapolations(law.runs, target_budgets)]
+    lines += [f"  beware      {said}" for said in too_far(law.runs, target_budgets)]
     return "\n".join(lines)
 
 
