@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flops_fit.formatting import markdown_table
+from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.synthetic import DATA_HEAVY, SYMMETRIC, synthetic_runs
 

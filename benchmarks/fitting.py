@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from tables import public_tables
 
-from flops_fit.formatting import markdown_table
+from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.scaling_law.parametric import fit_parametric
 from flops_fit.scaling_law.uncertainty import bootstrap

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tables import public_tables
 
-from flops_fit.formatting import markdown_table
+from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law.compute import learn_flops_per_token
 from flops_fit.scaling_law.fit import fit_both
 from flops_fit.scaling_law.holdout import hold_out

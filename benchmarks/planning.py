@@ -177,7 +177,7 @@ def error_at_100x(law, span, sizes, noise, repetitions, power=1.0):
 
 def grid(repetitions):
     """A Markdown table: rows are grids, columns laws."""
-    from flops_fit.formatting import markdown_table
+    from flops_fit.basics.formatting import markdown_table
 
     known = laws()
     for noise in (0.003, 0.01):
@@ -192,7 +192,7 @@ def grid(repetitions):
 
 def form():
     """The same without noise, for truths that are not of the form that is fitted."""
-    from flops_fit.formatting import markdown_table
+    from flops_fit.basics.formatting import markdown_table
 
     known = laws()
     rows = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flops_fit import Study
 from flops_fit.api import fit_study, study_plan, study_size_map, train_all
-from flops_fit.formatting import format_count, format_flops, markdown_table
+from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 
 DEMO = Path(__file__).resolve().parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
 SEEDS = (0, 1, 2, 3)

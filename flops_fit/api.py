@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.files import write_json
+from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.workers import NotImportable, run_tasks
 from flops_fit.cost import peak_to_show
 from flops_fit.errors import FlopsFitWarning, StudyError
-from flops_fit.files import write_json
 from flops_fit.finished import load_finished
-from flops_fit.formatting import format_flops
 from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
 from flops_fit.published_rules import doubts
@@ -23,7 +24,6 @@ from flops_fit.spending import refuse_over_limit
 from flops_fit.study import Study, SweepOptions
 from flops_fit.study_options import study_from_options
 from flops_fit.sweep import Experiment, SweepPlan, plan_from_size_map
-from flops_fit.workers import NotImportable, run_tasks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,7 +139,7 @@ def _already_there(experiments: Iterable[Experiment], output_dir: Path) -> dict[
 def _side_by_side(
     study: Study, experiments: Sequence[Experiment], workers: int, output_dir: Path, resume: bool, bars: StudyProgress
 ) -> Iterator[ExperimentResult]:
-    from flops_fit.devices import worker_environments
+    from flops_fit.basics.devices import worker_environments
 
     payloads = [(experiment, output_dir, resume) for experiment in experiments]
     try:
@@ -186,7 +186,7 @@ def _one_by_one(
 
 
 def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
-    """The task of one worker process; see `flops_fit.workers.run_tasks`."""
+    """The task of one worker process; see `flops_fit.basics.workers.run_tasks`."""
     from flops_fit.training import run_experiment
 
     experiment, output_dir, resume = payload

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from flops_fit.basics.files import set_aside, write_bytes
 from flops_fit.errors import FlopsFitWarning
-from flops_fit.files import set_aside, write_bytes
 
 CHECKPOINT_SCHEMA = "flops_fit.checkpoint/1"
 CHECKPOINT_FILE = "checkpoint.safetensors"

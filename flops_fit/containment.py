@@ -20,7 +20,7 @@ import torch
 from torch.nn.modules import module as module_internals
 from torch.overrides import TorchFunctionMode
 
-from flops_fit.random_state import isolated_random_state
+from flops_fit.basics.random_state import isolated_random_state
 
 MEMORY_CAP = 4 << 30
 SECONDS_CAP = 30.0

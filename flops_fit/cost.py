@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.accelerators import find_accelerator
+from flops_fit.basics.formatting import format_bytes
 from flops_fit.errors import StudyError
-from flops_fit.formatting import format_bytes
 
 if TYPE_CHECKING:
     from flops_fit.experiment import Experiment
@@ -239,7 +239,7 @@ def peak_to_show(hardware: Hardware, planned_flops: float, precision: str = "flo
         return hardware.known_peak
     import torch
 
-    from flops_fit.devices import autocast, choose_device
+    from flops_fit.basics.devices import autocast, choose_device
 
     device = choose_device(hardware.device)
     if device.type not in _BENCHMARK_ROWS:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from flops_fit.basics.identity import content_hash
 from flops_fit.errors import PlanError
-from flops_fit.identity import content_hash
 
 PLAN_TOLERANCE = 0.02  # of tokens and FLOPs, done against planned
 

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flops_fit.basics.files import write_json
 from flops_fit.command import fill, values_of
 from flops_fit.errors import PlanError
 from flops_fit.experiment import Experiment
-from flops_fit.files import write_json
 from flops_fit.sweep import SweepPlan
 
 SCHEMA = "flops_fit.experiment/1"

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from flops_fit.basics.files import remove_temporary, write_json
+from flops_fit.basics.workers import outer_environment
 from flops_fit.child_process import run_command
 from flops_fit.command import PATHS, fill, values_of
 from flops_fit.errors import FlopsFitError, TimedOut
 from flops_fit.experiment import PLAN_TOLERANCE
 from flops_fit.export import SCHEMA
 from flops_fit.failures import describe_failure
-from flops_fit.files import remove_temporary, write_json
 from flops_fit.finished import LOCK_FILE, load_finished
 from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.results import RESULT_FILE, ExperimentResult
-from flops_fit.workers import outer_environment
 
 if TYPE_CHECKING:
     from flops_fit.experiment import Experiment

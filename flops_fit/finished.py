@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from flops_fit.basics.files import set_aside
 from flops_fit.errors import FileError, FlopsFitWarning
-from flops_fit.files import set_aside
 from flops_fit.results import RESULT_FILE, ExperimentResult
 
 LOCK_FILE = ".lock"  # held by the process that trains the experiment of this folder

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flops_fit.api import train_all
+from flops_fit.basics.formatting import format_count, markdown_table
 from flops_fit.errors import StudyError
-from flops_fit.formatting import format_count, markdown_table
 
 if TYPE_CHECKING:
     from flops_fit.study import Study

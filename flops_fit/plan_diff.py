@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from flops_fit.basics.formatting import format_flops
 from flops_fit.experiment import Experiment
-from flops_fit.formatting import format_flops
 
 
 @dataclass(frozen=True, kw_only=True)

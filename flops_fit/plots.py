@@ -17,7 +17,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from flops_fit.formatting import format_count
+from flops_fit.basics.formatting import format_count
 from flops_fit.plot_data import FrontierData, IsoflopData
 from flops_fit.plot_data import cloud_data as cloud_data
 from flops_fit.plot_data import contour_data as contour_data

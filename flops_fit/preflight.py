@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flops_fit.devices import choose_device, device_name
+from flops_fit.basics.devices import choose_device, device_name
+from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table
+from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.errors import DataError, StudyError
-from flops_fit.formatting import format_bytes, format_seconds, markdown_table
-from flops_fit.random_state import isolated_random_state
 from flops_fit.steps import plan_steps
 from flops_fit.trial import Trial, try_experiment
 

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from flops_fit.formatting import format_count, format_rate
+from flops_fit.basics.formatting import format_count, format_rate
 from flops_fit.log_events import Guarded, LogEvent, OnLog, with_utilisation
 from flops_fit.results import ExperimentResult
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flops_fit.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops
 
 if TYPE_CHECKING:
     from flops_fit.experiment import Experiment

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.files import read_json, write_json
 from flops_fit.errors import FileError
-from flops_fit.files import read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
 
 def save_runs(results: Iterable[ExperimentResult], path: str | os.PathLike[str]) -> Path:
     """Write the runs table as CSV, atomically."""
-    from flops_fit.files import write_text
+    from flops_fit.basics.files import write_text
 
     return write_text(path, results_frame(results).to_csv(index=False))
 

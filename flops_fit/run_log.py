@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from flops_fit.files import write_text
+from flops_fit.basics.files import write_text
 
 LOG_FILE = "log.jsonl"
 _LINES = 100

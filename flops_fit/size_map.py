@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.formatting import format_count
+from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
-from flops_fit.formatting import format_count
-from flops_fit.identity import content_hash
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from flops_fit.basics.formatting import format_count
 from flops_fit.errors import ModelContractError, PlanError
-from flops_fit.formatting import format_count
 from flops_fit.prober import Prober, Refusal
 from flops_fit.probing import params_of
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flops_fit.basics.formatting import format_money
 from flops_fit.cost import CostEstimate, Hardware, estimate
 from flops_fit.errors import StudyError
-from flops_fit.formatting import format_money
 
 if TYPE_CHECKING:
     from flops_fit.results import ExperimentResult

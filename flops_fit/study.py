@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.command import check_template
 from flops_fit.cost import Hardware
 from flops_fit.errors import StudyError
 from flops_fit.experiment import parse_budget
-from flops_fit.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe import Recipe
 from flops_fit.sweep_grid import GridOptions

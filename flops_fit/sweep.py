@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.formatting import format_count, format_flops, markdown_table
+from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.experiment import DroppedPoint, Experiment, parse_budget
-from flops_fit.formatting import format_count, format_flops, markdown_table
-from flops_fit.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.plan_diff import PlanDiff, diff_plans
 from flops_fit.size_map import SizeMap, build_size_map
 from flops_fit.sweep_grid import GridOptions, plan_budgets

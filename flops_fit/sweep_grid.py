@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.errors import PlanError
 from flops_fit.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
-from flops_fit.formatting import format_count, format_flops
 from flops_fit.size_map import SizeEntry, SizeMap
 
 SIX_N_TOLERANCE = 1.5

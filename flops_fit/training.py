@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 from filelock import FileLock
 
+from flops_fit.basics.devices import choose_device, device_name
+from flops_fit.basics.files import remove_temporary
+from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.checkpoint import CHECKPOINT_FILE, Progress
-from flops_fit.devices import choose_device, device_name
 from flops_fit.distributed import RankLoop
 from flops_fit.errors import OutOfData, StudyError
 from flops_fit.evaluation import weights_sha256
 from flops_fit.failures import describe_failure
-from flops_fit.files import remove_temporary
 from flops_fit.finished import LOCK_FILE, load_finished
 from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.model_factory import create_model
-from flops_fit.random_state import isolated_random_state, seed_everything
 from flops_fit.ranks import current_ranks
 from flops_fit.results import RESULT_FILE, ExperimentResult
 from flops_fit.steps import Steps, plan_steps

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
 
+from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.experiment import PLAN_TOLERANCE
-from flops_fit.formatting import format_count, format_flops
 from flops_fit.sweep_grid import SIX_N_TOLERANCE
 
 if TYPE_CHECKING:

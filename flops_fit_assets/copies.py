@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from flops_fit.files import read_value, write_json
+from flops_fit.basics.files import read_value, write_json
 
 RECORD_FILE, _LOCK = ".stored.json", ".stored.lock"
 _SCHEMA = "flops_fit.stored/1"

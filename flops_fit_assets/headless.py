@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetKey, AssetObservation, DagsterInstance
 
 from flops_fit.api import failed_result, longest_first
+from flops_fit.basics.workers import TaskOutcome, WorkerPool
 from flops_fit.cost import peak_to_show
 from flops_fit.errors import FileError
 from flops_fit.preflight import preflight_if_due
 from flops_fit.progress import StudyProgress
 from flops_fit.results import ExperimentResult
 from flops_fit.spending import refuse_over_limit
-from flops_fit.workers import TaskOutcome, WorkerPool
 from flops_fit_assets import versions
 from flops_fit_assets.fingerprints import fingerprints
 from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
@@ -114,7 +114,7 @@ class HeadlessStudy:
         return self._store.read("sweep_plan"), done
 
     def _workers(self) -> WorkerPool:
-        from flops_fit.devices import worker_environments
+        from flops_fit.basics.devices import worker_environments
 
         hardware = self._source.study.hardware
         return WorkerPool(

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.files import write_text
+from flops_fit.basics.files import write_text
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
+from flops_fit.basics.formatting import (
+    format_bytes,
+    format_count,
+    format_flops,
+    format_money,
+    format_seconds,
+    markdown_table,
+)
 from flops_fit.cost import CostEstimate, Hardware
-from flops_fit.formatting import format_bytes, format_count, format_flops, format_money, format_seconds, markdown_table
 from flops_fit.results import ExperimentResult
 from flops_fit.spending import Spending
 

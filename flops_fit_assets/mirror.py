@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flops_fit.files import set_aside
+from flops_fit.basics.files import set_aside
 from flops_fit_assets.copies import Copies, Copy, decide, state_of
 from flops_fit_assets.storage import Storage, StorageError
 

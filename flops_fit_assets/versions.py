@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flops_fit.identity import content_hash
+from flops_fit.basics.identity import content_hash
 from flops_fit.results import ExperimentResult
 
 if TYPE_CHECKING:

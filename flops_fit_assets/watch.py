@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 
+from flops_fit.basics.identity import content_hash
 from flops_fit.errors import StudyError
-from flops_fit.identity import content_hash
 from flops_fit_assets.fingerprints import fresh_fingerprints
 from flops_fit_assets.history import latest_observed
 from flops_fit_assets.source import StudySource

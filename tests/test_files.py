@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from flops_fit.basics.files import read_json, set_aside, write_json, write_text
 from flops_fit.errors import FileError
-from flops_fit.files import read_json, set_aside, write_json, write_text
 
 
 def test_round_trip_and_no_temporary_files_left(tmp_path):

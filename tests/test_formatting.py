@@ -2,7 +2,7 @@
 
 import pytest
 
-from flops_fit.formatting import format_count, format_flops, format_money, format_seconds, markdown_table
+from flops_fit.basics.formatting import format_count, format_flops, format_money, format_seconds, markdown_table
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def examples_of(inputs, targets, count):
 
 
 def example_study(name):
-    """A packaged study whose data is the same on every machine (the demo's are the sources of the Python it runs on)."""
+    """A packaged study on data that is the same on every machine (the demo's own are the sources of its Python)."""
     inputs, targets = SHAPES[name]
     data = DataSpec(
         train=examples_of(inputs, targets, 50_000_000), eval=examples_of(inputs, targets, 1000), version="golden"
@@ -43,7 +43,7 @@ def example_study(name):
 
 def of_study(study):
     """Everything that says what a study is."""
-    from flops_fit.identity import content_hash
+    from flops_fit.basics.identity import content_hash
 
     size_map = stages().study_size_map(study)
     plan = stages().study_plan(study, size_map)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from flops_fit.identity import canonical, content_hash, fingerprint_callable
+from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 
 MODEL = """
 import torch
@@ -100,7 +100,7 @@ def test_content_hash_ignores_container_and_number_types():
 
 CONSOLE = """
 import torch
-from flops_fit.identity import fingerprint_callable
+from flops_fit.basics.identity import fingerprint_callable
 class Model(torch.nn.Module):
     def __init__(self, width):
         super().__init__()

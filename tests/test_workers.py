@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from flops_fit.devices import worker_environments
-from flops_fit.workers import NotImportable, run_tasks
+from flops_fit.basics.devices import worker_environments
+from flops_fit.basics.workers import NotImportable, run_tasks
 
 
 def outcomes(name, payloads, **options):

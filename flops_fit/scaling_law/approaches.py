@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flops_fit.formatting import format_count, format_flops, markdown_table
+from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.scaling_law.envelope import Envelope
 from flops_fit.scaling_law.interpolated import interpolated_minima, interpolated_power_law
 from flops_fit.scaling_law.isoflop import IsoflopMinimum, fit_power_law, isoflop_minima

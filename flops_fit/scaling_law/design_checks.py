@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flops_fit.formatting import format_flops
+from flops_fit.basics.formatting import format_flops
 from flops_fit.scaling_law.evidence import Evidence
 from flops_fit.scaling_law.finding import Diagnostic
 

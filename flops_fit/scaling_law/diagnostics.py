@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flops_fit.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law import design_checks, fit_checks
 from flops_fit.scaling_law.evidence import Evidence
 from flops_fit.scaling_law.finding import SEVERITIES, Diagnostic

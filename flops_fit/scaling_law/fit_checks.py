@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from flops_fit.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.evidence import Evidence
 from flops_fit.scaling_law.finding import Diagnostic
 from flops_fit.scaling_law.holdout import compute_groups

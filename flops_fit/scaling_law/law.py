@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flops_fit.basics.files import read_value, write_json
+from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.errors import FitError
-from flops_fit.files import read_value, write_json
-from flops_fit.formatting import format_count, format_flops, markdown_table
 from flops_fit.scaling_law import answers
 from flops_fit.scaling_law import diagnostics as checks
 from flops_fit.scaling_law.compute import FlopsPerToken, optimal_params

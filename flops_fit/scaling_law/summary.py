@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flops_fit.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.compute import optimal_params
 from flops_fit.scaling_law.diagnostics import too_far
 

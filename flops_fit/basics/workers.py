@@ -194,7 +194,7 @@ class _Worker:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | dict(self._environment)
         if _OUTER not in environment:
             environment[_OUTER] = json.dumps({name: os.environ.get(name) for name in _SET_HERE})
-        command = [sys.executable, "-m", "flops_fit.workers"]
+        command = [sys.executable, "-m", "flops_fit.basics.workers"]
         path = os.pathsep.join([entry for entry in sys.path if entry] + [os.getcwd()])
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | {"PYTHONPATH": path}

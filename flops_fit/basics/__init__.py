@@ -1,0 +1,1 @@
+"""What every stage stands on: files, hashes, formatting, random state, devices, worker processes."""
