@@ -34,7 +34,7 @@ _EXPORTS = {
     "find_optimal": "api",
     "create_model": "model_factory",
     "validate_model_contract": "model_factory",
-    "validate_dataset": "data",
+    "validate_dataset": "data.study_data",
     "validate_loss_fn": "loss",
 }
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from flops_fit.api import find_optimal as find_optimal
     from flops_fit.cost import Hardware as Hardware
     from flops_fit.counts_plan import plan_from_counts as plan_from_counts
-    from flops_fit.data import validate_dataset as validate_dataset
+    from flops_fit.data.study_data import validate_dataset as validate_dataset
     from flops_fit.loss import validate_loss_fn as validate_loss_fn
     from flops_fit.model_factory import create_model as create_model
     from flops_fit.model_factory import validate_model_contract as validate_model_contract

@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed
 
-from flops_fit.basics.devices import batch_size, choose_device, slice_batch
+from flops_fit.basics.devices import choose_device
 from flops_fit.basics.random_state import seed_everything
+from flops_fit.data.nested import batch_size, slice_batch
 from flops_fit.errors import StudyError
 from flops_fit.ranks import Ranks
 from flops_fit.run_log import RunLog

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from flops_fit.basics.devices import batch_size, to_device
-from flops_fit.batches import Examples
+from flops_fit.data.batches import Examples
+from flops_fit.data.nested import batch_size, to_device
 from flops_fit.loss import LossFn, batch_loss
 
 

@@ -6,8 +6,7 @@ They are counted on the operations the model really dispatches, so nothing about
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,8 +16,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from flops_fit.data.nested import batch_examples
 from flops_fit.errors import ModelContractError
-from flops_fit.loss import batch_loss, split_batch
+from flops_fit.loss import batch_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,41 +122,6 @@ def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], An
         examples=examples,
         activation_bytes=sum(kept.storages.values()),
     )
-
-
-def batch_examples(batch: Any) -> int:
-    """Leading dimension of the first tensor in the batch."""
-    first = _first_tensor(split_batch(batch)[0])
-    if first is None or first.ndim == 0 or first.shape[0] == 0:
-        raise ModelContractError("sample_batch has no tensor with a batch dimension; give what the data loader yields")
-    return int(first.shape[0])
-
-
-def unit_of(batch: Any) -> str:
-    """What one unit of data is: a "token" where the inputs are integers (or unknown), otherwise an "example"."""
-    first = None if batch is None else _first_tensor(split_batch(batch)[0])
-    return "example" if first is not None and first.is_floating_point() else "token"
-
-
-def to_meta(value: Any) -> Any:
-    """Tensors in any nesting of mappings, tuples and lists, and modules (copied), moved to the meta device."""
-    if isinstance(value, torch.Tensor):
-        return value.to("meta")
-    if isinstance(value, nn.Module):
-        return copy.deepcopy(value).to("meta")
-    if isinstance(value, Mapping):
-        return {key: to_meta(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        moved = [to_meta(item) for item in value]
-        return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
-    return value
-
-
-def _first_tensor(value: Any) -> torch.Tensor | None:
-    if isinstance(value, torch.Tensor):
-        return value
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
-    return next((found for found in map(_first_tensor, items) if found is not None), None)
 
 
 class _KeptMemory(torch.autograd.graph.saved_tensors_hooks):

@@ -22,8 +22,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flops_fit.containment import NoGpu, without_initialisers
+from flops_fit.data.nested import batch_examples, to_meta
 from flops_fit.errors import ModelContractError, PlanError
-from flops_fit.flops import batch_examples, count_params, has_lazy_params, measure_flops, to_meta
+from flops_fit.flops import count_params, has_lazy_params, measure_flops
 from flops_fit.loss import batch_loss
 from flops_fit.model_factory import create_model, own_num_params
 

@@ -155,7 +155,7 @@ def build_size_map(
     _check_choice("param_count", param_count, PARAM_COUNTS)
     _check_measuring(flops, sample_batch, loss_fn, tokens_per_example)
     from flops_fit.containment import contained
-    from flops_fit.flops import unit_of
+    from flops_fit.data.nested import unit_of
     from flops_fit.prober import Prober
     from flops_fit.probing import ProbeRequest, check_signature
     from flops_fit.size_search import SearchLimits, SizeSearch

@@ -20,7 +20,7 @@ from flops_fit.recipe import Recipe
 from flops_fit.sweep_grid import GridOptions
 
 if TYPE_CHECKING:
-    from flops_fit.data import StudyData
+    from flops_fit.data.study_data import StudyData
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 PARAM_COUNTS = ("total", "trainable", "non_embedding")
@@ -228,7 +228,7 @@ class Study:
         """The opened datasets; None for a study without data."""
         if self.data is None:
             return None
-        from flops_fit.data import prepare_data
+        from flops_fit.data.study_data import prepare_data
 
         spec = self.data
         return prepare_data(

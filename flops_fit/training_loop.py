@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flops_fit.basics.devices import autocast, batch_size, slice_batch, to_device
+from flops_fit.basics.devices import autocast
 from flops_fit.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
-from flops_fit.data import StudyData
+from flops_fit.data.nested import batch_size, slice_batch, to_device
+from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged, TimedOut
 from flops_fit.evaluation import held_out_loss
 from flops_fit.failures import is_out_of_memory

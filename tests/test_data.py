@@ -5,8 +5,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from flops_fit import validate_dataset
-from flops_fit.batches import epoch_order
-from flops_fit.data import count_tokens_per_example, open_examples, prepare_data
+from flops_fit.data.batches import epoch_order
+from flops_fit.data.study_data import count_tokens_per_example, open_examples, prepare_data
 from flops_fit.errors import DataError, FlopsFitWarning
 
 

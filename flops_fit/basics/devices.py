@@ -1,4 +1,4 @@
-"""Devices: which one, what precision; batches, moved there and cut into parts."""
+"""Devices: which one, and what precision."""
 
 from __future__ import annotations
 
@@ -34,32 +34,3 @@ def worker_environments(device: str) -> list[dict[str, str]]:
 def device_name(device: torch.device) -> str:
     """`"cpu"`, or the GPU's own name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """`batch` with every tensor on `device`, whatever tuples, lists and dicts it is nested in."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
-
-
-def batch_size(batch: Any) -> int:
-    """Examples in a batch: the first dimension of its first tensor."""
-    if isinstance(batch, torch.Tensor):
-        return len(batch)
-    return batch_size(next(iter(batch.values() if isinstance(batch, dict) else batch)))
-
-
-def slice_batch(batch: Any, first: int, end: int) -> Any:
-    """The examples from `first` to before `end` of every tensor in `batch`."""
-    if isinstance(batch, torch.Tensor):
-        return batch[first:end]
-    if isinstance(batch, dict):
-        return {key: slice_batch(value, first, end) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return type(batch)(slice_batch(value, first, end) for value in batch)
-    return batch

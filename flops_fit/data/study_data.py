@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, default_collate
 
-from flops_fit.batches import Examples, epoch_order
+from flops_fit.data.batches import Examples, epoch_order
 from flops_fit.errors import DataError, DataTypeError, FlopsFitWarning
 from flops_fit.loss import split_batch
 
