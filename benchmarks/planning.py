@@ -47,7 +47,7 @@ def gpt(width, layers=12):
 
 def measure_probe():
     """Seconds and bytes of a warm meta probe of 1B parameters."""
-    from flops_fit.probing import ProbeRequest, build_and_count
+    from flops_fit.sizes.counting import ProbeRequest, build_and_count
 
     request = ProbeRequest(model_cls=gpt, size_param="width")
     build_and_count(request, 64, device="meta")
@@ -160,8 +160,8 @@ def error_at_100x(law, span, sizes, noise, repetitions, power=1.0):
     With `power` other than 1 the truth is E + (A/N^alpha + B/D^beta)^power, which has the same optimum but is not of
     the form that is fitted.
     """
-    from flops_fit.counts_plan import plan_from_counts
     from flops_fit.scaling_law import fit_scaling_law
+    from flops_fit.sweep.counts import plan_from_counts
 
     plan = plan_from_counts((1e4, 1e12), BUDGETS, span=span, num_sizes_per_budget=sizes)
     table = plan.to_frame().assign(status="completed", flops=lambda frame: frame["planned_flops"])

@@ -19,21 +19,21 @@ _EXPORTS = {
     "TrainerSpec": "study",
     "Recipe": "recipe",
     "Hardware": "cost",
-    "SizeMap": "size_map",
-    "build_size_map": "size_map",
-    "Experiment": "sweep",
-    "SweepPlan": "sweep",
-    "plan_sweep": "sweep",
-    "plan_from_size_map": "sweep",
-    "plan_from_counts": "counts_plan",
+    "SizeMap": "sizes.size_map",
+    "build_size_map": "sizes.size_map",
+    "Experiment": "sweep.sweep_plan",
+    "SweepPlan": "sweep.sweep_plan",
+    "plan_sweep": "sweep.sweep_plan",
+    "plan_from_size_map": "sweep.sweep_plan",
+    "plan_from_counts": "sweep.counts",
     "ExperimentResult": "results",
     "load_runs": "results",
     "run_experiment": "training",
     "ScalingLaw": "scaling_law",
     "fit_scaling_law": "scaling_law",
     "find_optimal": "api",
-    "create_model": "model_factory",
-    "validate_model_contract": "model_factory",
+    "create_model": "sizes.model_factory",
+    "validate_model_contract": "sizes.model_factory",
     "validate_dataset": "data.study_data",
     "validate_loss_fn": "loss",
 }
@@ -43,28 +43,28 @@ __all__ = ["__version__", *_EXPORTS]
 if TYPE_CHECKING:
     from flops_fit.api import find_optimal as find_optimal
     from flops_fit.cost import Hardware as Hardware
-    from flops_fit.counts_plan import plan_from_counts as plan_from_counts
     from flops_fit.data.study_data import validate_dataset as validate_dataset
     from flops_fit.loss import validate_loss_fn as validate_loss_fn
-    from flops_fit.model_factory import create_model as create_model
-    from flops_fit.model_factory import validate_model_contract as validate_model_contract
     from flops_fit.recipe import Recipe as Recipe
     from flops_fit.results import ExperimentResult as ExperimentResult
     from flops_fit.results import load_runs as load_runs
     from flops_fit.scaling_law import ScalingLaw as ScalingLaw
     from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
-    from flops_fit.size_map import SizeMap as SizeMap
-    from flops_fit.size_map import build_size_map as build_size_map
+    from flops_fit.sizes.model_factory import create_model as create_model
+    from flops_fit.sizes.model_factory import validate_model_contract as validate_model_contract
+    from flops_fit.sizes.size_map import SizeMap as SizeMap
+    from flops_fit.sizes.size_map import build_size_map as build_size_map
     from flops_fit.study import DataSpec as DataSpec
     from flops_fit.study import LossSpec as LossSpec
     from flops_fit.study import ModelSpec as ModelSpec
     from flops_fit.study import Study as Study
     from flops_fit.study import SweepOptions as SweepOptions
     from flops_fit.study import TrainerSpec as TrainerSpec
-    from flops_fit.sweep import Experiment as Experiment
-    from flops_fit.sweep import SweepPlan as SweepPlan
-    from flops_fit.sweep import plan_from_size_map as plan_from_size_map
-    from flops_fit.sweep import plan_sweep as plan_sweep
+    from flops_fit.sweep.counts import plan_from_counts as plan_from_counts
+    from flops_fit.sweep.sweep_plan import Experiment as Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan as SweepPlan
+    from flops_fit.sweep.sweep_plan import plan_from_size_map as plan_from_size_map
+    from flops_fit.sweep.sweep_plan import plan_sweep as plan_sweep
     from flops_fit.training import run_experiment as run_experiment
 
 

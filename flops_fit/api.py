@@ -19,11 +19,11 @@ from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
 from flops_fit.published_rules import doubts
 from flops_fit.results import ExperimentResult, results_frame, save_runs
-from flops_fit.size_map import SizeMap, build_size_map
+from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.spending import refuse_over_limit
 from flops_fit.study import Study, SweepOptions
 from flops_fit.study_options import study_from_options
-from flops_fit.sweep import Experiment, SweepPlan, plan_from_size_map
+from flops_fit.sweep.sweep_plan import Experiment, SweepPlan, plan_from_size_map
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +65,7 @@ def study_plan(
 ) -> SweepPlan:
     """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`.
 
-    `centre` as in `flops_fit.sweep_grid.GridOptions`.
+    `centre` as in `flops_fit.sweep.grid.GridOptions`.
 
     Warns where the recipe follows a published rule (`flops_fit.published_rules`) outside the range it was fitted on.
     """

@@ -13,9 +13,9 @@ from flops_fit.basics.formatting import format_bytes
 from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
     from flops_fit.recipe import Recipe
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 CPU_FLOPS_PER_CORE = 5e10
 BYTES_PER_PARAM = 16  # float32 weights and gradients, and AdamW's two moments

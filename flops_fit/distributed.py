@@ -40,9 +40,9 @@ from flops_fit.run_log import RunLog
 from flops_fit.training_loop import Clock, TrainingLoop
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
     from flops_fit.results import ExperimentResult
     from flops_fit.study import Study
+    from flops_fit.sweep.experiment import Experiment
 
 TIMEOUT = timedelta(minutes=30)  # of one exchange; the held-out evaluation must be done within it
 

@@ -18,18 +18,18 @@ from filelock import FileLock
 from flops_fit.basics.files import remove_temporary, write_json
 from flops_fit.basics.workers import outer_environment
 from flops_fit.child_process import run_command
-from flops_fit.command import PATHS, fill, values_of
 from flops_fit.errors import FlopsFitError, TimedOut
-from flops_fit.experiment import PLAN_TOLERANCE
-from flops_fit.export import SCHEMA
 from flops_fit.failures import describe_failure
 from flops_fit.finished import LOCK_FILE, load_finished
 from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.results import RESULT_FILE, ExperimentResult
+from flops_fit.sweep.command import PATHS, fill, values_of
+from flops_fit.sweep.experiment import PLAN_TOLERANCE
+from flops_fit.sweep.export import SCHEMA
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
     from flops_fit.study import Study
+    from flops_fit.sweep.experiment import Experiment
 
 EXPERIMENT_FILE, REPORT_FILE, LOG_FILE = "experiment.json", "trainer_result.json", "trainer.log"
 EXPERIMENT_VARIABLE, REPORT_VARIABLE = "FLOPS_FIT_EXPERIMENT", "FLOPS_FIT_RESULT"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FileError
-from flops_fit.experiment import PLAN_TOLERANCE
 from flops_fit.results import ExperimentResult, load_runs
-from flops_fit.sweep import Experiment, SweepPlan
+from flops_fit.sweep.experiment import PLAN_TOLERANCE
+from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
 
 if TYPE_CHECKING:
     import pandas as pd

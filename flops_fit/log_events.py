@@ -11,7 +11,7 @@ from flops_fit.errors import FlopsFitWarning
 from flops_fit.results import ExperimentResult
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
+    from flops_fit.sweep.experiment import Experiment
 
 LogEvent = dict[str, Any]
 """One event, a dict of plain values.

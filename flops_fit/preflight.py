@@ -17,9 +17,9 @@ from flops_fit.steps import plan_steps
 from flops_fit.trial import Trial, try_experiment
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
     from flops_fit.study import Study
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.formatting import format_count, format_flops
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
     from flops_fit.recipe import Recipe
+    from flops_fit.sweep.experiment import Experiment
 
 _LETTERS = {"num_params": "N", "num_tokens": "D", "compute_budget": "C"}
 

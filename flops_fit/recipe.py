@@ -12,7 +12,7 @@ from flops_fit.errors import StudyError
 from flops_fit.published_rules import RULES
 
 if TYPE_CHECKING:
-    from flops_fit.sweep import Experiment
+    from flops_fit.sweep.sweep_plan import Experiment
 
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")

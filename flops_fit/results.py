@@ -15,7 +15,7 @@ from flops_fit.errors import FileError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flops_fit.experiment import Experiment
+    from flops_fit.sweep.experiment import Experiment
 
 RESULT_SCHEMA = "flops_fit.result/1"
 RESULT_FILE = "result.json"

@@ -13,7 +13,7 @@ from flops_fit.errors import StudyError
 if TYPE_CHECKING:
     from flops_fit.results import ExperimentResult
     from flops_fit.study import Study
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 @dataclass(frozen=True, kw_only=True)

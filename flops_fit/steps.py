@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flops_fit.errors import DataError
-from flops_fit.experiment import Experiment
 from flops_fit.recipe import Recipe
+from flops_fit.sweep.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
-from flops_fit.command import check_template
 from flops_fit.cost import Hardware
 from flops_fit.errors import StudyError
-from flops_fit.experiment import parse_budget
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe import Recipe
-from flops_fit.sweep_grid import GridOptions
+from flops_fit.sweep.command import check_template
+from flops_fit.sweep.experiment import parse_budget
+from flops_fit.sweep.grid import GridOptions
 
 if TYPE_CHECKING:
     from flops_fit.data.study_data import StudyData
@@ -67,7 +67,7 @@ class ModelSpec:
 
         `num_params` are two counts, between which any will do, or more, which are the ones there are.
         """
-        from flops_fit.counts_plan import GivenCount, counts_of
+        from flops_fit.sweep.counts import GivenCount, counts_of
 
         counts = counts_of(num_params)
         _need(len(counts) >= 2, "model.num_params", num_params, "[smallest, largest] or a list of counts")
@@ -142,7 +142,7 @@ class TrainerSpec:
 class SweepOptions:
     """The grid: budgets in FLOPs, and how sizes are placed around the prior optimum of each.
 
-    Attributes as in `flops_fit.sweep_grid.GridOptions`; a `span` of None is its default. `target_budgets` are FLOPs
+    Attributes as in `flops_fit.sweep.grid.GridOptions`; a `span` of None is its default. `target_budgets` are FLOPs
     that the law is asked to predict for, besides its own; nothing is planned for them. With `centre_on_law` the
     pipeline centres a budget that is new on the study's own law, where there is a trustworthy one.
     """

@@ -22,8 +22,8 @@ from flops_fit.training import prepare_loop
 from flops_fit.training_loop import Job, TrainingLoop
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
     from flops_fit.study import Study
+    from flops_fit.sweep.experiment import Experiment
 
 Result = TypeVar("Result")
 _STEPS = 3  # the first also loads kernels and allocates, so the quickest of those after it counts

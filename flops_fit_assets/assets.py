@@ -15,9 +15,9 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.log_events import OnLog
 from flops_fit.results import ExperimentResult
 from flops_fit.run_log import first_loss
-from flops_fit.size_map import SizeMap
+from flops_fit.sizes.size_map import SizeMap
 from flops_fit.spending import over_limit, spending
-from flops_fit.sweep import SweepPlan
+from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training import run_experiment
 from flops_fit_assets import automation, checks, versions
 from flops_fit_assets.centring import centred_metadata, centres_of, expected_ratios

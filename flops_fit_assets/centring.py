@@ -20,14 +20,14 @@ from flops_fit.basics.files import read_value, write_json
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning
-from flops_fit.experiment import experiment_id
+from flops_fit.sweep.experiment import experiment_id
 from flops_fit_assets.io import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
-    from flops_fit.size_map import SizeMap
+    from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study import Study
-    from flops_fit.sweep import Experiment, SweepPlan
+    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
 
 CENTRES_SCHEMA = "flops_fit.centres/1"
 

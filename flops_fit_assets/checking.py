@@ -16,7 +16,7 @@ from flops_fit_assets.home import home_directory
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 def print_preflight(path: Path, console: Console) -> bool:

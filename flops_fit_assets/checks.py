@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
 
 from flops_fit.basics.formatting import format_count, format_flops
-from flops_fit.experiment import PLAN_TOLERANCE
-from flops_fit.sweep_grid import SIX_N_TOLERANCE
+from flops_fit.sweep.experiment import PLAN_TOLERANCE
+from flops_fit.sweep.grid import SIX_N_TOLERANCE
 
 if TYPE_CHECKING:
     from flops_fit.results import ExperimentResult
     from flops_fit.scaling_law import ScalingLaw
-    from flops_fit.size_map import SizeMap
-    from flops_fit.sweep import Experiment, SweepPlan
+    from flops_fit.sizes.size_map import SizeMap
+    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
 
 FEWEST_SIZES = 4  # for a parabola with an interval
 AGREEMENT = 1.5  # factor in N_opt

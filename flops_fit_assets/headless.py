@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.scaling_law import ScalingLaw
-    from flops_fit.sweep import Experiment, SweepPlan
+    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.results import ExperimentResult
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 @dataclass(frozen=True, kw_only=True)

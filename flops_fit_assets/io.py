@@ -21,8 +21,8 @@ from flops_fit_assets.versions import version_of
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
-    from flops_fit.size_map import SizeMap
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sizes.size_map import SizeMap
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 PLAN_SCHEMA = "flops_fit.sweep_plan/1"
 SIZE_MAP_SCHEMA = "flops_fit.size_map/1"
@@ -119,13 +119,13 @@ def _is_file_name(partition: str) -> bool:
 
 
 def _read_size_map(path: Path) -> SizeMap:
-    from flops_fit.size_map import SizeMap
+    from flops_fit.sizes.size_map import SizeMap
 
     return read_value(path, SIZE_MAP_SCHEMA, SizeMap.from_dict)
 
 
 def _read_plan(path: Path) -> SweepPlan:
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
     return read_value(path, PLAN_SCHEMA, SweepPlan.from_dict)
 

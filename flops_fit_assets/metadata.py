@@ -23,8 +23,8 @@ from flops_fit.results import ExperimentResult
 from flops_fit.spending import Spending
 
 if TYPE_CHECKING:
-    from flops_fit.size_map import SizeMap
-    from flops_fit.sweep import Experiment, SweepPlan
+    from flops_fit.sizes.size_map import SizeMap
+    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
     from flops_fit_assets.publish import Figure
 
 Metadata = dict[str, Any]

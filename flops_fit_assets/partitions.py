@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flops_fit.sweep import Experiment, SweepPlan
+from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
 from flops_fit_assets.announcing import log_materializations
 from flops_fit_assets.metadata import experiment_metadata
 from flops_fit_assets.source import StudySource

@@ -24,7 +24,7 @@ from flops_fit_assets.source import StudySource
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flops_fit.sweep import SweepPlan
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 def print_plan(path: Path, console: Console) -> None:

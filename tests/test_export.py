@@ -5,9 +5,9 @@ import subprocess
 import pytest
 
 from flops_fit.basics.files import read_json
-from flops_fit.counts_plan import plan_from_counts
 from flops_fit.errors import PlanError
-from flops_fit.export import export_commands, export_json, export_slurm
+from flops_fit.sweep.counts import plan_from_counts
+from flops_fit.sweep.export import export_commands, export_json, export_slurm
 
 
 @pytest.fixture

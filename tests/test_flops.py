@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from flops_fit.data.nested import to_meta
-from flops_fit.flops import count_params, measure_flops
+from flops_fit.sizes.flops import count_params, measure_flops
 
 
 def mean_loss(outputs, targets):

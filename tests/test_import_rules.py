@@ -59,7 +59,7 @@ def test_nobody_imports_examples_or_the_command_line():
 def test_no_pickle_at_rest():
     """Only what talks to child processes pickles, and only over a pipe."""
     pickling = importers([*LIBRARY, *PIPELINE], "pickle", "cloudpickle", "dill", "joblib", "shelve")
-    assert pickling == {"flops_fit/basics/workers.py", "flops_fit/containment.py"}
+    assert pickling == {"flops_fit/basics/workers.py", "flops_fit/sizes/sandbox.py"}
 
 
 STAGES = ["model_factory", "size_map", "sweep", "training", "results", "scaling_law", "api"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from flops_fit.report import write_report
 from flops_fit.scaling_law import fit_scaling_law
-from flops_fit.sweep import SweepPlan
+from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.synthetic import synthetic_runs
 
 
@@ -55,8 +55,8 @@ def test_a_broken_study_says_so_in_its_report(tmp_path):
 
 def test_a_reader_can_repeat_the_study_from_the_report(tmp_path):
     from flops_fit.cost import Hardware, estimate
-    from flops_fit.size_map import SizeEntry, SizeMap
-    from flops_fit.sweep import plan_from_size_map
+    from flops_fit.sizes.size_map import SizeEntry, SizeMap
+    from flops_fit.sweep.sweep_plan import plan_from_size_map
 
     counts = [int(count) for count in np.geomspace(1e6, 1e9, 40)]
     entries = tuple(

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from flops_fit import SizeMap, build_size_map
 from flops_fit.errors import FlopsFitWarning, ModelContractError, PlanError
-from flops_fit.extrapolation import extrapolate
-from flops_fit.probing import Probe
+from flops_fit.sizes.counting import Probe
+from flops_fit.sizes.extrapolation import extrapolate
 
 BYTES = (torch.zeros(4, 8, dtype=torch.long), torch.zeros(4, dtype=torch.long))
 PAIRS = (torch.zeros(4, 2), torch.zeros(4, 1))
@@ -402,7 +402,7 @@ def test_a_deep_model_is_not_built_in_full():
     ],
 )
 def test_a_build_that_dies_or_hangs_is_an_error_with_its_reason(model, reason, monkeypatch):
-    monkeypatch.setattr("flops_fit.containment.SECONDS_CAP", 0.5)
+    monkeypatch.setattr("flops_fit.sizes.sandbox.SECONDS_CAP", 0.5)
     with pytest.raises(ModelContractError, match=f"{model.__name__} .*{reason}"):
         small(model)
 

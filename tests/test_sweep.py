@@ -15,11 +15,11 @@ import torch
 from torch.nn import functional
 
 from flops_fit import Experiment, SizeMap, SweepPlan, build_size_map, plan_from_size_map, plan_sweep
-from flops_fit.counts_plan import plan_from_counts
 from flops_fit.errors import FlopsFitWarning, PlanError
-from flops_fit.size_map import SizeEntry
-from flops_fit.sweep import parse_budget
-from flops_fit.sweep_grid import GridOptions
+from flops_fit.sizes.size_map import SizeEntry
+from flops_fit.sweep.counts import plan_from_counts
+from flops_fit.sweep.grid import GridOptions
+from flops_fit.sweep.sweep_plan import parse_budget
 
 DEMO_BUDGETS = (2e9, 6e9, 2e10, 6e10)
 DEMO_OPTIMA = (4.3e3, 7.7e3, 1.3e4, 2.1e4)  # found by training all of them
@@ -424,7 +424,8 @@ def gpt_map():
 
 
 def test_importing_the_planner_does_not_import_torch():
-    code = "import flops_fit.sweep, flops_fit.counts_plan, flops_fit.cost, sys; sys.exit('torch' in sys.modules)"
+    modules = "flops_fit.sweep.sweep_plan, flops_fit.sweep.counts, flops_fit.cost"
+    code = f"import {modules}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from flops_fit.examples.stdlib_corpus import HELD_OUT_BYTES, corpus_hash, read_corpus
 
 if TYPE_CHECKING:
-    from flops_fit.experiment import Experiment
+    from flops_fit.sweep.experiment import Experiment
 
 CONTEXT = 64
 VOCABULARY = 128

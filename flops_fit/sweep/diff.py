@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flops_fit.basics.formatting import format_flops
-from flops_fit.experiment import Experiment
+from flops_fit.sweep.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flops_fit.basics.files import write_json
-from flops_fit.command import fill, values_of
 from flops_fit.errors import PlanError
-from flops_fit.experiment import Experiment
-from flops_fit.sweep import SweepPlan
+from flops_fit.sweep.command import fill, values_of
+from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.sweep_plan import SweepPlan
 
 SCHEMA = "flops_fit.experiment/1"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.errors import PlanError
-from flops_fit.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
-from flops_fit.size_map import SizeEntry, SizeMap
+from flops_fit.sizes.size_map import SizeEntry, SizeMap
+from flops_fit.sweep.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
 
 SIX_N_TOLERANCE = 1.5
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from flops_fit.basics.formatting import format_count
 from flops_fit.errors import ModelContractError, PlanError
-from flops_fit.prober import Prober, Refusal
-from flops_fit.probing import params_of
+from flops_fit.sizes.counting import params_of
+from flops_fit.sizes.fallbacks import Prober, Refusal
 
 _STRIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _ODD_FACTORS = (1, 3, 5, 7, 9, 15, 21, 25, 27, 35, 45, 63, 105)

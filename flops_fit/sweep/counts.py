@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flops_fit.errors import PlanError
-from flops_fit.size_map import SizeEntry, SizeMap
-from flops_fit.sweep import SweepPlan, plan_from_size_map
+from flops_fit.sizes.size_map import SizeEntry, SizeMap
+from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
 _RATIO = 1.02
 

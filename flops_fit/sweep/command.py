@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from flops_fit.errors import StudyError
-from flops_fit.experiment import Experiment
+from flops_fit.sweep.experiment import Experiment
 
 PATHS = ("experiment_path", "result_path", "output_dir")
 

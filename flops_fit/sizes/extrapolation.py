@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from flops_fit.probing import Probe
+from flops_fit.sizes.counting import Probe
 
 MAX_DEGREE = 4
 

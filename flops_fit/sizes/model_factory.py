@@ -36,7 +36,7 @@ def validate_model_contract(model: Any) -> int:
     own = own_num_params(model)
     if own is not None:
         return own
-    from flops_fit.flops import count_params, is_module
+    from flops_fit.sizes.flops import count_params, is_module
 
     if not is_module(model):
         raise ModelContractError(

@@ -15,8 +15,8 @@ from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flops_fit.prober import Prober
-    from flops_fit.probing import Probe
+    from flops_fit.sizes.counting import Probe
+    from flops_fit.sizes.fallbacks import Prober
 
 SCHEMA = "flops_fit.size_map/1"
 PARAM_COUNTS = ("total", "trainable", "non_embedding")
@@ -154,11 +154,11 @@ def build_size_map(
     _check_positive("flops_per_param_per_token", flops_per_param_per_token)
     _check_choice("param_count", param_count, PARAM_COUNTS)
     _check_measuring(flops, sample_batch, loss_fn, tokens_per_example)
-    from flops_fit.containment import contained
     from flops_fit.data.nested import unit_of
-    from flops_fit.prober import Prober
-    from flops_fit.probing import ProbeRequest, check_signature
-    from flops_fit.size_search import SearchLimits, SizeSearch
+    from flops_fit.sizes.counting import ProbeRequest, check_signature
+    from flops_fit.sizes.fallbacks import Prober
+    from flops_fit.sizes.sandbox import contained
+    from flops_fit.sizes.search import SearchLimits, SizeSearch
 
     limits = SearchLimits(
         min_size=min_size, max_size=max_size, size_values=size_values, max_params=max_params, num_sizes=num_sizes
@@ -198,7 +198,7 @@ def build_size_map(
 def _entry(
     probe: Probe, batch_tokens: int | None, param_count: str, flops_method: str, flops_per_param_per_token: float
 ) -> SizeEntry:
-    from flops_fit.probing import params_of
+    from flops_fit.sizes.counting import params_of
 
     counts, num_params = probe.counts, params_of(probe.counts, param_count)
     of_batch = ("measured", "recompute", "activation_bytes")

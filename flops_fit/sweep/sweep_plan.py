@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
-from flops_fit.experiment import DroppedPoint, Experiment, parse_budget
-from flops_fit.plan_diff import PlanDiff, diff_plans
-from flops_fit.size_map import SizeMap, build_size_map
-from flops_fit.sweep_grid import GridOptions, plan_budgets
+from flops_fit.sizes.size_map import SizeMap, build_size_map
+from flops_fit.sweep.diff import PlanDiff, diff_plans
+from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budget
+from flops_fit.sweep.grid import GridOptions, plan_budgets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +152,7 @@ def plan_from_size_map(
     Args:
         compute_budgets: training FLOPs, numbers or text such as "1e18"; repeated ones count once.
         identity: hash of what decides an outcome besides size, tokens and seed (model, data, loss, recipe).
-        grid: fields of `flops_fit.sweep_grid.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
+        grid: fields of `flops_fit.sweep.grid.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
 
     Raises `PlanError` for budgets or options that make no sense; warns of budgets that admit no size.
     """

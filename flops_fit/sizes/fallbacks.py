@@ -7,10 +7,10 @@ import resource
 import time
 from dataclasses import dataclass, field
 
-from flops_fit.containment import ENDED, TOO_LONG, Failure, UsesGpu, run_in_subprocess
 from flops_fit.errors import FlopsFitError, ModelContractError
-from flops_fit.extrapolation import extrapolate
-from flops_fit.probing import CannotMeasure, Probe, ProbeRequest, build_and_count
+from flops_fit.sizes.counting import CannotMeasure, Probe, ProbeRequest, build_and_count
+from flops_fit.sizes.extrapolation import extrapolate
+from flops_fit.sizes.sandbox import ENDED, TOO_LONG, Failure, UsesGpu, run_in_subprocess
 
 INVALID_SIZE = (
     "ValueError",

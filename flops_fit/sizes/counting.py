@@ -2,7 +2,7 @@
 
 The rungs of the ladder: the meta device, where nothing is allocated; where a constructor cannot run there, a real
 build with initialisers switched off, in a process with a memory cap and a time limit; where that ends too, counts
-extrapolated by a polynomial that reproduces every size built (see `flops_fit.extrapolation`).
+extrapolated by a polynomial that reproduces every size built (see `flops_fit.sizes.extrapolation`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from flops_fit.containment import NoGpu, without_initialisers
 from flops_fit.data.nested import batch_examples, to_meta
 from flops_fit.errors import ModelContractError, PlanError
-from flops_fit.flops import count_params, has_lazy_params, measure_flops
 from flops_fit.loss import batch_loss
-from flops_fit.model_factory import create_model, own_num_params
+from flops_fit.sizes.flops import count_params, has_lazy_params, measure_flops
+from flops_fit.sizes.model_factory import create_model, own_num_params
+from flops_fit.sizes.sandbox import NoGpu, without_initialisers
 
 
 @dataclass(frozen=True, kw_only=True)
