@@ -19,7 +19,7 @@ import torch
 from flops_fit import Study, run_experiment
 from flops_fit.api import study_plan, study_size_map, train_all
 from flops_fit.data.batches import epoch_order
-from flops_fit.steps import plan_steps
+from flops_fit.recipe.steps import plan_steps
 
 DEMO = Path(__file__).resolve().parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
 REPEATS = 9

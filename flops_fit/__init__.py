@@ -17,7 +17,7 @@ _EXPORTS = {
     "LossSpec": "study",
     "SweepOptions": "study",
     "TrainerSpec": "study",
-    "Recipe": "recipe",
+    "Recipe": "recipe.recipe",
     "Hardware": "cost",
     "SizeMap": "sizes.size_map",
     "build_size_map": "sizes.size_map",
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from flops_fit.cost import Hardware as Hardware
     from flops_fit.data.study_data import validate_dataset as validate_dataset
     from flops_fit.loss import validate_loss_fn as validate_loss_fn
-    from flops_fit.recipe import Recipe as Recipe
+    from flops_fit.recipe.recipe import Recipe as Recipe
     from flops_fit.results import ExperimentResult as ExperimentResult
     from flops_fit.results import load_runs as load_runs
     from flops_fit.scaling_law import ScalingLaw as ScalingLaw

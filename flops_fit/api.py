@@ -17,7 +17,7 @@ from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.finished import load_finished
 from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
-from flops_fit.published_rules import doubts
+from flops_fit.recipe.recipe import doubts
 from flops_fit.results import ExperimentResult, results_frame, save_runs
 from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.spending import refuse_over_limit
@@ -67,7 +67,7 @@ def study_plan(
 
     `centre` as in `flops_fit.sweep.grid.GridOptions`.
 
-    Warns where the recipe follows a published rule (`flops_fit.published_rules`) outside the range it was fitted on.
+    Warns where the recipe follows a published rule (`flops_fit.recipe.published_rules`) outside its range.
     """
     given = {item.name: getattr(study.sweep, item.name) for item in dataclasses.fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))

@@ -13,7 +13,7 @@ from flops_fit.basics.formatting import format_bytes
 from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
-    from flops_fit.recipe import Recipe
+    from flops_fit.recipe.recipe import Recipe
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 

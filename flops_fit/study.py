@@ -14,7 +14,7 @@ from flops_fit.basics.identity import canonical, content_hash, fingerprint_calla
 from flops_fit.cost import Hardware
 from flops_fit.errors import StudyError
 from flops_fit.loss import LossFn, validate_loss_fn
-from flops_fit.recipe import Recipe
+from flops_fit.recipe.recipe import Recipe
 from flops_fit.sweep.command import check_template
 from flops_fit.sweep.experiment import parse_budget
 from flops_fit.sweep.grid import GridOptions

@@ -38,7 +38,7 @@ from typing import Any
 
 from flops_fit.cost import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
-from flops_fit.recipe import Recipe
+from flops_fit.recipe.recipe import Recipe
 from flops_fit.study import DataSpec, LossSpec, ModelSpec, ScheduleSpec, Study, SweepOptions, TrainerSpec
 
 _SECTIONS: dict[str, type] = {

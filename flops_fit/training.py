@@ -20,9 +20,9 @@ from flops_fit.failures import describe_failure
 from flops_fit.finished import LOCK_FILE, load_finished
 from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.ranks import current_ranks
+from flops_fit.recipe.steps import Steps, plan_steps
 from flops_fit.results import RESULT_FILE, ExperimentResult
 from flops_fit.sizes.model_factory import create_model
-from flops_fit.steps import Steps, plan_steps
 from flops_fit.training_loop import Job, TrainingLoop, make_optimizer
 
 if TYPE_CHECKING:

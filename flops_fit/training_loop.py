@@ -20,9 +20,9 @@ from flops_fit.evaluation import held_out_loss
 from flops_fit.failures import is_out_of_memory
 from flops_fit.log_events import OnLog, step_event
 from flops_fit.loss import LossFn, batch_loss
-from flops_fit.recipe import Recipe
+from flops_fit.recipe.recipe import Recipe
+from flops_fit.recipe.steps import Steps
 from flops_fit.run_log import RunLog
-from flops_fit.steps import Steps
 
 if TYPE_CHECKING:
     from flops_fit.ranks import Ranks

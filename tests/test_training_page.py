@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flops_fit import Recipe
-from flops_fit.published_rules import RULES
+from flops_fit.recipe.published_rules import RULES
 from flops_fit.results import FINAL_STATUSES, STATUSES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import StudyError
-from flops_fit.published_rules import RULES
+from flops_fit.recipe.published_rules import RULES
+
+if TYPE_CHECKING:
+    from flops_fit.sweep.experiment import Experiment
 
 if TYPE_CHECKING:
     from flops_fit.sweep.sweep_plan import Experiment
@@ -30,8 +33,8 @@ class Recipe:
 
     Attributes:
         learning_rate: peak rate, a callable of the `Experiment` that returns it, or the name of a published rule
-            ("step_law", "deepseek"; see `flops_fit.published_rules`). The default suits AdamW on small models; it
-            decides the result, so check it for your model.
+            ("step_law", "deepseek"; see `flops_fit.recipe.published_rules`). The default suits AdamW on small models;
+            it decides the result, so check it for your model.
         batch_tokens: tokens per optimizer step: a number, the name of a published rule, or `"c*sqrt(tokens)"` or
             `"c*tokens^p"` of the experiment's own tokens (the critical batch grows about as the square root of the
             data; Zhang et al. 2024, arXiv 2410.21676).
@@ -188,3 +191,35 @@ def _need_number(
         if not (too_small or too_large):
             return
     raise StudyError(f"{name} = {value!r} must be a number {' and '.join(limits)}")
+
+
+def rules_in(recipe: Recipe) -> dict[str, list[str]]:
+    """Name of each published rule that `recipe` follows → the options that follow it."""
+    found: dict[str, list[str]] = {}
+    for option in ("learning_rate", "batch_tokens"):
+        value = getattr(recipe, option)
+        if isinstance(value, str) and value in RULES:
+            found.setdefault(value, []).append(option)
+    return found
+
+
+def doubts(recipe: Recipe, experiments: Iterable[Experiment], *, counts_embeddings: bool = False) -> tuple[str, ...]:
+    """What speaks against the published rules of `recipe` for `experiments`; empty where nothing does.
+
+    `counts_embeddings`: whether N of these experiments has embeddings in it, which Step Law's has not.
+    """
+    planned, found = list(experiments), []
+    for name, options in rules_in(recipe).items():
+        rule = RULES[name]
+        outside = sum(not rule.holds_for(experiment) for experiment in planned)
+        if outside:
+            found.append(
+                f'{" and ".join(options)} = "{name}" ({rule.source}) was fitted on {rule.range_text}; {outside} of '
+                f"{len(planned)} experiments lie outside; check the learning rate, or give values of your own"
+            )
+        if counts_embeddings and "learning_rate" in options and "num_params" in rule.learning_rate.exponents:
+            found.append(
+                f'learning_rate = "{name}" takes {rule.takes}, and N of this study has them; '
+                'set param_count = "non_embedding"'
+            )
+    return tuple(found)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import format_count, format_flops
 
 if TYPE_CHECKING:
-    from flops_fit.recipe import Recipe
     from flops_fit.sweep.experiment import Experiment
 
 _LETTERS = {"num_params": "N", "num_tokens": "D", "compute_budget": "C"}
@@ -91,38 +90,6 @@ RULES: Mapping[str, PublishedRule] = {
         ),
     )
 }
-
-
-def rules_in(recipe: Recipe) -> dict[str, list[str]]:
-    """Name of each published rule that `recipe` follows → the options that follow it."""
-    found: dict[str, list[str]] = {}
-    for option in ("learning_rate", "batch_tokens"):
-        value = getattr(recipe, option)
-        if isinstance(value, str) and value in RULES:
-            found.setdefault(value, []).append(option)
-    return found
-
-
-def doubts(recipe: Recipe, experiments: Iterable[Experiment], *, counts_embeddings: bool = False) -> tuple[str, ...]:
-    """What speaks against the published rules of `recipe` for `experiments`; empty where nothing does.
-
-    `counts_embeddings`: whether N of these experiments has embeddings in it, which Step Law's has not.
-    """
-    planned, found = list(experiments), []
-    for name, options in rules_in(recipe).items():
-        rule = RULES[name]
-        outside = sum(not rule.holds_for(experiment) for experiment in planned)
-        if outside:
-            found.append(
-                f'{" and ".join(options)} = "{name}" ({rule.source}) was fitted on {rule.range_text}; {outside} of '
-                f"{len(planned)} experiments lie outside; check the learning rate, or give values of your own"
-            )
-        if counts_embeddings and "learning_rate" in options and "num_params" in rule.learning_rate.exponents:
-            found.append(
-                f'learning_rate = "{name}" takes {rule.takes}, and N of this study has them; '
-                'set param_count = "non_embedding"'
-            )
-    return tuple(found)
 
 
 def _readable(name: str, value: float) -> str:

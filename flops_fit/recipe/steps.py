@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flops_fit.errors import DataError
-from flops_fit.recipe import Recipe
+from flops_fit.recipe.recipe import Recipe
 from flops_fit.sweep.experiment import Experiment
 
 
