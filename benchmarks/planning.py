@@ -207,7 +207,7 @@ def seconds(directory):
     """Calibrate on the cheapest budget of finished runs and predict the rest."""
     from flops_fit import Hardware
     from flops_fit.calibration import calibrate
-    from flops_fit.results import ExperimentResult
+    from flops_fit.results.results import ExperimentResult
 
     runs = [ExperimentResult.load(path) for path in sorted(Path(directory).glob("*/result.json"))]
     cheapest = min(run.compute_budget for run in runs)

@@ -26,8 +26,8 @@ _EXPORTS = {
     "plan_sweep": "sweep.sweep_plan",
     "plan_from_size_map": "sweep.sweep_plan",
     "plan_from_counts": "sweep.counts",
-    "ExperimentResult": "results",
-    "load_runs": "results",
+    "ExperimentResult": "results.results",
+    "load_runs": "results.results",
     "run_experiment": "training",
     "ScalingLaw": "scaling_law",
     "fit_scaling_law": "scaling_law",
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from flops_fit.data.study_data import validate_dataset as validate_dataset
     from flops_fit.loss import validate_loss_fn as validate_loss_fn
     from flops_fit.recipe.recipe import Recipe as Recipe
-    from flops_fit.results import ExperimentResult as ExperimentResult
-    from flops_fit.results import load_runs as load_runs
+    from flops_fit.results.results import ExperimentResult as ExperimentResult
+    from flops_fit.results.results import load_runs as load_runs
     from flops_fit.scaling_law import ScalingLaw as ScalingLaw
     from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
     from flops_fit.sizes.model_factory import create_model as create_model

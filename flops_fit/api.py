@@ -14,11 +14,11 @@ from flops_fit.basics.formatting import format_flops
 from flops_fit.basics.workers import NotImportable, run_tasks
 from flops_fit.cost import peak_to_show
 from flops_fit.errors import FlopsFitWarning, StudyError
-from flops_fit.finished import load_finished
 from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
 from flops_fit.recipe.recipe import doubts
-from flops_fit.results import ExperimentResult, results_frame, save_runs
+from flops_fit.results.finished import already_finished
+from flops_fit.results.results import ExperimentResult, failed_result, results_frame, save_runs
 from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.spending import refuse_over_limit
 from flops_fit.study import Study, SweepOptions
@@ -119,7 +119,7 @@ def train_all(
     Where worker processes cannot import the model, data or loss (defined in a notebook or a function), the experiments
     are trained in this process one after the other, said once in a warning.
     """
-    results = _already_there(experiments, output_dir) if resume else {}
+    results = already_finished(experiments, output_dir) if resume else {}
     ordered = longest_first(item for item in experiments if item.experiment_id not in results)
     workers = study.hardware.num_workers()
     planned = sum(item.planned_flops for item in ordered)
@@ -129,11 +129,6 @@ def train_all(
         runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
         results |= {result.experiment_id: result for result in runs}
     return [results[experiment.experiment_id] for experiment in experiments]
-
-
-def _already_there(experiments: Iterable[Experiment], output_dir: Path) -> dict[str, ExperimentResult]:
-    found = {item.experiment_id: load_finished(output_dir / item.experiment_id) for item in experiments}
-    return {name: result for name, result in found.items() if result is not None}
 
 
 def _side_by_side(
@@ -193,11 +188,6 @@ def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: St
     return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume)
 
 
-def failed_result(experiment: Experiment, reason: str, *, status: str = "failed") -> ExperimentResult:
-    """The result of an experiment whose process died, with nothing known of how far it came."""
-    return ExperimentResult.of(experiment, num_tokens=0, flops=0.0, status=status, reason=reason)
-
-
 def find_optimal(
     model_cls: Any,
     model_size_param: str,
@@ -248,7 +238,7 @@ def find_optimal(
     if progress:
         _show(plan)
     directory = Path(output_dir)
-    refuse_over_limit(study, plan, _already_there(plan.experiments, directory / "runs") if resume else {})
+    refuse_over_limit(study, plan, already_finished(plan.experiments, directory / "runs") if resume else {})
     _check_first_steps(study, plan, directory / "runs" if resume else None, progress)
     write_json(directory / "sweep_plan.json", plan.to_dict())
     how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
@@ -263,7 +253,7 @@ def _check_first_steps(study: Study, plan: SweepPlan, runs: Path | None, progres
     """Refuse a study that fails at every size, warn where it fails at one, and say how long it would take."""
     from flops_fit.preflight import preflight_if_due
 
-    found = preflight_if_due(study, plan, _already_there(plan.experiments, runs) if runs else ())
+    found = preflight_if_due(study, plan, already_finished(plan.experiments, runs) if runs else ())
     if found is not None and found.problems:
         problems = "\n".join(found.problems)
         warnings.warn(f"one size fails at its first steps; the others are trained:\n{problems}", FlopsFitWarning, 3)

@@ -40,7 +40,7 @@ from flops_fit.run_log import RunLog
 from flops_fit.training_loop import Clock, TrainingLoop
 
 if TYPE_CHECKING:
-    from flops_fit.results import ExperimentResult
+    from flops_fit.results.results import ExperimentResult
     from flops_fit.study import Study
     from flops_fit.sweep.experiment import Experiment
 

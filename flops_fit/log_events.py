@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FlopsFitWarning
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment

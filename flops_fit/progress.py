@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from flops_fit.basics.formatting import format_count, format_rate
 from flops_fit.log_events import Guarded, LogEvent, OnLog, with_utilisation
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 _CONTENT_HASH = re.compile(r"-[0-9a-f]{8}$")
 

@@ -12,7 +12,7 @@ from torch import distributed
 
 from flops_fit.errors import FailedOnRank
 from flops_fit.failures import describe_failure
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 _BEGIN = "begin"
 

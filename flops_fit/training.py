@@ -17,11 +17,11 @@ from flops_fit.distributed import RankLoop
 from flops_fit.errors import OutOfData, StudyError
 from flops_fit.evaluation import weights_sha256
 from flops_fit.failures import describe_failure
-from flops_fit.finished import LOCK_FILE, load_finished
 from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.ranks import current_ranks
 from flops_fit.recipe.steps import Steps, plan_steps
-from flops_fit.results import RESULT_FILE, ExperimentResult
+from flops_fit.results.finished import LOCK_FILE, load_finished
+from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit.sizes.model_factory import create_model
 from flops_fit.training_loop import Job, TrainingLoop, make_optimizer
 

@@ -13,7 +13,7 @@ from flops_fit.api import fit_study, study_plan, study_size_map
 from flops_fit.cost import estimate
 from flops_fit.errors import FlopsFitError
 from flops_fit.log_events import OnLog
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 from flops_fit.run_log import first_loss
 from flops_fit.sizes.size_map import SizeMap
 from flops_fit.spending import over_limit, spending

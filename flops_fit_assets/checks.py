@@ -14,7 +14,7 @@ from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.grid import SIX_N_TOLERANCE
 
 if TYPE_CHECKING:
-    from flops_fit.results import ExperimentResult
+    from flops_fit.results.results import ExperimentResult
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.sweep.sweep_plan import Experiment, SweepPlan

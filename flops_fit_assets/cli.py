@@ -16,7 +16,7 @@ from flops_fit_assets.home import DEMO_STUDY, home_directory
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flops_fit.results import ExperimentResult
+    from flops_fit.results.results import ExperimentResult
     from flops_fit_assets.headless import Outcome
 
 STUDY = click.argument("study", type=click.Path(path_type=Path), default=Path("study.toml"))

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, AssetObservation, DagsterInstance
 
-from flops_fit.api import failed_result, longest_first
+from flops_fit.api import longest_first
 from flops_fit.basics.workers import TaskOutcome, WorkerPool
 from flops_fit.cost import peak_to_show
 from flops_fit.errors import FileError
 from flops_fit.preflight import preflight_if_due
 from flops_fit.progress import StudyProgress
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.spending import refuse_over_limit
 from flops_fit_assets import versions
 from flops_fit_assets.fingerprints import fingerprints

@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from flops_fit.cost import estimate
 from flops_fit.errors import FlopsFitError
-from flops_fit.finished import LOCK_FILE, load_finished
-from flops_fit.import_runs import Unmatched, match_runs
+from flops_fit.results.finished import LOCK_FILE, load_finished
+from flops_fit.results.matching import Unmatched, match_runs
 from flops_fit_assets import versions
 from flops_fit_assets.headless import HeadlessStudy, headless_study
 from flops_fit_assets.io import StudyStore
@@ -22,7 +22,7 @@ from flops_fit_assets.metadata import run_metadata
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flops_fit.results import ExperimentResult
+    from flops_fit.results.results import ExperimentResult
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 

@@ -12,7 +12,7 @@ from dagster import AssetKey, DagsterInstance, InitResourceContext, InputContext
 
 from flops_fit.basics.files import read_value, set_aside, write_json
 from flops_fit.errors import FileError
-from flops_fit.results import RESULT_FILE, ExperimentResult
+from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit_assets.history import latest_version, latest_versions
 from flops_fit_assets.mirror import Mirror
 from flops_fit_assets.source import StudySource

@@ -19,7 +19,7 @@ from flops_fit.basics.formatting import (
     markdown_table,
 )
 from flops_fit.cost import CostEstimate, Hardware
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 from flops_fit.spending import Spending
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import write_bytes
 from flops_fit.cost import estimate
-from flops_fit.results import ExperimentResult, save_runs
+from flops_fit.results.results import ExperimentResult, save_runs
 from flops_fit_assets.io import StudyStore
 
 if TYPE_CHECKING:

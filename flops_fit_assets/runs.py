@@ -10,9 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from flops_fit.api import failed_result
 from flops_fit.errors import FileError, FlopsFitError
-from flops_fit.results import FINAL_STATUSES, ExperimentResult
+from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.home import open_instance
 from flops_fit_assets.io import StudyStore

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.identity import content_hash
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw

@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 from pipeline_study import DAGSTER_WARNINGS, run, write_study
 
-from flops_fit.api import failed_result
 from flops_fit.errors import StudyError
+from flops_fit.results.results import failed_result
 from flops_fit.run_log import first_loss
 from flops_fit_assets.cli import what_ran
 from flops_fit_assets.definitions import build_study_definitions

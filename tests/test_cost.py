@@ -10,7 +10,7 @@ from flops_fit.accelerators import ACCELERATORS
 from flops_fit.calibration import calibrate
 from flops_fit.cost import estimate
 from flops_fit.errors import StudyError
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 
 def experiment(name="one", num_params=1_000_000, num_tokens=20_000_000, **options):

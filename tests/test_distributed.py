@@ -11,7 +11,7 @@ import torch
 from rank_training import train
 from safetensors.torch import load_file
 
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 HERE = Path(__file__).resolve().parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

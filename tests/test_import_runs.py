@@ -13,7 +13,7 @@ from flops_fit import ExperimentResult, Study, SweepOptions, plan_from_counts
 from flops_fit.api import study_plan, study_size_map
 from flops_fit.cost import Hardware, estimate
 from flops_fit.errors import FileError
-from flops_fit.import_runs import match_runs
+from flops_fit.results.matching import match_runs
 from flops_fit.study import ModelSpec
 from flops_fit_assets.cli import main
 from flops_fit_assets.history import latest_materialization

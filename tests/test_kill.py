@@ -12,7 +12,7 @@ from test_training import experiment
 from tiny_study import TinyMLP, tiny_study
 
 from flops_fit import ModelSpec, Recipe, run_experiment
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 HERE = Path(__file__).resolve().parent
 TRAIN = """

@@ -9,8 +9,8 @@ from torch import nn
 from flops_fit import Experiment, ModelSpec, Recipe, Study, find_optimal, load_runs
 from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import FlopsFitWarning
-from flops_fit.recipe import doubts
 from flops_fit.recipe.published_rules import RULES
+from flops_fit.recipe.recipe import doubts
 
 BOTH = {name: Recipe(learning_rate=name, batch_tokens=name) for name in RULES}
 

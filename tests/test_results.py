@@ -7,7 +7,7 @@ import pytest
 
 from flops_fit import ExperimentResult, load_runs
 from flops_fit.errors import FileError
-from flops_fit.results import results_frame, save_runs
+from flops_fit.results.results import results_frame, save_runs
 
 
 def result(name="a", **changes):

@@ -18,7 +18,7 @@ from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions, run_expe
 from flops_fit.api import fit_study, study_plan, study_size_map, train_all
 from flops_fit.errors import StudyError
 from flops_fit.preflight import preflight
-from flops_fit.results import load_results
+from flops_fit.results.results import load_results
 from flops_fit.study import TrainerSpec
 
 pytestmark = DAGSTER_WARNINGS

@@ -15,7 +15,7 @@ import flops_fit.training_loop as training_loop
 from flops_fit import DataSpec, Experiment, LossSpec, ModelSpec, Recipe, SweepOptions, run_experiment
 from flops_fit.errors import DataError, FlopsFitWarning
 from flops_fit.recipe.steps import Steps, plan_steps
-from flops_fit.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult
 
 
 def experiment(num_tokens=3000, width=8, seed=0, name="c1e+06-width8-s0-00000000"):

@@ -10,7 +10,7 @@ import pytest
 
 from flops_fit import Recipe
 from flops_fit.recipe.published_rules import RULES
-from flops_fit.results import FINAL_STATUSES, STATUSES
+from flops_fit.results.results import FINAL_STATUSES, STATUSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

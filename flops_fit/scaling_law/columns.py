@@ -59,7 +59,7 @@ def _read(runs: Any) -> pd.DataFrame:
     if isinstance(runs, pd.DataFrame):
         return runs.reset_index(drop=True).copy()
     if isinstance(runs, str | os.PathLike):
-        from flops_fit.results import load_runs
+        from flops_fit.results.results import load_runs
 
         return load_runs(Path(runs))
     if isinstance(runs, Mapping):

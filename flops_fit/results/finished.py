@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import set_aside
 from flops_fit.errors import FileError, FlopsFitWarning
-from flops_fit.results import RESULT_FILE, ExperimentResult
+from flops_fit.results.results import RESULT_FILE, ExperimentResult
+from flops_fit.sweep.sweep_plan import Experiment
+
+if TYPE_CHECKING:
+    pass
 
 LOCK_FILE = ".lock"  # held by the process that trains the experiment of this folder
 
@@ -29,3 +35,8 @@ def load_finished(directory: Path) -> ExperimentResult | None:
         warnings.warn(message, FlopsFitWarning, stacklevel=2)
         return None
     return result if result.is_final else None
+
+
+def already_finished(experiments: Iterable[Experiment], output_dir: Path) -> dict[str, ExperimentResult]:
+    found = {item.experiment_id: load_finished(output_dir / item.experiment_id) for item in experiments}
+    return {name: result for name, result in found.items() if result is not None}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FileError
-from flops_fit.results import ExperimentResult, load_runs
+from flops_fit.results.results import ExperimentResult, load_runs
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
 

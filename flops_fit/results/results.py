@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import read_json, write_json
 from flops_fit.errors import FileError
+from flops_fit.sweep.sweep_plan import Experiment
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,3 +156,8 @@ def load_runs(path: str | os.PathLike[str]) -> pd.DataFrame:
     if path.suffix not in readers:
         raise FileError(f"{path} is no directory, .csv, .json or .jsonl file; give one of these")
     return readers[path.suffix](path)
+
+
+def failed_result(experiment: Experiment, reason: str, *, status: str = "failed") -> ExperimentResult:
+    """The result of an experiment whose process died, with nothing known of how far it came."""
+    return ExperimentResult.of(experiment, num_tokens=0, flops=0.0, status=status, reason=reason)
