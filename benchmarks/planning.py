@@ -206,7 +206,7 @@ def form():
 def seconds(directory):
     """Calibrate on the cheapest budget of finished runs and predict the rest."""
     from flops_fit import Hardware
-    from flops_fit.calibration import calibrate
+    from flops_fit.cost.calibration import calibrate
     from flops_fit.results.results import ExperimentResult
 
     runs = [ExperimentResult.load(path) for path in sorted(Path(directory).glob("*/result.json"))]

@@ -18,7 +18,7 @@ _EXPORTS = {
     "SweepOptions": "study",
     "TrainerSpec": "study",
     "Recipe": "recipe.recipe",
-    "Hardware": "cost",
+    "Hardware": "cost.hardware",
     "SizeMap": "sizes.size_map",
     "build_size_map": "sizes.size_map",
     "Experiment": "sweep.sweep_plan",
@@ -42,7 +42,7 @@ __all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
     from flops_fit.api import find_optimal as find_optimal
-    from flops_fit.cost import Hardware as Hardware
+    from flops_fit.cost.hardware import Hardware as Hardware
     from flops_fit.data.study_data import validate_dataset as validate_dataset
     from flops_fit.loss import validate_loss_fn as validate_loss_fn
     from flops_fit.recipe.recipe import Recipe as Recipe

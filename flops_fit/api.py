@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.files import write_json
 from flops_fit.basics.formatting import format_flops
 from flops_fit.basics.workers import NotImportable, run_tasks
-from flops_fit.cost import peak_to_show
+from flops_fit.cost.hardware import peak_to_show
+from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.log_events import OnLog, finished_event
 from flops_fit.progress import StudyProgress
@@ -20,10 +21,10 @@ from flops_fit.recipe.recipe import doubts
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import ExperimentResult, failed_result, results_frame, save_runs
 from flops_fit.sizes.size_map import SizeMap, build_size_map
-from flops_fit.spending import refuse_over_limit
 from flops_fit.study import Study, SweepOptions
 from flops_fit.study_options import study_from_options
-from flops_fit.sweep.sweep_plan import Experiment, SweepPlan, plan_from_size_map
+from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
 if TYPE_CHECKING:
     from rich.console import Console

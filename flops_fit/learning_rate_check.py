@@ -17,7 +17,8 @@ from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
     from flops_fit.study import Study
-    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 DEFAULT_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _TOLERATED_RATIO = 2.0

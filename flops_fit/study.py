@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
-from flops_fit.cost import Hardware
+from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import StudyError
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe.recipe import Recipe

@@ -36,7 +36,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from flops_fit.cost import Hardware
+from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study import DataSpec, LossSpec, ModelSpec, ScheduleSpec, Study, SweepOptions, TrainerSpec

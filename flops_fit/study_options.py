@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from flops_fit.cost import Hardware
+from flops_fit.cost.hardware import Hardware
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study import DataSpec, LossSpec, ModelSpec, Study, SweepOptions
 

@@ -27,7 +27,7 @@ from flops_fit.training_loop import Job, TrainingLoop, make_optimizer
 
 if TYPE_CHECKING:
     from flops_fit.study import Study
-    from flops_fit.sweep.sweep_plan import Experiment
+    from flops_fit.sweep.experiment import Experiment
 
 
 def run_experiment(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from flops_fit.api import fit_study, study_plan, study_size_map
-from flops_fit.cost import estimate
+from flops_fit.cost.estimate import estimate
+from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
 from flops_fit.log_events import OnLog
 from flops_fit.results.results import ExperimentResult
 from flops_fit.run_log import first_loss
 from flops_fit.sizes.size_map import SizeMap
-from flops_fit.spending import over_limit, spending
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training import run_experiment
 from flops_fit_assets import automation, checks, versions

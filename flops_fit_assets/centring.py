@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study import Study
-    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 CENTRES_SCHEMA = "flops_fit.centres/1"
 

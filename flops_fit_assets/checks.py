@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from flops_fit.results.results import ExperimentResult
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
-    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 FEWEST_SIZES = 4  # for a parabola with an interval
 AGREEMENT = 1.5  # factor in N_opt

@@ -17,12 +17,12 @@ from dagster import AssetKey, AssetObservation, DagsterInstance
 
 from flops_fit.api import longest_first
 from flops_fit.basics.workers import TaskOutcome, WorkerPool
-from flops_fit.cost import peak_to_show
+from flops_fit.cost.hardware import peak_to_show
+from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FileError
 from flops_fit.preflight import preflight_if_due
 from flops_fit.progress import StudyProgress
 from flops_fit.results.results import ExperimentResult, failed_result
-from flops_fit.spending import refuse_over_limit
 from flops_fit_assets import versions
 from flops_fit_assets.fingerprints import fingerprints
 from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.scaling_law import ScalingLaw
-    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 @dataclass(frozen=True, kw_only=True)

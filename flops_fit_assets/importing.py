@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetMaterialization
 from filelock import FileLock
 
-from flops_fit.cost import estimate
+from flops_fit.cost.estimate import estimate
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.matching import Unmatched, match_runs

@@ -18,13 +18,15 @@ from flops_fit.basics.formatting import (
     format_seconds,
     markdown_table,
 )
-from flops_fit.cost import CostEstimate, Hardware
+from flops_fit.cost.estimate import CostEstimate
+from flops_fit.cost.hardware import Hardware
+from flops_fit.cost.spending import Spending
 from flops_fit.results.results import ExperimentResult
-from flops_fit.spending import Spending
 
 if TYPE_CHECKING:
     from flops_fit.sizes.size_map import SizeMap
-    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
     from flops_fit_assets.publish import Figure
 
 Metadata = dict[str, Any]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit_assets.announcing import log_materializations
 from flops_fit_assets.metadata import experiment_metadata
 from flops_fit_assets.source import StudySource

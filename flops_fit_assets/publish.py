@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import write_bytes
-from flops_fit.cost import estimate
+from flops_fit.cost.estimate import estimate
 from flops_fit.results.results import ExperimentResult, save_runs
 from flops_fit_assets.io import StudyStore
 

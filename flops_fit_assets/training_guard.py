@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from flops_fit.errors import FileError
-from flops_fit.sweep.sweep_plan import Experiment
+from flops_fit.sweep.experiment import Experiment
 from flops_fit_assets.history import latest_versions
 from flops_fit_assets.io import StudyStore
 from flops_fit_assets.source import StudySource

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study import Study
-    from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from flops_fit import Experiment, Hardware, Recipe, SweepPlan
-from flops_fit.accelerators import ACCELERATORS
-from flops_fit.calibration import calibrate
-from flops_fit.cost import estimate
+from flops_fit.cost.accelerators import ACCELERATORS
+from flops_fit.cost.calibration import calibrate
+from flops_fit.cost.estimate import estimate
 from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult
 

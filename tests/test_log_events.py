@@ -10,7 +10,7 @@ from tiny_study import tiny_study
 
 from flops_fit import Hardware, Recipe, find_optimal, run_experiment
 from flops_fit.api import train_all
-from flops_fit.cost import measure_peak, peak_to_show
+from flops_fit.cost.hardware import measure_peak, peak_to_show
 from flops_fit.errors import FlopsFitWarning
 from flops_fit.log_events import step_event
 from flops_fit.progress import StudyProgress
@@ -111,7 +111,7 @@ def test_bars_show_flops_and_utilisation_on_one_line_of_a_hundred_columns():
 
 
 def test_the_peak_is_measured_only_where_trainings_take_longer_than_that(monkeypatch):
-    monkeypatch.setattr("flops_fit.cost.measure_peak", lambda *_: 7e10)
+    monkeypatch.setattr("flops_fit.cost.hardware.measure_peak", lambda *_: 7e10)
     assert peak_to_show(Hardware(device="cpu"), 5e10 * 29) is None
     assert peak_to_show(Hardware(device="cpu"), 5e10 * 31) == 7e10
     assert peak_to_show(Hardware(device="cpu", peak_flops=3.0), 1e18) == 3.0

@@ -54,7 +54,8 @@ def test_a_broken_study_says_so_in_its_report(tmp_path):
 
 
 def test_a_reader_can_repeat_the_study_from_the_report(tmp_path):
-    from flops_fit.cost import Hardware, estimate
+    from flops_fit.cost.estimate import estimate
+    from flops_fit.cost.hardware import Hardware
     from flops_fit.sizes.size_map import SizeEntry, SizeMap
     from flops_fit.sweep.sweep_plan import plan_from_size_map
 

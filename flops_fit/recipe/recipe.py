@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
 
 if TYPE_CHECKING:
-    from flops_fit.sweep.sweep_plan import Experiment
+    from flops_fit.sweep.experiment import Experiment
 
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.files import set_aside
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
-from flops_fit.sweep.sweep_plan import Experiment
 
 if TYPE_CHECKING:
-    pass
+    from flops_fit.sweep.experiment import Experiment
 
 LOCK_FILE = ".lock"  # held by the process that trains the experiment of this folder
 
@@ -38,5 +37,6 @@ def load_finished(directory: Path) -> ExperimentResult | None:
 
 
 def already_finished(experiments: Iterable[Experiment], output_dir: Path) -> dict[str, ExperimentResult]:
+    """Experiment id → result, of those of `experiments` that have one under `output_dir`."""
     found = {item.experiment_id: load_finished(output_dir / item.experiment_id) for item in experiments}
     return {name: result for name, result in found.items() if result is not None}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FileError
 from flops_fit.results.results import ExperimentResult, load_runs
-from flops_fit.sweep.experiment import PLAN_TOLERANCE
-from flops_fit.sweep.sweep_plan import Experiment, SweepPlan
+from flops_fit.sweep.experiment import PLAN_TOLERANCE, Experiment
+from flops_fit.sweep.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
     import pandas as pd

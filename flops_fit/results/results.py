@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import read_json, write_json
 from flops_fit.errors import FileError
-from flops_fit.sweep.sweep_plan import Experiment
+from flops_fit.sweep.experiment import Experiment
 
 if TYPE_CHECKING:
     pass

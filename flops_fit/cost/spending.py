@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import format_money
-from flops_fit.cost import CostEstimate, Hardware, estimate
+from flops_fit.cost.estimate import CostEstimate, estimate
+from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""FLOPs → device-hours → money, and memory."""

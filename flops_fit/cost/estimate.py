@@ -1,0 +1,136 @@
+"""FLOPs → device-hours → money, and memory: before launch from the hardware, afterwards from measured runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.basics.formatting import format_bytes
+from flops_fit.cost.hardware import Hardware
+
+if TYPE_CHECKING:
+    from flops_fit.recipe.recipe import Recipe
+    from flops_fit.sweep.experiment import Experiment
+    from flops_fit.sweep.sweep_plan import SweepPlan
+
+BYTES_PER_PARAM = 16  # float32 weights and gradients, and AdamW's two moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostEstimate:
+    """What a plan costs.
+
+    Attributes:
+        seconds: experiment id → seconds of training on one worker.
+        workers: experiments trained side by side.
+        device_hours: of all experiments together.
+        money: device-hours times the price of one.
+        basis: what the seconds rest on.
+        memory_bytes: experiment id → peak memory with whole batches; None where the parameters were not counted.
+        device_bytes: memory of one worker's device; None where it is not known.
+        in_parts: ids of experiments whose batch does not fit at once: its gradient is accumulated in parts.
+        too_large: ids of experiments that do not fit the device in whatever parts.
+        error: median relative error of predicting each finished run from the others; None before there are four.
+    """
+
+    seconds: Mapping[str, float]
+    workers: int
+    device_hours: float
+    money: float
+    basis: str
+    memory_bytes: Mapping[str, float | None] = field(default_factory=dict)
+    device_bytes: float | None = None
+    in_parts: tuple[str, ...] = ()
+    too_large: tuple[str, ...] = ()
+    error: float | None = None
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds until the last of `workers` is done, if they never wait."""
+        longest = max(self.seconds.values(), default=0.0)
+        return max(longest, self.device_hours * 3600 / self.workers)
+
+    def memory_text(self) -> str:
+        """The largest peak memory, and whether everything fits the device, in a sentence; "" where nothing is known."""
+        known = [needed for needed in self.memory_bytes.values() if needed is not None]
+        if not known:
+            return ""
+        text = f"peak memory up to {format_bytes(max(known))}"
+        if self.device_bytes is None:
+            return text
+        fitting = f"{text} of {format_bytes(self.device_bytes)}"
+        if self.too_large:
+            return f"{fitting}: {len(self.too_large)} experiments do not fit the device, not even in parts"
+        if self.in_parts:
+            return f"{fitting}: {len(self.in_parts)} experiments train their batch in parts"
+        return f"{fitting}: everything fits"
+
+
+def estimate(
+    plan: SweepPlan,
+    hardware: Hardware | None = None,
+    results: Iterable[Any] | None = None,
+    *,
+    recipe: Recipe | None = None,
+) -> CostEstimate:
+    """Seconds, device-hours, money and memory of `plan`.
+
+    Args:
+        hardware: its peak and utilisation give the seconds until runs are finished.
+        results: `ExperimentResult`s; those completed calibrate the seconds, see `flops_fit.cost.calibration`.
+        recipe: its batch decides how many activations are in memory at once; without it one token's are.
+    """
+    hardware = hardware or Hardware()
+    seconds, basis, error = _seconds(plan, hardware, results)
+    memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.experiments}
+    smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.experiments}
+    too_large = _above(smallest, hardware.memory)
+    hours = sum(seconds.values()) / 3600
+    return CostEstimate(
+        seconds=seconds,
+        workers=hardware.num_workers(),
+        device_hours=hours,
+        money=hours * hardware.price_per_hour,
+        basis=basis,
+        memory_bytes=memory,
+        device_bytes=hardware.memory,
+        in_parts=tuple(name for name in _above(memory, hardware.memory) if name not in too_large),
+        too_large=too_large,
+        error=error,
+    )
+
+
+def _above(memory: Mapping[str, float | None], limit: float | None) -> tuple[str, ...]:
+    return tuple(name for name, needed in memory.items() if None not in (needed, limit) and needed > limit)  # type: ignore[operator]
+
+
+def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float | None:
+    """Bytes of weights, gradients, AdamW's moments and kept activations, all as float32; None without a count.
+
+    Autocast to bfloat16 about halves the activations, so this bounds them.
+    """
+    if experiment.total_params is None:
+        return None
+    tokens = recipe.tokens_per_step(experiment) if recipe else 1.0
+    return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
+
+
+def _seconds(
+    plan: SweepPlan, hardware: Hardware, results: Iterable[Any] | None
+) -> tuple[dict[str, float], str, float | None]:
+    """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
+    done = [result for result in results or () if result.status == "completed" and result.seconds > 0]
+    finished = [result for result in done if result.source == "trained"]  # imported ones ran on another machine
+    if not finished:
+        basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak:.2g} FLOP/s"
+        rate = hardware.flops_per_second
+        return {item.experiment_id: item.planned_flops / rate for item in plan.experiments}, basis, None
+    from flops_fit.cost.calibration import calibrate
+
+    fitted = calibrate(finished, hardware.peak)
+    basis = f"measured on {len(finished)} finished run{'s' if len(finished) > 1 else ''}"
+    if fitted.error is not None:
+        basis += f", each predicted from the others within {fitted.error:.0%} (median)"
+    seconds = {item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops) for item in plan.experiments}
+    return seconds, basis, fitted.error
