@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flops_fit.scaling_law.isoflop import IsoflopMinimum
+from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.law import ScalingLaw
 
 MAX_CURVES = 10

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from flops_fit.scaling_law import fit_scaling_law, isoflop_minima, read_runs
-from flops_fit.scaling_law.interpolated import interpolated_minima, interpolated_power_law
-from flops_fit.scaling_law.isoflop import fit_power_law
+from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
+from flops_fit.scaling_law.approaches.isoflop import fit_power_law
 from flops_fit.scaling_law.parametric import fit_parametric
 from flops_fit.scaling_law.uncertainty import refit
 

@@ -1,13 +1,13 @@
 """Fitting scaling laws to a table of runs; numpy, pandas and scipy only."""
 
 from flops_fit.scaling_law.answers import effective_tokens
-from flops_fit.scaling_law.approaches import approaches_table, compare_approaches
-from flops_fit.scaling_law.compute import FlopsPerToken
-from flops_fit.scaling_law.envelope import Envelope, envelope
+from flops_fit.scaling_law.approaches.envelope import Envelope, envelope
+from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
+from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima
+from flops_fit.scaling_law.compare_approaches import approaches_table, compare_approaches
 from flops_fit.scaling_law.finding import Diagnostic
 from flops_fit.scaling_law.fit import fit_scaling_law
-from flops_fit.scaling_law.interpolated import interpolated_minima, interpolated_power_law
-from flops_fit.scaling_law.isoflop import IsoflopMinimum, isoflop_minima
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.repetition import fit_repetition
 from flops_fit.scaling_law.runs import Runs, read_runs

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flops_fit.scaling_law.compute import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
 from flops_fit.scaling_law.holdout import Holdout
-from flops_fit.scaling_law.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.parametric import ParametricFit
 from flops_fit.scaling_law.runs import Runs
 from flops_fit.scaling_law.uncertainty import percentile_interval, refit

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.compute import FlopsPerToken, learn_flops_per_token, optimal_params
+from flops_fit.scaling_law.approaches.isoflop import isoflop_minima, with_bias
 from flops_fit.scaling_law.diagnostics import diagnose
 from flops_fit.scaling_law.evidence import Evidence
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
 from flops_fit.scaling_law.holdout import hold_out
-from flops_fit.scaling_law.isoflop import isoflop_minima, with_bias
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.parametric import ParametricFit, fit_parametric
 from flops_fit.scaling_law.quantities import law_loss

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flops_fit.scaling_law.compute import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
 from flops_fit.scaling_law.parametric import ParametricFit
 from flops_fit.scaling_law.runs import Runs
 

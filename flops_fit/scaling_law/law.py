@@ -15,11 +15,11 @@ from flops_fit.basics.formatting import format_count, format_flops, markdown_tab
 from flops_fit.errors import FitError
 from flops_fit.scaling_law import answers
 from flops_fit.scaling_law import diagnostics as checks
-from flops_fit.scaling_law.compute import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.finding import Diagnostic
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
 from flops_fit.scaling_law.holdout import Holdout
 from flops_fit.scaling_law.instant import delta_interval, profile_interval
-from flops_fit.scaling_law.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.quantities import (
     checked_compute,
     law_loss,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.compute import optimal_params
+from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.instant import Optimum
 from flops_fit.scaling_law.objective import centre, from_parameters
 from flops_fit.scaling_law.valley import residual_scale

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
-from flops_fit.scaling_law.envelope import Envelope
-from flops_fit.scaling_law.interpolated import interpolated_minima, interpolated_power_law
-from flops_fit.scaling_law.isoflop import IsoflopMinimum, fit_power_law, isoflop_minima
+from flops_fit.scaling_law.approaches.envelope import Envelope
+from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
+from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, fit_power_law, isoflop_minima
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law.law import ScalingLaw
@@ -73,7 +73,7 @@ def approaches_table(law: ScalingLaw, compute: float | None = None, *, curves: E
 
 
 def _other(law: ScalingLaw, compute: float) -> Approach:
-    from flops_fit.scaling_law.compute import optimal_params
+    from flops_fit.scaling_law.flops_per_token import optimal_params
 
     other = np.array(law.weighting.other)
     N = float(optimal_params(other, compute, law.flops_per_token))

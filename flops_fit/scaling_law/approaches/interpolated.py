@@ -13,7 +13,7 @@ import numpy as np
 from scipy.interpolate import Akima1DInterpolator
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.isoflop import PowerLaw, fit_power_law
+from flops_fit.scaling_law.approaches.isoflop import PowerLaw, fit_power_law
 from flops_fit.scaling_law.runs import Runs
 
 POINTS_PER_GAP = 25

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.isoflop import PowerLaw, fit_power_law
+from flops_fit.scaling_law.approaches.isoflop import PowerLaw, fit_power_law
 
 POINTS = 200
 COLUMNS = ("experiment_id", "num_params", "num_tokens", "flops", "loss")

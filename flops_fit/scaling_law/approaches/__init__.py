@@ -1,0 +1,1 @@
+"""Optima without a parametric law: each budget's own curve, interpolated minima, the envelope of training curves."""
