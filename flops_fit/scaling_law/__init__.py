@@ -10,7 +10,7 @@ from flops_fit.scaling_law.fit import fit_scaling_law
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.repetition import fit_repetition
-from flops_fit.scaling_law.runs import Runs, read_runs
+from flops_fit.scaling_law.table.runs import Runs, read_runs
 
 __all__ = [
     "Diagnostic",

@@ -8,7 +8,7 @@ from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law import design_checks, fit_checks
 from flops_fit.scaling_law.evidence import Evidence
 from flops_fit.scaling_law.finding import SEVERITIES, Diagnostic
-from flops_fit.scaling_law.runs import Runs
+from flops_fit.scaling_law.table.runs import Runs
 
 
 def diagnose(evidence: Evidence) -> tuple[Diagnostic, ...]:

@@ -16,7 +16,7 @@ from flops_fit.scaling_law.holdout import hold_out
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.parametric import ParametricFit, fit_parametric
 from flops_fit.scaling_law.quantities import law_loss
-from flops_fit.scaling_law.runs import Runs, read_runs
+from flops_fit.scaling_law.table.runs import Runs, read_runs
 from flops_fit.scaling_law.uncertainty import bootstrap
 from flops_fit.scaling_law.valley import MIN_RUNS, ValleyFit, fit_valley
 

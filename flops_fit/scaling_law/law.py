@@ -27,7 +27,7 @@ from flops_fit.scaling_law.quantities import (
     optimum_of,
     quantity_function,
 )
-from flops_fit.scaling_law.runs import Runs
+from flops_fit.scaling_law.table.runs import Runs
 from flops_fit.scaling_law.uncertainty import percentile_interval
 from flops_fit.scaling_law.valley import Weighting
 

@@ -14,7 +14,7 @@ from scipy.interpolate import Akima1DInterpolator
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.approaches.isoflop import PowerLaw, fit_power_law
-from flops_fit.scaling_law.runs import Runs
+from flops_fit.scaling_law.table.runs import Runs
 
 POINTS_PER_GAP = 25
 SPREAD_FLOOR = 0.33  # of the distance between neighbouring sizes: a minimum is not located better than that

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from flops_fit.scaling_law.runs import Runs
+from flops_fit.scaling_law.table.runs import Runs
 
 CURVES = ("parabola", "cubic", "akima")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.columns import runs_frame
+from flops_fit.scaling_law.table.columns import runs_frame
 
 BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
 EQUAL_BUDGET = 0.02  # what counts as equal,
