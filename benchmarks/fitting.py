@@ -21,8 +21,8 @@ from tables import public_tables
 
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import fit_scaling_law
-from flops_fit.scaling_law.parametric import fit_parametric
-from flops_fit.scaling_law.uncertainty import bootstrap
+from flops_fit.scaling_law.fitting.parametric import fit_parametric
+from flops_fit.scaling_law.fitting.uncertainty import bootstrap
 from flops_fit.synthetic import REPLICATION, synthetic_runs
 
 GRID = (range(0, 30, 5), range(0, 30, 5), np.arange(-1, 1.5, 0.5), np.arange(0, 2.5, 0.5), np.arange(0, 2.5, 0.5))

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 from tables import public_tables, synthetic_tables
 
-from flops_fit.scaling_law.parametric import fit_parametric
+from flops_fit.scaling_law.fitting.parametric import fit_parametric
 
 BOUNDS = [(-30.0, 60.0), (-60.0, 60.0), (-60.0, 60.0), (0.0, 5.0), (0.0, 5.0)]
 

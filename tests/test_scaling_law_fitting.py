@@ -11,8 +11,8 @@ from flops_fit.errors import FitError
 from flops_fit.scaling_law import fit_scaling_law, isoflop_minima, read_runs
 from flops_fit.scaling_law.approaches.envelope import envelope
 from flops_fit.scaling_law.compare_approaches import approaches_table, compare_approaches
-from flops_fit.scaling_law.objective import centre, derivatives, objective
-from flops_fit.scaling_law.parametric import fit_parametric
+from flops_fit.scaling_law.fitting.objective import centre, derivatives, objective
+from flops_fit.scaling_law.fitting.parametric import fit_parametric
 from flops_fit.synthetic import CHINCHILLA, DATA_HEAVY, REPLICATION, SYMMETRIC, synthetic_runs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))

@@ -9,8 +9,8 @@ import pytest
 from flops_fit.scaling_law import fit_scaling_law, isoflop_minima, read_runs
 from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
 from flops_fit.scaling_law.approaches.isoflop import fit_power_law
-from flops_fit.scaling_law.parametric import fit_parametric
-from flops_fit.scaling_law.uncertainty import refit
+from flops_fit.scaling_law.fitting.parametric import fit_parametric
+from flops_fit.scaling_law.fitting.uncertainty import refit
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the public tables are not at {DATA}")

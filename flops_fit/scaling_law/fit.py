@@ -11,14 +11,14 @@ from flops_fit.errors import FitError
 from flops_fit.scaling_law.approaches.isoflop import isoflop_minima, with_bias
 from flops_fit.scaling_law.diagnostics import diagnose
 from flops_fit.scaling_law.evidence import Evidence
+from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
+from flops_fit.scaling_law.fitting.uncertainty import bootstrap
+from flops_fit.scaling_law.fitting.weighting import MIN_RUNS, ValleyFit, fit_valley
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
 from flops_fit.scaling_law.holdout import hold_out
 from flops_fit.scaling_law.law import ScalingLaw
-from flops_fit.scaling_law.parametric import ParametricFit, fit_parametric
 from flops_fit.scaling_law.quantities import law_loss
 from flops_fit.scaling_law.table.runs import Runs, read_runs
-from flops_fit.scaling_law.uncertainty import bootstrap
-from flops_fit.scaling_law.valley import MIN_RUNS, ValleyFit, fit_valley
 
 WEIGHTINGS = ("auto", "plain", "valley")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
-from flops_fit.scaling_law.parametric import ParametricFit
 from flops_fit.scaling_law.table.runs import Runs
 
 NEAR = np.log(4.0)  # runs within a factor 4 in N of the optimum are the ones a prediction is for

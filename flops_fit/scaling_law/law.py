@@ -17,9 +17,11 @@ from flops_fit.scaling_law import answers
 from flops_fit.scaling_law import diagnostics as checks
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.finding import Diagnostic
+from flops_fit.scaling_law.fitting.analytic_intervals import delta_interval, profile_interval
+from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
+from flops_fit.scaling_law.fitting.weighting import Weighting
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
 from flops_fit.scaling_law.holdout import Holdout
-from flops_fit.scaling_law.instant import delta_interval, profile_interval
 from flops_fit.scaling_law.quantities import (
     checked_compute,
     law_loss,
@@ -28,8 +30,6 @@ from flops_fit.scaling_law.quantities import (
     quantity_function,
 )
 from flops_fit.scaling_law.table.runs import Runs
-from flops_fit.scaling_law.uncertainty import percentile_interval
-from flops_fit.scaling_law.valley import Weighting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

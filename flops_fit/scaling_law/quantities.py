@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flops_fit.errors import FitError
+from flops_fit.scaling_law.fitting.analytic_intervals import Optimum
+from flops_fit.scaling_law.fitting.objective import centre, from_parameters
+from flops_fit.scaling_law.fitting.weighting import residual_scale
 from flops_fit.scaling_law.flops_per_token import optimal_params
-from flops_fit.scaling_law.instant import Optimum
-from flops_fit.scaling_law.objective import centre, from_parameters
-from flops_fit.scaling_law.valley import residual_scale
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law.law import ScalingLaw

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.answers import effective_tokens
-from flops_fit.scaling_law.parametric import fit_parametric
+from flops_fit.scaling_law.fitting.parametric import fit_parametric
 from flops_fit.scaling_law.table.runs import read_runs
 
 RANGE = (0.2, 200.0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from flops_fit.scaling_law.newton import minimise
-from flops_fit.scaling_law.objective import to_parameters
-from flops_fit.scaling_law.parametric import ParametricFit
+from flops_fit.scaling_law.fitting.newton import minimise
+from flops_fit.scaling_law.fitting.objective import to_parameters
+from flops_fit.scaling_law.fitting.parametric import ParametricFit
 
 HUGE = 1e300
 CHUNK = 1_000_000  # runs times refits that are worked on at once, which bounds the memory

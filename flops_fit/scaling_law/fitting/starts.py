@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flops_fit.scaling_law.objective import Centred
+from flops_fit.scaling_law.fitting.objective import Centred
 
 EXPONENTS = np.geomspace(0.02, 3.0, 32)
 

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.grid import grid_starts
-from flops_fit.scaling_law.newton import LOWER, MAX_EXPONENT, MIN_EXPONENT, Minimum, minimise
-from flops_fit.scaling_law.objective import Centred, centre, residuals, to_parameters
+from flops_fit.scaling_law.fitting.newton import LOWER, MAX_EXPONENT, MIN_EXPONENT, Minimum, minimise
+from flops_fit.scaling_law.fitting.objective import Centred, centre, residuals, to_parameters
+from flops_fit.scaling_law.fitting.starts import grid_starts
 
 PARAMETER_NAMES = ("E", "A", "B", "alpha", "beta")
 TUNING = 1.345  # Huber's constant: 95 % efficiency under Gaussian noise

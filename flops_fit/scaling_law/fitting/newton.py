@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flops_fit.scaling_law.objective import Centred, derivatives
+from flops_fit.scaling_law.fitting.objective import Centred, derivatives
 
 MAX_EXPONENT = 5.0
 MIN_EXPONENT = 1e-6

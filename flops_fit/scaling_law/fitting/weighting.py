@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from flops_fit.scaling_law.newton import Minimum, minimise
-from flops_fit.scaling_law.objective import huber, residuals
-from flops_fit.scaling_law.parametric import DELTA_FLOOR, TUNING, ParametricFit, as_fit, robust_sigma
+from flops_fit.scaling_law.fitting.newton import Minimum, minimise
+from flops_fit.scaling_law.fitting.objective import huber, residuals
+from flops_fit.scaling_law.fitting.parametric import DELTA_FLOOR, TUNING, ParametricFit, as_fit, robust_sigma
 
 DISTANCES = (np.inf, 2.0, 1.4)  # v: |ln(N/N_opt)| at which the scale starts to grow
 AGES = (np.inf, 4.0, 2.0, 1.0)  # c: ln(C_top/C) likewise

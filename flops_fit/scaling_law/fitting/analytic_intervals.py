@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from flops_fit.scaling_law.objective import Centred, derivatives, to_parameters
+from flops_fit.scaling_law.fitting.objective import Centred, derivatives, to_parameters
 
 STEP = 1e-5
 

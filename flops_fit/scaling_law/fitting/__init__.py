@@ -1,0 +1,1 @@
+"""The parametric law: objective, starts, minimiser, weighting and uncertainty."""
