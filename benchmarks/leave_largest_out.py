@@ -15,9 +15,9 @@ import numpy as np
 from tables import public_tables
 
 from flops_fit.basics.formatting import markdown_table
+from flops_fit.scaling_law.checks.holdout import hold_out
 from flops_fit.scaling_law.fit import fit_both
 from flops_fit.scaling_law.flops_per_token import learn_flops_per_token
-from flops_fit.scaling_law.holdout import hold_out
 from flops_fit.scaling_law.table.runs import read_runs
 
 EXACT = 1e-6  # a noise-free table is predicted exactly either way

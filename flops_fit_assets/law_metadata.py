@@ -94,7 +94,7 @@ def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
 
     Below it, which of `targets` are too far from the runs.
     """
-    from flops_fit.scaling_law.diagnostics import too_far
+    from flops_fit.scaling_law.checks.verdict import too_far
 
     rows = []
     for compute in sorted({*law.default_budgets(), *targets}):

@@ -4,8 +4,8 @@ from flops_fit.scaling_law.answers import effective_tokens
 from flops_fit.scaling_law.approaches.envelope import Envelope, envelope
 from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima
+from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.compare_approaches import approaches_table, compare_approaches
-from flops_fit.scaling_law.finding import Diagnostic
 from flops_fit.scaling_law.fit import fit_scaling_law
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.law import ScalingLaw

@@ -9,13 +9,13 @@ import numpy as np
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.approaches.isoflop import isoflop_minima, with_bias
-from flops_fit.scaling_law.diagnostics import diagnose
-from flops_fit.scaling_law.evidence import Evidence
+from flops_fit.scaling_law.checks.evidence import Evidence
+from flops_fit.scaling_law.checks.holdout import hold_out
+from flops_fit.scaling_law.checks.verdict import diagnose
 from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
 from flops_fit.scaling_law.fitting.uncertainty import bootstrap
 from flops_fit.scaling_law.fitting.weighting import MIN_RUNS, ValleyFit, fit_valley
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
-from flops_fit.scaling_law.holdout import hold_out
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.quantities import law_loss
 from flops_fit.scaling_law.table.runs import Runs, read_runs

@@ -14,14 +14,14 @@ from flops_fit.basics.files import read_value, write_json
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.errors import FitError
 from flops_fit.scaling_law import answers
-from flops_fit.scaling_law import diagnostics as checks
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
-from flops_fit.scaling_law.finding import Diagnostic
+from flops_fit.scaling_law.checks import verdict as checks
+from flops_fit.scaling_law.checks.diagnostic import Diagnostic
+from flops_fit.scaling_law.checks.holdout import Holdout
 from flops_fit.scaling_law.fitting.analytic_intervals import delta_interval, profile_interval
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.fitting.weighting import Weighting
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
-from flops_fit.scaling_law.holdout import Holdout
 from flops_fit.scaling_law.quantities import (
     checked_compute,
     law_loss,

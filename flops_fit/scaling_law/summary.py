@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flops_fit.basics.formatting import format_count, format_flops
-from flops_fit.scaling_law.diagnostics import too_far
+from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.flops_per_token import optimal_params
 
 if TYPE_CHECKING:

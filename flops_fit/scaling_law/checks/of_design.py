@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from flops_fit.basics.formatting import format_flops
-from flops_fit.scaling_law.evidence import Evidence
-from flops_fit.scaling_law.finding import Diagnostic
+from flops_fit.scaling_law.checks.diagnostic import Diagnostic
+from flops_fit.scaling_law.checks.evidence import Evidence
 
 
 def _interior_minima(evidence: Evidence) -> Diagnostic | None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
+from flops_fit.scaling_law.checks.holdout import Holdout
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval, refit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
-from flops_fit.scaling_law.holdout import Holdout
 from flops_fit.scaling_law.table.runs import Runs
 
 MOST_LEFT_OUT = 300

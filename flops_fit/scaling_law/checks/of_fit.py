@@ -7,9 +7,9 @@ from scipy import stats
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.approaches.isoflop import fit_power_law
-from flops_fit.scaling_law.evidence import Evidence
-from flops_fit.scaling_law.finding import Diagnostic
-from flops_fit.scaling_law.holdout import compute_groups
+from flops_fit.scaling_law.checks.diagnostic import Diagnostic
+from flops_fit.scaling_law.checks.evidence import Evidence
+from flops_fit.scaling_law.checks.holdout import compute_groups
 
 MAX_CONDITION = 1e7
 SIGNIFICANT = 1e-3

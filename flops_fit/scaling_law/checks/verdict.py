@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flops_fit.basics.formatting import format_count, format_flops
-from flops_fit.scaling_law import design_checks, fit_checks
-from flops_fit.scaling_law.evidence import Evidence
-from flops_fit.scaling_law.finding import SEVERITIES, Diagnostic
+from flops_fit.scaling_law.checks import of_design as design_checks
+from flops_fit.scaling_law.checks import of_fit as fit_checks
+from flops_fit.scaling_law.checks.diagnostic import SEVERITIES, Diagnostic
+from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.table.runs import Runs
 
 

@@ -1,0 +1,1 @@
+"""Whether a law can be trusted: findings about its runs and its fit, and the verdict."""
