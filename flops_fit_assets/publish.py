@@ -27,7 +27,7 @@ class Figure:
 
 def law_figures(law: ScalingLaw) -> dict[str, Figure]:
     """File name → the IsoFLOP and the frontier figure."""
-    from flops_fit.plots import figure_png, frontier_figure, isoflop_figure
+    from flops_fit.scaling_law.figures.plots import figure_png, frontier_figure, isoflop_figure
 
     return {
         "isoflop.png": Figure(title="IsoFLOP curves", png=figure_png(isoflop_figure(law))),

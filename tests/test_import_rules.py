@@ -47,7 +47,7 @@ def test_fitting_and_synthetic_runs_need_no_torch():
 
 
 def test_matplotlib_is_for_plots_alone():
-    assert importers([*LIBRARY, *PIPELINE], "matplotlib") == {"flops_fit/plots.py"}
+    assert importers([*LIBRARY, *PIPELINE], "matplotlib") == {"flops_fit/scaling_law/figures/plots.py"}
 
 
 def test_nobody_imports_examples_or_the_command_line():

@@ -7,8 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flops_fit.plots import all_figures, figure_png, frontier_data, isoflop_data, isoflop_figure, residual_data
 from flops_fit.scaling_law import fit_scaling_law
+from flops_fit.scaling_law.figures.plots import (
+    all_figures,
+    figure_png,
+    frontier_data,
+    isoflop_data,
+    isoflop_figure,
+    residual_data,
+)
 from flops_fit.synthetic import REPLICATION, synthetic_runs
 
 
@@ -87,10 +94,10 @@ def test_every_figure_can_be_drawn_for_any_study(runs):
 
 def test_only_plots_loads_matplotlib_and_fitting_loads_no_torch():
     code = (
-        "import sys, flops_fit.scaling_law, flops_fit.synthetic, flops_fit.plot_data, flops_fit.report\n"
+        "import sys, flops_fit.scaling_law, flops_fit.synthetic, flops_fit.scaling_law.figures.plot_data, flops_fit.report\n"
         "flops_fit.scaling_law.fit_scaling_law(flops_fit.synthetic.synthetic_runs(), bootstraps=5).summary()\n"
         "assert not {'torch', 'dagster', 'matplotlib'} & set(sys.modules)\n"
-        "import flops_fit.plots\n"
+        "import flops_fit.scaling_law.figures.plots\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -207,7 +207,7 @@ class ScalingLaw:
 
     def plot(self) -> Figure:
         """The IsoFLOP curves with the fitted law and the minima, as a matplotlib figure."""
-        from flops_fit.plots import isoflop_figure
+        from flops_fit.scaling_law.figures.plots import isoflop_figure
 
         return isoflop_figure(self)
 

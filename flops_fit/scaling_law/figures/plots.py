@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from flops_fit.basics.formatting import format_count
-from flops_fit.plot_data import FrontierData, IsoflopData
-from flops_fit.plot_data import cloud_data as cloud_data
-from flops_fit.plot_data import contour_data as contour_data
-from flops_fit.plot_data import frontier_data as frontier_data
-from flops_fit.plot_data import isoflop_data as isoflop_data
-from flops_fit.plot_data import residual_data as residual_data
+from flops_fit.scaling_law.figures.plot_data import FrontierData, IsoflopData
+from flops_fit.scaling_law.figures.plot_data import cloud_data as cloud_data
+from flops_fit.scaling_law.figures.plot_data import contour_data as contour_data
+from flops_fit.scaling_law.figures.plot_data import frontier_data as frontier_data
+from flops_fit.scaling_law.figures.plot_data import isoflop_data as isoflop_data
+from flops_fit.scaling_law.figures.plot_data import residual_data as residual_data
 from flops_fit.scaling_law.law import ScalingLaw
 
 BLUE, ORANGE, GREEN, RED, INK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#8a8a8a"
