@@ -126,7 +126,7 @@ def by_the_library(text, directory, seed=0):
     """The result of `run_experiment` with the same recipe."""
     from flops_fit import Experiment, Hardware, Recipe, Study, run_experiment
     from flops_fit.loss import cross_entropy
-    from flops_fit.study import DataSpec, LossSpec, ModelSpec, SweepOptions
+    from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, SweepOptions
 
     stream, vocabulary = characters(text)
     train, held_out = split(stream)

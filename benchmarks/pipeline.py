@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from pipeline_study import write_study
 
 from flops_fit import find_optimal
-from flops_fit.study import Study
+from flops_fit.study.study import Study
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.headless import run_study
 from flops_fit_assets.home import DEMO_STUDY, open_instance

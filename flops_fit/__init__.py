@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "Study": "study",
-    "ModelSpec": "study",
-    "DataSpec": "study",
-    "LossSpec": "study",
-    "SweepOptions": "study",
-    "TrainerSpec": "study",
+    "Study": "study.study",
+    "ModelSpec": "study.sections",
+    "DataSpec": "study.sections",
+    "LossSpec": "study.sections",
+    "SweepOptions": "study.sections",
+    "TrainerSpec": "study.sections",
     "Recipe": "recipe.recipe",
     "Hardware": "cost.hardware",
     "SizeMap": "sizes.size_map",
@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from flops_fit.sizes.model_factory import validate_model_contract as validate_model_contract
     from flops_fit.sizes.size_map import SizeMap as SizeMap
     from flops_fit.sizes.size_map import build_size_map as build_size_map
-    from flops_fit.study import DataSpec as DataSpec
-    from flops_fit.study import LossSpec as LossSpec
-    from flops_fit.study import ModelSpec as ModelSpec
-    from flops_fit.study import Study as Study
-    from flops_fit.study import SweepOptions as SweepOptions
-    from flops_fit.study import TrainerSpec as TrainerSpec
+    from flops_fit.study.sections import DataSpec as DataSpec
+    from flops_fit.study.sections import LossSpec as LossSpec
+    from flops_fit.study.sections import ModelSpec as ModelSpec
+    from flops_fit.study.sections import SweepOptions as SweepOptions
+    from flops_fit.study.sections import TrainerSpec as TrainerSpec
+    from flops_fit.study.study import Study as Study
     from flops_fit.sweep.counts import plan_from_counts as plan_from_counts
     from flops_fit.sweep.sweep_plan import Experiment as Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan as SweepPlan

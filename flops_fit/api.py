@@ -21,8 +21,9 @@ from flops_fit.recipe.recipe import doubts
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import ExperimentResult, failed_result, results_frame, save_runs
 from flops_fit.sizes.size_map import SizeMap, build_size_map
-from flops_fit.study import Study, SweepOptions
-from flops_fit.study_options import study_from_options
+from flops_fit.study.options import study_from_options
+from flops_fit.study.sections import SweepOptions
+from flops_fit.study.study import Study
 from flops_fit.sweep.experiment import Experiment
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 

@@ -41,7 +41,7 @@ from flops_fit.training_loop import Clock, TrainingLoop
 
 if TYPE_CHECKING:
     from flops_fit.results.results import ExperimentResult
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
 TIMEOUT = timedelta(minutes=30)  # of one exchange; the held-out evaluation must be done within it
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output-dir", type=Path, help="default: flops_fit_data/<study>/runs")
     given = parser.parse_args(arguments)
 
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
 
     study = Study.from_toml(given.study)
     on_gpu = choose_device(study.hardware.device).type == "cuda"

@@ -28,7 +28,7 @@ from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.export import SCHEMA
 
 if TYPE_CHECKING:
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
 EXPERIMENT_FILE, REPORT_FILE, LOG_FILE = "experiment.json", "trainer_result.json", "trainer.log"

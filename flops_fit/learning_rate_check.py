@@ -16,7 +16,7 @@ from flops_fit.basics.formatting import format_count, markdown_table
 from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 

@@ -17,7 +17,7 @@ from flops_fit.recipe.steps import plan_steps
 from flops_fit.trial import Trial, try_experiment
 
 if TYPE_CHECKING:
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 

@@ -26,7 +26,7 @@ from flops_fit.sizes.model_factory import create_model
 from flops_fit.training_loop import Job, TrainingLoop, make_optimizer
 
 if TYPE_CHECKING:
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
 

@@ -26,7 +26,7 @@ from flops_fit.run_log import RunLog
 
 if TYPE_CHECKING:
     from flops_fit.ranks import Ranks
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
 _LOG_SECONDS = 0.25

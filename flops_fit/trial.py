@@ -23,7 +23,7 @@ from flops_fit.training import prepare_loop
 from flops_fit.training_loop import Job, TrainingLoop
 
 if TYPE_CHECKING:
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
 Result = TypeVar("Result")

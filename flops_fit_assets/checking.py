@@ -10,7 +10,7 @@ from flops_fit.basics.formatting import format_flops, format_money, format_secon
 from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.learning_rate_check import DEFAULT_FACTORS, check_learning_rate, checked_experiments
 from flops_fit.preflight import preflight, refuse_trainer
-from flops_fit.study import Study
+from flops_fit.study.study import Study
 from flops_fit_assets.home import home_directory
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from flops_fit.errors import FlopsFitError, StudyError
 
 if TYPE_CHECKING:
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
 
 _SECONDS = 50  # Dagster gives a sensor sixty
 
@@ -45,7 +45,7 @@ def fresh_fingerprints(path: Path) -> dict[str, str]:
 
 def main(path: str) -> int:
     """Print the fingerprints as JSON, or the study's error."""
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
 
     try:
         found = fingerprints(Study.from_toml(path))

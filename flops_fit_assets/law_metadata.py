@@ -16,7 +16,7 @@ from flops_fit_assets.publish import Figure
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 

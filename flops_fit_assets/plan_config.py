@@ -7,7 +7,8 @@ from typing import Any
 
 from dagster import Array, Bool, Field, Float, Int, Noneable
 
-from flops_fit.study import Study, SweepOptions
+from flops_fit.study.sections import SweepOptions
+from flops_fit.study.study import Study
 
 _DESCRIPTIONS = {
     "compute_budgets": "Training FLOPs of each IsoFLOP curve: numbers, or text such as 1e18. Adding one trains only "

@@ -14,7 +14,7 @@ from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.results import ExperimentResult, load_results
-from flops_fit.study import Study
+from flops_fit.study.study import Study
 from flops_fit_assets.centring import centres_of
 from flops_fit_assets.checking import learning_rate_cost
 from flops_fit_assets.io import StudyStore

@@ -11,7 +11,7 @@ from pathlib import Path
 from dagster import AssetKey, AssetSpec, DagsterInvalidDefinitionError, DynamicPartitionsDefinition
 
 from flops_fit.errors import StudyError
-from flops_fit.study import Study
+from flops_fit.study.study import Study
 from flops_fit_assets.home import home_directory
 from flops_fit_assets.mirror import Mirror
 from flops_fit_assets.storage import Storage, storage_url

@@ -11,7 +11,7 @@ from flops_fit.results.results import ExperimentResult
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 

@@ -15,7 +15,7 @@ from flops_fit.cost.estimate import estimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FileError
 from flops_fit.results.matching import match_runs
-from flops_fit.study import ModelSpec
+from flops_fit.study.sections import ModelSpec
 from flops_fit_assets.cli import main
 from flops_fit_assets.history import latest_materialization
 from flops_fit_assets.home import open_instance

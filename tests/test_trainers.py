@@ -19,7 +19,7 @@ from flops_fit.api import fit_study, study_plan, study_size_map, train_all
 from flops_fit.errors import StudyError
 from flops_fit.preflight import preflight
 from flops_fit.results.results import load_results
-from flops_fit.study import TrainerSpec
+from flops_fit.study.sections import TrainerSpec
 
 pytestmark = DAGSTER_WARNINGS
 

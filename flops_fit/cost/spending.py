@@ -13,7 +13,7 @@ from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
     from flops_fit.results.results import ExperimentResult
-    from flops_fit.study import Study
+    from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 

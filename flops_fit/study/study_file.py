@@ -39,7 +39,8 @@ from typing import Any
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.recipe.recipe import Recipe
-from flops_fit.study import DataSpec, LossSpec, ModelSpec, ScheduleSpec, Study, SweepOptions, TrainerSpec
+from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
+from flops_fit.study.study import Study
 
 _SECTIONS: dict[str, type] = {
     "model": ModelSpec,

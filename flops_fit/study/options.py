@@ -9,7 +9,8 @@ from typing import Any
 
 from flops_fit.cost.hardware import Hardware
 from flops_fit.recipe.recipe import Recipe
-from flops_fit.study import DataSpec, LossSpec, ModelSpec, Study, SweepOptions
+from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, SweepOptions
+from flops_fit.study.study import Study
 
 
 def study_from_options(

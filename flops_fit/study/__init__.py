@@ -1,0 +1,1 @@
+"""One study as data, in Python, from keyword arguments or from `study.toml`."""

@@ -1,0 +1,143 @@
+"""One study as data: model, data, loss, sweep, recipe, hardware; in Python or from `study.toml`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
+from flops_fit.cost.hardware import Hardware
+from flops_fit.loss import LossFn, validate_loss_fn
+from flops_fit.recipe.recipe import Recipe
+from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec, _need
+from flops_fit.sweep.command import check_template
+
+if TYPE_CHECKING:
+    from flops_fit.data.study_data import StudyData
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One IsoFLOP study.
+
+    `name` names its folder and its assets: a letter, then letters, digits or underscores. Without `data` and `loss` a
+    study can be planned but not trained, unless it has a `trainer`: that trains in a process of its own, one experiment
+    at a time where `hardware.workers` does not say otherwise. `owners` are shown in the pipeline's pages: e-mail
+    addresses, or teams as in "team:scaling".
+    """
+
+    name: str
+    model: ModelSpec
+    sweep: SweepOptions
+    data: DataSpec | None = None
+    loss: LossSpec | None = None
+    training: Recipe = field(default_factory=Recipe)
+    hardware: Hardware = field(default_factory=Hardware)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    owners: tuple[str, ...] = ()
+    trainer: TrainerSpec | None = None
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.name, str) and _NAME.fullmatch(self.name) is not None
+        _need(good, "name", self.name, "a letter followed by at most 63 letters, digits or underscores")
+        listed = isinstance(self.owners, tuple | list) and all(isinstance(owner, str) for owner in self.owners)
+        _need(listed, "owners", self.owners, 'a list of text, such as ["team:scaling"]')
+        object.__setattr__(self, "owners", tuple(self.owners))
+        if self.trainer is not None:
+            more = [] if self.trainer.study_dir is None else ["study_dir"]
+            check_template(self.trainer.command, self.model.size_param, more=more)
+            if self.hardware.workers is None:  # a command may well take the whole machine for itself
+                object.__setattr__(self, "hardware", replace(self.hardware, workers=1))
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Study:
+        """Read `study.toml`: see `flops_fit.study.study_file`. Raises `StudyError` for whatever cannot be meant."""
+        from flops_fit.study.study_file import read_study
+
+        return read_study(Path(path))
+
+    @functools.cached_property
+    def prepared_data(self) -> StudyData | None:
+        """The opened datasets; None for a study without data."""
+        if self.data is None:
+            return None
+        from flops_fit.data.study_data import prepare_data
+
+        spec = self.data
+        return prepare_data(
+            _made(spec.train, spec.kwargs),
+            _made(spec.eval, spec.kwargs),
+            tokens_per_example=spec.tokens_per_example,
+            eval_fraction=spec.eval_fraction,
+            version=spec.version,
+        )
+
+    @functools.cached_property
+    def loss_function(self) -> LossFn | None:
+        """The loss, checked; None for a study without one."""
+        if self.loss is None:
+            return None
+        made = self.loss.fn if self.loss.kwargs is None else self.loss.fn(**self.loss.kwargs)
+        return validate_loss_fn(made)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the opened data, which a worker process opens itself."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def model_fingerprint(self) -> str:
+        """Changes with the model's source (not its comments), its arguments, and how it is counted."""
+        spec = self.model
+        flops = fingerprint_callable(spec.flops) if callable(spec.flops) else spec.flops
+        counted = [spec.min_size, spec.max_size, spec.size_values, spec.max_params, flops]
+        counted += [spec.flops_per_param_per_token, spec.param_count]
+        return content_hash([self._model_definition(), counted])
+
+    def outcome_fingerprint(self) -> str:
+        """Changes with whatever decides an experiment's outcome besides its size, tokens and seed."""
+        data = self.prepared_data.fingerprint if self.prepared_data else None
+        loss = None
+        if self.loss is not None:
+            loss = self.loss.version or [fingerprint_callable(self.loss.fn), canonical(self.loss.kwargs)]
+        if self.trainer is not None:  # which knows nothing of the recipe
+            own = [self.trainer.command, self.trainer.version]
+            return content_hash([self._model_definition(), data, loss, {"trainer": own}])
+        return content_hash([self._model_definition(), data, loss, canonical(self.training.outcome())])
+
+    def sweep_fingerprint(self) -> str:
+        """Changes with whatever the plan holds or depends on besides the size map, or whether it may be trained."""
+        more = [terms] if (terms := self.hardware.spending_terms) else []
+        more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
+        more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
+        return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
+
+    def _model_definition(self) -> list[Any]:
+        spec = self.model
+        return [spec.version or fingerprint_callable(spec.factory), spec.size_param, canonical(spec.kwargs)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A readable description in plain JSON values: callables by name, datasets by type."""
+        return {item.name: _described(getattr(self, item.name)) for item in fields(self)}
+
+
+def _made(source: Any, kwargs: Mapping[str, Any]) -> Any:
+    is_factory = callable(source) and not hasattr(source, "__getitem__") and not hasattr(source, "__iter__")
+    return source(**kwargs) if is_factory or isinstance(source, type) else source
+
+
+def _described(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {item.name: _described(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _described(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}:{named.__qualname__}"
