@@ -129,7 +129,7 @@ def demo() -> None:
 def fit(runs: Path, report_path: Path | None) -> None:
     """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results."""
     from flops_fit import fit_scaling_law, load_runs
-    from flops_fit.report import write_report
+    from flops_fit.report.report import write_report
 
     try:
         law = fit_scaling_law(load_runs(runs))

@@ -44,7 +44,7 @@ def publish(
     figures: Mapping[str, Figure],
 ) -> None:
     """Write `runs.csv`, `report.html` and `plots/*.png` beside the law."""
-    from flops_fit.report import write_report
+    from flops_fit.report.report import write_report
 
     table = save_runs(results.values(), store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)

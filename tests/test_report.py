@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from flops_fit.report import write_report
+from flops_fit.report.report import write_report
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.synthetic import synthetic_runs
