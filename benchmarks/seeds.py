@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 from flops_fit import Study
-from flops_fit.api import fit_study, study_plan, study_size_map, train_all
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
+from flops_fit.stages import fit_study, study_plan, study_size_map
+from flops_fit.training.side_by_side import train_all
 
 DEMO = Path(__file__).resolve().parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
 SEEDS = (0, 1, 2, 3)

@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 
 from flops_fit import Study, run_experiment
-from flops_fit.api import study_plan, study_size_map, train_all
 from flops_fit.data.batches import epoch_order
 from flops_fit.recipe.steps import plan_steps
+from flops_fit.stages import study_plan, study_size_map
+from flops_fit.training.side_by_side import train_all
 
 DEMO = Path(__file__).resolve().parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
 REPEATS = 9

@@ -28,7 +28,7 @@ _EXPORTS = {
     "plan_from_counts": "sweep.counts",
     "ExperimentResult": "results.results",
     "load_runs": "results.results",
-    "run_experiment": "training",
+    "run_experiment": "training.training_run",
     "ScalingLaw": "scaling_law",
     "fit_scaling_law": "scaling_law",
     "find_optimal": "api",
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from flops_fit.sweep.sweep_plan import SweepPlan as SweepPlan
     from flops_fit.sweep.sweep_plan import plan_from_size_map as plan_from_size_map
     from flops_fit.sweep.sweep_plan import plan_sweep as plan_sweep
-    from flops_fit.training import run_experiment as run_experiment
+    from flops_fit.training.training_run import run_experiment as run_experiment
 
 
 def __getattr__(name: str) -> Any:

@@ -2,192 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_json
 from flops_fit.basics.formatting import format_flops
-from flops_fit.basics.workers import NotImportable, run_tasks
-from flops_fit.cost.hardware import peak_to_show
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
-from flops_fit.log_events import OnLog, finished_event
-from flops_fit.progress import StudyProgress
-from flops_fit.recipe.recipe import doubts
 from flops_fit.results.finished import already_finished
-from flops_fit.results.results import ExperimentResult, failed_result, results_frame, save_runs
-from flops_fit.sizes.size_map import SizeMap, build_size_map
+from flops_fit.results.results import save_runs
+from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.options import study_from_options
-from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
-from flops_fit.sweep.experiment import Experiment
-from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
+from flops_fit.sweep.sweep_plan import SweepPlan
+from flops_fit.training.log_events import OnLog
+from flops_fit.training.side_by_side import train_all
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.scaling_law import ScalingLaw
-
-_SAMPLE_EXAMPLES = 4
-
-
-def study_size_map(study: Study) -> SizeMap:
-    """Stage one: size → parameters and FLOPs per token. Knows no budgets."""
-    spec, data, sample = study.model, study.prepared_data, {}
-    if data is not None and study.loss_function is not None:
-        # measured also where 6·N is used, to tell how far it is off
-        sample = {
-            "sample_batch": data.train.first(_SAMPLE_EXAMPLES),
-            "loss_fn": study.loss_function,
-            "tokens_per_example": data.tokens_per_example,
-        }
-    elif spec.flops == "measured":
-        raise StudyError('flops = "measured" needs the study\'s data and loss; give both, or flops = "6nd"')
-    return build_size_map(
-        spec.factory,
-        spec.size_param,
-        spec.kwargs,
-        min_size=spec.min_size,
-        max_size=spec.max_size,
-        size_values=spec.size_values,
-        max_params=spec.max_params,
-        flops=spec.flops,
-        flops_per_param_per_token=spec.flops_per_param_per_token,
-        param_count=spec.param_count,
-        **sample,
-    )
-
-
-def study_plan(
-    study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None, centre: Any = None
-) -> SweepPlan:
-    """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`.
-
-    `centre` as in `flops_fit.sweep.grid.GridOptions`.
-
-    Warns where the recipe follows a published rule (`flops_fit.recipe.published_rules`) outside its range.
-    """
-    given = {item.name: getattr(study.sweep, item.name) for item in dataclasses.fields(study.sweep)}
-    sweep = SweepOptions(**given | dict(overrides or {}))
-    data = study.prepared_data
-    plan = plan_from_size_map(
-        size_map,
-        sweep.compute_budgets,
-        **sweep.grid(),
-        centre=centre,
-        dataset_tokens=data.num_tokens if data else None,
-        tokens_per_example=data.tokens_per_example if data else 1,
-        identity=study.outcome_fingerprint(),
-        model_kwargs=study.model.kwargs,
-    )
-    embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
-    found = () if study.trainer else doubts(study.training, plan.experiments, counts_embeddings=embedded)
-    for doubt in found:
-        warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
-    targets = tuple(float(target) for target in sweep.target_budgets)
-    return dataclasses.replace(plan, notes=(*plan.notes, *found), target_budgets=targets)
-
-
-def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:
-    """Last stage: the scaling law of the results that belong to `plan`, whatever else is given."""
-    from flops_fit.scaling_law import fit_scaling_law
-
-    wanted = {experiment.experiment_id for experiment in plan.experiments}
-    runs = results_frame(result for result in results if result.experiment_id in wanted)
-    return fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1})
-
-
-def longest_first(experiments: Iterable[Experiment]) -> list[Experiment]:
-    """In the order that keeps parallel workers busy to the end."""
-    return sorted(experiments, key=lambda item: (-item.compute_budget, -item.num_tokens, item.seed))
-
-
-def train_all(
-    study: Study,
-    experiments: Sequence[Experiment],
-    *,
-    output_dir: Path,
-    resume: bool = True,
-    progress: bool = True,
-    on_log: OnLog | None = None,
-) -> list[ExperimentResult]:
-    """Train every experiment, side by side on this machine's workers, and return the results in the same order.
-
-    `on_log` is called in this process with the events of all of them; see `flops_fit.log_events.LogEvent`.
-    Where worker processes cannot import the model, data or loss (defined in a notebook or a function), the experiments
-    are trained in this process one after the other, said once in a warning.
-    """
-    results = already_finished(experiments, output_dir) if resume else {}
-    ordered = longest_first(item for item in experiments if item.experiment_id not in results)
-    workers = study.hardware.num_workers()
-    planned = sum(item.planned_flops for item in ordered)
-    wanted = progress or on_log is not None
-    peak = peak_to_show(study.hardware, planned, study.training.precision) if wanted else None
-    with StudyProgress(len(ordered), planned_flops=planned, peak=peak, on_log=on_log, show=progress) as bars:
-        runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
-        results |= {result.experiment_id: result for result in runs}
-    return [results[experiment.experiment_id] for experiment in experiments]
-
-
-def _side_by_side(
-    study: Study, experiments: Sequence[Experiment], workers: int, output_dir: Path, resume: bool, bars: StudyProgress
-) -> Iterator[ExperimentResult]:
-    from flops_fit.basics.devices import worker_environments
-
-    payloads = [(experiment, output_dir, resume) for experiment in experiments]
-    try:
-        outcomes = run_tasks(
-            "flops_fit.api:train_in_worker",
-            payloads,
-            num_workers=workers,
-            shared=study,
-            on_event=lambda _, event: bars.update(event),
-            environments=worker_environments(study.hardware.device),
-        )
-        for outcome in outcomes:
-            experiment = experiments[outcome.index]
-            result = outcome.value or failed_result(experiment, outcome.error or "no result")
-            if outcome.value is None:  # its process is gone and cannot say so
-                bars.update(finished_event(experiment, result))
-            bars.finish(result)
-            yield result
-    except NotImportable as error:
-        message = (
-            f"worker processes cannot import the model, data or loss ({error}); training in this process instead, "
-            "one experiment after the other; define them in a module of their own to use all cores"
-        )
-        warnings.warn(message, FlopsFitWarning, stacklevel=4)
-        yield from _one_by_one(study, experiments, output_dir, resume, bars)
-
-
-def _one_by_one(
-    study: Study, experiments: Sequence[Experiment], output_dir: Path, resume: bool, bars: StudyProgress
-) -> Iterator[ExperimentResult]:
-    import torch
-
-    from flops_fit.training import run_experiment
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the workers: the same result to the bit, and small models are faster so
-    try:
-        for experiment in experiments:
-            result = run_experiment(study, experiment, output_dir=output_dir, on_log=bars.update, resume=resume)
-            bars.finish(result)
-            yield result
-    finally:
-        torch.set_num_threads(threads)
-
-
-def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
-    """The task of one worker process; see `flops_fit.basics.workers.run_tasks`."""
-    from flops_fit.training import run_experiment
-
-    experiment, output_dir, resume = payload
-    return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume)
 
 
 def find_optimal(
@@ -216,7 +53,7 @@ def find_optimal(
         train: False returns the plan and trains nothing.
         eval_dataset: held-out data; without it 2 % of the training examples are held out, always the same ones.
         on_log: called with a dict a few times a second for each experiment under way and when it ends: loss, learning
-            rate, FLOP/s and more (`flops_fit.log_events.LogEvent`); docs/watching.md sends them to a tracker.
+            rate, FLOP/s and more (`flops_fit.training.log_events.LogEvent`); docs/watching.md sends them to a tracker.
         output_dir: where results are kept; experiments found there are not trained again while `resume` is true.
         options: every field of `ModelSpec`, `DataSpec`, `SweepOptions`, `Recipe` and `Hardware` by its name, such as
             `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`.

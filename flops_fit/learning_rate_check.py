@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flops_fit.api import train_all
 from flops_fit.basics.formatting import format_count, markdown_table
 from flops_fit.errors import StudyError
+from flops_fit.training.side_by_side import train_all
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study

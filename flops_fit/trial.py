@@ -18,9 +18,9 @@ from flops_fit.cost.estimate import peak_memory
 from flops_fit.cost.hardware import ram_bytes
 from flops_fit.data.batches import Examples
 from flops_fit.errors import Diverged
-from flops_fit.failures import describe_failure
-from flops_fit.training import prepare_loop
-from flops_fit.training_loop import Job, TrainingLoop
+from flops_fit.training.failures import describe_failure
+from flops_fit.training.loop import Job, TrainingLoop
+from flops_fit.training.training_run import prepare_loop
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from flops_fit.api import fit_study, study_plan, study_size_map
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
-from flops_fit.log_events import OnLog
 from flops_fit.results.results import ExperimentResult
-from flops_fit.run_log import first_loss
 from flops_fit.sizes.size_map import SizeMap
+from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.sweep.sweep_plan import SweepPlan
-from flops_fit.training import run_experiment
+from flops_fit.training.log_events import OnLog
+from flops_fit.training.run_log import first_loss
+from flops_fit.training.training_run import run_experiment
 from flops_fit_assets import automation, checks, versions
 from flops_fit_assets.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.fingerprints import PARTS, fingerprints

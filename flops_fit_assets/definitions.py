@@ -11,8 +11,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from flops_fit.log_events import OnLog
 from flops_fit.study.study import Study
+from flops_fit.training.log_events import OnLog
 from flops_fit_assets.assets import study_assets
 from flops_fit_assets.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.io import study_io_manager

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, AssetObservation, DagsterInstance
 
-from flops_fit.api import longest_first
 from flops_fit.basics.workers import TaskOutcome, WorkerPool
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FileError
 from flops_fit.preflight import preflight_if_due
-from flops_fit.progress import StudyProgress
 from flops_fit.results.results import ExperimentResult, failed_result
+from flops_fit.training.progress import StudyProgress
+from flops_fit.training.side_by_side import longest_first
 from flops_fit_assets import versions
 from flops_fit_assets.fingerprints import fingerprints
 from flops_fit_assets.history import latest_made_from, latest_observed, latest_version

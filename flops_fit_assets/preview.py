@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.basics.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
 from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.results import ExperimentResult, load_results
+from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.study import Study
 from flops_fit_assets.centring import centres_of
 from flops_fit_assets.checking import learning_rate_cost

@@ -43,7 +43,7 @@ def uploading(mirror: Mirror, folder: Path, on_problem: Callable[[str], None]) -
 
 def _remove_checkpoint(folder: Path) -> None:
     """One that was brought here again beside a final result is of no use."""
-    from flops_fit.checkpoint import CHECKPOINT_FILE
+    from flops_fit.training.checkpoint import CHECKPOINT_FILE
 
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 

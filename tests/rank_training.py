@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from test_training import experiment
 from tiny_study import TinyMLP, tiny_study
 
-import flops_fit.training_loop as training_loop
+import flops_fit.training.loop as training_loop
 from flops_fit import ModelSpec, Recipe, run_experiment
 
 RANK = int(os.environ.get("RANK", "0"))

@@ -9,10 +9,10 @@ from pipeline_study import DAGSTER_WARNINGS, run, write_study
 from tiny_study import tiny_study
 
 from flops_fit import fit_scaling_law
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeEntry
+from flops_fit.stages import study_plan, study_size_map
 from flops_fit.synthetic import SYMMETRIC, synthetic_runs
 from flops_fit_assets import checks
 from flops_fit_assets.definitions import definitions_of

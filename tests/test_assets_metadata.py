@@ -9,7 +9,7 @@ from pipeline_study import DAGSTER_WARNINGS, run, write_study
 
 from flops_fit.errors import StudyError
 from flops_fit.results.results import failed_result
-from flops_fit.run_log import first_loss
+from flops_fit.training.run_log import first_loss
 from flops_fit_assets.cli import what_ran
 from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.history import latest_materialization

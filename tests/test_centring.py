@@ -8,8 +8,8 @@ from pipeline_study import DAGSTER_WARNINGS
 from rich.console import Console
 
 from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions
-from flops_fit.api import fit_study, study_plan, study_size_map
 from flops_fit.errors import FileError
+from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.sections import TrainerSpec
 from flops_fit.synthetic import KnownLaw
 from flops_fit_assets.centring import Centres, centres_of, trusted_law

@@ -110,7 +110,7 @@ device = "cpu"
 
 def test_the_command_trains_one_experiment_of_a_study_file(tmp_path):
     from flops_fit import Study
-    from flops_fit.api import study_plan, study_size_map
+    from flops_fit.stages import study_plan, study_size_map
 
     path = tmp_path / "study.toml"
     path.write_text(STUDY)

@@ -10,11 +10,11 @@ import pytest
 from torch.utils.data import Dataset, Subset
 from torch.utils.flop_counter import FlopCounterMode
 
-import flops_fit.training_loop as training_loop
+import flops_fit.training.loop as training_loop
 from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Recipe, Study, SweepOptions, run_experiment
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.examples import byte_mlp, stdlib_corpus, tiny_gpt, vision
 from flops_fit.loss import cross_entropy
+from flops_fit.stages import study_plan, study_size_map
 
 
 class Served(Dataset):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from flops_fit import DataSpec, Experiment, Hardware, LossSpec, ModelSpec, Recipe, Study, SweepOptions, run_experiment
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.data.study_data import count_tokens_per_example, open_examples
 from flops_fit.examples import huggingface, vision
 from flops_fit.loss import model_loss
+from flops_fit.stages import study_plan, study_size_map
 
 EXAMPLES = Path(vision.__file__).parent
 

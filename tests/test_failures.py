@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy
 from troubled_model import TIMEOUT, VARIABLE, Troubled
 
 from flops_fit import DataSpec, LossSpec, ModelSpec, ScalingLaw, find_optimal, load_runs, run_experiment
-from flops_fit.api import train_all
 from flops_fit.errors import FlopsFitWarning
-from flops_fit.failures import describe_failure
+from flops_fit.training.failures import describe_failure
+from flops_fit.training.side_by_side import train_all
 
 EXPECTED = {
     "diverged": ("diverged", r"loss is nan at step 3 of \d+; the last finite one was [12]\.\d+$"),
@@ -94,7 +94,7 @@ def test_a_disk_that_is_full_before_the_training_began_is_a_status_too(tmp_path,
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("flops_fit.training.Path.mkdir", full)
+    monkeypatch.setattr("flops_fit.training.training_run.Path.mkdir", full)
     events = []
     result = run_experiment(tiny_study(), experiment(), output_dir=tmp_path / "runs", on_log=events.append)
     assert (result.status, result.num_tokens) == ("disk_full", 0)

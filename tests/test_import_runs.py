@@ -10,11 +10,11 @@ from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run
 from test_trainers import own_study, planned
 
 from flops_fit import ExperimentResult, Study, SweepOptions, plan_from_counts
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FileError
 from flops_fit.results.matching import match_runs
+from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.sections import ModelSpec
 from flops_fit_assets.cli import main
 from flops_fit_assets.history import latest_materialization

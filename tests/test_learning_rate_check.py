@@ -4,9 +4,9 @@ import pytest
 from tiny_study import tiny_study
 
 from flops_fit import Recipe
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import StudyError
 from flops_fit.learning_rate_check import LearningRateCheck, RateCurve, check_learning_rate
+from flops_fit.stages import study_plan, study_size_map
 
 
 def check(tmp_path, rate, factors=(0.125, 1.0, 8.0)):

@@ -9,11 +9,11 @@ from test_training import experiment
 from tiny_study import tiny_study
 
 from flops_fit import Hardware, Recipe, find_optimal, run_experiment
-from flops_fit.api import train_all
 from flops_fit.cost.hardware import measure_peak, peak_to_show
 from flops_fit.errors import FlopsFitWarning
-from flops_fit.log_events import step_event
-from flops_fit.progress import StudyProgress
+from flops_fit.training.log_events import step_event
+from flops_fit.training.progress import StudyProgress
+from flops_fit.training.side_by_side import train_all
 
 ALWAYS = {
     "experiment_id", "step", "tokens", "num_tokens", "planned_flops", "tokens_per_second", "flops_per_second",
@@ -45,7 +45,7 @@ def test_every_experiment_ends_with_its_last_step_and_its_outcome(tmp_path):
 
 
 def test_the_learning_rate_is_that_of_the_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("flops_fit.training_loop._LOG_SECONDS", 0.0)
+    monkeypatch.setattr("flops_fit.training.loop._LOG_SECONDS", 0.0)
     events = []
     study = tiny_study(training=Recipe(learning_rate=0.5, schedule="constant", warmup_fraction=0.5, batch_tokens=10))
     run_experiment(study, experiment(num_tokens=100), output_dir=tmp_path, on_log=events.append)
@@ -55,7 +55,7 @@ def test_the_learning_rate_is_that_of_the_step(tmp_path, monkeypatch):
 
 
 def test_an_error_in_on_log_is_said_once_and_ends_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("flops_fit.training_loop._LOG_SECONDS", 0.0)
+    monkeypatch.setattr("flops_fit.training.loop._LOG_SECONDS", 0.0)
 
     def broken(event):
         raise ConnectionError("tracker is down")

@@ -12,9 +12,9 @@ from failing_model import FailsWhenWide
 from tiny_study import TinyMLP, held_out, tiny_study, train
 
 from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, find_optimal, load_runs
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.preflight import preflight
+from flops_fit.stages import study_plan, study_size_map
 
 
 class Broken(TinyMLP):

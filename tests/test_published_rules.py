@@ -7,10 +7,10 @@ from tiny_study import held_out, tiny_study, train
 from torch import nn
 
 from flops_fit import Experiment, ModelSpec, Recipe, Study, find_optimal, load_runs
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import FlopsFitWarning
 from flops_fit.recipe.published_rules import RULES
 from flops_fit.recipe.recipe import doubts
+from flops_fit.stages import study_plan, study_size_map
 
 BOTH = {name: Recipe(learning_rate=name, batch_tokens=name) for name in RULES}
 

@@ -7,8 +7,8 @@ import torch
 from tiny_study import TinyMLP, held_out, tiny_study, train
 
 from flops_fit import DataSpec, Experiment, LossSpec, ModelSpec, Recipe
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.errors import StudyError
+from flops_fit.stages import study_plan, study_size_map
 
 
 @pytest.mark.parametrize(

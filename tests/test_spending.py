@@ -7,11 +7,11 @@ from tiny_study import held_out, tiny_study, train
 
 import flops_fit
 from flops_fit import Hardware, SweepOptions, SweepPlan
-from flops_fit.api import study_plan, study_size_map
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult, failed_result
+from flops_fit.stages import study_plan, study_size_map
 
 HARDWARE = Hardware(workers=2, peak_flops=1e6, utilisation=0.5, price_per_hour=3.0)
 

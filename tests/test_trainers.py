@@ -15,11 +15,12 @@ from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run
 from tiny_study import TinyMLP, tiny_study
 
 from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions, run_experiment
-from flops_fit.api import fit_study, study_plan, study_size_map, train_all
 from flops_fit.errors import StudyError
 from flops_fit.preflight import preflight
 from flops_fit.results.results import load_results
+from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.sections import TrainerSpec
+from flops_fit.training.side_by_side import train_all
 
 pytestmark = DAGSTER_WARNINGS
 

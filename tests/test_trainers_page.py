@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from flops_fit import Experiment, Study
-from flops_fit.api import study_plan, study_size_map
-from flops_fit.child_process import GRACE_SECONDS
-from flops_fit.external import Report, read_report
+from flops_fit.stages import study_plan, study_size_map
 from flops_fit.sweep.command import PATHS
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
+from flops_fit.training.by_command import Report, read_report
+from flops_fit.training.child_process import GRACE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "trainers.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import torch
 from tiny_study import TinyMLP, held_out, tiny_study, train
 from torch.utils.data import Dataset, TensorDataset
 
-import flops_fit.training_loop as training_loop
+import flops_fit.training.loop as training_loop
 from flops_fit import DataSpec, Experiment, LossSpec, ModelSpec, Recipe, SweepOptions, run_experiment
 from flops_fit.errors import DataError, FlopsFitWarning
 from flops_fit.recipe.steps import Steps, plan_steps
@@ -304,7 +304,7 @@ def test_a_full_disk_is_a_status_and_leaves_no_torn_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     study = tiny_study(training=Recipe(learning_rate=0.02, checkpoint_seconds=0.0))
-    monkeypatch.setattr("flops_fit.checkpoint.write_bytes", full)
+    monkeypatch.setattr("flops_fit.training.checkpoint.write_bytes", full)
     result = run_experiment(study, experiment(), output_dir=tmp_path)
     assert result.status == "disk_full"
     monkeypatch.undo()

@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flops_fit.cost.accelerators import find_accelerator
 from flops_fit.errors import StudyError
-
-if TYPE_CHECKING:
-    pass
-
 
 CPU_FLOPS_PER_CORE = 5e10
 

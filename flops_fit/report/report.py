@@ -47,7 +47,8 @@ def write_report(
     """Write the report to `path` and return it; the file needs nothing beside it.
 
     `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
-    to repeat the study. `images` are figures by name (`flops_fit.scaling_law.figures.plots.all_figures`) that are there as PNG already.
+    to repeat the study. `images` are figures by name (`flops_fit.scaling_law.figures.plots.all_figures`) that are there
+    as PNG already.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
     return write_text(path, report_html(law, name, plan=plan, study=study, cost=cost, images=images))

@@ -14,9 +14,6 @@ from flops_fit.errors import FileError
 from flops_fit.sweep.experiment import Experiment
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     import pandas as pd
 
     from flops_fit.sweep.experiment import Experiment

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flops_fit.errors import StudyError
 from flops_fit.sweep.experiment import parse_budget
 from flops_fit.sweep.grid import GridOptions
-
-if TYPE_CHECKING:
-    pass
-
 
 PARAM_COUNTS = ("total", "trainable", "non_embedding")
 
@@ -106,7 +102,7 @@ class LossSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSpec:
-    """The user's own training command, instead of this library's loop; see docs/trainers.md and `flops_fit.external`.
+    """The user's own training command, instead of this library's loop (docs/trainers.md).
 
     Attributes:
         command: a shell command in which names in braces are replaced: fields of `Experiment`, the size parameter by

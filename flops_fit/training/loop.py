@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flops_fit.basics.devices import autocast
-from flops_fit.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from flops_fit.data.nested import batch_size, slice_batch, to_device
 from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged, TimedOut
-from flops_fit.evaluation import held_out_loss
-from flops_fit.failures import is_out_of_memory
-from flops_fit.log_events import OnLog, step_event
 from flops_fit.loss import LossFn, batch_loss
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
-from flops_fit.run_log import RunLog
+from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
+from flops_fit.training.evaluation import held_out_loss
+from flops_fit.training.failures import is_out_of_memory
+from flops_fit.training.log_events import OnLog, step_event
+from flops_fit.training.run_log import RunLog
 
 if TYPE_CHECKING:
-    from flops_fit.ranks import Ranks
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
+    from flops_fit.training.ranks import Ranks
 
 _LOG_SECONDS = 0.25
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flops_fit.basics.formatting import format_count, format_rate
-from flops_fit.log_events import Guarded, LogEvent, OnLog, with_utilisation
 from flops_fit.results.results import ExperimentResult
+from flops_fit.training.log_events import Guarded, LogEvent, OnLog, with_utilisation
 
 _CONTENT_HASH = re.compile(r"-[0-9a-f]{8}$")
 

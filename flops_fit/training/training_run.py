@@ -12,18 +12,18 @@ from filelock import FileLock
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.files import remove_temporary
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
-from flops_fit.checkpoint import CHECKPOINT_FILE, Progress
-from flops_fit.distributed import RankLoop
 from flops_fit.errors import OutOfData, StudyError
-from flops_fit.evaluation import weights_sha256
-from flops_fit.failures import describe_failure
-from flops_fit.log_events import Guarded, OnLog, finished_event
-from flops_fit.ranks import current_ranks
 from flops_fit.recipe.steps import Steps, plan_steps
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit.sizes.model_factory import create_model
-from flops_fit.training_loop import Job, TrainingLoop, make_optimizer
+from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress
+from flops_fit.training.evaluation import weights_sha256
+from flops_fit.training.failures import describe_failure
+from flops_fit.training.log_events import Guarded, OnLog, finished_event
+from flops_fit.training.loop import Job, TrainingLoop, make_optimizer
+from flops_fit.training.rank_loop import RankLoop
+from flops_fit.training.ranks import current_ranks
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
@@ -45,12 +45,13 @@ def run_experiment(
     is, and an interrupted training goes on from its checkpoint to the bit-identical result (CPU, same thread count).
 
     `on_log` gets a dict about four times a second, at the last step and once more with the outcome, see
-    `flops_fit.log_events.LogEvent`; an exception in it is a warning. A result that was there already sends none.
+    `flops_fit.training.log_events.LogEvent`; an exception in it is a warning. A result that was there already sends
+    none.
 
     Where `torch.distributed` is initialised with several processes, all of them call this with the same arguments and
     train the experiment together; see `flops_fit.distributed`.
 
-    A study with a `trainer` has its own command run instead; see `flops_fit.external.run_external`.
+    A study with a `trainer` has its own command run instead; see `flops_fit.training.by_command.run_external`.
 
     Whatever goes wrong in the model, the data, the loss or the machine becomes the result's status with its reason (see
     `ExperimentResult`). Raises `StudyError` for a study without data or loss.
@@ -81,7 +82,7 @@ def run_experiment(
 def _by_command(
     study: Study, experiment: Experiment, directory: Path, on_log: OnLog | None, resume: bool
 ) -> ExperimentResult:
-    from flops_fit.external import run_external
+    from flops_fit.training.by_command import run_external
 
     if current_ranks() is not None:
         raise StudyError(

@@ -17,15 +17,15 @@ from filelock import FileLock
 
 from flops_fit.basics.files import remove_temporary, write_json
 from flops_fit.basics.workers import outer_environment
-from flops_fit.child_process import run_command
 from flops_fit.errors import FlopsFitError, TimedOut
-from flops_fit.failures import describe_failure
-from flops_fit.log_events import Guarded, OnLog, finished_event
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit.sweep.command import PATHS, fill, values_of
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.export import SCHEMA
+from flops_fit.training.child_process import run_command
+from flops_fit.training.failures import describe_failure
+from flops_fit.training.log_events import Guarded, OnLog, finished_event
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study

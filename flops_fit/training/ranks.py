@@ -11,8 +11,8 @@ import torch
 from torch import distributed
 
 from flops_fit.errors import FailedOnRank
-from flops_fit.failures import describe_failure
 from flops_fit.results.results import ExperimentResult
+from flops_fit.training.failures import describe_failure
 
 _BEGIN = "begin"
 

@@ -13,7 +13,7 @@ from flops_fit.errors import Diverged, FailedOnRank, OutOfData, TimedOut
 _BY_KIND: dict[type[Exception], str] = {Diverged: "diverged", OutOfData: "out_of_data", TimedOut: "timed_out"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
 _LINES_SHOWN = 3
-_OWN_FOLDER, _TORCH_FOLDER = Path(__file__).parent, Path(torch.__file__).parent
+_OWN_FOLDER, _TORCH_FOLDER = Path(__file__).parent.parent, Path(torch.__file__).parent
 
 
 def describe_failure(error: Exception) -> tuple[str, str]:

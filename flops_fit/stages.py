@@ -1,0 +1,88 @@
+"""The stages of a study as functions of it: size map, plan, law."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.recipe.recipe import doubts
+from flops_fit.results.results import ExperimentResult, results_frame
+from flops_fit.sizes.size_map import SizeMap, build_size_map
+from flops_fit.study.sections import SweepOptions
+from flops_fit.study.study import Study
+from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
+
+
+_SAMPLE_EXAMPLES = 4
+
+
+def study_size_map(study: Study) -> SizeMap:
+    """Stage one: size → parameters and FLOPs per token. Knows no budgets."""
+    spec, data, sample = study.model, study.prepared_data, {}
+    if data is not None and study.loss_function is not None:
+        # measured also where 6·N is used, to tell how far it is off
+        sample = {
+            "sample_batch": data.train.first(_SAMPLE_EXAMPLES),
+            "loss_fn": study.loss_function,
+            "tokens_per_example": data.tokens_per_example,
+        }
+    elif spec.flops == "measured":
+        raise StudyError('flops = "measured" needs the study\'s data and loss; give both, or flops = "6nd"')
+    return build_size_map(
+        spec.factory,
+        spec.size_param,
+        spec.kwargs,
+        min_size=spec.min_size,
+        max_size=spec.max_size,
+        size_values=spec.size_values,
+        max_params=spec.max_params,
+        flops=spec.flops,
+        flops_per_param_per_token=spec.flops_per_param_per_token,
+        param_count=spec.param_count,
+        **sample,
+    )
+
+
+def study_plan(
+    study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None, centre: Any = None
+) -> SweepPlan:
+    """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`.
+
+    `centre` as in `flops_fit.sweep.grid.GridOptions`.
+
+    Warns where the recipe follows a published rule (`flops_fit.recipe.published_rules`) outside its range.
+    """
+    given = {item.name: getattr(study.sweep, item.name) for item in dataclasses.fields(study.sweep)}
+    sweep = SweepOptions(**given | dict(overrides or {}))
+    data = study.prepared_data
+    plan = plan_from_size_map(
+        size_map,
+        sweep.compute_budgets,
+        **sweep.grid(),
+        centre=centre,
+        dataset_tokens=data.num_tokens if data else None,
+        tokens_per_example=data.tokens_per_example if data else 1,
+        identity=study.outcome_fingerprint(),
+        model_kwargs=study.model.kwargs,
+    )
+    embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
+    found = () if study.trainer else doubts(study.training, plan.experiments, counts_embeddings=embedded)
+    for doubt in found:
+        warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
+    targets = tuple(float(target) for target in sweep.target_budgets)
+    return dataclasses.replace(plan, notes=(*plan.notes, *found), target_budgets=targets)
+
+
+def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:
+    """Last stage: the scaling law of the results that belong to `plan`, whatever else is given."""
+    from flops_fit.scaling_law import fit_scaling_law
+
+    wanted = {experiment.experiment_id for experiment in plan.experiments}
+    runs = results_frame(result for result in results if result.experiment_id in wanted)
+    return fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1})

@@ -1,0 +1,64 @@
+"""The training loop of one experiment on several ranks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flops_fit.basics.random_state import seed_everything
+from flops_fit.data.nested import batch_size, slice_batch
+from flops_fit.errors import StudyError
+from flops_fit.training.loop import Clock, TrainingLoop
+from flops_fit.training.ranks import Ranks
+from flops_fit.training.run_log import RunLog
+
+
+@dataclass(kw_only=True)
+class RankLoop(TrainingLoop):
+    """The loop of one process among several; `job.ranks` says which."""
+
+    def held_out_loss(self) -> float:
+        """The main process's held-out loss, in every process."""
+        return self._ranks.vote(super().held_out_loss() if self._ranks.is_main else 0.0)
+
+    @property
+    def _ranks(self) -> Ranks:
+        assert self.job.ranks is not None
+        return self.job.ranks
+
+    def _take_up(self) -> RunLog:
+        """The main process first, as it sets aside a checkpoint that cannot be used; then all from the same state."""
+        ranks, log = self._ranks, RunLog(path=Path(os.devnull), steps=self.steps.steps)
+        if ranks.is_main:
+            log = super()._take_up()
+        ranks.vote()
+        if not ranks.is_main:
+            self._load_checkpoint()
+        begun = ranks.vote(self.progress.step if ranks.is_main else 0)
+        if begun != self.progress.step:
+            raise StudyError(
+                f"the checkpoint is at step {self.progress.step} here and at step {begun:.0f} in the main process; "
+                f"output_dir ({self.job.directory.parent}) must be one folder that all processes share"
+            )
+        ranks.vote()
+        ranks.copy_from_main(value for value in self.model.state_dict().values() if isinstance(value, torch.Tensor))
+        if not ranks.is_main:  # other dropout than in the main process
+            seed_everything(self.job.study.training.seed, self.job.experiment.seed, ranks.rank, self.progress.step)
+        return log
+
+    def _gradients(self, batch: Any) -> float:
+        total = batch_size(batch)
+        first, end = self._ranks.share(total)
+        weight = (end - first) / total
+        loss = super()._gradients(slice_batch(batch, first, end)) * weight if weight else 0.0
+        loss = self._ranks.vote(loss)
+        self._ranks.average_gradients(self.model.parameters(), weight)
+        return loss
+
+    def _keep(self, clock: Clock) -> None:
+        if self._ranks.is_main:
+            super()._keep(clock)

@@ -1,0 +1,107 @@
+"""Experiments trained side by side on this machine's workers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flops_fit.basics.workers import NotImportable, run_tasks
+from flops_fit.cost.hardware import peak_to_show
+from flops_fit.errors import FlopsFitWarning
+from flops_fit.results.finished import already_finished
+from flops_fit.results.results import ExperimentResult, failed_result
+from flops_fit.study.study import Study
+from flops_fit.sweep.experiment import Experiment
+from flops_fit.training.log_events import OnLog, finished_event
+from flops_fit.training.progress import StudyProgress
+
+
+def longest_first(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """In the order that keeps parallel workers busy to the end."""
+    return sorted(experiments, key=lambda item: (-item.compute_budget, -item.num_tokens, item.seed))
+
+
+def train_all(
+    study: Study,
+    experiments: Sequence[Experiment],
+    *,
+    output_dir: Path,
+    resume: bool = True,
+    progress: bool = True,
+    on_log: OnLog | None = None,
+) -> list[ExperimentResult]:
+    """Train every experiment, side by side on this machine's workers, and return the results in the same order.
+
+    `on_log` is called in this process with the events of all of them; see `flops_fit.training.log_events.LogEvent`.
+    Where worker processes cannot import the model, data or loss (defined in a notebook or a function), the experiments
+    are trained in this process one after the other, said once in a warning.
+    """
+    results = already_finished(experiments, output_dir) if resume else {}
+    ordered = longest_first(item for item in experiments if item.experiment_id not in results)
+    workers = study.hardware.num_workers()
+    planned = sum(item.planned_flops for item in ordered)
+    wanted = progress or on_log is not None
+    peak = peak_to_show(study.hardware, planned, study.training.precision) if wanted else None
+    with StudyProgress(len(ordered), planned_flops=planned, peak=peak, on_log=on_log, show=progress) as bars:
+        runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
+        results |= {result.experiment_id: result for result in runs}
+    return [results[experiment.experiment_id] for experiment in experiments]
+
+
+def _side_by_side(
+    study: Study, experiments: Sequence[Experiment], workers: int, output_dir: Path, resume: bool, bars: StudyProgress
+) -> Iterator[ExperimentResult]:
+    from flops_fit.basics.devices import worker_environments
+
+    payloads = [(experiment, output_dir, resume) for experiment in experiments]
+    try:
+        outcomes = run_tasks(
+            "flops_fit.training.side_by_side:train_in_worker",
+            payloads,
+            num_workers=workers,
+            shared=study,
+            on_event=lambda _, event: bars.update(event),
+            environments=worker_environments(study.hardware.device),
+        )
+        for outcome in outcomes:
+            experiment = experiments[outcome.index]
+            result = outcome.value or failed_result(experiment, outcome.error or "no result")
+            if outcome.value is None:  # its process is gone and cannot say so
+                bars.update(finished_event(experiment, result))
+            bars.finish(result)
+            yield result
+    except NotImportable as error:
+        message = (
+            f"worker processes cannot import the model, data or loss ({error}); training in this process instead, "
+            "one experiment after the other; define them in a module of their own to use all cores"
+        )
+        warnings.warn(message, FlopsFitWarning, stacklevel=4)
+        yield from _one_by_one(study, experiments, output_dir, resume, bars)
+
+
+def _one_by_one(
+    study: Study, experiments: Sequence[Experiment], output_dir: Path, resume: bool, bars: StudyProgress
+) -> Iterator[ExperimentResult]:
+    import torch
+
+    from flops_fit.training.training_run import run_experiment
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the workers: the same result to the bit, and small models are faster so
+    try:
+        for experiment in experiments:
+            result = run_experiment(study, experiment, output_dir=output_dir, on_log=bars.update, resume=resume)
+            bars.finish(result)
+            yield result
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
+    """The task of one worker process; see `flops_fit.basics.workers.run_tasks`."""
+    from flops_fit.training.training_run import run_experiment
+
+    experiment, output_dir, resume = payload
+    return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume)
