@@ -90,7 +90,7 @@ def find_optimal(
 
 def _check_first_steps(study: Study, plan: SweepPlan, runs: Path | None, progress: bool) -> None:
     """Refuse a study that fails at every size, warn where it fails at one, and say how long it would take."""
-    from flops_fit.preflight import preflight_if_due
+    from flops_fit.preflight.preflight import preflight_if_due
 
     found = preflight_if_due(study, plan, already_finished(plan.experiments, runs) if runs else ())
     if found is not None and found.problems:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import format_flops, format_money, format_seconds
 from flops_fit.cost.estimate import CostEstimate, estimate
-from flops_fit.learning_rate_check import DEFAULT_FACTORS, check_learning_rate, checked_experiments
-from flops_fit.preflight import preflight, refuse_trainer
+from flops_fit.preflight.learning_rate import DEFAULT_FACTORS, check_learning_rate, checked_experiments
+from flops_fit.preflight.preflight import preflight, refuse_trainer
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.study import Study
 from flops_fit_assets.home import home_directory

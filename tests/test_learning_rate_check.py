@@ -5,7 +5,7 @@ from tiny_study import tiny_study
 
 from flops_fit import Recipe
 from flops_fit.errors import StudyError
-from flops_fit.learning_rate_check import LearningRateCheck, RateCurve, check_learning_rate
+from flops_fit.preflight.learning_rate import LearningRateCheck, RateCurve, check_learning_rate
 from flops_fit.stages import study_plan, study_size_map
 
 

@@ -13,7 +13,7 @@ from tiny_study import TinyMLP, held_out, tiny_study, train
 
 from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, find_optimal, load_runs
 from flops_fit.errors import FlopsFitWarning, StudyError
-from flops_fit.preflight import preflight
+from flops_fit.preflight.preflight import preflight
 from flops_fit.stages import study_plan, study_size_map
 
 
@@ -131,7 +131,7 @@ def test_a_batch_that_has_to_be_split_is_no_problem():
 
 
 def test_a_model_that_cannot_fit_into_this_machine_is_told_and_not_built(monkeypatch):
-    monkeypatch.setattr("flops_fit.trial.ram_bytes", lambda: 1000.0)
+    monkeypatch.setattr("flops_fit.preflight.first_steps.ram_bytes", lambda: 1000.0)
     found, _ = checked()
     assert len(found.problems) == 2
     assert all("memory: out_of_memory" in problem and "has 1.00 kB" in problem for problem in found.problems)

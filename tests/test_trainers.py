@@ -16,7 +16,7 @@ from tiny_study import TinyMLP, tiny_study
 
 from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions, run_experiment
 from flops_fit.errors import StudyError
-from flops_fit.preflight import preflight
+from flops_fit.preflight.preflight import preflight
 from flops_fit.results.results import load_results
 from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.sections import TrainerSpec

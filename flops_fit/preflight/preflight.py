@@ -13,8 +13,8 @@ from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table
 from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.errors import DataError, StudyError
+from flops_fit.preflight.first_steps import Trial, try_experiment
 from flops_fit.recipe.steps import plan_steps
-from flops_fit.trial import Trial, try_experiment
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
