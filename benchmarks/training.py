@@ -93,7 +93,7 @@ def in_one_process(threads, count):
     """Training seconds of the cheapest `count` experiments one after the other with `threads` threads."""
     code = (
         "import sys, tempfile, torch; torch.set_num_threads(int(sys.argv[1]))\n"
-        "from flops_fit import Study, run_experiment; from flops_fit.api import study_plan, study_size_map\n"
+        "from flops_fit import Study, run_experiment; from flops_fit.stages import study_plan, study_size_map\n"
         "study = Study.from_toml(sys.argv[2]); plan = study_plan(study, study_size_map(study))\n"
         "folder = tempfile.mkdtemp()\n"
         "chosen = plan.experiments[:int(sys.argv[3])]\n"

@@ -24,13 +24,14 @@ from flops_fit_assets.centring import centred_metadata, centres_of, expected_rat
 from flops_fit_assets.fingerprints import PARTS, fingerprints
 from flops_fit_assets.gpus import gpu_of_its_own
 from flops_fit_assets.home import TRAINING_POOL
-from flops_fit_assets.io import StudyIOManager, StudyStore
+from flops_fit_assets.io import StudyIOManager
 from flops_fit_assets.law_metadata import law_metadata
 from flops_fit_assets.metadata import limits_text, plan_metadata, run_metadata, size_map_metadata
 from flops_fit_assets.partitions import announce, experiment_spec
 from flops_fit_assets.plan_config import overrides_in, plan_config_schema
 from flops_fit_assets.publish import law_figures, publish
 from flops_fit_assets.source import StudySource
+from flops_fit_assets.storage.store import StudyStore
 from flops_fit_assets.training_guard import set_aside_if_changed
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.stages import study_plan
 from flops_fit.sweep.experiment import experiment_id
-from flops_fit_assets.io import StudyStore
+from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw

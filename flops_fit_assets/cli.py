@@ -156,7 +156,7 @@ def report(study: Path) -> None:
 def ui(study: Path, port: int) -> None:
     """Open STUDY (default study.toml, else the demo) in Dagster: pages and daemon, on this machine only."""
     from flops_fit_assets.pages import serve
-    from flops_fit_assets.storage import refuse_unusable, storage_url
+    from flops_fit_assets.storage.remote import refuse_unusable, storage_url
 
     refuse_unusable(storage_url())
     if study == Path("study.toml") and not study.exists():

@@ -27,10 +27,11 @@ from flops_fit_assets import versions
 from flops_fit_assets.fingerprints import fingerprints
 from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
 from flops_fit_assets.home import open_instance
-from flops_fit_assets.io import StudyIOManager, StudyStore
+from flops_fit_assets.io import StudyIOManager
 from flops_fit_assets.locks import study_lock
 from flops_fit_assets.runs import AssetRuns, RunFailed, end_orphans
-from flops_fit_assets.storage import refuse_unusable
+from flops_fit_assets.storage.remote import refuse_unusable
+from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from rich.console import Console

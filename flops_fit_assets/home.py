@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HOME_VARIABLE = "FLOPS_FIT_HOME"
 STUDY_VARIABLE = "FLOPS_FIT_STUDY"
 TRAINING_POOL = "flops_fit_training"
-DEMO_STUDY = Path(__file__).parent.parent / "flops_fit" / "examples" / "demo" / "study.toml"
+DEMO_STUDY = Path(__file__).parents[2] / "flops_fit" / "examples" / "demo" / "study.toml"
 
 # The same instance for runs in processes of ours: without what concerns runs that Dagster launches, and without the
 # capture of output, which would start four helper processes per training; trainings write their own logs.

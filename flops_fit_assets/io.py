@@ -2,146 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, DagsterInstance, InitResourceContext, InputContext, IOManager, OutputContext, io_manager
 
-from flops_fit.basics.files import read_value, set_aside, write_json
 from flops_fit.errors import FileError
-from flops_fit.results.results import RESULT_FILE, ExperimentResult
+from flops_fit.results.results import ExperimentResult
 from flops_fit_assets.history import latest_version, latest_versions
-from flops_fit_assets.mirror import Mirror
 from flops_fit_assets.source import StudySource
-from flops_fit_assets.uploading import uploading
+from flops_fit_assets.storage.store import StudyStore
 from flops_fit_assets.versions import version_of
 
 if TYPE_CHECKING:
-    from flops_fit.scaling_law import ScalingLaw
-    from flops_fit.sizes.size_map import SizeMap
-    from flops_fit.sweep.sweep_plan import SweepPlan
-
-PLAN_SCHEMA = "flops_fit.sweep_plan/1"
-SIZE_MAP_SCHEMA = "flops_fit.size_map/1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyStore:
-    """The files of one study in `directory`; readers raise `FileError` for a torn or foreign file.
-
-    With a `mirror`, `directory` is a working copy: what is read is brought from the storage first, what is written is
-    stored. Whoever reads or writes files of the study by other means calls `pull` before and `push` after.
-    """
-
-    directory: Path
-    mirror: Mirror | None = None
-
-    @classmethod
-    def of(cls, source: StudySource) -> StudyStore:
-        """The files of a study."""
-        return cls(directory=source.directory, mirror=source.mirror)
-
-    @property
-    def runs(self) -> Path:
-        """The folder with one folder for each training."""
-        return self.directory / "runs"
-
-    @property
-    def report(self) -> Path:
-        """The report, one self-contained page."""
-        return self.directory / "report.html"
-
-    def path(self, asset: str, partition: str | None = None) -> Path:
-        """Where the value of an asset is kept."""
-        if asset == "training_run":
-            if not partition or not _is_file_name(partition):
-                raise FileError(f"partition {partition!r} is no experiment id; give one from the plan")
-            return self.runs / partition / RESULT_FILE
-        return self.directory / f"{asset}.json"
-
-    def write(self, asset: str, value: Any, partition: str | None = None) -> Path:
-        """Keep `value` of an asset, atomically."""
-        path = self.path(asset, partition)
-        if hasattr(value, "save"):
-            value.save(path)
-        else:
-            write_json(path, value.to_dict())
-        self.push(path)
-        return path
-
-    def read(self, asset: str, partition: str | None = None) -> Any:
-        """The kept value of an asset; raises `FileNotFoundError` where there is none."""
-        self.pull(self.path(asset, partition))
-        return self.read_here(asset, partition)
-
-    def read_here(self, asset: str, partition: str | None = None) -> Any:
-        """`read` of what was brought here before."""
-        return _READERS[asset](self.path(asset, partition))
-
-    def pull(self, *paths: Path) -> None:
-        """Bring files from the storage, all at once."""
-        if self.mirror and paths:
-            self.mirror.pull(*paths)
-
-    def pull_results(self, partitions: Iterable[str]) -> None:
-        """Bring the results of experiments, all at once."""
-        self.pull(*(self.path("training_run", partition) for partition in partitions))
-
-    def push(self, *paths: Path) -> None:
-        """Store files, all at once."""
-        if self.mirror and paths:
-            self.mirror.push(*paths)
-
-    def set_aside(self, partition: str) -> Path:
-        """Rename the result of an experiment, in the storage too; returns where it is kept."""
-        path = self.path("training_run", partition)
-        kept = set_aside(path)
-        if self.mirror:
-            self.mirror.push_folder(path.parent, remove=True)
-        return kept
-
-    @contextmanager
-    def training(self, partition: str, on_problem: Callable[[str], None]) -> Iterator[None]:
-        """Hold the folder of an experiment in step with the storage while it is trained in the body."""
-        if self.mirror is None:
-            yield
-            return
-        with uploading(self.mirror, self.path("training_run", partition).parent, on_problem):
-            yield
-
-
-def _is_file_name(partition: str) -> bool:
-    plain = partition.isprintable() and "\\" not in partition and not partition.startswith(".")
-    return plain and Path(partition).name == partition
-
-
-def _read_size_map(path: Path) -> SizeMap:
-    from flops_fit.sizes.size_map import SizeMap
-
-    return read_value(path, SIZE_MAP_SCHEMA, SizeMap.from_dict)
-
-
-def _read_plan(path: Path) -> SweepPlan:
-    from flops_fit.sweep.sweep_plan import SweepPlan
-
-    return read_value(path, PLAN_SCHEMA, SweepPlan.from_dict)
-
-
-def _read_law(path: Path) -> ScalingLaw:
-    from flops_fit.scaling_law import ScalingLaw
-
-    return ScalingLaw.load(path)
-
-
-_READERS: Mapping[str, Callable[[Path], Any]] = {
-    "size_map": _read_size_map,
-    "sweep_plan": _read_plan,
-    "training_run": ExperimentResult.load,
-    "scaling_law": _read_law,
-}
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.files import write_bytes
 from flops_fit.cost.estimate import estimate
 from flops_fit.results.results import ExperimentResult, save_runs
-from flops_fit_assets.io import StudyStore
+from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw

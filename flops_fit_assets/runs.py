@@ -14,9 +14,9 @@ from flops_fit.errors import FileError, FlopsFitError
 from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.home import open_instance
-from flops_fit_assets.io import StudyStore
 from flops_fit_assets.source import StudySource
-from flops_fit_assets.storage import storage_url
+from flops_fit_assets.storage.remote import storage_url
+from flops_fit_assets.storage.store import StudyStore
 
 HEADLESS_TAG = "flops_fit/headless"
 _PARTITION_TAG = "dagster/partition"

@@ -8,8 +8,8 @@ from pickles import pickles_in
 from pipeline_study import DAGSTER_WARNINGS, budget_of, materializations, result_files, run, write_study
 
 from flops_fit_assets.home import open_instance
-from flops_fit_assets.io import StudyStore
 from flops_fit_assets.locks import AlreadyRunning, study_lock
+from flops_fit_assets.storage.store import StudyStore
 
 pytestmark = DAGSTER_WARNINGS
 

@@ -15,7 +15,7 @@ from flops_fit.synthetic import KnownLaw
 from flops_fit_assets.centring import Centres, centres_of, trusted_law
 from flops_fit_assets.headless import headless_study
 from flops_fit_assets.history import latest_materialization
-from flops_fit_assets.io import StudyStore
+from flops_fit_assets.storage.store import StudyStore
 
 pytestmark = DAGSTER_WARNINGS
 

@@ -19,16 +19,16 @@ from rich.console import Console
 
 from flops_fit import ExperimentResult
 from flops_fit.errors import FileError, StudyError
-from flops_fit_assets import uploading
 from flops_fit_assets.cli import main
-from flops_fit_assets.copies import Copy, decide
 from flops_fit_assets.headless import run_study
 from flops_fit_assets.home import open_instance
-from flops_fit_assets.io import StudyStore
 from flops_fit_assets.runs import _LISTENER as LISTENER
 from flops_fit_assets.runs import AssetRuns, RunFailed, train_partition
 from flops_fit_assets.source import StudySource
-from flops_fit_assets.storage import STORAGE_VARIABLE, Storage, StorageError, storage_url
+from flops_fit_assets.storage import background_upload as uploading
+from flops_fit_assets.storage.copies import Copy, decide
+from flops_fit_assets.storage.remote import STORAGE_VARIABLE, Storage, StorageError, storage_url
+from flops_fit_assets.storage.store import StudyStore
 
 pytestmark = DAGSTER_WARNINGS
 HERE = Path(__file__).resolve().parent

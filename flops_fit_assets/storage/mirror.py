@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flops_fit.basics.files import set_aside
-from flops_fit_assets.copies import Copies, Copy, decide, state_of
-from flops_fit_assets.storage import Storage, StorageError
+from flops_fit_assets.storage.copies import Copies, Copy, decide, state_of
+from flops_fit_assets.storage.remote import Storage, StorageError
 
 _EVIDENCE = ".unusable"  # in the name of what `set_aside` renamed
 _LAST = ("log.jsonl", "result.json")  # a log is at least as long as its checkpoint; a result makes all else final

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.finished import load_finished
-from flops_fit_assets.mirror import Mirror
+from flops_fit_assets.storage.mirror import Mirror
 
 UPLOAD_SECONDS = 30.0  # between two looks for a new checkpoint or log while a training runs
 
