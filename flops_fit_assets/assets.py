@@ -22,8 +22,8 @@ from flops_fit.training.training_run import run_experiment
 from flops_fit_assets import automation, checks, versions
 from flops_fit_assets.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.fingerprints import PARTS, fingerprints
-from flops_fit_assets.gpus import gpu_of_its_own
-from flops_fit_assets.home import TRAINING_POOL
+from flops_fit_assets.instance.gpus import gpu_of_its_own
+from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.io import StudyIOManager
 from flops_fit_assets.law_metadata import law_metadata
 from flops_fit_assets.metadata import limits_text, plan_metadata, run_metadata, size_map_metadata

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flops_fit_assets.home import DEMO_STUDY, home_directory
+from flops_fit_assets.instance.home import DEMO_STUDY, home_directory
 
 if TYPE_CHECKING:
     from rich.console import Console

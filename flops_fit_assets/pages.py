@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.files import write_text
 from flops_fit.errors import FlopsFitError
 from flops_fit.study.study import Study
-from flops_fit_assets.home import HOME_VARIABLE, STUDY_VARIABLE, home_directory, instance_directory
-from flops_fit_assets.locks import pages_lock, say_holder
+from flops_fit_assets.instance.home import HOME_VARIABLE, STUDY_VARIABLE, home_directory, instance_directory
+from flops_fit_assets.instance.locks import pages_lock, say_holder
 
 if TYPE_CHECKING:
     from rich.console import Console

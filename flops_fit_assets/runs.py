@@ -13,7 +13,7 @@ import dagster as dg
 from flops_fit.errors import FileError, FlopsFitError
 from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
 from flops_fit_assets.definitions import definitions_of
-from flops_fit_assets.home import open_instance
+from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import storage_url
 from flops_fit_assets.storage.store import StudyStore

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from webdriver import free_port, wait_for
 
-from flops_fit_assets.home import instance_directory
+from flops_fit_assets.instance.home import instance_directory
 
 
 @contextmanager

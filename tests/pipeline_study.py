@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from flops_fit_assets.headless import run_study
-from flops_fit_assets.home import open_instance
+from flops_fit_assets.instance.home import open_instance
 
 # Dagster's own use of what it deprecates
 DAGSTER_WARNINGS = [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from webdriver import free_port, wait_for
 
-from flops_fit_assets.home import instance_directory
+from flops_fit_assets.instance.home import instance_directory
 
 _PORTS = ("--port", "--dashboard-port", "--dashboard-agent-listen-port", "--dashboard-agent-grpc-port",
           "--runtime-env-agent-port", "--metrics-export-port", "--node-manager-port", "--object-manager-port",

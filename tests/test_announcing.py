@@ -7,7 +7,7 @@ import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit_assets.announcing import log_materializations
-from flops_fit_assets.home import open_instance
+from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.runs import AssetRuns
 
 pytestmark = DAGSTER_WARNINGS

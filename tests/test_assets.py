@@ -7,8 +7,8 @@ import pytest
 from pickles import pickles_in
 from pipeline_study import DAGSTER_WARNINGS, budget_of, materializations, result_files, run, write_study
 
-from flops_fit_assets.home import open_instance
-from flops_fit_assets.locks import AlreadyRunning, study_lock
+from flops_fit_assets.instance.home import open_instance
+from flops_fit_assets.instance.locks import AlreadyRunning, study_lock
 from flops_fit_assets.storage.store import StudyStore
 
 pytestmark = DAGSTER_WARNINGS

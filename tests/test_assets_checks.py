@@ -16,7 +16,7 @@ from flops_fit.stages import study_plan, study_size_map
 from flops_fit.synthetic import SYMMETRIC, synthetic_runs
 from flops_fit_assets import checks
 from flops_fit_assets.definitions import definitions_of
-from flops_fit_assets.home import open_instance
+from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.runs import AssetRuns, RunFailed
 
 pytestmark = DAGSTER_WARNINGS

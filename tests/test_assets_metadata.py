@@ -13,7 +13,7 @@ from flops_fit.training.run_log import first_loss
 from flops_fit_assets.cli import what_ran
 from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.history import latest_materialization
-from flops_fit_assets.home import open_instance
+from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.metadata import finite
 from flops_fit_assets.source import StudySource
 

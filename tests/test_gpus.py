@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 
-from flops_fit_assets.gpus import gpu_of_its_own
+from flops_fit_assets.instance.gpus import gpu_of_its_own
 
 HOLD = """
 import sys, pathlib
 import torch
 torch.cuda.is_available, torch.cuda.device_count = (lambda: True), (lambda: 2)
 torch.cuda.set_device = lambda index: None
-from flops_fit_assets.gpus import gpu_of_its_own
+from flops_fit_assets.instance.gpus import gpu_of_its_own
 with gpu_of_its_own(pathlib.Path(sys.argv[1]), "auto") as index:
     print(index, flush=True)
     sys.stdin.read()

@@ -6,7 +6,7 @@ from dagster._core.instance.config import dagster_instance_config
 from pipeline_study import DAGSTER_WARNINGS
 from ray_cluster import sections_in_docs
 
-from flops_fit_assets.home import instance_directory, open_instance
+from flops_fit_assets.instance.home import instance_directory, open_instance
 
 pytestmark = DAGSTER_WARNINGS
 

@@ -18,7 +18,7 @@ from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.sections import ModelSpec
 from flops_fit_assets.cli import main
 from flops_fit_assets.history import latest_materialization
-from flops_fit_assets.home import open_instance
+from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.source import StudySource
 
 pytestmark = DAGSTER_WARNINGS

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
-from flops_fit_assets.home import instance_directory
+from flops_fit_assets.instance.home import instance_directory
 from flops_fit_assets.retries import RETRY_OF_TAG, forgotten_retries, retry_sensor
 from flops_fit_assets.source import StudySource
 

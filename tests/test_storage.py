@@ -21,7 +21,7 @@ from flops_fit import ExperimentResult
 from flops_fit.errors import FileError, StudyError
 from flops_fit_assets.cli import main
 from flops_fit_assets.headless import run_study
-from flops_fit_assets.home import open_instance
+from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.runs import _LISTENER as LISTENER
 from flops_fit_assets.runs import AssetRuns, RunFailed, train_partition
 from flops_fit_assets.source import StudySource

@@ -72,7 +72,7 @@ def open_instance(home: Path, workers: int) -> DagsterInstance:
     from dagster import DagsterInstance
     from dagster._core.instance.ref import InstanceRef  # the one way to replace a section without a second file
 
-    from flops_fit_assets.sqlite import relax_syncing
+    from flops_fit_assets.instance.sqlite import relax_syncing
 
     directory = instance_directory(home, workers)
     relax_syncing()

@@ -1,0 +1,1 @@
+"""Dagster's instance: its home, its database, its locks and its devices."""
