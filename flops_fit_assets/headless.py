@@ -23,9 +23,9 @@ from flops_fit.preflight.preflight import preflight_if_due
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import longest_first
-from flops_fit_assets import versions
-from flops_fit_assets.fingerprints import fingerprints
-from flops_fit_assets.history import latest_made_from, latest_observed, latest_version
+from flops_fit_assets.freshness import versions
+from flops_fit_assets.freshness.fingerprints import fingerprints
+from flops_fit_assets.freshness.history import latest_made_from, latest_observed, latest_version
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
 from flops_fit_assets.io import StudyIOManager

@@ -10,10 +10,10 @@ from dagster import AssetKey, DagsterInstance, InitResourceContext, InputContext
 
 from flops_fit.errors import FileError
 from flops_fit.results.results import ExperimentResult
-from flops_fit_assets.history import latest_version, latest_versions
+from flops_fit_assets.freshness.history import latest_version, latest_versions
+from flops_fit_assets.freshness.versions import version_of
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
-from flops_fit_assets.versions import version_of
 
 if TYPE_CHECKING:
     pass

@@ -17,7 +17,7 @@ from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.study import Study
 from flops_fit_assets.centring import centres_of
 from flops_fit_assets.checking import learning_rate_cost
-from flops_fit_assets.publish import law_figures, publish
+from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 

@@ -15,10 +15,10 @@ import dagster as dg
 
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import StudyError
-from flops_fit_assets.fingerprints import fresh_fingerprints
-from flops_fit_assets.history import latest_observed
+from flops_fit_assets.freshness.fingerprints import fresh_fingerprints
+from flops_fit_assets.freshness.history import latest_observed
+from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
 from flops_fit_assets.source import StudySource
-from flops_fit_assets.versions import DATA_VERSION_TAG
 
 # Dagster's daemon looks at sensors every 5 seconds: told to wait as long, a sensor would miss every other look.
 SENSOR_SECONDS = 4

@@ -12,9 +12,9 @@ from flops_fit.results.results import failed_result
 from flops_fit.training.run_log import first_loss
 from flops_fit_assets.cli import what_ran
 from flops_fit_assets.definitions import build_study_definitions
-from flops_fit_assets.history import latest_materialization
+from flops_fit_assets.freshness.history import latest_materialization
 from flops_fit_assets.instance.home import open_instance
-from flops_fit_assets.metadata import finite
+from flops_fit_assets.metadata.shared import finite
 from flops_fit_assets.source import StudySource
 
 pytestmark = DAGSTER_WARNINGS

@@ -17,7 +17,7 @@ from flops_fit.results.matching import match_runs
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.sections import ModelSpec
 from flops_fit_assets.cli import main
-from flops_fit_assets.history import latest_materialization
+from flops_fit_assets.freshness.history import latest_materialization
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.source import StudySource
 

@@ -6,10 +6,10 @@ import dagster as dg
 
 from flops_fit.errors import FileError
 from flops_fit.sweep.experiment import Experiment
-from flops_fit_assets.history import latest_versions
+from flops_fit_assets.freshness.history import latest_versions
+from flops_fit_assets.freshness.versions import version_of
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
-from flops_fit_assets.versions import version_of
 
 
 def set_aside_if_changed(

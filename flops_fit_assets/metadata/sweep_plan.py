@@ -1,9 +1,7 @@
-"""What each asset shows of itself in Dagster: tables, numbers that plot over time and partitions, figures, files."""
+"""What the page of `sweep_plan` shows."""
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,51 +14,16 @@ from flops_fit.basics.formatting import (
     format_flops,
     format_money,
     format_seconds,
-    markdown_table,
 )
 from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.spending import Spending
 from flops_fit.results.results import ExperimentResult
+from flops_fit_assets.metadata.shared import Metadata, _markdown, finite
+from flops_fit_assets.metadata.training_run import state_of
 
 if TYPE_CHECKING:
-    from flops_fit.sizes.size_map import SizeMap
-    from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
-    from flops_fit_assets.publish import Figure
-
-Metadata = dict[str, Any]
-_ROWS = 60  # of a table shown inline; the file has all
-
-
-def finite(shown: Metadata) -> Metadata:
-    """The same with NaN and infinity as text: JSON, in which Dagster's pages get their numbers, has neither."""
-    odd = {name: str(value) for name, value in shown.items() if isinstance(value, float) and not math.isfinite(value)}
-    return shown | odd
-
-
-def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
-    """The table of sizes, the conventions, and what was skipped."""
-    entries = size_map.entries
-    headers = (size_map.size_param, f"parameters ({size_map.param_count})", "FLOPs per token", "counted by")
-    rows = [
-        (entry.size, f"{entry.num_params:,}", format_flops(entry.flops_per_token), entry.source) for entry in entries
-    ]
-    shown = {
-        "model": size_map.model_name,
-        "sizes": len(entries),
-        "smallest": size_map.label(entries[0]),
-        "largest": size_map.label(entries[-1]),
-        "FLOPs per token": size_map.flops_method,
-        "size table": _markdown(headers, rows),
-        "skipped sizes": len(size_map.skipped),
-        "file": MetadataValue.path(str(path)),
-    }
-    if size_map.skipped:
-        shown["skipped"] = _markdown(("size", "reason"), [(item.size, item.reason) for item in size_map.skipped])
-    if size_map.notes:
-        shown["notes"] = MetadataValue.md("\n".join(f"- {note}" for note in size_map.notes))
-    return finite(shown)
 
 
 def plan_metadata(
@@ -171,13 +134,6 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
     return MetadataValue.table(records, schema)
 
 
-def state_of(result: ExperimentResult) -> str:
-    """`"completed"`, `"imported"`, `"imported, diverged"`, …"""
-    if result.source == "trained":
-        return result.status
-    return result.source if result.status == "completed" else f"{result.source}, {result.status}"
-
-
 def _bytes(number: float | None) -> str:
     return "" if number is None else format_bytes(number)
 
@@ -189,73 +145,6 @@ def dropped_table(plan: SweepPlan) -> MetadataValue:
         for item in plan.dropped
     ]
     return _markdown(("budget", "parameters", plan.size_param, "reason"), rows)
-
-
-def experiment_metadata(experiment: Experiment) -> Metadata:
-    """The planned numbers of one partition of `experiment`."""
-    shown = {
-        "compute budget": experiment.compute_budget,
-        experiment.size_param: experiment.size_param_value,
-        "parameters": experiment.num_params,
-        "tokens": experiment.num_tokens,
-        "tokens per parameter": experiment.tokens_per_param,
-        "planned FLOPs": experiment.planned_flops,
-        "seed": experiment.seed,
-    }
-    return finite(shown)
-
-
-def run_metadata(
-    experiment: Experiment, result: ExperimentResult, predicted_seconds: float, hardware: Hardware, path: Path
-) -> Metadata:
-    """What one training did and cost, against what was planned."""
-    rate = result.flops / result.seconds if result.seconds else 0.0
-    peak = hardware.flops_per_second / hardware.utilisation
-    measured = {
-        "seconds": result.seconds,
-        "seconds predicted": predicted_seconds,
-        "seconds over predicted": result.seconds / predicted_seconds if predicted_seconds else math.nan,
-        "tokens per second": result.tokens_per_second,
-        "FLOP/s": rate,
-        "utilisation": rate / peak,
-        "cost": result.seconds / 3600 * hardware.price_per_hour,
-    }
-    losses = {"held-out loss": result.loss, "training loss": result.train_loss}
-    shown = {
-        "status": result.status,
-        **({"reason": result.reason} if result.reason else {}),
-        **{name: loss for name, loss in losses.items() if loss is not None},
-        "compute budget": experiment.compute_budget,
-        result.size_param: result.size_param_value,
-        "parameters": result.num_params,
-        "tokens": result.num_tokens,
-        "FLOPs": float(result.flops),
-        "FLOPs over budget": float(result.flops / experiment.compute_budget),
-        **{name: float(f"{value:.5g}") for name, value in measured.items()},
-        "optimizer steps": result.steps,
-        "device": result.device,
-        "source": result.source,
-        "file": MetadataValue.path(str(path)),
-    }
-    if result.source == "trained":
-        log = path.with_name("trainer.log" if path.with_name("trainer.log").exists() else "log.jsonl")
-        shown |= {"training log": MetadataValue.path(str(log))}
-    if result.epochs is not None:
-        shown |= {"epochs": result.epochs}
-    return finite(shown)
-
-
-def figure_markdown(figure: Figure) -> MetadataValue:
-    """A figure inside Dagster's page, as an image in Markdown."""
-    return MetadataValue.md(f"![{figure.title}](data:image/png;base64,{base64.b64encode(figure.png).decode()})")
-
-
-def _markdown(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:
-    rows = list(rows)
-    text = markdown_table(list(headers), rows[:_ROWS])
-    if len(rows) > _ROWS:
-        text += f"\n\n… and {len(rows) - _ROWS} more rows in the file"
-    return MetadataValue.md(text)
 
 
 def _span(values: Iterable[float]) -> str:

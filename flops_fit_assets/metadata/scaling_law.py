@@ -10,8 +10,8 @@ from dagster import MetadataValue, TableColumn, TableSchema
 
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.results.results import ExperimentResult
-from flops_fit_assets.metadata import Metadata, figure_markdown, finite
-from flops_fit_assets.publish import Figure
+from flops_fit_assets.metadata.published_files import Figure
+from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:

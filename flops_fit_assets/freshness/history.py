@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from dagster import AssetKey, AssetMaterialization, AssetRecordsFilter, DagsterInstance
 
-from flops_fit_assets.versions import DATA_VERSION_TAG, MADE_FROM_TAG
+from flops_fit_assets.freshness.versions import DATA_VERSION_TAG, MADE_FROM_TAG
 
 _PAGE = 1000
 _MOST_PARTITIONS = 500  # in one query: SQLite limits the variables of a statement

@@ -1,6 +1,6 @@
 """The fingerprints of a study's parts, also as they are now, read in a fresh process.
 
-    python -m flops_fit_assets.fingerprints study.toml
+    python -m flops_fit_assets.freshness.fingerprints study.toml
 
 A process that has imported the user's modules would not see that their source has changed.
 """
@@ -35,7 +35,7 @@ def fingerprints(study: Study) -> dict[str, str]:
 
 def fresh_fingerprints(path: Path) -> dict[str, str]:
     """`fingerprints` of the study file; raises `StudyError` where it cannot be meant."""
-    command = [sys.executable, "-m", "flops_fit_assets.fingerprints", str(path)]
+    command = [sys.executable, "-m", "flops_fit_assets.freshness.fingerprints", str(path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False)
     if done.returncode != 0:

@@ -1,0 +1,1 @@
+"""What is stale: data versions, fingerprints of the study, and what was materialized from what."""

@@ -1,0 +1,39 @@
+"""What each asset shows of itself in Dagster: tables, numbers that plot over time and partitions, figures, files."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dagster import MetadataValue
+
+from flops_fit.basics.formatting import (
+    markdown_table,
+)
+
+if TYPE_CHECKING:
+    from flops_fit_assets.metadata.published_files import Figure
+
+Metadata = dict[str, Any]
+_ROWS = 60  # of a table shown inline; the file has all
+
+
+def finite(shown: Metadata) -> Metadata:
+    """The same with NaN and infinity as text: JSON, in which Dagster's pages get their numbers, has neither."""
+    odd = {name: str(value) for name, value in shown.items() if isinstance(value, float) and not math.isfinite(value)}
+    return shown | odd
+
+
+def figure_markdown(figure: Figure) -> MetadataValue:
+    """A figure inside Dagster's page, as an image in Markdown."""
+    return MetadataValue.md(f"![{figure.title}](data:image/png;base64,{base64.b64encode(figure.png).decode()})")
+
+
+def _markdown(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:
+    rows = list(rows)
+    text = markdown_table(list(headers), rows[:_ROWS])
+    if len(rows) > _ROWS:
+        text += f"\n\n… and {len(rows) - _ROWS} more rows in the file"
+    return MetadataValue.md(text)

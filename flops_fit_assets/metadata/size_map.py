@@ -1,0 +1,40 @@
+"""What the page of `size_map` shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster import MetadataValue
+
+from flops_fit.basics.formatting import (
+    format_flops,
+)
+from flops_fit_assets.metadata.shared import Metadata, _markdown, finite
+
+if TYPE_CHECKING:
+    from flops_fit.sizes.size_map import SizeMap
+
+
+def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
+    """The table of sizes, the conventions, and what was skipped."""
+    entries = size_map.entries
+    headers = (size_map.size_param, f"parameters ({size_map.param_count})", "FLOPs per token", "counted by")
+    rows = [
+        (entry.size, f"{entry.num_params:,}", format_flops(entry.flops_per_token), entry.source) for entry in entries
+    ]
+    shown = {
+        "model": size_map.model_name,
+        "sizes": len(entries),
+        "smallest": size_map.label(entries[0]),
+        "largest": size_map.label(entries[-1]),
+        "FLOPs per token": size_map.flops_method,
+        "size table": _markdown(headers, rows),
+        "skipped sizes": len(size_map.skipped),
+        "file": MetadataValue.path(str(path)),
+    }
+    if size_map.skipped:
+        shown["skipped"] = _markdown(("size", "reason"), [(item.size, item.reason) for item in size_map.skipped])
+    if size_map.notes:
+        shown["notes"] = MetadataValue.md("\n".join(f"- {note}" for note in size_map.notes))
+    return finite(shown)

@@ -1,0 +1,77 @@
+"""What the pages of `experiment` and `training_run` show."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster import MetadataValue
+
+from flops_fit.cost.hardware import Hardware
+from flops_fit.results.results import ExperimentResult
+from flops_fit_assets.metadata.shared import Metadata, finite
+
+if TYPE_CHECKING:
+    from flops_fit.sweep.experiment import Experiment
+
+
+def state_of(result: ExperimentResult) -> str:
+    """`"completed"`, `"imported"`, `"imported, diverged"`, …"""
+    if result.source == "trained":
+        return result.status
+    return result.source if result.status == "completed" else f"{result.source}, {result.status}"
+
+
+def experiment_metadata(experiment: Experiment) -> Metadata:
+    """The planned numbers of one partition of `experiment`."""
+    shown = {
+        "compute budget": experiment.compute_budget,
+        experiment.size_param: experiment.size_param_value,
+        "parameters": experiment.num_params,
+        "tokens": experiment.num_tokens,
+        "tokens per parameter": experiment.tokens_per_param,
+        "planned FLOPs": experiment.planned_flops,
+        "seed": experiment.seed,
+    }
+    return finite(shown)
+
+
+def run_metadata(
+    experiment: Experiment, result: ExperimentResult, predicted_seconds: float, hardware: Hardware, path: Path
+) -> Metadata:
+    """What one training did and cost, against what was planned."""
+    rate = result.flops / result.seconds if result.seconds else 0.0
+    peak = hardware.flops_per_second / hardware.utilisation
+    measured = {
+        "seconds": result.seconds,
+        "seconds predicted": predicted_seconds,
+        "seconds over predicted": result.seconds / predicted_seconds if predicted_seconds else math.nan,
+        "tokens per second": result.tokens_per_second,
+        "FLOP/s": rate,
+        "utilisation": rate / peak,
+        "cost": result.seconds / 3600 * hardware.price_per_hour,
+    }
+    losses = {"held-out loss": result.loss, "training loss": result.train_loss}
+    shown = {
+        "status": result.status,
+        **({"reason": result.reason} if result.reason else {}),
+        **{name: loss for name, loss in losses.items() if loss is not None},
+        "compute budget": experiment.compute_budget,
+        result.size_param: result.size_param_value,
+        "parameters": result.num_params,
+        "tokens": result.num_tokens,
+        "FLOPs": float(result.flops),
+        "FLOPs over budget": float(result.flops / experiment.compute_budget),
+        **{name: float(f"{value:.5g}") for name, value in measured.items()},
+        "optimizer steps": result.steps,
+        "device": result.device,
+        "source": result.source,
+        "file": MetadataValue.path(str(path)),
+    }
+    if result.source == "trained":
+        log = path.with_name("trainer.log" if path.with_name("trainer.log").exists() else "log.jsonl")
+        shown |= {"training log": MetadataValue.path(str(log))}
+    if result.epochs is not None:
+        shown |= {"epochs": result.epochs}
+    return finite(shown)
