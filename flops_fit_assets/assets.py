@@ -19,7 +19,8 @@ from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
 from flops_fit.training.run_log import first_loss
 from flops_fit.training.training_run import run_experiment
-from flops_fit_assets import automation, checks
+from flops_fit_assets import checks
+from flops_fit_assets.automation import conditions as automation
 from flops_fit_assets.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.changed_results import set_aside_if_changed

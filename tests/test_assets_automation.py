@@ -5,12 +5,12 @@ import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit.errors import StudyError
+from flops_fit_assets.automation.watch import watch_sensor
 from flops_fit_assets.definitions import build_study_definitions, definitions_of
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.runs import AssetRuns
-from flops_fit_assets.watch import watch_sensor
 
 pytestmark = DAGSTER_WARNINGS
 

@@ -9,8 +9,8 @@ from live_daemon import Live
 from pipeline_study import DAGSTER_WARNINGS, run, write_study
 from webdriver import wait_for
 
+from flops_fit_assets.automation.retries import RETRY_OF_TAG
 from flops_fit_assets.instance.home import open_instance
-from flops_fit_assets.retries import RETRY_OF_TAG
 
 pytestmark = DAGSTER_WARNINGS
 

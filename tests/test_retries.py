@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
+from flops_fit_assets.automation.retries import RETRY_OF_TAG, forgotten_retries, retry_sensor
 from flops_fit_assets.instance.home import instance_directory
-from flops_fit_assets.retries import RETRY_OF_TAG, forgotten_retries, retry_sensor
 from flops_fit_assets.source import StudySource
 
 pytestmark = DAGSTER_WARNINGS
@@ -85,7 +85,7 @@ def test_not_for_an_experiment_that_is_no_longer_planned(source, instance):
 
 
 def test_the_sensor_starts_it_as_the_run_that_it_was(source, instance, monkeypatch):
-    from flops_fit_assets import retries
+    from flops_fit_assets.automation import retries
     from flops_fit_assets.definitions import definitions_of
 
     monkeypatch.setattr(retries, "_DAGSTERS_TURN", timedelta(0))
