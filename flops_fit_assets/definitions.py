@@ -13,13 +13,13 @@ import dagster as dg
 
 from flops_fit.study.study import Study
 from flops_fit.training.log_events import OnLog
-from flops_fit_assets.assets import study_assets
 from flops_fit_assets.automation.retries import retry_sensor
 from flops_fit_assets.automation.schedules import replan_schedule
 from flops_fit_assets.automation.watch import SENSOR_SECONDS, watch_sensor
+from flops_fit_assets.graph.assets import study_assets
+from flops_fit_assets.graph.io_manager import study_io_manager
 from flops_fit_assets.instance.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.instance.sqlite import relax_syncing
-from flops_fit_assets.io import study_io_manager
 from flops_fit_assets.source import StudySource
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
-from flops_fit_assets.announcing import log_materializations
+from flops_fit_assets.graph.batch_events import log_materializations
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.runs import AssetRuns
 

@@ -12,8 +12,8 @@ from flops_fit.errors import FileError
 from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.sections import TrainerSpec
 from flops_fit.synthetic import KnownLaw
-from flops_fit_assets.centring import Centres, centres_of, trusted_law
 from flops_fit_assets.freshness.history import latest_materialization
+from flops_fit_assets.graph.centring import Centres, centres_of, trusted_law
 from flops_fit_assets.headless import headless_study
 from flops_fit_assets.storage.store import StudyStore
 

@@ -6,8 +6,8 @@ import dagster as dg
 
 from flops_fit.sweep.experiment import Experiment
 from flops_fit.sweep.sweep_plan import SweepPlan
-from flops_fit_assets.announcing import log_materializations
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG, version_of
+from flops_fit_assets.graph.batch_events import log_materializations
 from flops_fit_assets.metadata.training_run import experiment_metadata
 from flops_fit_assets.source import StudySource
 

@@ -19,22 +19,22 @@ from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
 from flops_fit.training.run_log import first_loss
 from flops_fit.training.training_run import run_experiment
-from flops_fit_assets import checks
 from flops_fit_assets.automation import conditions as automation
-from flops_fit_assets.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.changed_results import set_aside_if_changed
 from flops_fit_assets.freshness.fingerprints import PARTS, fingerprints
+from flops_fit_assets.graph import checks
+from flops_fit_assets.graph.centring import centred_metadata, centres_of, expected_ratios
+from flops_fit_assets.graph.io_manager import StudyIOManager
+from flops_fit_assets.graph.partitions import announce, experiment_spec
+from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
-from flops_fit_assets.io import StudyIOManager
 from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.metadata.scaling_law import law_metadata
 from flops_fit_assets.metadata.size_map import size_map_metadata
 from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata
 from flops_fit_assets.metadata.training_run import run_metadata
-from flops_fit_assets.partitions import announce, experiment_spec
-from flops_fit_assets.plan_config import overrides_in, plan_config_schema
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 

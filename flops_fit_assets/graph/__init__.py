@@ -1,0 +1,1 @@
+"""The assets, their partitions, checks and IO."""
