@@ -24,9 +24,9 @@ from flops_fit import find_optimal
 from flops_fit.study.study import Study
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.graph.io_manager import StudyIOManager
-from flops_fit_assets.headless import run_study
+from flops_fit_assets.headless.dagster_runs import AssetRuns
+from flops_fit_assets.headless.study import run_study
 from flops_fit_assets.instance.home import DEMO_STUDY, open_instance
-from flops_fit_assets.runs import AssetRuns
 from flops_fit_assets.storage.store import StudyStore
 
 BUDGETS = [3e5 * 1.03**step for step in range(143)]

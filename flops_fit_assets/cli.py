@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.results.results import ExperimentResult
-    from flops_fit_assets.headless import Outcome
+    from flops_fit_assets.headless.study import Outcome
 
 STUDY = click.argument("study", type=click.Path(path_type=Path), default=Path("study.toml"))
 SOME_NOT_COMPLETED = 2
@@ -165,7 +165,7 @@ def ui(study: Path, port: int) -> None:
 
 
 def _run(study: Path) -> None:
-    from flops_fit_assets.headless import run_study
+    from flops_fit_assets.headless.study import run_study
 
     console = _console()
     outcome = run_study(study, home_directory(), console)

@@ -15,7 +15,7 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.matching import Unmatched, match_runs
 from flops_fit_assets.freshness import versions
-from flops_fit_assets.headless import HeadlessStudy, headless_study
+from flops_fit_assets.headless.study import HeadlessStudy, headless_study
 from flops_fit_assets.metadata.training_run import run_metadata
 from flops_fit_assets.storage.store import StudyStore
 

@@ -34,7 +34,7 @@ def serve(study: Path, port: int, console: Console) -> int:
 
     Raises `FlopsFitError` if the port is taken or the home's pages are open already.
     """
-    from flops_fit_assets.runs import end_lost_runs
+    from flops_fit_assets.headless.dagster_runs import end_lost_runs
 
     loaded = Study.from_toml(study)  # refuse here what Dagster would show only as a failed code location
     _refuse_taken(port)

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from flops_fit_assets.headless import run_study
+from flops_fit_assets.headless.study import run_study
 from flops_fit_assets.instance.home import open_instance
 
 # Dagster's own use of what it deprecates

@@ -7,8 +7,8 @@ import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit_assets.graph.batch_events import log_materializations
+from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
-from flops_fit_assets.runs import AssetRuns
 
 pytestmark = DAGSTER_WARNINGS
 

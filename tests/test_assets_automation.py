@@ -9,8 +9,8 @@ from flops_fit_assets.automation.watch import watch_sensor
 from flops_fit_assets.definitions import build_study_definitions, definitions_of
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
+from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
-from flops_fit_assets.runs import AssetRuns
 
 pytestmark = DAGSTER_WARNINGS
 

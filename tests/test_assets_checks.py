@@ -16,8 +16,8 @@ from flops_fit.stages import study_plan, study_size_map
 from flops_fit.synthetic import SYMMETRIC, synthetic_runs
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.graph import checks
+from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed
 from flops_fit_assets.instance.home import open_instance
-from flops_fit_assets.runs import AssetRuns, RunFailed
 
 pytestmark = DAGSTER_WARNINGS
 

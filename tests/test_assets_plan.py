@@ -6,8 +6,8 @@ from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.freshness.history import latest_materialization
+from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed
 from flops_fit_assets.instance.home import open_instance
-from flops_fit_assets.runs import AssetRuns, RunFailed
 from flops_fit_assets.storage.store import StudyStore
 
 pytestmark = DAGSTER_WARNINGS

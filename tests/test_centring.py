@@ -14,7 +14,7 @@ from flops_fit.study.sections import TrainerSpec
 from flops_fit.synthetic import KnownLaw
 from flops_fit_assets.freshness.history import latest_materialization
 from flops_fit_assets.graph.centring import Centres, centres_of, trusted_law
-from flops_fit_assets.headless import headless_study
+from flops_fit_assets.headless.study import headless_study
 from flops_fit_assets.storage.store import StudyStore
 
 pytestmark = DAGSTER_WARNINGS

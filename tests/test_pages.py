@@ -7,9 +7,9 @@ import dagster as dg
 import pytest
 from pipeline_study import DAGSTER_WARNINGS
 
+from flops_fit_assets.headless.dagster_runs import HEADLESS_TAG, end_lost_runs
 from flops_fit_assets.instance.home import instance_directory, open_instance
 from flops_fit_assets.instance.locks import AlreadyRunning, pages_lock
-from flops_fit_assets.runs import HEADLESS_TAG, end_lost_runs
 
 pytestmark = DAGSTER_WARNINGS
 

@@ -20,10 +20,10 @@ from rich.console import Console
 from flops_fit import ExperimentResult
 from flops_fit.errors import FileError, StudyError
 from flops_fit_assets.cli import main
-from flops_fit_assets.headless import run_study
+from flops_fit_assets.headless.dagster_runs import _LISTENER as LISTENER
+from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, train_partition
+from flops_fit_assets.headless.study import run_study
 from flops_fit_assets.instance.home import open_instance
-from flops_fit_assets.runs import _LISTENER as LISTENER
-from flops_fit_assets.runs import AssetRuns, RunFailed, train_partition
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage import background_upload as uploading
 from flops_fit_assets.storage.copies import Copy, decide
@@ -221,7 +221,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from flops_fit_assets import uploading
-from flops_fit_assets.runs import AssetRuns, train_partition
+from flops_fit_assets.headless.dagster_runs import AssetRuns, train_partition
 uploading.UPLOAD_SECONDS = 0.02
 folder, storage, name = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 train_partition(name, lambda event: None, AssetRuns.of(folder / "study.toml", folder, storage))

@@ -27,9 +27,9 @@ from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.history import latest_made_from, latest_observed, latest_version
 from flops_fit_assets.graph.io_manager import StudyIOManager
+from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
-from flops_fit_assets.runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.storage.remote import refuse_unusable
 from flops_fit_assets.storage.store import StudyStore
 
@@ -120,7 +120,7 @@ class HeadlessStudy:
 
         hardware = self._source.study.hardware
         return WorkerPool(
-            "flops_fit_assets.runs:train_partition",
+            "flops_fit_assets.headless.dagster_runs:train_partition",
             num_workers=hardware.num_workers(),
             shared=self.runs,
             environments=worker_environments(hardware.device),
