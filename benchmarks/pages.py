@@ -24,8 +24,8 @@ from rich.console import Console
 from webdriver import browser, wait_for
 
 from flops_fit.synthetic import REPLICATION
+from flops_fit_assets.commands.import_runs import import_study_runs
 from flops_fit_assets.headless.study import headless_study
-from flops_fit_assets.importing import import_study_runs
 
 TICKS = 5
 

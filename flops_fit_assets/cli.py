@@ -65,7 +65,7 @@ def main() -> None:
 @STUDY
 def plan(study: Path) -> None:
     """Show what STUDY (default study.toml) would train and what that costs; trains and writes nothing."""
-    from flops_fit_assets.preview import print_plan
+    from flops_fit_assets.commands.plan import print_plan
 
     print_plan(study, _console())
 
@@ -77,7 +77,7 @@ def check(study: Path) -> None:
 
     Exit code 0, or 1 if anything fails.
     """
-    from flops_fit_assets.checking import print_preflight
+    from flops_fit_assets.commands.check import print_preflight
 
     if not print_preflight(study, _console()):
         sys.exit(1)
@@ -87,7 +87,7 @@ def check(study: Path) -> None:
 @STUDY
 def learning_rate(study: Path) -> None:
     """Train both ends of STUDY's cheapest budget at five learning rates, and say whether the recipe's is right."""
-    from flops_fit_assets.checking import print_learning_rate
+    from flops_fit_assets.commands.check import print_learning_rate
 
     print_learning_rate(study, _console())
 
@@ -111,7 +111,7 @@ def import_runs(runs: Path, study: Path) -> None:
     A run is an experiment's if size, seed and, within 2 %, tokens agree. Results that are there stay. Exit code 0; 2 if
     some runs were left out, each with the reason; 1 otherwise.
     """
-    from flops_fit_assets.importing import print_import
+    from flops_fit_assets.commands.import_runs import print_import
 
     if not print_import(runs, study, home_directory(), _console()):
         sys.exit(SOME_NOT_COMPLETED)
@@ -145,7 +145,7 @@ def fit(runs: Path, report_path: Path | None) -> None:
 @STUDY
 def report(study: Path) -> None:
     """Write the report of STUDY again from what has been fitted, and say where it is."""
-    from flops_fit_assets.preview import write_again
+    from flops_fit_assets.commands.plan import write_again
 
     click.echo(write_again(study))
 
@@ -155,7 +155,7 @@ def report(study: Path) -> None:
 @click.option("--port", default=3000, show_default=True, help="Port on this machine.")
 def ui(study: Path, port: int) -> None:
     """Open STUDY (default study.toml, else the demo) in Dagster: pages and daemon, on this machine only."""
-    from flops_fit_assets.pages import serve
+    from flops_fit_assets.commands.ui import serve
     from flops_fit_assets.storage.remote import refuse_unusable, storage_url
 
     refuse_unusable(storage_url())

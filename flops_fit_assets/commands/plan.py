@@ -15,7 +15,7 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.results.results import ExperimentResult, load_results
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.study import Study
-from flops_fit_assets.checking import learning_rate_cost
+from flops_fit_assets.commands.check import learning_rate_cost
 from flops_fit_assets.graph.centring import centres_of
 from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.source import StudySource
