@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
 
 ALL = {"size_map": 1, "sweep_plan": 1, "training_run": 6, "scaling_law": 1}
 REPLAN = {"sweep_plan": 1, "scaling_law": 1}

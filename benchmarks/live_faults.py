@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
 
 import live_processes
 from dagster_pages import launch, locations, messages, reload_location, runs, served, ticks
@@ -178,7 +178,11 @@ def environment(folder):
     import os
 
     here = Path(__file__).resolve().parent.parent
-    return os.environ | {"FLOPS_FIT_HOME": str(folder), "PYTHONPATH": f"{here}:{here / 'tests'}", "COLUMNS": "300"}
+    return os.environ | {
+        "FLOPS_FIT_HOME": str(folder),
+        "PYTHONPATH": f"{here}:{here / 'tests' / 'helpers'}",
+        "COLUMNS": "300",
+    }
 
 
 def file_damaged(damage):

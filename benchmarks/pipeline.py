@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
 
 from pipeline_study import write_study
 

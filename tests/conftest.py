@@ -1,13 +1,13 @@
-"""What all tests share: single-threaded torch, and this folder importable in worker processes too."""
+"""What all tests share: single-threaded torch, and the helpers importable in worker processes too."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
+HELPERS = str(Path(__file__).resolve().parent / "helpers")
+if HELPERS not in sys.path:
+    sys.path.insert(0, HELPERS)
 
 
 @pytest.fixture(autouse=True)

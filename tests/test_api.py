@@ -5,14 +5,12 @@ import math
 import pandas as pd
 import pytest
 import torch
-from tiny_study import TinyMLP, held_out, train
+from tiny_study import OPTIONS, TinyMLP, held_out, train
 
 from flops_fit import ScalingLaw, SweepPlan, find_optimal, load_runs
 from flops_fit.errors import FlopsFitWarning, LossError, StudyError
 
 BUDGETS = [4e6, 8e6, 1.6e7]
-OPTIONS = {"num_sizes_per_budget": 4, "max_size": 256, "learning_rate": 0.02, "weight_decay": 0.0, "device": "cpu"}
-OPTIONS |= {"workers": 2, "progress": False}
 
 
 def whole(tmp_path, budgets=BUDGETS, model=TinyMLP, **changes):

@@ -2,12 +2,12 @@
 
 import importlib.metadata
 import tomllib
-from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
 from dagster.components.testing.utils import create_defs_folder_sandbox
+from paths import ROOT
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit_assets.component import StudyComponent
@@ -129,7 +129,7 @@ def test_what_is_scaffolded_names_a_study_beside_it(project):
 
 def test_dg_finds_it():
     """The entry point that is declared, and that what it names has the component."""
-    declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["entry-points"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     (module,) = declared["dagster_dg_cli.registry_modules"].values()
     entry = importlib.metadata.EntryPoint("flops_fit_assets", module, "dagster_dg_cli.registry_modules")
     assert f"{module}.StudyComponent" == TYPE

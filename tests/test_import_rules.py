@@ -3,11 +3,10 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = sorted((ROOT / "flops_fit").rglob("*.py"))
 PIPELINE = sorted((ROOT / "flops_fit_assets").rglob("*.py"))
 

@@ -1,0 +1,53 @@
+"""docs/training.md is true: its Python runs, its tables are those of the code, its links and commands are there."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+from paths import ROOT
+
+from flops_fit import Recipe
+from flops_fit.recipe.published_rules import RULES
+from flops_fit.results.results import FINAL_STATUSES, STATUSES
+
+PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+def row(first):
+    """Cells of the table row that begins with the code word `first`."""
+    (line,) = re.findall(rf'^\| `"?{first}"?` \|.*$', PAGE, flags=re.MULTILINE)
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_its_python_runs_and_prints_both_checks(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert "no problems found" in ran.stdout
+    assert ran.stdout.count("(best)") == 2
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_rules_are_as_in_the_code(rule):
+    shown = row(rule.name)[1:]
+    assert shown == [str(rule.learning_rate), str(rule.batch_tokens), rule.range_text, rule.takes, rule.source]
+
+
+def test_defaults_are_as_in_the_code():
+    for item in fields(Recipe):
+        if item.name in ("final_fraction", "eval_batch_examples", "checkpoint_seconds", "timeout_seconds"):
+            assert f"`{item.name}`" in PAGE
+        else:
+            assert row(item.name)[1].strip('`"') == str(item.default)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_is_explained(status):
+    assert row(status)[2].startswith("keeps it") == (status in FINAL_STATUSES)
+
+
+def test_it_is_linked_from_the_readme():
+    assert "(docs/training.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
