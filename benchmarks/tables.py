@@ -13,15 +13,18 @@ from flops_fit.synthetic import CHINCHILLA, DATA_HEAVY, MODEL_HEAVY, REPLICATION
 
 DATA = Path(os.environ.get("FLOPS_FIT_PUBLIC_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
+# the folder also holds tables of other questions: repeated data, learning rates, a grid without compute groups
+NO_ISOFLOP_STUDY = ("datablations", "farseer", "steplaw_dense_lr_bs")
+
 
 def public_tables() -> dict[str, pd.DataFrame]:
-    """Every table of the public data folder by name (Porian's five configurations apart); empty where it is absent."""
+    """Every IsoFLOP study of the public data folder by name (Porian's five apart); empty where it is absent."""
     if not DATA.is_dir():
         return {}
     tables = {}
     for path in sorted(DATA.glob("*.csv")):
         table = pd.read_csv(path)
-        if path.stem.endswith("_published"):
+        if path.stem.endswith("_published") or path.stem in NO_ISOFLOP_STUDY:
             continue
         if "config" in table:
             for config, rows in table.groupby("config", sort=False):
