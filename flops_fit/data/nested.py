@@ -1,77 +1,118 @@
-"""Batches, whatever they are nested in: their tensors moved, counted and cut."""
+"""Batches, whatever they are nested in: their tensors moved, counted and cut by one walk."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import dataclasses
+from collections import UserDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from flops_fit.errors import ModelContractError
+from flops_fit.errors import DataError, ModelContractError
 from flops_fit.loss import split_batch
 
 
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """`value` with `function` applied to whatever in it is no container; the containers keep their types.
+
+    Containers are tuples (named ones too), lists, dicts and what is derived from them, `UserDict`s such as Hugging
+    Face's `BatchEncoding`, and dataclasses. Any other mapping, which may not be written to, becomes a dict. (PyTorch's
+    own `tree_map` takes a `UserDict`, a class derived from dict and a dataclass for leaves.)
+    """
+    if isinstance(value, dict | UserDict):
+        changed = copy.copy(value)
+        for key, item in value.items():
+            changed[key] = map_leaves(function, item)
+        return changed
+    if isinstance(value, Mapping):
+        return {key: map_leaves(function, item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        items = [map_leaves(function, item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | nn.Module):
+        renewed = copy.copy(value)
+        for item in dataclasses.fields(value):
+            object.__setattr__(renewed, item.name, map_leaves(function, getattr(value, item.name)))
+        return renewed
+    return function(value)
+
+
 def to_device(batch: Any, device: torch.device) -> Any:
-    """`batch` with every tensor on `device`, whatever tuples, lists and dicts it is nested in."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
+    """`batch` with every tensor on `device`."""
+
+    def move(leaf: Any) -> Any:
+        return leaf.to(device, non_blocking=True) if isinstance(leaf, torch.Tensor) else leaf
+
+    return map_leaves(move, batch)
+
+
+def to_meta(value: Any) -> Any:
+    """`value` with every tensor and (copied) module on the meta device."""
+
+    def move(leaf: Any) -> Any:
+        if isinstance(leaf, nn.Module):
+            return copy.deepcopy(leaf).to("meta")
+        return leaf.to("meta") if isinstance(leaf, torch.Tensor) else leaf
+
+    return map_leaves(move, value)
 
 
 def batch_size(batch: Any) -> int:
-    """Examples in a batch: the first dimension of its first tensor."""
-    if isinstance(batch, torch.Tensor):
-        return len(batch)
-    return batch_size(next(iter(batch.values() if isinstance(batch, dict) else batch)))
+    """Examples in a batch: the first dimension of its first tensor that has one.
+
+    Raises `ModelContractError` where there is none, or no example.
+    """
+    size = next((len(tensor) for tensor in _tensors(batch) if tensor.ndim), 0)
+    if size == 0:
+        raise ModelContractError(
+            f"a batch ({type(batch).__name__}) has no tensor with a batch dimension, or no example; "
+            "give what the data loader yields"
+        )
+    return size
 
 
 def slice_batch(batch: Any, first: int, end: int) -> Any:
-    """The examples from `first` to before `end` of every tensor in `batch`."""
-    if isinstance(batch, torch.Tensor):
-        return batch[first:end]
-    if isinstance(batch, dict):
-        return {key: slice_batch(value, first, end) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return type(batch)(slice_batch(value, first, end) for value in batch)
-    return batch
+    """The examples from `first` to before `end` of every tensor in `batch`; a tensor without dimensions is shared.
+
+    Raises `DataError` for a tensor whose first dimension is not the batch's, as no one can tell what its part would be.
+    """
+    total = batch_size(batch)
+
+    def part(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor) or leaf.ndim == 0:
+            return leaf
+        if len(leaf) != total:
+            raise DataError(
+                f"a batch of {total} examples holds a tensor of shape {tuple(leaf.shape)}, so it cannot be trained on "
+                "in parts; make the first dimension of every tensor the examples"
+            )
+        return leaf[first:end]
+
+    return map_leaves(part, batch)
 
 
 def batch_examples(batch: Any) -> int:
-    """Leading dimension of the first tensor in the batch."""
-    first = _first_tensor(split_batch(batch)[0])
-    if first is None or first.ndim == 0 or first.shape[0] == 0:
-        raise ModelContractError("sample_batch has no tensor with a batch dimension; give what the data loader yields")
-    return int(first.shape[0])
+    """Examples in a batch, told by its inputs."""
+    return batch_size(split_batch(batch)[0])
 
 
 def unit_of(batch: Any) -> str:
     """What one unit of data is: a "token" where the inputs are integers (or unknown), otherwise an "example"."""
-    first = None if batch is None else _first_tensor(split_batch(batch)[0])
+    first = None if batch is None else next(iter(_tensors(split_batch(batch)[0])), None)
     return "example" if first is not None and first.is_floating_point() else "token"
 
 
-def to_meta(value: Any) -> Any:
-    """Tensors in any nesting of mappings, tuples and lists, and modules (copied), moved to the meta device."""
-    if isinstance(value, torch.Tensor):
-        return value.to("meta")
-    if isinstance(value, nn.Module):
-        return copy.deepcopy(value).to("meta")
-    if isinstance(value, Mapping):
-        return {key: to_meta(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        moved = [to_meta(item) for item in value]
-        return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
-    return value
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """Every tensor in `value`, in order."""
+    found: list[torch.Tensor] = []
 
+    def look(leaf: Any) -> Any:
+        if isinstance(leaf, torch.Tensor):
+            found.append(leaf)
+        return leaf
 
-def _first_tensor(value: Any) -> torch.Tensor | None:
-    if isinstance(value, torch.Tensor):
-        return value
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
-    return next((found for found in map(_first_tensor, items) if found is not None), None)
+    map_leaves(look, value)
+    return found
