@@ -10,7 +10,6 @@ Every measured part of the first runs in a process of its own, so that its peak 
 
 import json
 import math
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+
+from flops_fit.basics.memory import peak_bytes
 
 VOCABULARY = 50257
 LARGE = 2560  # width of 12 layers with 1.07B parameters
@@ -51,20 +52,20 @@ def measure_probe():
 
     request = ProbeRequest(model_cls=gpt, size_param="width")
     build_and_count(request, 64, device="meta")
-    before, times = _peak(), []
+    before, times = peak_bytes(), []
     for _ in range(5):
         started = time.perf_counter()
         probe = build_and_count(request, LARGE, device="meta")
         times.append(time.perf_counter() - started)
-    return {"seconds": min(times), "bytes": max(_peak() - before, 1 << 20), "params": probe.counts["total"]}
+    return {"seconds": min(times), "bytes": max(peak_bytes() - before, 1 << 20), "params": probe.counts["total"]}
 
 
 def measure_construction():
     """Seconds and bytes of building the same model in full."""
     gpt(64)
-    before, started = _peak(), time.perf_counter()
+    before, started = peak_bytes(), time.perf_counter()
     gpt(LARGE)
-    return {"seconds": time.perf_counter() - started, "bytes": _peak() - before}
+    return {"seconds": time.perf_counter() - started, "bytes": peak_bytes() - before}
 
 
 def measure_map():
@@ -84,17 +85,13 @@ def measure_map():
     counts = [entry.num_params for entry in size_map.entries]
     return {
         "seconds": seconds,
-        "bytes": _peak(),
+        "bytes": peak_bytes(),
         "sizes": len(counts),
         "smallest": counts[0],
         "largest": counts[-1],
         "plan_seconds": min(times),
         "experiments": plan.num_experiments,
     }
-
-
-def _peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _in_own_process(name):

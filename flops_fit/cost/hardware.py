@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.accelerators import find_accelerator
 from flops_fit.errors import StudyError
 
@@ -162,14 +163,6 @@ def measure_peak(device: str = "cpu", precision: str = "float32") -> float:
     finally:
         torch.set_num_threads(threads)
     return best
-
-
-def ram_bytes() -> float | None:
-    """Memory of this machine; None where the system does not say."""
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names:
-        return None
-    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _is_positive(value: Any) -> bool:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from flops_fit.basics.formatting import format_bytes, format_count
+from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.estimate import peak_memory
-from flops_fit.cost.hardware import ram_bytes
 from flops_fit.data.batches import Examples
 from flops_fit.errors import Diverged
 from flops_fit.training.failures import describe_failure

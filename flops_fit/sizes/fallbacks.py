@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import resource
 import time
 from dataclasses import dataclass, field
 
+from flops_fit.basics.memory import peak_bytes
 from flops_fit.errors import FlopsFitError, ModelContractError
 from flops_fit.sizes.counting import CannotMeasure, Probe, ProbeRequest, build_and_count
 from flops_fit.sizes.extrapolation import extrapolate
@@ -94,14 +94,14 @@ class Prober:
     def _in_process(self, size: int) -> Probe | Refusal:
         if not self.probes and (ending := self._try_out(size)):
             return self._off_meta(size, ending)
-        started, peak = time.thread_time(), _peak_bytes()
+        started, peak = time.thread_time(), peak_bytes() or 0
         try:
             probe = build_and_count(self.request, size, device="meta")
         except FlopsFitError:
             raise
         except (Exception, SystemExit) as error:
             return self._after_failure(size, error)
-        heavy = time.thread_time() - started > HEAVY_SECONDS or _peak_bytes() - peak > HEAVY_BYTES
+        heavy = time.thread_time() - started > HEAVY_SECONDS or (peak_bytes() or 0) - peak > HEAVY_BYTES
         if heavy and self.probes:  # the first build also pays for what torch imports late
             self._now_too_heavy(max((light for light in self.probes if light < size), default=size))
         return probe
@@ -195,8 +195,3 @@ def _speaks_of_meta(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _peak_bytes() -> int:
-    """The most memory this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
