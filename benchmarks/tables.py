@@ -15,10 +15,12 @@ DATA = Path(os.environ.get("FLOPS_FIT_PUBLIC_DATA", Path(__file__).resolve().par
 
 # the folder also holds tables of other questions: repeated data, learning rates, a grid without compute groups
 NO_ISOFLOP_STUDY = ("datablations", "farseer", "steplaw_dense_lr_bs")
+OUTLIERS_MARKED = {"isoflops_llama_3__raw_loss": "llama 3", "isoflops_misfitting": "misfitting"}
 
 
 def public_tables() -> dict[str, pd.DataFrame]:
-    """Every IsoFLOP study of the public data folder by name (Porian's five apart); empty where it is absent."""
+    """Every IsoFLOP study of the public data folder by name (Porian's five apart; marked outliers also left out);
+    empty where the folder is absent."""
     if not DATA.is_dir():
         return {}
     tables = {}
@@ -32,9 +34,18 @@ def public_tables() -> dict[str, pd.DataFrame]:
         elif "excluded_by_epoch" in table:
             tables["epoch 240"] = table[~table["excluded_by_epoch"]].reset_index(drop=True)
             tables["epoch 245"] = table
+        elif "outlier" in table:
+            name = OUTLIERS_MARKED[path.stem]
+            tables[name] = table[~table["outlier"].astype(bool)].reset_index(drop=True)
+            tables[f"{name}, all rows"] = table
         else:
             tables[path.stem.split("_")[0]] = table
     return tables
+
+
+def farseer() -> pd.DataFrame:
+    """Farseer's grid of sizes and tokens, bits per byte; `split` marks their seven far larger test runs."""
+    return pd.read_csv(DATA / "farseer.csv")
 
 
 def synthetic_tables(count: int) -> Iterator[tuple[str, pd.DataFrame]]:
