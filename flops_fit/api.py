@@ -77,7 +77,7 @@ def find_optimal(
     if progress:
         _show(plan)
     directory = Path(output_dir)
-    refuse_over_limit(study, plan, already_finished(plan.experiments, directory / "runs") if resume else {})
+    refuse_over_limit(study.hardware, plan, already_finished(plan.experiments, directory / "runs") if resume else {})
     _check_first_steps(study, plan, directory / "runs" if resume else None, progress)
     write_json(directory / "sweep_plan.json", plan.to_dict())
     how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}

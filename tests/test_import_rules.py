@@ -90,3 +90,13 @@ def test_every_public_name_can_be_had():
     assert {name for name in flops_fit.__all__ if not hasattr(flops_fit, name)} == set()
     with pytest.raises(AttributeError, match="no attribute 'plan_swep'"):
         _ = flops_fit.plan_swep
+
+
+@pytest.mark.parametrize("package", ["sizes", "sweep", "recipe", "results", "cost", "study"])
+def test_a_package_hands_on_its_names_and_loads_nothing_heavy(package):
+    code = (
+        f"import sys; from flops_fit.{package} import *; import flops_fit.{package} as package\n"
+        "assert len(package.__all__) > 1 and all(hasattr(package, name) for name in package.__all__)\n"
+        "sys.exit(bool({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -13,7 +13,6 @@ from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
     from flops_fit.results.results import ExperimentResult
-    from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
@@ -92,9 +91,8 @@ def over_limit(spent: Spending, hardware: Hardware) -> str | None:
     return f"{' '.join(found)} ({spent.basis})" if found else None
 
 
-def refuse_over_limit(study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> None:
-    """Raise `StudyError` where what is left of `plan` is more than the study's hardware section allows."""
-    hardware = study.hardware
+def refuse_over_limit(hardware: Hardware, plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> None:
+    """Raise `StudyError` where what is left of `plan` is more than `hardware` allows."""
     if not hardware.limits:
         return
     cost = estimate(plan, hardware, results.values())

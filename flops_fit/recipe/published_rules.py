@@ -16,7 +16,7 @@ _LETTERS = {"num_params": "N", "num_tokens": "D", "compute_budget": "C"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PowerLaw:
+class PowerRule:
     """`coefficient` times powers of an experiment's own numbers (`num_params`, `num_tokens`, `compute_budget`)."""
 
     coefficient: float
@@ -48,8 +48,8 @@ class PublishedRule:
 
     name: str
     source: str
-    learning_rate: PowerLaw
-    batch_tokens: PowerLaw
+    learning_rate: PowerRule
+    batch_tokens: PowerRule
     fitted_on: Mapping[str, tuple[float, float]]
     takes: str
 
@@ -75,16 +75,16 @@ RULES: Mapping[str, PublishedRule] = {
         PublishedRule(
             name="step_law",
             source="Li et al. 2025, arXiv 2503.04715",
-            learning_rate=PowerLaw(coefficient=1.79, exponents={"num_params": -0.713, "num_tokens": 0.307}),
-            batch_tokens=PowerLaw(coefficient=0.58, exponents={"num_tokens": 0.571}),
+            learning_rate=PowerRule(coefficient=1.79, exponents={"num_params": -0.713, "num_tokens": 0.307}),
+            batch_tokens=PowerRule(coefficient=0.58, exponents={"num_tokens": 0.571}),
             fitted_on={"num_params": (59e6, 1.07e9), "num_tokens": (2e9, 100e9)},
             takes="N without embeddings",
         ),
         PublishedRule(
             name="deepseek",
             source="Bi et al. 2024, arXiv 2401.02954, equation 1",
-            learning_rate=PowerLaw(coefficient=0.3118, exponents={"compute_budget": -0.1250}),
-            batch_tokens=PowerLaw(coefficient=0.2920, exponents={"compute_budget": 0.3271}),
+            learning_rate=PowerRule(coefficient=0.3118, exponents={"compute_budget": -0.1250}),
+            batch_tokens=PowerRule(coefficient=0.2920, exponents={"compute_budget": 0.3271}),
             fitted_on={"compute_budget": (1e17, 2e19)},
             takes="C without embeddings, attention included",
         ),

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from flops_fit.errors import StudyError
+from flops_fit.sizes.size_map import PARAM_COUNTS
 from flops_fit.sweep.experiment import parse_budget
 from flops_fit.sweep.grid import GridOptions
-
-PARAM_COUNTS = ("total", "trainable", "non_embedding")
 
 
 @dataclass(frozen=True, kw_only=True)

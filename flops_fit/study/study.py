@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.cost.hardware import Hardware
+from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec, _need
+from flops_fit.study.study_file import read_study_file
 from flops_fit.sweep.command import check_template
 
 if TYPE_CHECKING:
@@ -57,10 +59,13 @@ class Study:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Study:
-        """Read `study.toml`: see `flops_fit.study.study_file`. Raises `StudyError` for whatever cannot be meant."""
-        from flops_fit.study.study_file import read_study
-
-        return read_study(Path(path))
+        """Read `study.toml`: see `flops_fit.study.study_file`. Raises `StudyError` where it is not valid."""
+        path = Path(path)
+        given = read_study_file(path)
+        try:
+            return cls(**given)
+        except FlopsFitError as error:
+            raise StudyError(f"{path}: {error}") from error
 
     @functools.cached_property
     def prepared_data(self) -> StudyData | None:

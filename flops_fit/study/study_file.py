@@ -40,7 +40,6 @@ from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
-from flops_fit.study.study import Study
 
 _SECTIONS: dict[str, type] = {
     "model": ModelSpec,
@@ -58,8 +57,8 @@ _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate")}
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
 
-def read_study(path: Path) -> Study:
-    """The study in the file at `path`.
+def read_study_file(path: Path) -> dict[str, Any]:
+    """The arguments of `Study` in the file at `path`.
 
     Raises `StudyError` naming the file, the key, the value and what is allowed: unknown keys, missing sections, bad
     types, nonsense budgets, callables that cannot be imported. Modules beside the file can be imported.
@@ -71,11 +70,8 @@ def read_study(path: Path) -> Study:
         raise StudyError(f"{path}: section [{missing[0]}] is missing; it needs at least [model] and [sweep]")
     _import_from(path.resolve().parent)
     sections = {name: _section(name, content[name], path) for name in _SECTIONS if name in content}
-    try:
-        owners = content.get("owners", ())
-        return Study(name=content.get("name", path.resolve().parent.name), owners=owners, **sections)
-    except FlopsFitError as error:
-        raise StudyError(f"{path}: {error}") from error
+    about = {"name": path.resolve().parent.name} | {key: content[key] for key in ("name", "owners") if key in content}
+    return about | sections
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

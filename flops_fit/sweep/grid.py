@@ -13,7 +13,7 @@ from flops_fit.errors import PlanError
 from flops_fit.sizes.size_map import SizeEntry, SizeMap
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
 
-SIX_N_TOLERANCE = 1.5
+SIX_N_WARNING_RATIO = 1.5  # of FLOPs per token, measured over 6·N or the other way round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +256,7 @@ def _six_n_is_off(size_map: SizeMap, experiments: Sequence[Experiment]) -> str |
 
     off = sorted((experiment.measured_flops_per_token or 0.0) / experiment.flops_per_token for experiment in measured)
     typical = off[len(off) // 2]
-    if 1 / SIX_N_TOLERANCE <= typical <= SIX_N_TOLERANCE:
+    if 1 / SIX_N_WARNING_RATIO <= typical <= SIX_N_WARNING_RATIO:
         return None
     return (
         f"{size_map.flops_per_param_per_token:g} FLOPs per parameter and {size_map.data_unit} is off: measured are "

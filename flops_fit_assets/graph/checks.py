@@ -11,7 +11,7 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetK
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
-from flops_fit.sweep.grid import SIX_N_TOLERANCE
+from flops_fit.sweep.grid import SIX_N_WARNING_RATIO
 
 if TYPE_CHECKING:
     from flops_fit.results.results import ExperimentResult
@@ -28,7 +28,7 @@ _DESCRIPTIONS = {
     "size_map": {
         "parameters_grow_with_size": "A larger size has more parameters.",
         "six_n_is_sound": "Where FLOPs per token are taken as 6 N, those measured are typically within a factor "
-        f"{SIX_N_TOLERANCE:g} of it.",
+        f"{SIX_N_WARNING_RATIO:g} of it.",
     },
     "sweep_plan": {
         "flops_on_budget": "Every experiment's FLOPs are within 2 % of its budget.",
@@ -86,7 +86,7 @@ def _six_n(size_map: SizeMap) -> AssetCheckResult:
         return _warn(name, True, "nothing was measured to compare with; give the study's data and loss to measure")
     typical = median(ratios)
     found = f"measured are x{typical:.3g} of it (x{min(ratios):.3g} to x{max(ratios):.3g} over the sizes)"
-    sound = 1 / SIX_N_TOLERANCE <= typical <= SIX_N_TOLERANCE
+    sound = 1 / SIX_N_WARNING_RATIO <= typical <= SIX_N_WARNING_RATIO
     return _warn(name, sound, found if sound else f'{found}; give flops = "measured" in [model]')
 
 

@@ -180,7 +180,7 @@ class HeadlessStudy:
         for name, reason in kept.unusable.items():
             self.console.print(f"[yellow]{name}[/]: {reason}; trained again", highlight=False)
         todo = longest_first(item for item in plan.experiments if item.experiment_id not in kept.values)
-        refuse_over_limit(self._source.study, plan, kept.values)
+        refuse_over_limit(self._source.study.hardware, plan, kept.values)
         self._try_first_steps(plan, kept.values)
         results = dict(kept.values)
         for result in self._train(todo, workers):
