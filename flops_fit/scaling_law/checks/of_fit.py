@@ -12,7 +12,25 @@ from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
 
 MAX_CONDITION = 1e7
+UNDETERMINED = 1e11  # of studies with a law it stays below 1e9, without one it is above 1e13: rounding never decides
+ONE_LINE = 1e-4  # 1 - correlation of ln N and ln D: 1e-15 where one follows from the other, above 1e-2 in any grid
 SIGNIFICANT = 1e-3
+
+
+def undetermined(evidence: Evidence) -> Diagnostic | None:
+    """A finding where other parameters fit the runs as well; no number of the fit means anything then."""
+    log_n, log_d = np.log(evidence.runs.num_params), np.log(evidence.runs.num_tokens)
+    with np.errstate(invalid="ignore", divide="ignore"):  # all N or all D equal: the condition number tells
+        one_line = 1 - np.corrcoef(log_n, log_d)[0, 1] < ONE_LINE
+    if not one_line and evidence.information_condition() < UNDETERMINED:
+        return None
+    why = "D follows from N in all of them" if one_line else "the loss changes too little with N, with D or with both"
+    return Diagnostic(
+        code="undetermined",
+        severity="error",
+        message=f"the runs do not determine the law: {why}, and very different parameters fit them as well",
+        remedy="train sizes well below and above the optimum at each of several budgets",
+    )
 
 
 def _bounds(evidence: Evidence) -> Diagnostic | None:

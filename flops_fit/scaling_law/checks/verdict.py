@@ -13,11 +13,11 @@ from flops_fit.scaling_law.table.runs import Runs
 
 
 def diagnose(evidence: Evidence) -> tuple[Diagnostic, ...]:
-    """Every finding, gravest first."""
-    found = [
-        finding for check in (*design_checks.CHECKS, *fit_checks.CHECKS) if (finding := check(evidence)) is not None
-    ]
-    return tuple(sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity)))
+    """Every finding, gravest first; of a fit that the runs do not determine only that."""
+    lost = fit_checks.undetermined(evidence)
+    checks = design_checks.CHECKS if lost else (*design_checks.CHECKS, *fit_checks.CHECKS)
+    found: list[Diagnostic | None] = [lost, *(check(evidence) for check in checks)]
+    return tuple(sorted(filter(None, found), key=lambda finding: -SEVERITIES.index(finding.severity)))
 
 
 def verdict(diagnostics: tuple[Diagnostic, ...]) -> str:

@@ -1,10 +1,15 @@
 """Every diagnostic has a study that triggers it and one that does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from flops_fit.scaling_law import fit_scaling_law
+from flops_fit.scaling_law import FlopsPerToken, fit_scaling_law, read_runs
+from flops_fit.scaling_law.checks.evidence import Evidence
+from flops_fit.scaling_law.checks.verdict import diagnose
+from flops_fit.scaling_law.fitting.parametric import fit_parametric
 from flops_fit.synthetic import DATA_HEAVY, MODEL_HEAVY, REPLICATION, synthetic_runs
 
 
@@ -79,10 +84,15 @@ def bends_off_the_valley():
     return good(transform=bend, noise=0.001, span=9.0, sizes_per_budget=11)
 
 
-def no_larger_exponent():
+def loss_without_tokens():
     """Loss independent of D: its exponent can be anything."""
     runs = good(noise=0.0005)
     return runs.assign(loss=2.0 + 400 / runs["num_params"] ** 0.34)
+
+
+def no_irreducible_loss():
+    runs = good(noise=0.0005)
+    return runs.assign(loss=480 * runs["num_params"] ** -0.35 + 2000 * runs["num_tokens"] ** -0.36)
 
 
 TRIGGERS = {
@@ -95,8 +105,8 @@ TRIGGERS = {
     "tokens_per_param_unidentifiable": one_token_ratio,
     "excluded_runs": lambda: good(broken_fraction=0.3),
     "repeated_data": lambda: good().assign(epochs=2.0),
-    "at_bound": no_larger_exponent,
-    "not_converged": one_token_ratio,
+    "at_bound": no_irreducible_loss,
+    "undetermined": one_token_ratio,
     "high_leverage": one_run_decides,
     "residual_trend": drifting,
     "lack_of_fit": lambda: two_seeds(bend=True),
@@ -118,6 +128,32 @@ def clean():
 def test_the_study_that_has_the_fault_is_told_and_the_one_without_is_not(code, clean):
     assert code in codes(TRIGGERS[code]())
     assert code not in clean
+
+
+def test_of_a_law_that_the_runs_do_not_determine_nothing_else_is_said_of_the_fit():
+    tokens_follow = one_token_ratio().assign(
+        num_tokens=lambda t: t["num_params"] ** 1.2, flops=lambda t: 6 * t["num_params"] ** 2.2
+    )
+    constant = good().assign(loss=2.0)
+    for runs in (one_token_ratio(), tokens_follow, constant, loss_without_tokens()):
+        law = fit_scaling_law(runs, bootstraps=20)
+        assert law.verdict == "not supported"
+        assert "undetermined" in {finding.code for finding in law.diagnostics}
+        assert not {"at_bound", "weakly_identified", "high_leverage"} & {finding.code for finding in law.diagnostics}
+
+
+def test_a_fit_that_stopped_short_is_not_supported():
+    fit = fit_parametric(*(good()[name].to_numpy() for name in ("num_params", "num_tokens", "loss")))
+    evidence = Evidence(
+        runs=read_runs(good()),
+        fit=replace(fit, converged=False),
+        other=None,
+        minima=(),
+        flops_per_token=FlopsPerToken(),
+        draws=np.tile(fit.parameters, (2, 1)),
+        holdout=None,
+    )
+    assert "not_converged" in {finding.code for finding in diagnose(evidence)}
 
 
 def test_extrapolation_is_said_beyond_a_hundred_times():
