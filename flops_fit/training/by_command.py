@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from flops_fit.basics.files import remove_temporary, write_json
+from flops_fit.basics.files import write_json
 from flops_fit.basics.workers import outer_environment
 from flops_fit.errors import FlopsFitError, TimedOut
-from flops_fit.results.finished import LOCK_FILE, load_finished
-from flops_fit.results.results import RESULT_FILE, ExperimentResult
+from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.command import PATHS, fill, values_of
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.export import SCHEMA
+from flops_fit.training.attempt import attempt
 from flops_fit.training.child_process import run_command
-from flops_fit.training.failures import describe_failure
-from flops_fit.training.log_events import Guarded, OnLog, finished_event
+from flops_fit.training.log_events import OnLog
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
@@ -65,23 +62,9 @@ def run_external(
     not JSON, tokens or FLOPs more than 2 % off the plan ("failed"), a loss that is not finite ("diverged"), a command
     that takes too long ("timed_out").
     """
-    hook, started = Guarded(on_log) if on_log else None, time.monotonic()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / LOCK_FILE):  # a second process with the same experiment waits, then reads the result
-            if resume and (finished := load_finished(directory)) is not None:
-                return finished
-            remove_temporary(directory)
-            result = _outcome(study, experiment, directory)
-            result.save(directory / RESULT_FILE)
-    except OSError as error:
-        status, reason = describe_failure(error)
-        if status != "disk_full":
-            raise
-        result = _ended(experiment, time.monotonic() - started, status, reason)
-    if hook:
-        hook(finished_event(experiment, result))
-    return result
+    return attempt(
+        experiment, directory, lambda _: _outcome(study, experiment, directory), resume=resume, on_log=on_log
+    )
 
 
 def _outcome(study: Study, experiment: Experiment, directory: Path) -> ExperimentResult:

@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from filelock import FileLock
 
 from flops_fit.basics.devices import choose_device, device_name
-from flops_fit.basics.files import remove_temporary
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.errors import OutOfData, StudyError
 from flops_fit.recipe.steps import Steps, plan_steps
-from flops_fit.results.finished import LOCK_FILE, load_finished
-from flops_fit.results.results import RESULT_FILE, ExperimentResult
+from flops_fit.results.finished import load_finished
+from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.model_factory import create_model
-from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress
+from flops_fit.training.attempt import attempt
+from flops_fit.training.checkpoint import Progress
 from flops_fit.training.evaluation import weights_sha256
 from flops_fit.training.failures import describe_failure
-from flops_fit.training.log_events import Guarded, OnLog, finished_event
+from flops_fit.training.log_events import OnLog
 from flops_fit.training.loop import Job, TrainingLoop, make_optimizer
 from flops_fit.training.rank_loop import RankLoop
 from flops_fit.training.ranks import current_ranks
@@ -56,15 +55,14 @@ def run_experiment(
     Whatever goes wrong in the model, the data, the loss or the machine becomes the result's status with its reason (see
     `ExperimentResult`). Raises `StudyError` for a study without data or loss.
     """
-    directory = Path(output_dir) / experiment.experiment_id
-    if resume and current_ranks() is None and (finished := load_finished(directory)) is not None:
+    directory, ranks = Path(output_dir) / experiment.experiment_id, current_ranks()
+    if resume and ranks is None and (finished := load_finished(directory)) is not None:
         return finished
     if study.trainer is not None:
         return _by_command(study, experiment, directory, on_log, resume)
     data, loss_fn = study.prepared_data, study.loss_function
     if data is None or loss_fn is None:
         raise StudyError(f"study {study.name!r} has no data or no loss; both are needed to train")
-    hook, ranks = Guarded(on_log) if on_log else None, current_ranks()
     job = Job(
         study=study,
         experiment=experiment,
@@ -75,8 +73,8 @@ def run_experiment(
         ranks=ranks,
     )
     if ranks is None:
-        return _lead(job, hook)
-    return ranks.together(lambda: _lead(job, hook), lambda: _isolated(job, None))
+        return _lead(job, on_log)
+    return ranks.together(lambda: _lead(job, on_log), lambda: _isolated(job, None))
 
 
 def _by_command(
@@ -92,38 +90,15 @@ def _by_command(
     return run_external(study, experiment, directory=directory, on_log=on_log, resume=resume)
 
 
-def _lead(job: Job, hook: OnLog | None) -> ExperimentResult:
-    """`_run`; a disk too full for the experiment's folder, lock or result is a status too."""
-    try:
-        return _run(job, hook)
-    except OSError as error:  # outside the training: its folder, its lock, its result
-        status, reason = describe_failure(error)
-        if status != "disk_full":
-            raise
-        result = _result(job, choose_device(job.study.hardware.device), None, status=status, reason=reason)
-        return _told(job, hook, result)
+def _lead(job: Job, on_log: OnLog | None) -> ExperimentResult:
+    """The training by this process, or by all of its peers with this one in the lead."""
 
-
-def _run(job: Job, on_log: OnLog | None) -> ExperimentResult:
-    directory = job.directory
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / LOCK_FILE):  # a second process with the same experiment waits, then reads the result
-        if job.resume and (finished := load_finished(directory)) is not None:
-            return finished
-        remove_temporary(directory)
+    def train(hook: OnLog | None) -> ExperimentResult:
         if job.ranks is not None:
             job.ranks.begin()
-        result = _isolated(job, on_log)
-        result.save(directory / RESULT_FILE)
-        if result.is_final:  # anything else may go on from its checkpoint once the cause is gone
-            (directory / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return _told(job, on_log, result)
+        return _isolated(job, hook)
 
-
-def _told(job: Job, on_log: OnLog | None, result: ExperimentResult) -> ExperimentResult:
-    if on_log:
-        on_log(finished_event(job.experiment, result, peak=job.peak))
-    return result
+    return attempt(job.experiment, job.directory, train, resume=job.resume, on_log=on_log, peak=job.peak)
 
 
 def _isolated(job: Job, on_log: OnLog | None) -> ExperimentResult:

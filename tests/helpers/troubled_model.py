@@ -10,7 +10,7 @@ import torch
 from tiny_study import TinyMLP
 
 VARIABLE = "FLOPS_FIT_TEST_TROUBLES"  # JSON: width → kind of trouble
-TIMEOUT = 5.0
+TIMEOUT = 600.0
 
 
 class Troubled(TinyMLP):
@@ -44,5 +44,6 @@ class Troubled(TinyMLP):
         if self.kind == "disk":
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         if self.kind == "slow" and self.steps == 3:
-            time.sleep(TIMEOUT + 0.5)
+            later = time.perf_counter
+            time.perf_counter = lambda: later() + TIMEOUT + 1.0  # as if the step had taken that long
         return outputs

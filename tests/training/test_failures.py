@@ -21,7 +21,7 @@ EXPECTED = {
     "error": ("failed", r"RuntimeError: mat1 and mat2 shapes.*\n.*troubled_model.py.*\n.*THE USER'S LINE"),
     "killed": ("failed", r"the worker process was killed \(signal 9, SIGKILL"),
     "disk": ("disk_full", r"File too large.*; free some space and run again"),
-    "slow": ("timed_out", r"step 3 of \d+ was reached after timeout_seconds = 5; run again to go on from there"),
+    "slow": ("timed_out", r"step 3 of \d+ was reached after timeout_seconds = 600; run again to go on from there"),
 }
 
 
