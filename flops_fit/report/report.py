@@ -17,6 +17,7 @@ from flops_fit.report.report_style import STYLE, definitions, details, html_tabl
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.compare_approaches import compare_approaches
 from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.predictions import PREDICTION_HEADERS, prediction_rows
 
 CAPTIONS = {
     "isoflop": "Every run, by budget; the law (lines) is fitted to all of them at once. The dashed line follows the "
@@ -84,7 +85,7 @@ def report_html(
         details("Study", json_block(study)) if study else "",
         details(f"Plan of {len(plan.experiments)} experiments", _plan(plan)) if plan is not None else "",
         details(f"{len(law.runs)} runs used", _runs(law)),
-        details(f"{len(law.runs.excluded)} runs not used", _excluded(law)) if law.runs.excluded else "",
+        details(f"{len(law.runs.excluded)} runs excluded", _excluded(law)) if law.runs.excluded else "",
         details("Summary as text", f"<pre>{html.escape(law.summary())}</pre>"),
     ]
     body = "\n".join(section for section in sections if section)
@@ -121,23 +122,9 @@ def _verdict(law: ScalingLaw) -> str:
 
 
 def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
-    rows = []
-    for compute in sorted({*law.default_budgets(), *target_budgets}):
-        answer = law.predict(compute)
-        rows.append(
-            (
-                format_flops(compute),
-                format_count(answer["optimal_params"]),
-                interval_text(answer["optimal_params_interval"], format_count),
-                format_count(answer["optimal_tokens"]),
-                f"{answer['tokens_per_param']:.3g}",
-                f"{answer['expected_loss']:.4f}",
-                interval_text(answer["expected_loss_interval"], lambda value: f"{value:.4f}"),
-            )
-        )
-    headers = ("Compute (FLOPs)", "Parameters", "90 %", "Tokens", "Tokens per parameter", "Loss", "90 %")
+    rows = prediction_rows(law, sorted({*law.default_budgets(), *target_budgets}))
     far = "".join(f"<p>{html.escape(said)}</p>" for said in too_far(law.runs, target_budgets))
-    return html_table(headers, rows) + far
+    return html_table(PREDICTION_HEADERS, rows) + far
 
 
 def _sizes(law: ScalingLaw) -> str:

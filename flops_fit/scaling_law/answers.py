@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from flops_fit.errors import FitError
-
-if TYPE_CHECKING:
-    from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.fitted import FittedLaw
 
 DATA_REPETITION = 15.39  # R*_D of Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", section 5
 FORWARD_SHARE = 1 / 3  # of a training token's FLOPs is the forward pass that inference needs
@@ -75,7 +73,7 @@ class BuildableModel:
     excess_loss: float
 
 
-def compute_for_loss(law: ScalingLaw, loss: float) -> float:
+def compute_for_loss(law: FittedLaw, loss: float) -> float:
     """FLOPs at which the compute-optimal model is predicted to reach `loss` nats.
 
     Raises `FitError` at or below the irreducible loss E, and where more than 1e40 FLOPs would be needed.
@@ -88,7 +86,7 @@ def compute_for_loss(law: ScalingLaw, loss: float) -> float:
     return float(np.exp(brentq(lambda x: law.L_opt(np.exp(x)) - loss, np.log(low), np.log(high), xtol=1e-12)))
 
 
-def cost_of_size(law: ScalingLaw, compute: float, num_params: float) -> SizeCost:
+def cost_of_size(law: FittedLaw, compute: float, num_params: float) -> SizeCost:
     """What it costs to train `num_params` parameters instead of N_opt at `compute` FLOPs."""
     per_token = float(law.flops_per_token(num_params))
     D = compute / per_token
@@ -105,7 +103,7 @@ def cost_of_size(law: ScalingLaw, compute: float, num_params: float) -> SizeCost
     )
 
 
-def inference_optimum(law: ScalingLaw, compute: float, inference_tokens: float) -> InferenceOptimum:
+def inference_optimum(law: FittedLaw, compute: float, inference_tokens: float) -> InferenceOptimum:
     """The model with the compute-optimal loss of `compute` FLOPs and the fewest FLOPs in training and inference.
 
     Training costs f(N)·D, inference a third of f(N) per token (Sardana et al. 2023, equation 2, with the runs' own
@@ -146,7 +144,7 @@ def effective_tokens(tokens: Any, unique_tokens: Any, repetition: float = DATA_R
 
 
 def data_limited_optimum(
-    law: ScalingLaw, compute: float, unique_tokens: float, *, repetition: float = DATA_REPETITION
+    law: FittedLaw, compute: float, unique_tokens: float, *, repetition: float = DATA_REPETITION
 ) -> DataLimitedOptimum:
     """The best model at `compute` FLOPs with `unique_tokens` different tokens, repeated as often as it pays.
 
@@ -174,7 +172,7 @@ def data_limited_optimum(
     )
 
 
-def nearest_buildable(law: ScalingLaw, compute: float, size_map: Any, *, level: float = 0.9) -> BuildableModel:
+def nearest_buildable(law: FittedLaw, compute: float, size_map: Any, *, level: float = 0.9) -> BuildableModel:
     """The size of `size_map` (its `entries` have size, num_params, flops_per_token) with the lowest predicted loss at
     `compute` FLOPs, each trained on the tokens that its own FLOPs per token leave.
 

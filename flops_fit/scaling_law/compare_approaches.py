@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,9 @@ from flops_fit.basics.formatting import format_count, format_flops, markdown_tab
 from flops_fit.scaling_law.approaches.envelope import Envelope
 from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, fit_power_law, isoflop_minima
-
-if TYPE_CHECKING:
-    from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.flops_per_token import optimal_params
+from flops_fit.scaling_law.quantities import exponent_a
 
 AGREE = 1.25
 
@@ -36,7 +35,7 @@ class Approach:
 
 
 def compare_approaches(
-    law: ScalingLaw, compute: float | None = None, *, curves: Envelope | None = None
+    law: FittedLaw, compute: float | None = None, *, curves: Envelope | None = None
 ) -> tuple[Approach, ...]:
     """Every approach that the runs allow, the law first, at `compute` FLOPs (default: 10 times the largest run's)."""
     compute = compute or 10 * float(law.runs.flops.max())
@@ -61,7 +60,7 @@ def compare_approaches(
     return tuple(found)
 
 
-def approaches_table(law: ScalingLaw, compute: float | None = None, *, curves: Envelope | None = None) -> str:
+def approaches_table(law: FittedLaw, compute: float | None = None, *, curves: Envelope | None = None) -> str:
     """`compare_approaches` as Markdown."""
     compute = compute or 10 * float(law.runs.flops.max())
     rows = [
@@ -72,17 +71,15 @@ def approaches_table(law: ScalingLaw, compute: float | None = None, *, curves: E
     return markdown_table(headers, rows)
 
 
-def _other(law: ScalingLaw, compute: float) -> Approach:
-    from flops_fit.scaling_law.flops_per_token import optimal_params
-
+def _other(law: FittedLaw, compute: float) -> Approach:
     other = np.array(law.weighting.other)
     N = float(optimal_params(other, compute, law.flops_per_token))
     kind = "plain" if law.weighting.kind == "valley" else "valley"
-    a = float(other[4] / (other[3] + other[4]))
+    a = float(exponent_a(other))
     return Approach(name=f"law ({kind})", a=a, N=N, ratio=N / law.N_opt(compute), note="")
 
 
-def _from_minima(law: ScalingLaw, compute: float, name: str, minima: tuple[IsoflopMinimum, ...]) -> list[Approach]:
+def _from_minima(law: FittedLaw, compute: float, name: str, minima: tuple[IsoflopMinimum, ...]) -> list[Approach]:
     inside = [minimum for minimum in minima if minimum.interior]
     if len(inside) < 2:
         return []

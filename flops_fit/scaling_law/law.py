@@ -1,197 +1,22 @@
-"""ScalingLaw: a fitted law, what it answers, and how it is kept."""
+"""ScalingLaw: a fitted law with the answers, tables and figures that people ask it for."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from flops_fit.basics.files import read_value, write_json
-from flops_fit.basics.formatting import format_count, format_flops, markdown_table
-from flops_fit.errors import FitError
+from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import answers
-from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
-from flops_fit.scaling_law.checks import verdict as checks
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
-from flops_fit.scaling_law.checks.holdout import Holdout
-from flops_fit.scaling_law.fitting.analytic_intervals import delta_interval, profile_interval
-from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
-from flops_fit.scaling_law.fitting.weighting import Weighting
-from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
-from flops_fit.scaling_law.quantities import (
-    checked_compute,
-    law_loss,
-    new_run_noise,
-    optimum_of,
-    quantity_function,
-)
-from flops_fit.scaling_law.table.runs import Runs
+from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.predictions import prediction_rows
+from flops_fit.scaling_law.summary import summarise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LAW_SCHEMA = "flops_fit.scaling_law/1"
-INTERVALS = {"bootstrap": delta_interval, "delta": delta_interval, "profile": profile_interval}
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScalingLaw:
-    """`L(N, D) = E + A/N^alpha + B/D^beta`, fitted, with the runs it was fitted on.
-
-    Attributes:
-        E, A, B, alpha, beta: the law, nats per token.
-        objective: sum of weighted Huber losses (threshold `delta`) of log-loss residuals at the optimum.
-        sigma: robust standard deviation of the residuals on log loss.
-        flops_per_token: FLOPs per token as a function of N; N_opt and D_opt keep to it.
-        runs: the runs used, and those excluded.
-        isoflops: the minimum of each budget's own curve.
-        draws: bootstrap refits of (E, A, B, alpha, beta), shape (resamples, 5).
-        residual: `ln L_pred - ln L` of each run; `scale` is what is expected of it, relative to a run in the valley.
-        weighting: whether runs near the valley were trusted more, and what the other way gives.
-        holdout: error at the largest budget of a law fitted to the rest (None with fewer than 3 budgets).
-        diagnostics: findings, gravest first; `verdict` sums them up.
-        options: how it was fitted (seed, resamples, ...).
-    """
-
-    E: float
-    A: float
-    B: float
-    alpha: float
-    beta: float
-    objective: float
-    delta: float
-    sigma: float
-    flops_per_token: FlopsPerToken
-    runs: Runs
-    isoflops: tuple[IsoflopMinimum, ...]
-    draws: np.ndarray
-    residual: np.ndarray
-    scale: np.ndarray
-    at_bound: tuple[str, ...]
-    weighting: Weighting
-    holdout: Holdout | None
-    diagnostics: tuple[Diagnostic, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> np.ndarray:
-        """(E, A, B, alpha, beta)."""
-        return np.array([self.E, self.A, self.B, self.alpha, self.beta])
-
-    @property
-    def a(self) -> float:
-        """Exponent of N_opt in C (for large N where FLOPs are not proportional to N·D)."""
-        return self.beta / (self.alpha + self.beta)
-
-    @property
-    def b(self) -> float:
-        """Exponent of D_opt in C."""
-        return self.alpha / (self.alpha + self.beta)
-
-    @property
-    def verdict(self) -> str:
-        """ "trustworthy", "provisional" or "not supported"; the reasons are in `diagnostics`."""
-        return checks.verdict(self.diagnostics)
-
-    def loss(self, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> Any:
-        """Predicted loss in nats at N parameters and D tokens."""
-        return _plain(law_loss(self.parameters, num_params, num_tokens))
-
-    def N_opt(self, compute: np.ndarray | float) -> Any:
-        """Compute-optimal parameters at C FLOPs."""
-        return _plain(optimal_params(self.parameters, checked_compute(compute), self.flops_per_token))
-
-    def D_opt(self, compute: np.ndarray | float) -> Any:
-        """Compute-optimal tokens at C FLOPs; `flops_per_token(N_opt)·D_opt = C`."""
-        return _plain(checked_compute(compute) / self.flops_per_token(self.N_opt(compute)))
-
-    def L_opt(self, compute: np.ndarray | float) -> Any:
-        """Predicted loss in nats at the compute optimum of C FLOPs."""
-        return self.loss(self.N_opt(compute), self.D_opt(compute))
-
-    def draws_of(
-        self,
-        quantity: str,
-        compute: float | None = None,
-        *,
-        num_params: float | None = None,
-        num_tokens: float | None = None,
-    ) -> np.ndarray:
-        """Bootstrap draws, shape (resamples,), of a parameter ("E", ..., "beta"), an exponent ("a", "b"), "N_opt",
-        "D_opt", "L_opt" or "tokens_per_param" at `compute` FLOPs, or "loss" (the law) or "new_run" (one run more, its
-        noise included) at `num_params` and `num_tokens`."""
-        if quantity == "new_run":
-            draws = quantity_function(self, "loss", compute, num_params, num_tokens)(self.draws)
-            return draws * np.exp(new_run_noise(self, len(draws), num_params or 1.0, num_tokens or 1.0))
-        return quantity_function(self, quantity, compute, num_params, num_tokens)(self.draws)
-
-    def interval(
-        self,
-        quantity: str,
-        compute: float | None = None,
-        *,
-        num_params: float | None = None,
-        num_tokens: float | None = None,
-        level: float = 0.9,
-        method: str = "bootstrap",
-    ) -> tuple[float, float]:
-        """(low, high) of a quantity, as `draws_of` names it, at confidence `level`.
-
-        `method`: "bootstrap" (percentiles of the refits), "profile" of the objective or "delta" (linear); the last
-        two need no resampling. Raises `FitError` for an unknown quantity, method or level.
-        """
-        if not 0 < level < 1:
-            raise FitError(f"level = {level!r} must lie between 0 and 1, for example 0.9")
-        if method not in INTERVALS or (method != "bootstrap" and quantity == "new_run"):
-            raise FitError(f"method = {method!r} is unknown here; give 'bootstrap', or one of 'profile', 'delta'")
-        if method == "bootstrap":
-            draws = self.draws_of(quantity, compute, num_params=num_params, num_tokens=num_tokens)
-            return percentile_interval(draws, level)
-        function = quantity_function(self, quantity, compute, num_params, num_tokens)
-        log = quantity not in ("E", "alpha", "beta", "a", "b")
-        return INTERVALS[method](optimum_of(self), function, level, log=log)
-
-    def predict(self, compute: float, *, level: float = 0.9) -> dict[str, Any]:
-        """The compute-optimal model at C FLOPs with its intervals at `level`, and findings about this distance."""
-        finding = checks.extrapolation(self.runs, float(checked_compute(compute)))
-        return {
-            "target_compute": float(compute),
-            "optimal_params": self.N_opt(compute),
-            "optimal_tokens": self.D_opt(compute),
-            "expected_loss": self.L_opt(compute),
-            "tokens_per_param": self.D_opt(compute) / self.N_opt(compute),
-            "optimal_params_interval": self.interval("N_opt", compute, level=level),
-            "optimal_tokens_interval": self.interval("D_opt", compute, level=level),
-            "expected_loss_interval": self.interval("L_opt", compute, level=level),
-            "level": level,
-            "extrapolation": float(compute) / float(self.runs.flops.max()),
-            "warnings": [finding.message] if finding else [],
-        }
-
-    def chinchilla_table(self, budgets: Iterable[float] | None = None) -> str:
-        """A Markdown table of the optimum at each budget; by default from the runs' budgets to 100 times beyond."""
-        rows = []
-        for compute in self.default_budgets() if budgets is None else budgets:
-            N, D = self.N_opt(compute), self.D_opt(compute)
-            rows.append(
-                (
-                    format_flops(float(compute)),
-                    format_count(N),
-                    format_count(D),
-                    f"{D / N:.1f}",
-                    f"{self.L_opt(compute):.4f}",
-                )
-            )
-        return markdown_table(("Compute Budget", "Optimal N", "Optimal D", "D/N Ratio", "Predicted Loss"), rows)
-
-    def default_budgets(self) -> list[float]:
-        """The runs' own budgets, then 10 and 100 times the largest."""
-        own = [minimum.compute_budget for minimum in self.isoflops] or [float(self.runs.flops.max())]
-        return [*own, own[-1] * 10, own[-1] * 100]
+class ScalingLaw(FittedLaw):
+    """`L(N, D) = E + A/N^alpha + B/D^beta`, fitted, with the runs it was fitted on; attributes as of `FittedLaw`."""
 
     compute_for_loss = answers.compute_for_loss
     cost_of_size = answers.cost_of_size
@@ -199,10 +24,14 @@ class ScalingLaw:
     data_limited_optimum = answers.data_limited_optimum
     nearest_buildable = answers.nearest_buildable
 
+    def chinchilla_table(self, budgets: Iterable[float] | None = None) -> str:
+        """A Markdown table of the optimum at each budget; by default from the runs' budgets to 100 times beyond."""
+        rows = prediction_rows(self, self.default_budgets() if budgets is None else budgets)
+        shown = [(compute, N, D, ratio, loss) for compute, N, _, D, ratio, loss, _ in rows]
+        return markdown_table(("Compute Budget", "Optimal N", "Optimal D", "D/N Ratio", "Predicted Loss"), shown)
+
     def summary(self, target_budgets: Sequence[float] = ()) -> str:
         """The fit as text: estimates, intervals, predictions (also at `target_budgets`), verdict and findings."""
-        from flops_fit.scaling_law.summary import summarise
-
         return summarise(self, target_budgets)
 
     def plot(self) -> Figure:
@@ -210,65 +39,3 @@ class ScalingLaw:
         from flops_fit.scaling_law.figures.plots import isoflop_figure
 
         return isoflop_figure(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, everything included."""
-        numbers = ("E", "A", "B", "alpha", "beta", "objective", "delta", "sigma")
-        return {
-            **{name: float(getattr(self, name)) for name in numbers},
-            "flops_per_token": self.flops_per_token.to_dict(),
-            "runs": self.runs.to_dict(),
-            "isoflops": [minimum.to_dict() for minimum in self.isoflops],
-            "draws": [[_finite(value) for value in row] for row in self.draws.tolist()],
-            "residual": self.residual.tolist(),
-            "scale": self.scale.tolist(),
-            "weighting": self.weighting.to_dict(),
-            "holdout": self.holdout.to_dict() if self.holdout else None,
-            "at_bound": list(self.at_bound),
-            "diagnostics": [finding.to_dict() for finding in self.diagnostics],
-            "options": dict(self.options),
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> ScalingLaw:
-        """The inverse of `to_dict`."""
-        fields = {key: value for key, value in content.items() if key != "schema"}
-        draws = [[np.nan if value is None else value for value in row] for row in content["draws"]]
-        return cls(
-            **fields
-            | {
-                "flops_per_token": FlopsPerToken.from_dict(content["flops_per_token"]),
-                "runs": Runs.from_dict(content["runs"]),
-                "isoflops": tuple(IsoflopMinimum.from_dict(item) for item in content["isoflops"]),
-                "draws": np.array(draws, dtype=float).reshape(-1, 5),
-                "residual": np.array(content["residual"], dtype=float),
-                "scale": np.array(content["scale"], dtype=float),
-                "weighting": Weighting.from_dict(content["weighting"]),
-                "holdout": Holdout.from_dict(content["holdout"]) if content["holdout"] else None,
-                "at_bound": tuple(content["at_bound"]),
-                "diagnostics": tuple(Diagnostic.from_dict(item) for item in content["diagnostics"]),
-            }
-        )
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the law as JSON, atomically."""
-        return write_json(path, {"schema": LAW_SCHEMA} | self.to_dict())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ScalingLaw:
-        """Read what `save` wrote; raises `FileError` for a torn or foreign file."""
-        return read_value(path, LAW_SCHEMA, cls.from_dict)
-
-    def __repr__(self) -> str:
-        return (
-            f"ScalingLaw(L = {self.E:.4g} + {self.A:.4g}/N^{self.alpha:.4g} + {self.B:.4g}/D^{self.beta:.4g}, "
-            f"a={self.a:.3f}, {len(self.runs)} runs, {self.verdict})"
-        )
-
-
-def _plain(values: np.ndarray) -> Any:
-    return float(values) if np.ndim(values) == 0 else values
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

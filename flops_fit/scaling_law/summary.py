@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.checks.verdict import too_far
+from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.flops_per_token import optimal_params
-
-if TYPE_CHECKING:
-    from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.predictions import prediction_rows
 
 
-def summarise(law: ScalingLaw, target_budgets: Sequence[float] = ()) -> str:
+def summarise(law: FittedLaw, target_budgets: Sequence[float] = ()) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
     predictions = _predictions(law, target_budgets)
     blocks = [_head(law), _parameters(law), _minima(law), predictions, _trust(law), _findings(law)]
     return "\n\n".join(block for block in blocks if block)
 
 
-def _head(law: ScalingLaw) -> str:
+def _head(law: FittedLaw) -> str:
     runs = law.runs
     compute = f"{format_flops(runs.flops.min())} to {format_flops(runs.flops.max())} FLOPs"
     excluded = f", {len(runs.excluded)} excluded" if runs.excluded else ""
@@ -37,7 +35,9 @@ def _head(law: ScalingLaw) -> str:
     )
 
 
-def _parameters(law: ScalingLaw) -> str:
+def _parameters(law: FittedLaw) -> str:
+    if not law.determined:
+        return "  estimates   not shown: very different parameters fit the runs as well"
     lines = ["                estimate     90 % interval"]
     for name in ("E", "A", "B", "alpha", "beta", "a", "b"):
         low, high = law.interval(name)
@@ -48,33 +48,31 @@ def _parameters(law: ScalingLaw) -> str:
     return "\n".join(lines)
 
 
-def _minima(law: ScalingLaw) -> str:
+def _minima(law: FittedLaw) -> str:
     if not law.isoflops:
         return ""
     lines = ["  budget        minimum of its own curve        the law"]
     for minimum in law.isoflops:
         own = f"N = {format_count(minimum.N)}, loss {minimum.loss:.4f}" if minimum.interior else minimum.reason
-        N, loss = law.N_opt(minimum.compute_budget), law.L_opt(minimum.compute_budget)
-        lines.append(f"  {format_flops(minimum.compute_budget):<12}  {own:<30}  N = {format_count(N)}, loss {loss:.4f}")
+        _, N, *_, loss, _ = prediction_rows(law, [minimum.compute_budget])[0]
+        lines.append(f"  {format_flops(minimum.compute_budget):<12}  {own:<30}  N = {N}, loss {loss}")
     return "\n".join(lines)
 
 
-def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
+def _predictions(law: FittedLaw, target_budgets: Sequence[float]) -> str:
     lines = ["  compute       N_opt    [90 %]               D_opt     D/N      loss"]
-    for compute in sorted({*law.default_budgets()[-2:], *target_budgets}):
-        low, high = law.interval("N_opt", compute)
-        band = f"[{format_count(low)}, {format_count(high)}]"
-        N, D = law.N_opt(compute), law.D_opt(compute)
-        lines.append(
-            f"  {format_flops(compute):<12}  {format_count(N):<8} {band:<20} {format_count(D):<9} {D / N:<8.3g} "
-            f"{law.L_opt(compute):.4f}"
-        )
+    for cells in prediction_rows(law, sorted({*law.default_budgets()[-2:], *target_budgets})):
+        compute, N, band, D, ratio, loss, _ = cells
+        band = f"[{band.replace(' to ', ', ')}]"
+        lines.append(f"  {compute:<12}  {N:<8} {band:<20} {D:<9} {ratio:<8} {loss}")
     lines += [f"  beware      {said}" for said in too_far(law.runs, target_budgets)]
     return "\n".join(lines)
 
 
-def _trust(law: ScalingLaw) -> str:
-    lines = []
+def _trust(law: FittedLaw) -> str:
+    lines: list[str] = []
+    if not law.determined:
+        return ""
     if law.holdout is not None:
         test = law.holdout
         lines.append(
@@ -88,7 +86,7 @@ def _trust(law: ScalingLaw) -> str:
     return "\n".join(lines)
 
 
-def _findings(law: ScalingLaw) -> str:
+def _findings(law: FittedLaw) -> str:
     lines = [f"  verdict     {law.verdict}"]
     for finding in law.diagnostics:
         lines.append(f"    {finding.severity:<8} {finding.message}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableSchema
 
-from flops_fit.basics.formatting import format_count, format_flops, markdown_table
+from flops_fit.basics.formatting import format_flops, markdown_table
 from flops_fit.results.results import ExperimentResult
 from flops_fit_assets.metadata.published_files import Figure
 from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite
@@ -95,23 +95,9 @@ def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
     Below it, which of `targets` are too far from the runs.
     """
     from flops_fit.scaling_law.checks.verdict import too_far
+    from flops_fit.scaling_law.predictions import PREDICTION_HEADERS, prediction_rows
 
-    rows = []
-    for compute in sorted({*law.default_budgets(), *targets}):
-        at = law.predict(compute)
-        (n_low, n_high), (l_low, l_high) = at["optimal_params_interval"], at["expected_loss_interval"]
-        rows.append(
-            (
-                format_flops(compute),
-                format_count(at["optimal_params"]),
-                f"{format_count(n_low)}–{format_count(n_high)}",
-                format_count(at["optimal_tokens"]),
-                f"{at['tokens_per_param']:.1f}",
-                f"{at['expected_loss']:.3f}",
-                f"{l_low:.3f}–{l_high:.3f}",
-            )
-        )
-    table = markdown_table(("compute", "N_opt", "90 %", "D_opt", "D/N", "loss", "90 %"), rows)
+    table = markdown_table(PREDICTION_HEADERS, prediction_rows(law, sorted({*law.default_budgets(), *targets})))
     return "\n\n".join([table, *too_far(law.runs, targets)])
 
 

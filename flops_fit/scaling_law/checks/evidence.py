@@ -8,6 +8,7 @@ import numpy as np
 
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.checks.holdout import Holdout
+from flops_fit.scaling_law.fitting.objective import jacobian
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval, refit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
@@ -58,24 +59,19 @@ class Evidence:
 
     def _pull(self) -> np.ndarray:
         """Leverage times bounded misfit, summed by configuration, shape (configurations,)."""
-        jacobian = self.fit_jacobian()
-        spread = np.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
-        leverage = np.sqrt(np.maximum(np.einsum("rk,kl,rl->r", jacobian, spread, jacobian), 0))
+        scaled = self.fit_jacobian()
+        spread = np.linalg.pinv(scaled.T @ scaled, hermitian=True)
+        leverage = np.sqrt(np.maximum(np.einsum("rk,kl,rl->r", scaled, spread, scaled), 0))
         misfit = np.minimum(np.abs(self.fit.residual) / self.fit.scale, self.fit.delta)
         return np.bincount(self.runs.cluster, weights=leverage * misfit)
 
     def information_condition(self) -> float:
         """Condition number of the information matrix of (ln E, ln A', ln B', alpha, beta), unit diagonal."""
-        jacobian = self.fit_jacobian()
-        matrix = jacobian.T @ jacobian
+        scaled = self.fit_jacobian()
+        matrix = scaled.T @ scaled
         spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
         return float(np.linalg.cond(matrix / np.outer(spread, spread)))
 
     def fit_jacobian(self) -> np.ndarray:
         """d ln L_pred / d theta over the residual scale, shape (runs, 5)."""
-        theta, data = self.fit.theta, self.fit.data
-        term_n, term_d = np.exp(theta[1] - theta[3] * data.n), np.exp(theta[2] - theta[4] * data.d)
-        total = np.exp(theta[0]) + term_n + term_d
-        columns = [np.exp(theta[0]) / total, term_n / total, term_d / total]
-        columns += [-data.n * columns[1], -data.d * columns[2]]
-        return np.column_stack(columns) / self.fit.scale[:, None]
+        return jacobian(self.fit.theta, self.fit.data) / self.fit.scale[:, None]

@@ -10,6 +10,7 @@ import numpy as np
 
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.quantities import law_loss
 from flops_fit.scaling_law.table.runs import Runs
 
 NEAR = np.log(4.0)  # runs within a factor 4 in N of the optimum are the ones a prediction is for
@@ -80,19 +81,14 @@ def hold_out(
     if (~held).sum() < 8 or near.sum() < 2:
         return None
     trained = fit(runs.subset(~held))
-    parameters = trained.parameters
-    E, A, B, alpha, beta = parameters
-    predicted = E + A * runs.num_params[near] ** -alpha + B * runs.num_tokens[near] ** -beta
-    error = np.log(predicted / runs.loss[near])
+    error = np.log(law_loss(trained.parameters, runs.num_params[near], runs.num_tokens[near]) / runs.loss[near])
     compute = float(np.median(runs.flops[held]))
-    ratio = optimal_params(parameters, compute, flops_per_token) / optimal_params(
-        full.parameters, compute, flops_per_token
-    )
+    without, all_runs = (optimal_params(one.parameters, compute, flops_per_token) for one in (trained, full))
     return Holdout(
         flops=float(runs.flops[held].min()),
         runs=int(near.sum()),
         error=float(np.sqrt(np.mean(error**2))),
         bias=float(error.mean()),
         sigma=trained.sigma,
-        N_ratio=float(ratio),
+        N_ratio=float(without / all_runs),
     )

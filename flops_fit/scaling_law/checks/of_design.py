@@ -92,7 +92,7 @@ def _excluded(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         code="excluded_runs",
         severity="warning" if share > 0.2 else "info",
-        message=f"{len(excluded)} runs were not used ({first}{'; …' if len(excluded) > 3 else ''})",
+        message=f"{len(excluded)} runs were excluded ({first}{'; …' if len(excluded) > 3 else ''})",
         remedy="see law.runs.excluded for all of them; train them again if they failed by accident",
     )
 

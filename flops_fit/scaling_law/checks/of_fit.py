@@ -10,6 +10,7 @@ from flops_fit.scaling_law.approaches.isoflop import fit_power_law
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
+from flops_fit.scaling_law.quantities import exponent_a
 
 MAX_CONDITION = 1e7
 UNDETERMINED = 1e11  # of studies with a law it stays below 1e9, without one it is above 1e13: rounding never decides
@@ -178,7 +179,8 @@ def _approaches(evidence: Evidence) -> Diagnostic | None:
         return None
     compute = 10 * float(evidence.runs.flops.max())
     own = fit_power_law(np.array([m.compute_budget for m in inside]), np.array([m.N / m.bias for m in inside]))
-    law = float(np.exp(evidence.log_N_opt(evidence.fit.parameters))) * 0.1 ** _exponent(evidence.fit.parameters)
+    best = evidence.fit.parameters
+    law = float(np.exp(evidence.log_N_opt(best)) * 0.1 ** exponent_a(best))
     factor = float(own(compute)) / law
     if max(factor, 1 / factor) <= 1.5:
         return None
@@ -223,10 +225,6 @@ def _alternative(evidence: Evidence) -> Diagnostic | None:
 
 def _runs(count: int) -> str:
     return "1 run lies" if count == 1 else f"{count} runs lie"
-
-
-def _exponent(parameters: np.ndarray) -> float:
-    return float(parameters[4] / (parameters[3] + parameters[4]))
 
 
 CHECKS = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
-from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.fitted import FittedLaw
 
 MAX_CURVES = 10
 
@@ -101,7 +101,7 @@ class CloudData:
     a_interval: tuple[float, float]
 
 
-def isoflop_data(law: ScalingLaw) -> IsoflopData:
+def isoflop_data(law: FittedLaw) -> IsoflopData:
     """The IsoFLOP curves; where runs form no budgets, the law along a few computes that span them."""
     runs = law.runs
     own = {minimum.compute_budget: minimum for minimum in law.isoflops}
@@ -121,7 +121,7 @@ def isoflop_data(law: ScalingLaw) -> IsoflopData:
     )
 
 
-def frontier_data(law: ScalingLaw, *, beyond: float = 100.0, points: int = 60) -> FrontierData:
+def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 60) -> FrontierData:
     """The frontier from the smallest run's compute to `beyond` times the largest's."""
     low, high = float(law.runs.flops.min()), float(law.runs.flops.max())
     C = np.geomspace(low, high * beyond, points)
@@ -149,7 +149,7 @@ def frontier_data(law: ScalingLaw, *, beyond: float = 100.0, points: int = 60) -
     )
 
 
-def residual_data(law: ScalingLaw) -> ResidualData:
+def residual_data(law: FittedLaw) -> ResidualData:
     """Residuals and their running median over compute."""
     order = np.argsort(law.runs.flops)
     residual = -law.residual
@@ -164,7 +164,7 @@ def residual_data(law: ScalingLaw) -> ResidualData:
     )
 
 
-def contour_data(law: ScalingLaw, *, points: int = 80) -> ContourData:
+def contour_data(law: FittedLaw, *, points: int = 80) -> ContourData:
     """L(N, D) over the runs' range and half a decade beyond."""
     N = np.geomspace(law.runs.num_params.min() / 3, law.runs.num_params.max() * 3, points)
     D = np.geomspace(law.runs.num_tokens.min() / 3, law.runs.num_tokens.max() * 3, points)
@@ -180,7 +180,7 @@ def contour_data(law: ScalingLaw, *, points: int = 80) -> ContourData:
     )
 
 
-def cloud_data(law: ScalingLaw) -> CloudData:
+def cloud_data(law: FittedLaw) -> CloudData:
     """The bootstrap cloud of the exponents, without draws that ran to infinity."""
     finite = np.isfinite(law.draws).all(axis=1)
     return CloudData(
@@ -192,7 +192,7 @@ def cloud_data(law: ScalingLaw) -> CloudData:
     )
 
 
-def _curve(law: ScalingLaw, budget: float, minimum: IsoflopMinimum | None) -> IsoflopCurve:
+def _curve(law: FittedLaw, budget: float, minimum: IsoflopMinimum | None) -> IsoflopCurve:
     members = law.runs.subset(law.runs.budget == budget)
     compute = float(np.median(members.flops)) if len(members) else budget
     centre = law.N_opt(compute)

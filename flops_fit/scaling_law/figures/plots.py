@@ -24,7 +24,7 @@ from flops_fit.scaling_law.figures.plot_data import contour_data as contour_data
 from flops_fit.scaling_law.figures.plot_data import frontier_data as frontier_data
 from flops_fit.scaling_law.figures.plot_data import isoflop_data as isoflop_data
 from flops_fit.scaling_law.figures.plot_data import residual_data as residual_data
-from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.fitted import FittedLaw
 
 BLUE, ORANGE, GREEN, RED, INK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#8a8a8a"
 CHINCHILLA_TOKENS_PER_PARAM = 20.0
@@ -32,7 +32,7 @@ FEW = 6  # budgets up to which their own curves are drawn too
 MARKERS = "os^Dvp<>hX"
 
 
-def isoflop_figure(law: ScalingLaw) -> Figure:
+def isoflop_figure(law: FittedLaw) -> Figure:
     """Loss against N: each budget's runs, the fitted law along the budget, and the minima."""
     data = isoflop_data(law)
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
@@ -75,7 +75,7 @@ def isoflop_figure(law: ScalingLaw) -> Figure:
     return figure
 
 
-def frontier_figure(law: ScalingLaw) -> Figure:
+def frontier_figure(law: FittedLaw) -> Figure:
     """N_opt and D_opt against compute with 90 % bands and the 20-tokens-per-parameter line, and the loss frontier."""
     data = frontier_data(law)
     figure = Figure(figsize=(12.6, 4.4), layout="constrained")
@@ -98,7 +98,7 @@ def frontier_figure(law: ScalingLaw) -> Figure:
     return figure
 
 
-def residual_figure(law: ScalingLaw) -> Figure:
+def residual_figure(law: FittedLaw) -> Figure:
     """Residuals against compute and against the distance from the optimum."""
     data = residual_data(law)
     figure = Figure(figsize=(10.0, 4.0), layout="constrained")
@@ -125,7 +125,7 @@ def residual_figure(law: ScalingLaw) -> Figure:
     return figure
 
 
-def contour_figure(law: ScalingLaw) -> Figure:
+def contour_figure(law: FittedLaw) -> Figure:
     """Contours of L(N, D) with the runs and the path of the optimum."""
     data = contour_data(law)
     figure = Figure(figsize=(7.0, 5.2), layout="constrained")
@@ -148,7 +148,7 @@ def contour_figure(law: ScalingLaw) -> Figure:
     return figure
 
 
-def cloud_figure(law: ScalingLaw) -> Figure:
+def cloud_figure(law: FittedLaw) -> Figure:
     """The bootstrap cloud of alpha and beta, and the distribution of a."""
     data = cloud_data(law)
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
@@ -179,7 +179,7 @@ def cloud_figure(law: ScalingLaw) -> Figure:
     return figure
 
 
-def all_figures(law: ScalingLaw, *, without: Collection[str] = ()) -> dict[str, Figure]:
+def all_figures(law: FittedLaw, *, without: Collection[str] = ()) -> dict[str, Figure]:
     """Every figure by name, in reading order, those named in `without` left out."""
     drawn = {
         "isoflop": isoflop_figure,
@@ -238,7 +238,7 @@ def _power_law_panel(
     _counts(axes, "y")
 
 
-def _loss_panel(axes: Axes, data: FrontierData, law: ScalingLaw) -> None:
+def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
     axes.plot(data.run_C, data.run_loss, "o", color=GREY, ms=4, mew=0, alpha=0.6, label="runs")
     axes.fill_between(
         data.C, data.L_band[:, 0], data.L_band[:, 1], color=ORANGE, alpha=0.3, lw=0, label="90 % interval"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from flops_fit.scaling_law.fitting.objective import Centred, derivatives, to_parameters
+from flops_fit.scaling_law.fitting.objective import Centred, derivatives, jacobian, to_parameters
 
 STEP = 1e-5
 
@@ -51,8 +51,8 @@ def delta_interval(
 ) -> tuple[float, float]:
     """Estimate ± t·standard error of `quantity((k, 5) parameters) -> (k,)`, symmetric in its logarithm if `log`."""
     value, slope = _value_and_slope(fit.theta, fit.data, quantity, log)
-    jacobian = _jacobian(fit)
-    covariance = fit.noise / fit.inside**2 * np.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
+    scaled = jacobian(fit.theta, fit.data) / fit.scale[:, None]
+    covariance = fit.noise / fit.inside**2 * np.linalg.pinv(scaled.T @ scaled, hermitian=True)
     half = float(stats.t.ppf((1 + level) / 2, fit.freedom) * np.sqrt(max(slope @ covariance @ slope, 0.0)))
     return _back(value - half, log), _back(value + half, log)
 
@@ -118,15 +118,6 @@ def _value_and_slope(
         values = quantity(to_parameters(around, data))
         values = np.log(values) if log else values
     return float(values[0]), (values[1:6] - values[6:]) / (2 * STEP)
-
-
-def _jacobian(fit: Optimum) -> np.ndarray:
-    theta, data = fit.theta, fit.data
-    term_n, term_d = np.exp(theta[1] - theta[3] * data.n), np.exp(theta[2] - theta[4] * data.d)
-    total = np.exp(theta[0]) + term_n + term_d
-    share_n, share_d = term_n / total, term_d / total
-    columns = [np.exp(theta[0]) / total, share_n, share_d, -data.n * share_n, -data.d * share_d]
-    return np.asarray(np.column_stack(columns) / fit.scale[:, None])
 
 
 def _back(value: float, log: bool) -> float:

@@ -37,6 +37,11 @@ def residuals(theta: np.ndarray, data: Centred) -> np.ndarray:
     return np.log(np.exp(theta[:, :1]) + term_n + term_d) - data.log_loss
 
 
+def jacobian(theta: np.ndarray, data: Centred) -> np.ndarray:
+    """d ln L_pred / d theta, shape (runs, 5), for one `theta` of shape (5,)."""
+    return np.moveaxis(_prediction(theta[None], data)[1][0], 0, -1)
+
+
 def huber(residual: np.ndarray, delta: float | np.ndarray) -> np.ndarray:
     """`r²/2` up to delta, `delta·(|r| - delta/2)` beyond."""
     size = np.abs(residual)
@@ -58,26 +63,12 @@ def derivatives(
     (1: iteratively reweighted least squares). With fractions p = (E, A-term, B-term)/L and u linear in theta, the
     second derivative of `ln L` is `diag(p) - p pᵀ`, hence H = Jᵀ(psi' - psi)J + the blocks of `psi·diag(p)`.
     """
-    term_n = np.exp(theta[:, 1:2] - theta[:, 3:4] * data.n)
-    term_d = np.exp(theta[:, 2:3] - theta[:, 4:5] * data.d)
-    term_e = np.exp(theta[:, :1])
-    total = term_n + term_d
-    total += term_e
-    residual = np.log(total)
-    residual -= data.log_loss
+    residual, jacobian = _prediction(theta, data)
     size = np.abs(residual)
     inner = np.minimum(size, delta)
     value = np.einsum("sr,sr->s", inner * (size - 0.5 * inner), np.broadcast_to(weights, size.shape))
     psi = np.clip(residual, -delta, delta) * weights
     curvature = np.where(size <= delta, 1.0, blend[:, None] * (inner / np.maximum(size, 1e-300))) * weights
-
-    starts, runs = residual.shape
-    jacobian = np.empty((starts, 5, runs))
-    np.divide(term_e, total, out=jacobian[:, 0])
-    np.divide(term_n, total, out=jacobian[:, 1])
-    np.divide(term_d, total, out=jacobian[:, 2])
-    np.multiply(jacobian[:, 1], -data.n, out=jacobian[:, 3])
-    np.multiply(jacobian[:, 2], -data.d, out=jacobian[:, 4])
     weighted = jacobian * psi[:, None, :]
     gradient = weighted.sum(axis=2)
     hessian = (jacobian * (curvature - psi)[:, None, :]) @ jacobian.transpose(0, 2, 1)
@@ -117,3 +108,19 @@ def from_parameters(parameters: np.ndarray, data: Centred) -> np.ndarray:
             beta,
         ]
     )
+
+
+def _prediction(theta: np.ndarray, data: Centred) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals (starts, runs) and the Jacobian of `ln L_pred`, (starts, 5, runs)."""
+    term_n = np.exp(theta[:, 1:2] - theta[:, 3:4] * data.n)
+    term_d = np.exp(theta[:, 2:3] - theta[:, 4:5] * data.d)
+    term_e = np.exp(theta[:, :1])
+    total = term_n + term_d
+    total += term_e
+    jacobian = np.empty((len(theta), 5, len(data.n)))
+    np.divide(term_e, total, out=jacobian[:, 0])
+    np.divide(term_n, total, out=jacobian[:, 1])
+    np.divide(term_d, total, out=jacobian[:, 2])
+    np.multiply(jacobian[:, 1], -data.n, out=jacobian[:, 3])
+    np.multiply(jacobian[:, 2], -data.d, out=jacobian[:, 4])
+    return np.log(total) - data.log_loss, jacobian

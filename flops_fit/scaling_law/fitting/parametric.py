@@ -12,7 +12,6 @@ from flops_fit.scaling_law.fitting.newton import LOWER, MAX_EXPONENT, MIN_EXPONE
 from flops_fit.scaling_law.fitting.objective import Centred, centre, residuals, to_parameters
 from flops_fit.scaling_law.fitting.starts import grid_starts
 
-PARAMETER_NAMES = ("E", "A", "B", "alpha", "beta")
 TUNING = 1.345  # Huber's constant: 95 % efficiency under Gaussian noise
 DELTA_FLOOR = 1e-7
 LAD_DELTA = 5e-9  # least absolute deviation as the limit of Huber

@@ -1,0 +1,261 @@
+"""FittedLaw: the numbers of a fitted law, what follows from them, their intervals, and the file that keeps them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from flops_fit.basics.files import read_value, write_json
+from flops_fit.errors import FitError
+from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
+from flops_fit.scaling_law.checks import verdict as checks
+from flops_fit.scaling_law.checks.diagnostic import Diagnostic
+from flops_fit.scaling_law.checks.holdout import Holdout
+from flops_fit.scaling_law.fitting.analytic_intervals import Optimum, delta_interval, profile_interval
+from flops_fit.scaling_law.fitting.objective import centre, from_parameters
+from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
+from flops_fit.scaling_law.fitting.weighting import Weighting, residual_scale
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.quantities import checked_compute, exponent_a, law_loss, quantity_function
+from flops_fit.scaling_law.table.runs import Runs
+
+LAW_SCHEMA = "flops_fit.scaling_law/1"
+INTERVALS = {"bootstrap": delta_interval, "delta": delta_interval, "profile": profile_interval}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedLaw:
+    """`L(N, D) = E + A/N^alpha + B/D^beta`, fitted, with the runs it was fitted on.
+
+    Attributes:
+        E, A, B, alpha, beta: the law, nats per token.
+        objective: sum of weighted Huber losses (threshold `delta`) of log-loss residuals at the optimum.
+        sigma: robust standard deviation of the residuals on log loss.
+        flops_per_token: FLOPs per token as a function of N; N_opt and D_opt keep to it.
+        runs: the runs used, and those excluded.
+        isoflops: the minimum of each budget's own curve.
+        draws: bootstrap refits of (E, A, B, alpha, beta), shape (resamples, 5).
+        residual: `ln L_pred - ln L` of each run; `scale` is what is expected of it, relative to a run in the valley.
+        weighting: whether runs near the valley were trusted more, and what the other way gives.
+        holdout: error at the largest budget of a law fitted to the rest (None with fewer than 3 budgets).
+        diagnostics: findings, gravest first; `verdict` sums them up.
+        options: how it was fitted (seed, resamples, ...).
+    """
+
+    E: float
+    A: float
+    B: float
+    alpha: float
+    beta: float
+    objective: float
+    delta: float
+    sigma: float
+    flops_per_token: FlopsPerToken
+    runs: Runs
+    isoflops: tuple[IsoflopMinimum, ...]
+    draws: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
+    at_bound: tuple[str, ...]
+    weighting: Weighting
+    holdout: Holdout | None
+    diagnostics: tuple[Diagnostic, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """(E, A, B, alpha, beta)."""
+        return np.array([self.E, self.A, self.B, self.alpha, self.beta])
+
+    @property
+    def a(self) -> float:
+        """Exponent of N_opt in C (for large N where FLOPs are not proportional to N·D)."""
+        return float(exponent_a(self.parameters))
+
+    @property
+    def b(self) -> float:
+        """Exponent of D_opt in C."""
+        return 1 - self.a
+
+    @property
+    def verdict(self) -> str:
+        """ "trustworthy", "provisional" or "not supported"; the reasons are in `diagnostics`."""
+        return checks.verdict(self.diagnostics)
+
+    @property
+    def determined(self) -> bool:
+        """Whether the runs determine the law; where they do not, its numbers mean nothing."""
+        return all(finding.code != "undetermined" for finding in self.diagnostics)
+
+    def loss(self, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> Any:
+        """Predicted loss in nats at N parameters and D tokens."""
+        return _plain(law_loss(self.parameters, num_params, num_tokens))
+
+    def N_opt(self, compute: np.ndarray | float) -> Any:
+        """Compute-optimal parameters at C FLOPs."""
+        return _plain(optimal_params(self.parameters, checked_compute(compute), self.flops_per_token))
+
+    def D_opt(self, compute: np.ndarray | float) -> Any:
+        """Compute-optimal tokens at C FLOPs; `flops_per_token(N_opt)·D_opt = C`."""
+        return _plain(checked_compute(compute) / self.flops_per_token(self.N_opt(compute)))
+
+    def L_opt(self, compute: np.ndarray | float) -> Any:
+        """Predicted loss in nats at the compute optimum of C FLOPs."""
+        return self.loss(self.N_opt(compute), self.D_opt(compute))
+
+    def draws_of(
+        self,
+        quantity: str,
+        compute: float | None = None,
+        *,
+        num_params: float | None = None,
+        num_tokens: float | None = None,
+    ) -> np.ndarray:
+        """Bootstrap draws, shape (resamples,), of a parameter ("E", ..., "beta"), an exponent ("a", "b"), "N_opt",
+        "D_opt", "L_opt" or "tokens_per_param" at `compute` FLOPs, or "loss" (the law) or "new_run" (one run more, its
+        noise included) at `num_params` and `num_tokens`."""
+        if quantity == "new_run":
+            draws = quantity_function(self.flops_per_token, "loss", compute, num_params, num_tokens)(self.draws)
+            return draws * np.exp(new_run_noise(self, len(draws), num_params or 1.0, num_tokens or 1.0))
+        return quantity_function(self.flops_per_token, quantity, compute, num_params, num_tokens)(self.draws)
+
+    def interval(
+        self,
+        quantity: str,
+        compute: float | None = None,
+        *,
+        num_params: float | None = None,
+        num_tokens: float | None = None,
+        level: float = 0.9,
+        method: str = "bootstrap",
+    ) -> tuple[float, float]:
+        """(low, high) of a quantity, as `draws_of` names it, at confidence `level`.
+
+        `method`: "bootstrap" (percentiles of the refits), "profile" of the objective or "delta" (linear); the last
+        two need no resampling. Raises `FitError` for an unknown quantity, method or level.
+        """
+        if not 0 < level < 1:
+            raise FitError(f"level = {level!r} must lie between 0 and 1, for example 0.9")
+        if method not in INTERVALS or (method != "bootstrap" and quantity == "new_run"):
+            raise FitError(f"method = {method!r} is unknown here; give 'bootstrap', or one of 'profile', 'delta'")
+        if method == "bootstrap":
+            draws = self.draws_of(quantity, compute, num_params=num_params, num_tokens=num_tokens)
+            return percentile_interval(draws, level)
+        function = quantity_function(self.flops_per_token, quantity, compute, num_params, num_tokens)
+        log = quantity not in ("E", "alpha", "beta", "a", "b")
+        return INTERVALS[method](optimum_of(self), function, level, log=log)
+
+    def predict(self, compute: float, *, level: float = 0.9) -> dict[str, Any]:
+        """The compute-optimal model at C FLOPs with its intervals at `level`, and findings about this distance."""
+        findings = [finding for finding in self.diagnostics if finding.code == "undetermined"]
+        findings += filter(None, [checks.extrapolation(self.runs, float(checked_compute(compute)))])
+        return {
+            "target_compute": float(compute),
+            "optimal_params": self.N_opt(compute),
+            "optimal_tokens": self.D_opt(compute),
+            "expected_loss": self.L_opt(compute),
+            "tokens_per_param": self.D_opt(compute) / self.N_opt(compute),
+            "optimal_params_interval": self.interval("N_opt", compute, level=level),
+            "optimal_tokens_interval": self.interval("D_opt", compute, level=level),
+            "expected_loss_interval": self.interval("L_opt", compute, level=level),
+            "level": level,
+            "extrapolation": float(compute) / float(self.runs.flops.max()),
+            "warnings": [finding.message for finding in findings],
+        }
+
+    def default_budgets(self) -> list[float]:
+        """The runs' own budgets, then 10 and 100 times the largest."""
+        own = [minimum.compute_budget for minimum in self.isoflops] or [float(self.runs.flops.max())]
+        return [*own, own[-1] * 10, own[-1] * 100]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, everything included."""
+        numbers = ("E", "A", "B", "alpha", "beta", "objective", "delta", "sigma")
+        return {
+            **{name: float(getattr(self, name)) for name in numbers},
+            "flops_per_token": self.flops_per_token.to_dict(),
+            "runs": self.runs.to_dict(),
+            "isoflops": [minimum.to_dict() for minimum in self.isoflops],
+            "draws": [[_finite(value) for value in row] for row in self.draws.tolist()],
+            "residual": self.residual.tolist(),
+            "scale": self.scale.tolist(),
+            "weighting": self.weighting.to_dict(),
+            "holdout": self.holdout.to_dict() if self.holdout else None,
+            "at_bound": list(self.at_bound),
+            "diagnostics": [finding.to_dict() for finding in self.diagnostics],
+            "options": dict(self.options),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        fields = {key: value for key, value in content.items() if key != "schema"}
+        draws = [[np.nan if value is None else value for value in row] for row in content["draws"]]
+        return cls(
+            **fields
+            | {
+                "flops_per_token": FlopsPerToken.from_dict(content["flops_per_token"]),
+                "runs": Runs.from_dict(content["runs"]),
+                "isoflops": tuple(IsoflopMinimum.from_dict(item) for item in content["isoflops"]),
+                "draws": np.array(draws, dtype=float).reshape(-1, 5),
+                "residual": np.array(content["residual"], dtype=float),
+                "scale": np.array(content["scale"], dtype=float),
+                "weighting": Weighting.from_dict(content["weighting"]),
+                "holdout": Holdout.from_dict(content["holdout"]) if content["holdout"] else None,
+                "at_bound": tuple(content["at_bound"]),
+                "diagnostics": tuple(Diagnostic.from_dict(item) for item in content["diagnostics"]),
+            }
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the law as JSON, atomically."""
+        return write_json(path, {"schema": LAW_SCHEMA} | self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; raises `FileError` for a torn or foreign file."""
+        return read_value(path, LAW_SCHEMA, cls.from_dict)
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return (
+            f"{name}(L = {self.E:.4g} + {self.A:.4g}/N^{self.alpha:.4g} + {self.B:.4g}/D^{self.beta:.4g}, "
+            f"a={self.a:.3f}, {len(self.runs)} runs, {self.verdict})"
+        )
+
+
+def _plain(values: np.ndarray) -> Any:
+    return float(values) if np.ndim(values) == 0 else values
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def new_run_noise(law: FittedLaw, count: int, num_params: float, num_tokens: float) -> np.ndarray:
+    """Log-loss noise of a new run: the runs' own scaled residuals drawn again, at the scale expected there."""
+    compute = float(law.flops_per_token(num_params)) * num_tokens
+    distance = np.log(num_params / law.N_opt(compute))
+    age = np.log(max(float(law.runs.flops.max()) / compute, 1.0))
+    scale = residual_scale(distance, age, law.weighting.v or np.inf, law.weighting.c or np.inf)
+    generator = np.random.default_rng(int(law.options.get("seed", 0)) + 1)
+    spread = np.sqrt(len(law.residual) / max(len(law.residual) - 5, 1))
+    return -generator.choice(law.residual / law.scale, count) * spread * scale
+
+
+def optimum_of(law: FittedLaw) -> Optimum:
+    """What the intervals without resampling need of the law."""
+    data = centre(law.runs.num_params, law.runs.num_tokens, law.runs.loss)
+    return Optimum(
+        theta=from_parameters(law.parameters, data)[0],
+        data=data,
+        weights=law.runs.weight / law.scale**2,
+        delta=law.delta * law.scale,
+        scale=law.scale,
+        residual=law.residual,
+    )

@@ -1,0 +1,31 @@
+"""The table of predictions, the same in the terminal, the report and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.scaling_law.fitted import FittedLaw
+
+PREDICTION_HEADERS = ("Compute (FLOPs)", "N_opt", "90 %", "D_opt", "D/N", "Loss", "90 %")
+
+
+def prediction_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str, ...]]:
+    """The compute optimum at each of `budgets` as cells under `PREDICTION_HEADERS`; dashes for a law that the runs do
+    not determine."""
+    dashes = ("–",) * (len(PREDICTION_HEADERS) - 1)
+    return [_row(law, compute) if law.determined else (format_flops(compute), *dashes) for compute in budgets]
+
+
+def _row(law: FittedLaw, compute: float) -> tuple[str, ...]:
+    at = law.predict(compute)
+    (n_low, n_high), (l_low, l_high) = at["optimal_params_interval"], at["expected_loss_interval"]
+    return (
+        format_flops(compute),
+        format_count(at["optimal_params"]),
+        f"{format_count(n_low)} to {format_count(n_high)}",
+        format_count(at["optimal_tokens"]),
+        f"{at['tokens_per_param']:.3g}",
+        f"{at['expected_loss']:.4f}",
+        f"{l_low:.4f} to {l_high:.4f}",
+    )
