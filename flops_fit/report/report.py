@@ -14,8 +14,8 @@ from typing import Any
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
+from flops_fit.scaling_law.all_approaches import compare_approaches
 from flops_fit.scaling_law.checks.verdict import too_far
-from flops_fit.scaling_law.compare_approaches import compare_approaches
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.predictions import PREDICTION_HEADERS, prediction_rows
 

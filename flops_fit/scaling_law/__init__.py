@@ -1,32 +1,57 @@
-"""Fitting scaling laws to a table of runs; numpy, pandas and scipy only."""
+"""Fitting scaling laws to a table of runs; numpy, pandas and scipy only, loaded with the first name that needs them."""
 
-from flops_fit.scaling_law.answers import effective_tokens
-from flops_fit.scaling_law.approaches.envelope import Envelope, envelope
-from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
-from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
-from flops_fit.scaling_law.compare_approaches import approaches_table, compare_approaches
-from flops_fit.scaling_law.fit import fit_scaling_law
-from flops_fit.scaling_law.flops_per_token import FlopsPerToken
-from flops_fit.scaling_law.law import ScalingLaw
-from flops_fit.scaling_law.repetition import fit_repetition
-from flops_fit.scaling_law.table.runs import Runs, read_runs
+from __future__ import annotations
 
-__all__ = [
-    "Diagnostic",
-    "Envelope",
-    "FlopsPerToken",
-    "IsoflopMinimum",
-    "Runs",
-    "ScalingLaw",
-    "approaches_table",
-    "compare_approaches",
-    "effective_tokens",
-    "envelope",
-    "fit_repetition",
-    "fit_scaling_law",
-    "interpolated_minima",
-    "interpolated_power_law",
-    "isoflop_minima",
-    "read_runs",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_EXPORTS = {
+    "Diagnostic": "checks.diagnostic",
+    "Envelope": "approaches.envelope",
+    "FlopsPerToken": "flops_per_token",
+    "IsoflopMinimum": "approaches.isoflop",
+    "Runs": "table.runs",
+    "ScalingLaw": "law",
+    "approaches_table": "all_approaches",
+    "compare_approaches": "all_approaches",
+    "effective_tokens": "answers",
+    "envelope": "approaches.envelope",
+    "fit_repetition": "repetition",
+    "fit_scaling_law": "fit",
+    "interpolated_minima": "approaches.interpolated",
+    "interpolated_power_law": "approaches.interpolated",
+    "isoflop_minima": "approaches.isoflop",
+    "read_runs": "table.runs",
+}
+
+__all__ = [*_EXPORTS]
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law.all_approaches import approaches_table as approaches_table
+    from flops_fit.scaling_law.all_approaches import compare_approaches as compare_approaches
+    from flops_fit.scaling_law.answers import effective_tokens as effective_tokens
+    from flops_fit.scaling_law.approaches.envelope import Envelope as Envelope
+    from flops_fit.scaling_law.approaches.envelope import envelope as envelope
+    from flops_fit.scaling_law.approaches.interpolated import interpolated_minima as interpolated_minima
+    from flops_fit.scaling_law.approaches.interpolated import interpolated_power_law as interpolated_power_law
+    from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum as IsoflopMinimum
+    from flops_fit.scaling_law.approaches.isoflop import isoflop_minima as isoflop_minima
+    from flops_fit.scaling_law.checks.diagnostic import Diagnostic as Diagnostic
+    from flops_fit.scaling_law.fit import fit_scaling_law as fit_scaling_law
+    from flops_fit.scaling_law.flops_per_token import FlopsPerToken as FlopsPerToken
+    from flops_fit.scaling_law.law import ScalingLaw as ScalingLaw
+    from flops_fit.scaling_law.repetition import fit_repetition as fit_repetition
+    from flops_fit.scaling_law.table.runs import Runs as Runs
+    from flops_fit.scaling_law.table.runs import read_runs as read_runs
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,11 +1,14 @@
 """The fitted law: known laws come back, inputs are read, answers keep to their own compute."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from flops_fit import scaling_law
 from flops_fit.errors import FileError, FitError
 from flops_fit.scaling_law import ScalingLaw, fit_scaling_law
 from flops_fit.synthetic import CHINCHILLA, DATA_HEAVY, MODEL_HEAVY, REPLICATION, SYMMETRIC, KnownLaw, synthetic_runs
@@ -191,3 +194,14 @@ def test_predictions_and_tables_read_as_people_expect(noisy):
     for wrong in (-1.0, float("nan"), 0, "much", None):
         with pytest.raises(FitError, match="positive, finite"):
             noisy.predict(wrong)
+
+
+def test_the_package_is_light_and_hands_on_its_names():
+    code = (
+        "import sys, flops_fit.scaling_law as package, flops_fit.scaling_law.checks.diagnostic\n"
+        "assert not {'numpy', 'scipy', 'pandas'} & set(sys.modules)\n"
+        "assert all(callable(getattr(package, name)) for name in package.__all__)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'fit_law'"):
+        _ = scaling_law.fit_law

@@ -9,8 +9,8 @@ from paths import BENCHMARKS
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law import fit_scaling_law, isoflop_minima, read_runs
+from flops_fit.scaling_law.all_approaches import approaches_table, compare_approaches
 from flops_fit.scaling_law.approaches.envelope import envelope
-from flops_fit.scaling_law.compare_approaches import approaches_table, compare_approaches
 from flops_fit.scaling_law.fitting.objective import centre, derivatives, objective
 from flops_fit.scaling_law.fitting.parametric import fit_parametric
 from flops_fit.synthetic import CHINCHILLA, DATA_HEAVY, REPLICATION, SYMMETRIC, synthetic_runs
