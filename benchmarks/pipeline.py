@@ -27,7 +27,6 @@ from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.headless.study import run_study
 from flops_fit_assets.instance.home import DEMO_STUDY, open_instance
-from flops_fit_assets.storage.store import StudyStore
 
 BUDGETS = [3e5 * 1.03**step for step in range(143)]
 
@@ -47,7 +46,7 @@ def a_thousand_experiments(folder):
         timed(
             "plan ~1000 experiments (sweep_plan as one Dagster run)", lambda: runs.materialize(instance, "sweep_plan")
         )
-        plan = StudyStore(directory=runs.source.directory).read("sweep_plan")
+        plan = runs.source.store.read("sweep_plan")
         print(f"            {plan.num_experiments} experiments")
         timed("plan them again, unchanged", lambda: runs.materialize(instance, "sweep_plan"))
         definitions = definitions_of(runs.source)
@@ -56,7 +55,7 @@ def a_thousand_experiments(folder):
             "automation tick after it",
             lambda: dg.evaluate_automation_conditions(definitions, instance, cursor=first.cursor),
         )
-        manager = StudyIOManager(StudyStore(directory=runs.source.directory), instance)
+        manager = StudyIOManager(runs.source.store, instance)
         names = [item.experiment_id for item in plan.experiments]
         key = runs.source.key("training_run")
         timed("decide which of them are trained", lambda: manager.load_partitions(key, names))
@@ -68,7 +67,7 @@ def overhead(folder, trainings=8):
     with open_instance(folder, 2) as instance:
         for stage in ("size_map", "sweep_plan"):
             runs.materialize(instance, stage)
-        store = StudyStore(directory=runs.source.directory)
+        store = runs.source.store
         names = [item.experiment_id for item in store.read("sweep_plan").experiments][:trainings]
         runs.materialize(instance, "training_run", names[0])
         start = time.perf_counter()

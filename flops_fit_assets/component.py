@@ -41,12 +41,12 @@ class StudyComponent(dg.Component, dg.Model, dg.Resolvable):
     )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """`build_study_definitions`; raises `FlopsFitError` for a study or storage that cannot be meant."""
+        """`build_study_definitions`; raises `FlopsFitError` for a study or storage that is not valid."""
         folder = Path(context.path)
         study = folder / self.study
         if not study.is_file():
             raise StudyError(
-                f"study {self.study!r} of the component in {folder} is no file; give the path of a study.toml"
+                f"study {self.study!r} of the component in {folder} is not a file; give the path of a study.toml"
             )
         return build_study_definitions(
             study,

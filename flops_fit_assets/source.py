@@ -15,6 +15,7 @@ from flops_fit.study.study import Study
 from flops_fit_assets.instance.home import home_directory
 from flops_fit_assets.storage.mirror import Mirror
 from flops_fit_assets.storage.remote import Storage, storage_url
+from flops_fit_assets.storage.store import StudyStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class StudySource:
         home: str | os.PathLike[str] | None = None,
         storage: str | os.PathLike[str] | None = None,
     ) -> StudySource:
-        """Raises `StudyError` where the file, or an owner in it, cannot be meant, `StorageError` for such a URL."""
+        """Raises `StudyError` where the file, or an owner in it, is not valid, `StorageError` for a URL that is not."""
         prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
         where = Path(home).resolve() if home is not None else home_directory()
         source = cls(
@@ -71,6 +72,11 @@ class StudySource:
         return Mirror(storage=Storage(url=self.storage, folder=self.study.name), directory=self.directory)
 
     @property
+    def store(self) -> StudyStore:
+        """The study's files."""
+        return StudyStore(directory=self.directory, mirror=self.mirror)
+
+    @property
     def partitions(self) -> DynamicPartitionsDefinition:
         """The partition set of this study: one key for each experiment of the current plan."""
         return DynamicPartitionsDefinition(name=f"{self.study.name}_experiments")
@@ -91,7 +97,7 @@ class StudySource:
 
 
 def _check_owners(study: Study) -> None:
-    """Refuse with a message of ours what Dagster does not take as an owner."""
+    """Refuse with a readable message what Dagster does not take as an owner."""
     for owner in study.owners:
         try:
             AssetSpec("checked", owners=[owner])

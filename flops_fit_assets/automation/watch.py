@@ -27,7 +27,7 @@ SENSOR_SECONDS = 4
 def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
     """A sensor that observes the parts of the study when a file of theirs changes; none for a study in Python.
 
-    A file that cannot be meant fails the tick with the reason, and whatever was planned before stands.
+    A file that is not valid fails the tick with the reason; the earlier plan stays in force.
     """
     if not isinstance(path := source.origin, Path):
         return None
@@ -71,11 +71,11 @@ def _state(file: Path) -> list[int]:
 
 
 def _refuse_torn(path: Path) -> None:
-    """Raise `StudyError` at once for what is no TOML, without starting a process."""
+    """Raise `StudyError` at once for a file that is not TOML, without starting a process."""
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read: {error}; the plan that was made before stands") from error
+        raise StudyError(f"{path} cannot be read: {error}; the earlier plan stays in force") from error
 
 
 def _source_files(source: StudySource) -> Iterator[Path]:

@@ -17,7 +17,6 @@ from flops_fit.results.matching import Unmatched, match_runs
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.headless.study import HeadlessStudy, headless_study
 from flops_fit_assets.metadata.training_run import run_metadata
-from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +36,9 @@ class Imported:
 
 
 def import_study_runs(table: Path, path: Path, home: Path, console: Console) -> Imported:
-    """Plan the study at `path` where that is due, and give its experiments the results in `table`.
+    """Plan the study at `path` where it is out of date, and give its experiments the results in `table`.
 
-    An experiment that has a final result keeps it. Raises `FlopsFitError` for a study or table that cannot be meant.
+    An experiment that has a final result keeps it. Raises `FlopsFitError` for a study or table that is not valid.
     """
     if not table.exists():
         raise FlopsFitError(f"{table} does not exist; give a table of runs or a directory of results")
@@ -67,7 +66,7 @@ def print_import(table: Path, path: Path, home: Path, console: Console) -> bool:
 
 def _take(study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentResult]) -> list[str]:
     """Keep the results of experiments that have no final one, report their materialization; which those are."""
-    store = StudyStore.of(study.runs.source)
+    store = study.runs.source.store
     store.pull_results(result.experiment_id for result in results)
     taken = [result for result in results if _written(store.path("training_run", result.experiment_id), result)]
     store.push(*(store.path("training_run", result.experiment_id) for result in taken))

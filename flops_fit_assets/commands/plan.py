@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def print_plan(path: Path, console: Console) -> None:
     """Print what the study at `path` would train: per budget the sizes, tokens and cost, then the totals."""
     source = StudySource.of(path)
-    study, store, size_map = source.study, StudyStore.of(source), study_size_map(source.study)
+    study, store, size_map = source.study, source.store, study_size_map(source.study)
     plan = study_plan(study, size_map, centre=centres_of(store, study, size_map, {}))
     done = _finished(store, plan)
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
@@ -54,7 +54,7 @@ def print_plan(path: Path, console: Console) -> None:
 def write_again(path: Path) -> Path:
     """Write the report, the runs table and the figures of the study at `path` from its fitted law."""
     source = StudySource.of(path)
-    study, store = source.study, StudyStore.of(source)
+    study, store = source.study, source.store
     try:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
     except FileNotFoundError as error:

@@ -9,14 +9,11 @@ from flops_fit.sweep.experiment import Experiment
 from flops_fit_assets.freshness.history import latest_versions
 from flops_fit_assets.freshness.versions import version_of
 from flops_fit_assets.source import StudySource
-from flops_fit_assets.storage.store import StudyStore
 
 
-def set_aside_if_changed(
-    context: dg.AssetExecutionContext, source: StudySource, store: StudyStore, experiment: Experiment
-) -> None:
+def set_aside_if_changed(context: dg.AssetExecutionContext, source: StudySource, experiment: Experiment) -> None:
     """Rename the result of `experiment` if it is not what was materialized, so that it is trained again."""
-    name = experiment.experiment_id
+    store, name = source.store, experiment.experiment_id
     recorded = latest_versions(context.instance, source.key("training_run"), [name]).get(name)
     try:
         changed = recorded is not None and version_of(store.read("training_run", name)) != recorded

@@ -34,7 +34,7 @@ def fingerprints(study: Study) -> dict[str, str]:
 
 
 def fresh_fingerprints(path: Path) -> dict[str, str]:
-    """`fingerprints` of the study file; raises `StudyError` where it cannot be meant."""
+    """`fingerprints` of the study file; raises `StudyError` where it is not valid."""
     command = [sys.executable, "-m", "flops_fit_assets.freshness.fingerprints", str(path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment, check=False)

@@ -36,7 +36,6 @@ from flops_fit_assets.metadata.size_map import size_map_metadata
 from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata
 from flops_fit_assets.metadata.training_run import run_metadata
 from flops_fit_assets.source import StudySource
-from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
@@ -94,7 +93,7 @@ def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=made,
             data_version=dg.DataVersion(versions.version_of(made)),
-            metadata=size_map_metadata(made, _store(source).path("size_map")),
+            metadata=size_map_metadata(made, source.store.path("size_map")),
             check_results=checks.size_map_checks(made),
             tags={versions.MADE_FROM_TAG: versions.size_map_made_from(source.study)},
         )
@@ -110,7 +109,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         "sweep_plan",
         "For every compute budget, which sizes to train on how many tokens. "
         "Materialize it after changing budgets: only experiments that are new get trained. What it shows as done and "
-        "as still to spend is of that moment; materializing it again shows it anew and, the plan being the same, "
+        "as still to spend is of that moment; materializing it again updates them and, the plan being the same, "
         "starts nothing.",
         "table",
         ins={"size_map": dg.AssetIn(key=source.key("size_map"))},
@@ -121,7 +120,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
     def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap) -> dg.MaterializeResult:
         study = source.study
         overrides = _refused_readably(lambda: overrides_in(context.op_execution_context.op_config, study))
-        store = _store(source)
+        store = source.store
         centres = _refused_readably(lambda: centres_of(store, study, size_map, overrides))
         plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides, centre=centres))
         if centres is not None:
@@ -161,7 +160,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         automation_condition=automation.training_condition(source.key("sweep_plan")),
     )
     def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        study, store = source.study, _store(source)
+        study, store = source.study, source.store
         files = StudyIOManager(store, context.instance)
         plan: SweepPlan = _refused_readably(lambda: files.load(source.key("sweep_plan")))
         experiment = next((item for item in plan.experiments if item.experiment_id == context.partition_key), None)
@@ -172,7 +171,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         def trained() -> ExperimentResult:
             gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
             with store.training(experiment.experiment_id, context.log.warning), gpu:
-                set_aside_if_changed(context, source, store, experiment)
+                set_aside_if_changed(context, source, experiment)
                 return run_experiment(study, experiment, output_dir=store.runs, on_log=report)
 
         result = _refused_readably(trained)
@@ -213,7 +212,7 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         wanted = [item.experiment_id for item in sweep_plan.experiments]
         results: dict[str, ExperimentResult] = {name: training_run[name] for name in wanted if name in training_run}
         law: ScalingLaw = _refused_readably(lambda: fit_study(source.study, sweep_plan, list(results.values())))
-        store, figures = _store(source), law_figures(law)
+        store, figures = source.store, law_figures(law)
         publish(store, source.study, sweep_plan, law, results, figures)
         missing = [name for name in wanted if name not in results]
         made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
@@ -264,17 +263,13 @@ def _asset(source: StudySource, stage: str, description: str, kind: str, **optio
     return decorate
 
 
-def _store(source: StudySource) -> StudyStore:
-    return StudyStore.of(source)
-
-
 def _results(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> Mapping[str, ExperimentResult]:
-    manager = StudyIOManager(_store(source), context.instance)
+    manager = StudyIOManager(source.store, context.instance)
     return manager.load_partitions(source.key("training_run"), [item.experiment_id for item in plan.experiments]).values
 
 
 def _refused_readably(call: Callable[[], Any]) -> Any:
-    """The value of `call`; an error of ours fails the step with its message alone, and is not tried again."""
+    """The value of `call`; a `FlopsFitError` fails the step with its message alone, and is not tried again."""
     try:
         return call()
     except FlopsFitError as error:

@@ -93,6 +93,6 @@ def study_io_manager(source: StudySource) -> Any:
 
     @io_manager(description=f"JSON files in {source.directory}")
     def files(context: InitResourceContext) -> StudyIOManager:
-        return StudyIOManager(StudyStore.of(source), context.instance)
+        return StudyIOManager(source.store, context.instance)
 
     return files

@@ -44,7 +44,7 @@ def plan_config_schema(sweep: SweepOptions) -> dict[str, Field]:
 
 
 def overrides_in(config: Mapping[str, Any], study: Study) -> dict[str, Any]:
-    """The options of `config` that differ from the study's; raises `FlopsFitError` for values that cannot be meant."""
+    """The options of `config` that differ from the study's; raises `FlopsFitError` for values that are not valid."""
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
     wanted = SweepOptions(**given)
     return {name: getattr(wanted, name) for name in given if getattr(wanted, name) != getattr(study.sweep, name)}

@@ -16,7 +16,6 @@ from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import storage_url
-from flops_fit_assets.storage.store import StudyStore
 
 HEADLESS_TAG = "flops_fit/headless"
 _PARTITION_TAG = "dagster/partition"
@@ -38,7 +37,7 @@ class AssetRuns:
 
     @classmethod
     def of(cls, path: Path, home: Path, storage: str | None = None) -> AssetRuns:
-        """The file as it is now; raises `StudyError` where it cannot be meant, `StorageError` for such a URL."""
+        """The file as it is now; raises `StudyError` where it is not valid, `StorageError` for a URL that is not."""
         for read_before in (_source, _job):
             read_before.cache_clear()
         runs = cls(path=path.resolve(), home=home, storage=storage_url(storage))
@@ -77,7 +76,7 @@ def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs
         runs.materialize(_instance(runs.home, runs.source.study.hardware.num_workers()), "training_run", partition)
     except RunFailed as error:
         return _failed_result(runs, partition, ended.get("status", "failed"), ended.get("reason") or str(error))
-    return StudyStore.of(runs.source).read("training_run", partition)
+    return runs.source.store.read("training_run", partition)
 
 
 def end_orphans(
@@ -143,7 +142,7 @@ def _instance(home: Path, workers: int) -> dg.DagsterInstance:
 
 def _failed_result(runs: AssetRuns, partition: str, status: str, reason: str) -> ExperimentResult:
     """What the training left of itself; where it could not (a disk is full), what it said when it ended."""
-    store = StudyStore.of(runs.source)
+    store = runs.source.store
     try:
         result = store.read("training_run", partition)
     except (FileError, FileNotFoundError):

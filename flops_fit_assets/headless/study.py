@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dagster import AssetKey, AssetObservation, DagsterInstance
 
@@ -30,6 +30,7 @@ from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
+from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import refuse_unusable
 from flops_fit_assets.storage.store import StudyStore
 
@@ -60,7 +61,7 @@ class Outcome:
 def run_study(path: Path, home: Path, console: Console) -> Outcome:
     """Bring the study at `path` up to date in `home`.
 
-    Raises `FlopsFitError` for a study that cannot be meant or is being run already, `RunFailed` where a stage other
+    Raises `FlopsFitError` for a study that is not valid or is being run already, `RunFailed` where a stage other
     than a training fails.
     """
     with headless_study(path, home, console) as study:
@@ -71,7 +72,7 @@ def run_study(path: Path, home: Path, console: Console) -> Outcome:
 def headless_study(path: Path, home: Path, console: Console) -> Iterator[HeadlessStudy]:
     """The study at `path` with the instance in `home`, held against other headless processes.
 
-    Raises `FlopsFitError` for a study that cannot be meant or is held already, or a storage that cannot be used.
+    Raises `FlopsFitError` for a study that is not valid or is held already, or a storage that cannot be used.
     """
     runs = AssetRuns.of(path, home)
     refuse_unusable(runs.storage)
@@ -127,12 +128,12 @@ class HeadlessStudy:
         )
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> StudySource:
         return self.runs.source
 
     @property
     def _store(self) -> StudyStore:
-        return StudyStore.of(self._source)
+        return self._source.store
 
     def _observe(self) -> None:
         for part, version in fingerprints(self._source.study).items():

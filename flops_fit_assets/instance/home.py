@@ -16,8 +16,8 @@ STUDY_VARIABLE = "FLOPS_FIT_STUDY"
 TRAINING_POOL = "flops_fit_training"
 DEMO_STUDY = Path(__file__).parents[2] / "flops_fit" / "examples" / "demo" / "study.toml"
 
-# The same instance for runs in processes of ours: without what concerns runs that Dagster launches, and without the
-# capture of output, which would start four helper processes per training; trainings write their own logs.
+# The same instance for runs in processes of this project: without what concerns runs that Dagster launches, and
+# without the capture of output, which would start four helper processes per training; trainings write their own logs.
 _HEADLESS: dict[str, Any] = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"},
     "concurrency": {},
@@ -65,7 +65,7 @@ def instance_directory(home: Path, workers: int) -> Path:
 
 
 def open_instance(home: Path, workers: int) -> DagsterInstance:
-    """The Dagster instance in `home` with the storage of its `dagster.yaml`, for runs in processes of ours.
+    """The Dagster instance in `home` with the storage of its `dagster.yaml`, for runs in processes of this project.
 
     The caller disposes of it (it is a context manager).
     """

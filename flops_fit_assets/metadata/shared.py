@@ -31,7 +31,8 @@ def figure_markdown(figure: Figure) -> MetadataValue:
     return MetadataValue.md(f"![{figure.title}](data:image/png;base64,{base64.b64encode(figure.png).decode()})")
 
 
-def _markdown(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:
+def inline_table(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:
+    """A table in Markdown, cut off after sixty rows; the file has all of them."""
     rows = list(rows)
     text = markdown_table(list(headers), rows[:_ROWS])
     if len(rows) > _ROWS:

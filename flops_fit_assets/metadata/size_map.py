@@ -10,7 +10,7 @@ from dagster import MetadataValue
 from flops_fit.basics.formatting import (
     format_flops,
 )
-from flops_fit_assets.metadata.shared import Metadata, _markdown, finite
+from flops_fit_assets.metadata.shared import Metadata, finite, inline_table
 
 if TYPE_CHECKING:
     from flops_fit.sizes.size_map import SizeMap
@@ -29,12 +29,12 @@ def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
         "smallest": size_map.label(entries[0]),
         "largest": size_map.label(entries[-1]),
         "FLOPs per token": size_map.flops_method,
-        "size table": _markdown(headers, rows),
+        "size table": inline_table(headers, rows),
         "skipped sizes": len(size_map.skipped),
         "file": MetadataValue.path(str(path)),
     }
     if size_map.skipped:
-        shown["skipped"] = _markdown(("size", "reason"), [(item.size, item.reason) for item in size_map.skipped])
+        shown["skipped"] = inline_table(("size", "reason"), [(item.size, item.reason) for item in size_map.skipped])
     if size_map.notes:
         shown["notes"] = MetadataValue.md("\n".join(f"- {note}" for note in size_map.notes))
     return finite(shown)

@@ -19,7 +19,7 @@ from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.spending import Spending
 from flops_fit.results.results import ExperimentResult
-from flops_fit_assets.metadata.shared import Metadata, _markdown, finite
+from flops_fit_assets.metadata.shared import Metadata, finite, inline_table
 from flops_fit_assets.metadata.training_run import state_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def budget_table(
         )
     headers = ("budget", "experiments", f"parameters ({plan.param_count})", f"{plan.data_unit}s", "planned FLOPs",
                "still to spend", "device time", *(["cost"] if price_per_hour else []))  # fmt: skip
-    return _markdown(headers, rows)
+    return inline_table(headers, rows)
 
 
 def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, ExperimentResult]) -> MetadataValue:
@@ -144,7 +144,7 @@ def dropped_table(plan: SweepPlan) -> MetadataValue:
         (format_flops(item.compute_budget), format_count(item.num_params), item.size_param_value or "", item.reason)
         for item in plan.dropped
     ]
-    return _markdown(("budget", "parameters", plan.size_param, "reason"), rows)
+    return inline_table(("budget", "parameters", plan.size_param, "reason"), rows)
 
 
 def _span(values: Iterable[float]) -> str:

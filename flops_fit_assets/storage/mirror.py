@@ -76,7 +76,7 @@ class Mirror:
     def _files(self, folder: Path) -> list[str]:
         """Files below `folder` without hidden ones: locks, records, and what is being written."""
         found = []
-        for place, folders, files in os.walk(folder):  # which minds no folder that a trainer removes meanwhile
+        for place, folders, files in os.walk(folder):  # unlike glob, does not fail when a trainer removes a folder
             folders[:] = [name for name in folders if not name.startswith(".")]
             found += [self._name(Path(place) / name) for name in files if not name.startswith(".")]
         return found
@@ -95,7 +95,7 @@ class Mirror:
         if names and not self.storage.listing():
             raise StorageError(
                 f"storage {self.storage} holds nothing, although {self.directory} is a copy of what it held; see that "
-                f"it is mounted and is the right one, or remove {self.directory} to begin anew"
+                f"it is mounted and is the right one, or remove {self.directory} to start over"
             )
         for name in names:
             self._give_way(name)

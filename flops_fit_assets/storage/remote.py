@@ -31,7 +31,7 @@ class StorageError(FlopsFitError):
 def storage_url(given: str | os.PathLike[str] | None = None) -> str | None:
     """The base of all studies' files: `given`, else `FLOPS_FIT_STORAGE`; None where there is none.
 
-    A path without a protocol is a directory, made absolute. Raises `StorageError` for a URL that cannot be meant: a
+    A path without a protocol is a directory, made absolute. Raises `StorageError` for a URL that is not valid: a
     protocol that fsspec does not know or that needs a package, or a chain of several. Nothing is sent anywhere.
     """
     url = os.fspath(given) if given is not None else os.environ.get(STORAGE_VARIABLE, "")
@@ -158,7 +158,9 @@ class Storage:
         parts = name.split("/")
         bad = any(part in ("", ".", "..") or "\\" in part or not part.isprintable() for part in parts)
         if bad or (_is_hidden(name) and not hidden):
-            raise FileError(f"{name!r} is no name of a file in {self}; use one without empty, hidden or parent folders")
+            raise FileError(
+                f"{name!r} is not a valid file name in {self}; it must not have empty, hidden or parent folders"
+            )
         return posixpath.join(self._root, name)
 
     def _stamp(self, name: str) -> str | None:
@@ -178,7 +180,7 @@ class Storage:
 
     @contextmanager
     def _readably(self, what: str) -> Iterator[None]:
-        """Whatever a protocol raises (each has errors of its own) as an error that names the storage and a remedy."""
+        """Any error of a protocol (each has its own) as an error that names the storage and a remedy."""
         try:
             yield
         except Exception as error:

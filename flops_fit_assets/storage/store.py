@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.files import read_value, set_aside, write_json
 from flops_fit.errors import FileError
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
-from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.background_upload import uploading
 from flops_fit_assets.storage.mirror import Mirror
 
@@ -21,27 +20,16 @@ if TYPE_CHECKING:
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
-PLAN_SCHEMA = "flops_fit.sweep_plan/1"
-
-
-SIZE_MAP_SCHEMA = "flops_fit.size_map/1"
-
-
 @dataclass(frozen=True, kw_only=True)
 class StudyStore:
     """The files of one study in `directory`; readers raise `FileError` for a torn or foreign file.
 
     With a `mirror`, `directory` is a working copy: what is read is brought from the storage first, what is written is
-    stored. Whoever reads or writes files of the study by other means calls `pull` before and `push` after.
+    stored. Code that reads or writes files of the study by other means calls `pull` before and `push` after.
     """
 
     directory: Path
     mirror: Mirror | None = None
-
-    @classmethod
-    def of(cls, source: StudySource) -> StudyStore:
-        """The files of a study."""
-        return cls(directory=source.directory, mirror=source.mirror)
 
     @property
     def runs(self) -> Path:
@@ -57,7 +45,7 @@ class StudyStore:
         """Where the value of an asset is kept."""
         if asset == "training_run":
             if not partition or not _is_file_name(partition):
-                raise FileError(f"partition {partition!r} is no experiment id; give one from the plan")
+                raise FileError(f"partition {partition!r} is not an experiment id; give one from the plan")
             return self.runs / partition / RESULT_FILE
         return self.directory / f"{asset}.json"
 
@@ -118,15 +106,15 @@ def _is_file_name(partition: str) -> bool:
 
 
 def _read_size_map(path: Path) -> SizeMap:
-    from flops_fit.sizes.size_map import SizeMap
+    from flops_fit.sizes.size_map import SCHEMA, SizeMap
 
-    return read_value(path, SIZE_MAP_SCHEMA, SizeMap.from_dict)
+    return read_value(path, SCHEMA, SizeMap.from_dict)
 
 
 def _read_plan(path: Path) -> SweepPlan:
-    from flops_fit.sweep.sweep_plan import SweepPlan
+    from flops_fit.sweep.sweep_plan import SCHEMA, SweepPlan
 
-    return read_value(path, PLAN_SCHEMA, SweepPlan.from_dict)
+    return read_value(path, SCHEMA, SweepPlan.from_dict)
 
 
 def _read_law(path: Path) -> ScalingLaw:

@@ -35,7 +35,7 @@ def planned(tmp_path_factory):
 
 
 def the_plan(runs):
-    return StudyStore(directory=runs.source.directory).read("sweep_plan")
+    return runs.source.store.read("sweep_plan")
 
 
 def test_the_launchpad_overrides_the_grid_and_says_so(planned):
@@ -115,5 +115,5 @@ def test_every_asset_is_described(planned):
 
 def test_an_experiment_id_from_outside_the_plan_cannot_leave_the_folder(tmp_path):
     for name in ("../elsewhere", "/etc/passwd", "..", ".hidden", ""):
-        with pytest.raises(ValueError, match="is no experiment id"):
+        with pytest.raises(ValueError, match="is not an experiment id"):
             StudyStore(directory=tmp_path).path("training_run", name)

@@ -77,7 +77,7 @@ def watched(folder):
 def plan_in(runs, instance):
     runs.materialize(instance, "size_map")
     runs.materialize(instance, "sweep_plan")
-    return StudyStore.of(runs.source).read("sweep_plan").experiments
+    return runs.source.store.read("sweep_plan").experiments
 
 
 def stored_files(base):
@@ -262,7 +262,7 @@ def test_a_training_killed_on_one_machine_goes_on_from_its_checkpoint_on_another
     assert steps == sorted(set(steps))
     shutil.rmtree(stale)
     (tmp_path / "killed").rename(stale)  # the killed machine is back, with its old checkpoint
-    store = StudyStore.of(here.source)
+    store = here.source.store
     with store.training(name, pytest.fail):
         assert store.read_here("training_run", name) == resumed
     assert not (store.runs / name / "checkpoint.safetensors").exists()
@@ -306,7 +306,7 @@ def test_an_interrupted_training_leaves_its_checkpoint_in_the_storage(tmp_path):
 def test_a_storage_out_of_reach_for_a_while_does_not_stop_a_training(tmp_path, monkeypatch):
     """And whatever a trainer of the user's own leaves in the folder is stored, hidden files left out."""
     monkeypatch.setattr(uploading, "UPLOAD_SECONDS", 0.01)
-    store, said = StudyStore.of(watched(tmp_path).source), []
+    store, said = watched(tmp_path).source.store, []
     folder = store.path("training_run", "made-up").parent
     with store.training("made-up", said.append):
         Watched.broken = True
@@ -330,7 +330,7 @@ def test_many_results_are_one_question(tmp_path):
     runs = watched(tmp_path)
     with open_instance(tmp_path, 2) as instance:
         plan_in(runs, instance)
-    here = StudyStore.of(runs.source)
+    here = runs.source.store
     names = [f"made-up-{number}" for number in range(50)]
     storage = fsspec.filesystem("watched")
     for name in names:
@@ -355,7 +355,7 @@ def test_memory_is_enough_for_one_process(tmp_path):
             runs.materialize(instance, "training_run", experiment.experiment_id)
         shutil.rmtree(tmp_path / "tiny")
         runs.materialize(instance, "scaling_law")
-        law = StudyStore.of(runs.source).read("scaling_law")
+        law = runs.source.store.read("scaling_law")
     assert len(law.runs) == 6
     assert materializations(tmp_path)["training_run"] == 6
 
@@ -393,13 +393,13 @@ def test_a_password_in_the_url_is_shown_to_nobody():
 @pytest.mark.parametrize("partition", ["..", "a/b", "../x", "/etc/passwd", "a\\b", "a\nb", ".hidden", ""])
 def test_a_partition_leads_nowhere_else(tmp_path, partition):
     store = StudyStore.of(StudySource.of(write_study(tmp_path), home=tmp_path, storage=tmp_path / "shared"))
-    with pytest.raises(FileError, match="is no experiment id"):
+    with pytest.raises(FileError, match="is not an experiment id"):
         store.read("training_run", partition)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a//b", "a\\..\\b", "a\0b"])
 def test_a_name_leads_out_of_no_storage(tmp_path, name):
-    with pytest.raises(FileError, match="is no name of a file in"):
+    with pytest.raises(FileError, match="is not a valid file name in"):
         Storage(url=str(tmp_path), folder="tiny").stamps([name])
 
 
