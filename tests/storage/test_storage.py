@@ -220,9 +220,9 @@ TRAIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from flops_fit_assets import uploading
+from flops_fit_assets.storage import background_upload
 from flops_fit_assets.headless.dagster_runs import AssetRuns, train_partition
-uploading.UPLOAD_SECONDS = 0.02
+background_upload.UPLOAD_SECONDS = 0.02
 folder, storage, name = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 train_partition(name, lambda event: None, AssetRuns.of(folder / "study.toml", folder, storage))
 """
