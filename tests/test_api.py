@@ -1,6 +1,7 @@
 """The whole study in one call."""
 
 import math
+import threading
 
 import pandas as pd
 import pytest
@@ -57,19 +58,26 @@ def test_it_trains_fits_and_resumes_by_id(tmp_path):
     )
 
 
-def test_worker_processes_and_this_process_give_the_same_losses(tmp_path):
+def test_wherever_a_model_is_defined_and_trained_the_losses_are_the_same(tmp_path):
     class Local(TinyMLP):
-        """Cannot be imported by a worker process."""
+        """No worker process could import this, so it travels by value; were it trained here, a warning would say so."""
 
-    with pytest.warns(FlopsFitWarning, match="in this process instead") as said:
-        whole(tmp_path / "local", model=Local)
+    class Unsendable(TinyMLP):
+        lock = threading.Lock()
+
+    whole(tmp_path / "module")
+    whole(tmp_path / "function", model=Local)
+    with pytest.warns(FlopsFitWarning, match=r"cannot pickle '_thread\.lock' object.*in this process instead") as said:
+        whole(tmp_path / "here", model=Unsendable)
     assert sum("in this process" in str(warning.message) for warning in said) == 1
-    whole(tmp_path / "workers")
-    here, there = (
-        load_runs(tmp_path / name).sort_values(["compute_budget", "num_params"]) for name in ("local", "workers")
-    )
-    assert here["loss"].tolist() == there["loss"].tolist()
-    assert set(here["experiment_id"]).isdisjoint(there["experiment_id"]), "another model has other ids"
+    runs = {
+        name: load_runs(tmp_path / name).sort_values(["compute_budget", "num_params"])
+        for name in ("module", "function", "here")
+    }
+    for one in runs.values():
+        assert one["loss"].tolist() == runs["module"]["loss"].tolist()
+        assert one["weights_sha256"].tolist() == runs["module"]["weights_sha256"].tolist()
+    assert len({name for one in runs.values() for name in one["experiment_id"]}) == 36, "another model has other ids"
 
 
 def test_bad_input_is_refused_before_anything_is_trained(tmp_path):
@@ -89,8 +97,7 @@ def test_a_diverged_experiment_is_kept_as_data_and_left_out_of_the_fit(tmp_path)
         smallest = experiment.compute_budget == BUDGETS[0] and experiment.tokens_per_param > 60
         return 1e38 if smallest else 0.02
 
-    with pytest.warns(FlopsFitWarning, match="in this process instead"):
-        whole(tmp_path, learning_rate=rate, gradient_clip=None)
+    whole(tmp_path, learning_rate=rate, gradient_clip=None)
     runs = load_runs(tmp_path)
     diverged = runs[runs["status"] == "diverged"]
     assert len(diverged) >= 1

@@ -2,7 +2,7 @@
 
 Own processes instead of `multiprocessing`, which would run the caller's `__main__` again in every worker: a notebook
 or a script without `if __name__ == "__main__"` works here. Tasks and results travel as pickles over a pipe, never to
-disk.
+disk. `cloudpickle` sends what no worker could import, such as a class defined in a notebook or in a function, by value.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+import cloudpickle
+
 _SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _OUTER = "FLOPS_FIT_OUTER_ENVIRONMENT"  # what these were before, for programs that are not ours
 
@@ -37,8 +39,8 @@ class TaskOutcome:
     error: str | None = None
 
 
-class NotImportable(Exception):
-    """A worker process cannot load the shared object (such as a class defined in a notebook)."""
+class CannotBeSent(Exception):
+    """Worker processes cannot get the shared object: it holds an open file, a lock, or what they cannot import."""
 
 
 def run_tasks(
@@ -56,7 +58,7 @@ def run_tasks(
     (sent once to each worker); `emit(dict)` reaches `on_event(index, dict)` here, in the consumer's thread. Payloads
     start in the order given. Workers take turns with `environments`: variables that they get besides this process's
     own, such as the one GPU that each is to see. An exception in a task, or the death of its worker, becomes that
-    task's `error`; the others go on. Raises `NotImportable` where `shared` cannot be loaded in a worker.
+    task's `error`; the others go on. Raises `CannotBeSent` where `shared` cannot be pickled, or not loaded in a worker.
     """
     count = min(num_workers, len(payloads))
     with WorkerPool(function, num_workers=count, shared=shared, environments=environments) as pool:
@@ -118,8 +120,8 @@ def _collect(
         if kind == "event":
             if on_event:
                 on_event(index, content)
-        elif kind == "not importable":
-            raise NotImportable(content)
+        elif kind == "not loaded":
+            raise CannotBeSent(content)
         else:
             expected -= 1
             yield TaskOutcome(index=index, **{kind: content})
@@ -160,14 +162,14 @@ class _Worker:
             self._launch()
 
     def run(self, payload: Any) -> Iterator[tuple[str, Any]]:
-        """Messages of one task: any number of "event", then "value", "error" or "not importable"."""
+        """Messages of one task: any number of "event", then "value", "error" or "not loaded"."""
         process = self._process or self._launch()
         if self.stopped:  # told to stop while it was starting
             process.kill()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            send(process.stdin, pickle.dumps(payload))
+            send(process.stdin, cloudpickle.dumps(payload))
             while True:
                 kind, content = pickle.loads(receive(process.stdout))
                 yield kind, content
@@ -208,9 +210,9 @@ class _Worker:
 
 def _pickled(shared: Any) -> bytes:
     try:
-        return pickle.dumps(shared)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise NotImportable(f"{type(error).__name__}: {error}") from error
+        return cloudpickle.dumps(shared)
+    except Exception as error:  # whatever objects that cannot be pickled raise
+        raise CannotBeSent(f"{type(error).__name__}: {error}") from error
 
 
 def _discard(process: subprocess.Popen[bytes]) -> int:
@@ -271,7 +273,7 @@ def main() -> None:
         while True:
             payload = pickle.loads(receive(incoming))
             if problem:
-                send(outgoing, pickle.dumps(("not importable", problem)))
+                send(outgoing, pickle.dumps(("not loaded", problem)))
                 continue
             send(outgoing, pickle.dumps(_perform(function, payload, shared, outgoing)))
     except (EOFError, BrokenPipeError):  # the parent is done, or gone
@@ -288,7 +290,7 @@ def _load(reference: str, pickled: bytes) -> tuple[Any, Any, str | None]:
     function = getattr(importlib.import_module(module), name)
     try:
         return function, pickle.loads(pickled), None
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever importing the user's modules raises
         return function, None, f"{type(error).__name__}: {error}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flops_fit.basics.workers import NotImportable, run_tasks
+from flops_fit.basics.workers import CannotBeSent, run_tasks
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.errors import FlopsFitWarning
 from flops_fit.results.finished import already_finished
@@ -35,8 +35,8 @@ def train_all(
     """Train every experiment, side by side on this machine's workers, and return the results in the same order.
 
     `on_log` is called in this process with the events of all of them; see `flops_fit.training.log_events.LogEvent`.
-    Where worker processes cannot import the model, data or loss (defined in a notebook or a function), the experiments
-    are trained in this process one after the other, said once in a warning.
+    Where the model, data or loss cannot be sent to worker processes (they hold an open file or a lock, say), the
+    experiments are trained in this process one after the other, said once in a warning.
     """
     results = already_finished(experiments, output_dir) if resume else {}
     ordered = longest_first(item for item in experiments if item.experiment_id not in results)
@@ -72,10 +72,10 @@ def _side_by_side(
                 bars.update(finished_event(experiment, result))
             bars.finish(result)
             yield result
-    except NotImportable as error:
+    except CannotBeSent as error:
         message = (
-            f"worker processes cannot import the model, data or loss ({error}); training in this process instead, "
-            "one experiment after the other; define them in a module of their own to use all cores"
+            f"worker processes cannot get the model, data or loss ({error}); training in this process instead, "
+            "one experiment after the other; give functions that make what cannot be sent to use all cores"
         )
         warnings.warn(message, FlopsFitWarning, stacklevel=4)
         yield from _one_by_one(study, experiments, output_dir, resume, bars)

@@ -1,11 +1,14 @@
 """Worker processes: parallel, reused, and a death or an error is one task's outcome."""
 
 import os
+import sys
+import threading
+import types
 
 import pytest
 
 from flops_fit.basics.devices import worker_environments
-from flops_fit.basics.workers import NotImportable, run_tasks
+from flops_fit.basics.workers import CannotBeSent, run_tasks
 
 
 def outcomes(name, payloads, **options):
@@ -50,12 +53,24 @@ def test_what_a_task_prints_does_not_disturb_the_messages(capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_what_a_worker_cannot_load_is_said():
-    def local(payload):
-        return payload
+def test_functions_and_classes_defined_in_a_function_reach_every_worker():
+    class Local:
+        offset = 10
 
-    with pytest.raises(NotImportable, match="local"):
-        outcomes("add_shared", [1], shared=local)
+        def __getitem__(self, key):
+            return getattr(self, key)
+
+    assert [outcome.value for outcome in outcomes("add_shared", [1, 2], shared=Local())] == [11, 12]
+
+
+def test_what_cannot_be_sent_is_said(monkeypatch):
+    with pytest.raises(CannotBeSent, match=r"cannot pickle '_thread\.lock' object"):
+        outcomes("add_shared", [1], shared=threading.Lock())
+    elsewhere = types.ModuleType("only_here")
+    exec("def local(): pass", vars(elsewhere))
+    monkeypatch.setitem(sys.modules, "only_here", elsewhere)
+    with pytest.raises(CannotBeSent, match="No module named 'only_here'"):
+        outcomes("add_shared", [1], shared=elsewhere.local)
 
 
 def test_stopping_early_ends_the_processes():
