@@ -14,6 +14,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_OWN = ("flops_fit", "flops_fit_assets")  # the same source wherever and however it is installed
+
 
 def content_hash(content: Any) -> str:
     """SHA-256 (64 hex digits) of `content` as canonical JSON; callables and other objects by their fingerprint."""
@@ -45,8 +47,9 @@ def fingerprint_callable(function: Any) -> str:
 
     Counted are its own source and that of every class and function it refers to by a global name, and the plain
     constants it refers to, and what it closes over. Of an installed package, its own source and the package's version
-    count; of Python and torch, the name. Comments, formatting, docstrings and annotations do not. Of a lambda, and of
-    anything without source, the bytecode counts.
+    count (this library's own functions count as if they were the user's, so that an upgrade that leaves them alone
+    trains nothing again); of Python and torch, the name. Comments, formatting, docstrings and annotations do not. Of a
+    lambda, and of anything without source, the bytecode counts.
     """
     return content_hash(_parts(function, set()))[:16]
 
@@ -95,12 +98,16 @@ def _globals_used(function: Any, tree: ast.AST) -> Iterator[tuple[str, Any]]:
 
 def _is_common_ground(function: Any) -> bool:
     """Whether it belongs to Python or torch, where the name says what it is."""
+    if _package(function) in _OWN:
+        return False
     path = _source_path(function)
     in_library = path is not None and path.startswith(sysconfig.get_path("stdlib")) and not _is_installed(function)
     return path is None or in_library or _package(function) == "torch"
 
 
 def _is_installed(function: Any) -> bool:
+    if _package(function) in _OWN:
+        return False
     path = _source_path(function)
     return path is not None and path.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
 

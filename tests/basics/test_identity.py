@@ -3,14 +3,18 @@
 import functools
 import importlib
 import linecache
+import shutil
 import subprocess
 import sys
 import textwrap
+import venv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import flops_fit.loss
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 
 MODEL = """
@@ -116,3 +120,28 @@ def test_a_class_typed_into_a_console_is_known_by_what_its_methods_do():
     once, again = (printed(CONSOLE.replace("FACTOR", "2")) for _ in range(2))
     assert once == again
     assert printed(CONSOLE.replace("FACTOR", "3")) != once
+
+
+OWN = """
+import flops_fit, sysconfig
+from flops_fit import loss
+from flops_fit.basics.identity import fingerprint_callable
+print(flops_fit.__file__.startswith(sysconfig.get_path("purelib")), flops_fit.__version__)
+print(*map(fingerprint_callable, [loss.cross_entropy, loss.model_loss, loss.validate_loss_fn]))
+"""
+
+
+def test_the_librarys_own_losses_are_the_same_installed_or_not_and_in_every_version(tmp_path):
+    """As a wheel of another version would put them into a site-packages of their own."""
+    venv.create(tmp_path, with_pip=False)
+    (packages,) = tmp_path.glob("lib/python*/site-packages")
+    source = Path(flops_fit.__file__).parent
+    shutil.copytree(source, packages / "flops_fit", ignore=shutil.ignore_patterns("__pycache__"))
+    init = packages / "flops_fit" / "__init__.py"
+    init.write_text(init.read_text().replace(f'__version__ = "{flops_fit.__version__}"', '__version__ = "77.0"'))
+    command = [str(tmp_path / "bin" / "python"), "-I", "-c", OWN]
+    where, fingerprints = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert where == "True 77.0"
+    here = (flops_fit.loss.cross_entropy, flops_fit.loss.model_loss, flops_fit.loss.validate_loss_fn)
+    assert fingerprints.split() == [fingerprint_callable(function) for function in here]
+    assert fingerprints.split()[0] == "f046bff76e3cab18", "as it always was from an editable install"
