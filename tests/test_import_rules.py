@@ -1,87 +1,147 @@
-"""The import rules of the design, held by looking at every import statement and at what loading really loads."""
+"""The house keeps its order: no circles, packages stand on those below them, heavy libraries load where they are used.
 
-import ast
+`python tests/helpers/import_graph.py` prints rooms, levels and arrows.
+"""
+
 import subprocess
 import sys
 
 import pytest
+from import_graph import circles, graph, imported_names, levels, modules, room_of, rooms
 from paths import ROOT
 
-LIBRARY = sorted((ROOT / "flops_fit").rglob("*.py"))
-PIPELINE = sorted((ROOT / "flops_fit_assets").rglob("*.py"))
+# from the ground up: a room imports only rooms that stand in an earlier line
+LIBRARY = (
+    ("errors",),
+    ("basics",),
+    ("loss", "synthetic"),
+    ("data",),
+    ("sizes",),
+    ("sweep",),
+    ("recipe", "results"),
+    ("cost", "scaling_law"),
+    ("study", "report"),
+    ("training", "stages"),
+    ("preflight", "distributed"),
+    ("api",),
+)
+PIPELINE = (
+    ("instance",),
+    ("storage",),
+    ("source",),
+    ("metadata",),
+    ("freshness",),
+    ("automation",),
+    ("graph",),
+    ("definitions",),
+    ("headless", "component"),
+    ("commands",),
+    ("cli",),
+)
+ORDER = [tuple(f"flops_fit.{name}" for name in line) for line in LIBRARY]
+ORDER += [tuple(f"flops_fit_assets.{name}" for name in line) for line in PIPELINE]
 
 
-def imported(path):
-    """Every module a file imports when it runs (not those for the type checker alone), as dotted names."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@pytest.fixture(scope="module")
+def edges():
+    return graph()
 
 
-def importers(files, *packages):
+def importers(*packages, within="", for_types=True):
+    """Modules below `within` that import one of `packages` or something in it, as paths."""
     return {
         path.relative_to(ROOT).as_posix()
-        for path in files
-        for name in imported(path)
-        if any(name == package or name.startswith(package + ".") for package in packages)
+        for name, path in modules().items()
+        if name.startswith(within)
+        for target in imported_names(path, for_types=for_types)
+        if any(target == package or target.startswith(package + ".") for package in packages)
     }
 
 
+def paths(*names):
+    """`names` as a set, all of which must be files: a rule that names a path that is gone holds nothing."""
+    assert [name for name in names if not (ROOT / name).is_file()] == []
+    return set(names)
+
+
+def test_no_module_imports_itself_through_others(edges):
+    assert circles(edges) == []
+
+
+def test_no_room_imports_itself_through_others(edges):
+    assert circles(rooms(edges)) == []
+
+
+def test_circles_are_found_where_there_are_some():
+    assert circles({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}) == [["a", "b", "c"]]
+    assert circles({"a": ["b"], "b": ["c"], "d": ["a", "c"]}) == []
+
+
+def test_every_room_has_its_place_in_the_order(edges):
+    named = [room for line in ORDER for room in line]
+    assert sorted(named) == sorted(rooms(edges))
+
+
+def test_a_room_stands_only_on_rooms_below_it(edges):
+    below = {room: set().union(*ORDER[:height]) for height, line in enumerate(ORDER) for room in line}
+    wrong = [
+        f"{module} imports {target}"
+        for module, targets in edges.items()
+        for target in sorted(targets)
+        if room_of(target) not in below[room_of(module)] | {room_of(module)}
+    ]
+    assert wrong == []
+
+
+def test_the_house_can_be_measured(edges, record_property):
+    """The figures of rooms, levels and arrows; that they exist needs the absence of circles."""
+    house = rooms(edges)
+    figures = {
+        "rooms": len(house),
+        "levels of rooms": max(levels(house).values()),
+        "arrows between rooms": sum(map(len, house.values())),
+        "levels of modules": max(levels(edges).values()),
+    }
+    for name, value in figures.items():
+        record_property(name, value)
+    print(figures)
+    assert figures["levels of rooms"] <= len(ORDER)
+
+
 def test_the_library_knows_nothing_of_the_pipeline():
-    assert len(LIBRARY) > 20
-    assert importers(LIBRARY, "dagster", "flops_fit_assets", "dagster_webserver") == set()
+    assert importers("dagster", "flops_fit_assets", "dagster_webserver", within="flops_fit.") == set()
 
 
 def test_fitting_and_synthetic_runs_need_no_torch():
-    fitting = [path for path in LIBRARY if "scaling_law" in path.parts or path.name == "synthetic.py"]
-    assert len(fitting) > 5
-    assert importers(fitting, "torch", "dagster") == set()
+    assert importers("torch", within="flops_fit.scaling_law") == set()
+    assert importers("torch", within="flops_fit.synthetic") == set()
 
 
 def test_matplotlib_is_for_plots_alone():
-    assert importers([*LIBRARY, *PIPELINE], "matplotlib") == {"flops_fit/scaling_law/figures/plots.py"}
+    assert importers("matplotlib", for_types=False) == paths("flops_fit/scaling_law/figures/plots.py")
 
 
 def test_nobody_imports_examples_or_the_command_line():
-    others = [path for path in [*LIBRARY, *PIPELINE] if "examples" not in path.parts]
-    assert importers(others, "flops_fit.examples") == set()
-    assert importers([*LIBRARY, *PIPELINE], "flops_fit_assets.cli") == set()
+    assert importers("flops_fit.examples", "flops_fit_assets.cli") == set()
 
 
 def test_no_pickle_at_rest():
     """Only what talks to child processes pickles, and only over a pipe."""
-    pickling = importers([*LIBRARY, *PIPELINE], "pickle", "cloudpickle", "dill", "joblib", "shelve")
-    assert pickling == {"flops_fit/basics/workers.py", "flops_fit/sizes/sandbox.py"}
+    pickling = importers("pickle", "cloudpickle", "dill", "joblib", "shelve")
+    assert pickling == paths("flops_fit/basics/workers.py", "flops_fit/sizes/sandbox.py")
 
 
-STAGES = ["model_factory", "size_map", "sweep", "training", "results", "scaling_law", "api"]
-
-
-def test_a_stage_imports_only_earlier_stages():
-    for position, stage in enumerate(STAGES):
-        path = ROOT / "flops_fit" / f"{stage}.py"
-        if path.exists():
-            later = [f"flops_fit.{name}" for name in STAGES[position + 1 :] if (stage, name) != ("training", "results")]
-            assert importers([path], *later) == set(), stage
-
-
-@pytest.mark.parametrize("heavy", ["torch", "scipy", "matplotlib", "pandas", "dagster"])
-def test_importing_the_library_is_light(heavy):
-    code = f"import sys, flops_fit; flops_fit.__all__; sys.exit({heavy!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-@pytest.mark.parametrize("heavy", ["scipy", "matplotlib", "pandas"])
-def test_a_training_that_dagster_launches_does_not_wait_for_what_only_the_fit_needs(heavy):
-    code = f"import sys, flops_fit_assets.definitions; sys.exit({heavy!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("flops_fit", ("torch", "scipy", "matplotlib", "pandas", "dagster")),
+        ("flops_fit_assets.definitions", ("scipy", "matplotlib", "pandas")),  # a training waits for none of these
+    ],
+)
+def test_importing_is_light(module, heavy):
+    code = f"import sys, {module} as module; getattr(module, '__all__', 0); print(set({heavy!r}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_every_public_name_can_be_had():
