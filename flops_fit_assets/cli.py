@@ -128,8 +128,9 @@ def demo() -> None:
 @click.option("--report", "report_path", type=click.Path(path_type=Path), help="Where to write the report.")
 def fit(runs: Path, report_path: Path | None) -> None:
     """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results."""
-    from flops_fit import fit_scaling_law, load_runs
     from flops_fit.report.report import write_report
+    from flops_fit.results.results import load_runs
+    from flops_fit.scaling_law.fit import fit_scaling_law
 
     try:
         law = fit_scaling_law(load_runs(runs))

@@ -1,6 +1,6 @@
 """Who imports whom: every import statement counts, also those in functions and for the type checker alone.
 
-`python tests/helpers/import_graph.py` prints lines of code, rooms (folders and single files at the top), levels and arrows.
+`python tests/helpers/import_graph.py` prints lines of code, rooms (folders, and files at the top), levels and arrows.
 """
 
 import ast
