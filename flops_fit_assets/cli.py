@@ -24,7 +24,7 @@ SOME_NOT_COMPLETED = 2
 
 
 class _Readable(click.Group):
-    """Errors of ours are printed as their message, without a traceback, and end with exit code 1."""
+    """Errors of this project are printed as their message, without a traceback, and end with exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from flops_fit.errors import FlopsFitError
@@ -154,7 +154,13 @@ def report(study: Path) -> None:
 @main.command()
 @STUDY
 @click.option("--port", default=3000, show_default=True, help="Port on this machine.")
-def ui(study: Path, port: int) -> None:
+@click.option(
+    "--allow-host",
+    multiple=True,
+    envvar="FLOPS_FIT_ALLOW_HOST",
+    help="Name that a proxy in front of the pages has in the browser, such as pages.example.com; may be repeated.",
+)
+def ui(study: Path, port: int, allow_host: tuple[str, ...]) -> None:
     """Open STUDY (default study.toml, else the demo) in Dagster: pages and daemon, on this machine only."""
     from flops_fit_assets.commands.ui import serve
     from flops_fit_assets.storage.remote import refuse_unusable, storage_url
@@ -162,7 +168,7 @@ def ui(study: Path, port: int) -> None:
     refuse_unusable(storage_url())
     if study == Path("study.toml") and not study.exists():
         study = DEMO_STUDY
-    sys.exit(serve(study, port, _console()))
+    sys.exit(serve(study, port, _console(), allow_host))
 
 
 def _run(study: Path) -> None:

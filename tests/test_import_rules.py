@@ -26,8 +26,7 @@ LIBRARY = (
     ("api",),
 )
 PIPELINE = (
-    ("instance",),
-    ("storage",),
+    ("instance", "storage", "pages"),
     ("source",),
     ("metadata",),
     ("freshness",),

@@ -1,12 +1,15 @@
-"""`flops-fit ui`: Dagster's web server and daemon on the study's instance, reachable from this machine only."""
+"""`flops-fit ui`: Dagster's web server and daemon on the study's instance, for this machine's own browser only."""
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +18,14 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.study.study import Study
 from flops_fit_assets.instance.home import HOME_VARIABLE, STUDY_VARIABLE, home_directory, instance_directory
 from flops_fit_assets.instance.locks import pages_lock, say_holder
+from flops_fit_assets.pages.guard import FORBIDDEN, checked_hosts
+from flops_fit_assets.pages.guarded_dagster import ALLOWED_VARIABLE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 HOST = "127.0.0.1"
+_LOOK_SECONDS = 0.2
 _WORKSPACE = """\
 # Written by flops-fit each time its pages are opened.
 load_from:
@@ -29,13 +35,15 @@ load_from:
 """
 
 
-def serve(study: Path, port: int, console: Console) -> int:
+def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ()) -> int:
     """Run web server and daemon until Ctrl-C; returns their exit code.
 
+    `allowed` are hosts that the pages may be asked for besides this machine's own names, as of `pages.guard.Guard`.
     Raises `FlopsFitError` if the port is taken or the home's pages are open already.
     """
     from flops_fit_assets.headless.dagster_runs import end_lost_runs
 
+    hosts = checked_hosts(allowed)
     loaded = Study.from_toml(study)  # refuse here what Dagster would show only as a failed code location
     _refuse_taken(port)
     home = home_directory()
@@ -51,12 +59,14 @@ def serve(study: Path, port: int, console: Console) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         process = subprocess.Popen(
             dagster_command(port, home),
-            env=dagster_environment(study, home, loaded.hardware.num_workers()),
+            env=dagster_environment(study, home, loaded.hardware.num_workers())
+            | {ALLOWED_VARIABLE: " ".join(sorted(hosts))},
             preexec_fn=_listen_to_interrupts,
             pass_fds=(lock.fileno(),),  # should this process be killed, Dagster still holds its home
         )
         say_holder(lock, process.pid)
         try:
+            _see_guarded(process, port)
             return process.wait()
         except KeyboardInterrupt:
             return 0
@@ -68,6 +78,26 @@ def _listen_to_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore them
 
 
+def _see_guarded(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the pages answer; raises `FlopsFitError` if they answer a stranger."""
+    while process.poll() is None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=10)
+        try:
+            connection.request("GET", "/server_info", headers={"Host": "stranger.invalid"})
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException):  # not up yet
+            time.sleep(_LOOK_SECONDS)
+            continue
+        finally:
+            connection.close()
+        if status != FORBIDDEN:
+            raise FlopsFitError(
+                f"the pages answered a request of another site with {status} instead of {FORBIDDEN}, so nothing guards "
+                "them and they are closed again; install the Dagster that flops-fit was made for"
+            )
+        return
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask Dagster to end its own processes, and wait until it has."""
     if process.poll() is None:
@@ -76,9 +106,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def dagster_command(port: int, home: Path) -> list[str]:
-    """`dagster dev`: web server, daemon and code server, ended together."""
+    """`dagster dev` with the guard: web server, daemon and code server, ended together."""
     workspace = write_text(home / "dagster" / "workspace.yaml", _WORKSPACE)
-    command = [sys.executable, "-m", "dagster", "dev", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "flops_fit_assets.pages.guarded_dagster", "dev"]
+    command += ["--host", HOST, "--port", str(port)]
     return [*command, "--workspace", str(workspace), "--log-level", "error"]
 
 

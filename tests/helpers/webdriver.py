@@ -27,14 +27,14 @@ def free_port():
 
 
 @contextmanager
-def browser(width=1500, height=1000):
-    """A page in a fresh profile."""
+def browser(width=1500, height=1000, flags=()):
+    """A page in a fresh profile; `flags` of Chromium besides the usual ones."""
     port = free_port()
     driver = subprocess.Popen([CHROMEDRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         page = None
         try:
-            page = Page(port, [*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}"])
+            page = Page(port, [*FLAGS, *flags, f"--window-size={width},{height}", f"--user-data-dir={profile}"])
             yield page
         finally:
             if page:
