@@ -1,5 +1,6 @@
 """`kill -9` at any moment, also while a checkpoint is being written: the result is the same to the bit."""
 
+import json
 import random
 import signal
 import subprocess
@@ -14,50 +15,63 @@ from flops_fit import run_experiment
 from flops_fit.results.results import ExperimentResult
 
 TRAIN = """
-import sys, torch
+import sys, time, torch
 sys.path.insert(0, sys.argv[1])
 from tiny_study import long_study, long_experiment
 from flops_fit import run_experiment
+from flops_fit.training import loop
 torch.set_num_threads(1)
-study = long_study(); study.prepared_data
+loop._LOG_SECONDS = 0.0  # so that every step is reported
+told, last = int(sys.argv[3]), int(sys.argv[4])
+
+def report(event):
+    if event["step"] == told:
+        print("there", flush=True)
+    if event["step"] == last:  # so that it cannot come to its end, however long the killer takes
+        time.sleep(600)
+
 print("ready", flush=True)
-run_experiment(study, long_experiment(), output_dir=sys.argv[2])
+run_experiment(long_study(), long_experiment(), output_dir=sys.argv[2], on_log=report)
 """
+STEPS_MORE = 25
 
 
-def start(folder):
-    command = [sys.executable, "-c", TRAIN, str(HELPERS), str(folder)]
+def start(folder, told=0, last=0):
+    command = [sys.executable, "-c", TRAIN, str(HELPERS), str(folder), str(told), str(last)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def kill_then_resume(folder, delays):
-    for delay in delays:
-        with start(folder) as process:
-            time.sleep(delay)
-            process.send_signal(signal.SIGKILL)
-    return run_experiment(long_study(), long_experiment(), output_dir=folder)
+def kill(folder, step, delay):
+    """Kill a training `delay` seconds after it has reported `step`; the last step that it had logged."""
+    with start(folder, step, step + STEPS_MORE) as process:
+        assert process.stdout.readline() == "there\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    lines = (folder / long_experiment().experiment_id / "log.jsonl").read_text().splitlines()
+    return max(json.loads(line)["step"] for line in lines if line.endswith("}"))
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_the_result_is_the_same_to_the_bit(tmp_path, kills):
-    began = time.perf_counter()
     whole = run_experiment(long_study(), long_experiment(), output_dir=tmp_path / "whole")
-    span = time.perf_counter() - began
     chance = random.Random(7)
-    interrupted = 0
     for number in range(kills):
         folder = tmp_path / str(number)
-        delays = [chance.uniform(0.0, 0.9 * span) for _ in range(1 + number % 2)]
-        resumed = kill_then_resume(folder, delays)
-        interrupted += resumed.seconds > 0
-        assert (resumed.loss, resumed.weights_sha256) == (whole.loss, whole.weights_sha256), delays
+        reached = 0
+        for part in range(1 + number % 2):
+            step = reached + chance.randint(10, whole.steps // (3 if part else 2))
+            reached = kill(folder, step, chance.uniform(0.0, 0.05))
+            assert 0 < reached < whole.steps, "killed before its end"
+            assert not (folder / whole.experiment_id / "result.json").exists(), "killed before its end"
+        resumed = run_experiment(long_study(), long_experiment(), output_dir=folder)
+        assert (resumed.loss, resumed.weights_sha256) == (whole.loss, whole.weights_sha256), reached
         assert not list(folder.rglob("*.unusable*")), "an atomic write never leaves a torn file under its name"
         assert not list(folder.rglob(".*.tmp")), "what a killed write left behind is removed"
         stored = ExperimentResult.load(folder / whole.experiment_id / "result.json")
         assert stored == resumed
-    assert interrupted == kills
 
 
 def test_the_same_experiment_given_to_two_processes_is_trained_once(tmp_path):
