@@ -59,7 +59,7 @@ def find_optimal(
             `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`.
 
     Returns a `SweepPlan` without a dataset or with `train=False`, otherwise a `ScalingLaw`. Raises subclasses of
-    `FlopsFitError` for input that cannot be meant, before anything is trained.
+    `FlopsFitError` for wrong input, before anything is trained.
     """
     if compute_budgets is None:
         raise StudyError("compute_budgets is None; give the training FLOPs of each IsoFLOP curve, such as [1e15, 1e16]")

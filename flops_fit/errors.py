@@ -6,7 +6,7 @@ class FlopsFitError(Exception):
 
 
 class StudyError(FlopsFitError, ValueError):
-    """A study (or its `study.toml`) that cannot be meant."""
+    """A study (or its `study.toml`) with a value that is not allowed."""
 
 
 class ModelContractError(FlopsFitError, TypeError):

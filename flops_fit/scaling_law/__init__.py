@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flops_fit.basics.lazy import lazy_names
 
 _EXPORTS = {
     "Diagnostic": "checks.diagnostic",
@@ -44,14 +45,4 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.table.runs import Runs as Runs
     from flops_fit.scaling_law.table.runs import read_runs as read_runs
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

@@ -167,7 +167,7 @@ def test_a_finished_result_is_returned_and_a_failed_one_tried_again(tmp_path):
         ({"loss": 2.0, "num_tokens": "too many"}, r"num_tokens = .* \+2\.1% where 2% is allowed"),
     ],
 )
-def test_a_report_that_cannot_be_meant_is_refused(tmp_path, report, reason):
+def test_a_report_that_is_malformed_or_off_the_plan_is_refused(tmp_path, report, reason):
     study = own_study("cp {study_dir}/report.json {result_path}", study_dir=str(tmp_path))
     tokens = planned(study).experiments[0].num_tokens
     values = {"exact": tokens, "too many": round(tokens * 1.021)}
@@ -226,7 +226,7 @@ def test_a_command_that_cannot_be_filled_is_refused_before_anything(command, mes
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), True, "5"])
-def test_a_timeout_that_cannot_be_meant_is_refused(seconds):
+def test_a_timeout_that_is_no_positive_number_is_refused(seconds):
     with pytest.raises(StudyError, match=r"trainer\.timeout_seconds = .* must be a number of seconds above 0"):
         own_study(timeout_seconds=seconds)
 
@@ -260,7 +260,7 @@ def test_counts_from_a_list_are_the_sizes_there_are(tmp_path):
         ('num_params = [1e6, 1e8]\nsize_param = "width"', r"model\.size_param = 'width' must be \"num_params\""),
     ],
 )
-def test_counts_that_cannot_be_meant_are_refused(tmp_path, model, message):
+def test_counts_that_make_no_plan_are_refused(tmp_path, model, message):
     path = write_study(tmp_path)
     path.write_text(path.read_text().replace("num_params = [1e5, 1e9]", model))
     with pytest.raises(StudyError, match=message):
