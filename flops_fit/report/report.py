@@ -17,7 +17,7 @@ from flops_fit.report.report_style import STYLE, definitions, details, html_tabl
 from flops_fit.scaling_law.all_approaches import compare_approaches
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.law import ScalingLaw
-from flops_fit.scaling_law.predictions import PREDICTION_HEADERS, prediction_rows
+from flops_fit.scaling_law.predictions import PREDICTION_HEADERS, budgets_to_show, prediction_rows
 
 CAPTIONS = {
     "isoflop": "Every run, by budget; the law (lines) is fitted to all of them at once. The dashed line follows the "
@@ -33,6 +33,8 @@ VERDICTS = {
     "provisional": ("warn", "Usable with care: read the findings first."),
     "not supported": ("bad", "The runs do not support a law: the numbers below are shown, not to be used."),
 }
+
+NOT_SHOWN = "<p>Not shown, since the runs do not support a law.</p>"
 
 
 def write_report(
@@ -104,6 +106,8 @@ def _head(law: ScalingLaw, name: str) -> str:
         f"{format_flops(runs.flops.max())} FLOPs; {format_count(runs.num_params.min())} to "
         f"{format_count(runs.num_params.max())} parameters."
     )
+    if not law.determined:
+        return f'<h1>{html.escape(name)}</h1><p class="lead">{lead}</p>'
     formula = (
         f"L(N, D) = {law.E:.4g} + {law.A:.4g} / N<sup>{law.alpha:.4f}</sup> + {law.B:.4g} / D<sup>{law.beta:.4f}</sup>"
         f" &nbsp;&nbsp; N<sub>opt</sub> ∝ C<sup>{law.a:.3f}</sup>"
@@ -122,14 +126,14 @@ def _verdict(law: ScalingLaw) -> str:
 
 
 def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
-    rows = prediction_rows(law, sorted({*law.default_budgets(), *target_budgets}))
+    rows = prediction_rows(law, budgets_to_show(law.default_budgets(), target_budgets))
     far = "".join(f"<p>{html.escape(said)}</p>" for said in too_far(law.runs, target_budgets))
     return html_table(PREDICTION_HEADERS, rows) + far
 
 
 def _sizes(law: ScalingLaw) -> str:
     if law.verdict == "not supported":
-        return "<p>Not shown, since the runs do not support a law.</p>"
+        return NOT_SHOWN
     compute = law.default_budgets()[-2]
     rows = []
     for factor in (1 / 4, 1 / 2, 1.0, 2.0, 4.0):
@@ -151,6 +155,8 @@ def _sizes(law: ScalingLaw) -> str:
 
 
 def _approaches(law: ScalingLaw) -> str:
+    if not law.determined:
+        return NOT_SHOWN
     compute = law.default_budgets()[-2]
     rows = [
         (way.name, f"{way.a:.3f}", format_count(way.N), f"{way.ratio:.2f}", "yes" if way.agrees else "no", way.note)
@@ -162,6 +168,8 @@ def _approaches(law: ScalingLaw) -> str:
 
 def _holdout(law: ScalingLaw) -> str:
     test = law.holdout
+    if not law.determined:
+        return NOT_SHOWN
     if test is None:
         return "<p>Fewer than three budgets: nothing can be held out to test the extrapolation.</p>"
     return (
@@ -172,6 +180,8 @@ def _holdout(law: ScalingLaw) -> str:
 
 
 def _parameters(law: ScalingLaw) -> str:
+    if not law.determined:
+        return NOT_SHOWN
     meaning = {
         "E": "irreducible loss, nats",
         "A": "size coefficient",
@@ -193,17 +203,9 @@ def _minima(law: ScalingLaw) -> str:
     for minimum in law.isoflops:
         own = format_count(minimum.N) if minimum.interior else f"none: {minimum.reason}"
         band = interval_text(minimum.interval, format_count) if minimum.interval else "–"
-        rows.append(
-            (
-                format_flops(minimum.compute_budget),
-                str(minimum.runs),
-                own,
-                band,
-                f"{minimum.loss:.4f}" if minimum.interior else "–",
-                format_count(law.N_opt(minimum.compute_budget)),
-                f"{law.L_opt(minimum.compute_budget):.4f}",
-            )
-        )
+        own_loss = f"{minimum.loss:.4f}" if minimum.interior else "–"
+        compute, N, _, _, _, loss, _ = prediction_rows(law, [minimum.compute_budget])[0]
+        rows.append((compute, str(minimum.runs), own, band, own_loss, N, loss))
     headers = ("Budget (FLOPs)", "Runs", "Own minimum N", "90 %", "Loss there", "Law's N", "Law's loss")
     return html_table(headers, rows) if rows else "<p>No budget has enough sizes for a curve of its own.</p>"
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.table.runs import without_rounding
 
 PREDICTION_HEADERS = ("Compute (FLOPs)", "N_opt", "90 %", "D_opt", "D/N", "Loss", "90 %")
+
+
+def budgets_to_show(own: Iterable[float], targets: Iterable[float]) -> list[float]:
+    """Both together, ascending, each once."""
+    return np.unique(without_rounding(np.array([*own, *targets], dtype=float))).tolist()
 
 
 def prediction_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str, ...]]:

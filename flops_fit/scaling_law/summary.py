@@ -10,7 +10,9 @@ from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.flops_per_token import optimal_params
-from flops_fit.scaling_law.predictions import prediction_rows
+from flops_fit.scaling_law.predictions import budgets_to_show, prediction_rows
+
+ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits than are shown
 
 
 def summarise(law: FittedLaw, target_budgets: Sequence[float] = ()) -> str:
@@ -24,15 +26,19 @@ def _head(law: FittedLaw) -> str:
     runs = law.runs
     compute = f"{format_flops(runs.flops.min())} to {format_flops(runs.flops.max())} FLOPs"
     excluded = f", {len(runs.excluded)} excluded" if runs.excluded else ""
-    return "\n".join(
-        [
-            "Scaling law   L(N, D) = E + A/N^alpha + B/D^beta   (nats)",
-            f"  runs        {len(runs)} in {len(law.isoflops)} IsoFLOP budgets, {compute}{excluded}",
-            f"  objective   {law.objective:.6g}   Huber(delta = {law.delta:.3g}) on log loss, sd {law.sigma:.2%}",
-            f"  compute     {law.flops_per_token.description}",
-            f"  weighting   {law.weighting.description}",
-        ]
-    )
+    lines = [
+        "Scaling law   L(N, D) = E + A/N^alpha + B/D^beta   (nats)",
+        f"  runs        {len(runs)} in {len(law.isoflops)} IsoFLOP budgets, {compute}{excluded}",
+        f"  objective   {_objective(law)}   Huber(delta = {law.delta:.3g}) on log loss, sd {law.sigma:.2%}",
+        f"  compute     {law.flops_per_token.description}",
+        f"  weighting   {law.weighting.description}",
+    ]
+    return "\n".join(lines if law.determined else [*lines[:2], lines[3]])
+
+
+def _objective(law: FittedLaw) -> str:
+    """The lowest objective; what a noise-free law leaves is rounding, which differs from processor to processor."""
+    return f"{law.objective:.6g}" if law.sigma > ROUNDING else "0 to rounding"
 
 
 def _parameters(law: FittedLaw) -> str:
@@ -61,7 +67,7 @@ def _minima(law: FittedLaw) -> str:
 
 def _predictions(law: FittedLaw, target_budgets: Sequence[float]) -> str:
     lines = ["  compute       N_opt    [90 %]               D_opt     D/N      loss"]
-    for cells in prediction_rows(law, sorted({*law.default_budgets()[-2:], *target_budgets})):
+    for cells in prediction_rows(law, budgets_to_show(law.default_budgets()[-2:], target_budgets)):
         compute, N, band, D, ratio, loss, _ = cells
         band = f"[{band.replace(' to ', ', ')}]"
         lines.append(f"  {compute:<12}  {N:<8} {band:<20} {D:<9} {ratio:<8} {loss}")

@@ -11,7 +11,7 @@ from scipy import stats
 
 from flops_fit.scaling_law.table.runs import Runs
 
-CURVES = ("parabola", "cubic", "akima")
+EQUAL = 1e-9  # relative: losses closer than this are equal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def _windowed(members: Runs, window: float | None) -> Runs:
     if window is None or len(members) <= 5:
         return members
     distance = np.abs(np.log(members.num_params / members.num_params[np.argmin(members.loss)]))
-    limit = max(np.log(window), np.sort(distance)[4])
+    limit = max(np.log(window * 1.001), np.sort(distance)[4])
     return members.subset(distance <= limit)
 
 
@@ -151,18 +151,20 @@ def _minimum(budget: float, members: Runs, curve: str) -> IsoflopMinimum:
 def _why_no_minimum(position: float, members: Runs) -> str:
     """Why ln N = position is no minimum inside the sizes: outside, within half a step of an end, or the lowest run is
     itself the smallest or largest model. Empty where it is inside."""
+    if np.ptp(members.loss) <= EQUAL * members.loss.max():
+        return "the losses do not differ"
     if not np.isfinite(position):
         return "the curve has no minimum"
     sizes = np.unique(np.log(members.num_params))
     margin = 0.5 * float(np.median(np.diff(sizes)))
-    lowest = float(np.log(members.num_params[np.argmin(members.loss)]))
+    lowest = np.log(members.num_params[members.loss <= members.loss.min() * (1 + EQUAL)])
     for end, outside, words in (
         (sizes[0], position < sizes[0], "below the smallest"),
         (sizes[-1], position > sizes[-1], "above the largest"),
     ):
         if outside:
             return f"the minimum lies {words} model"
-        if abs(position - end) < margin or lowest == end:
+        if abs(position - end) < margin or (lowest == end).all():
             return f"the minimum lies at or {words} model"
     return ""
 

@@ -13,7 +13,7 @@ from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
 from flops_fit.scaling_law.quantities import law_loss
 from flops_fit.scaling_law.table.runs import Runs
 
-NEAR = np.log(4.0)  # runs within a factor 4 in N of the optimum are the ones a prediction is for
+NEAR = np.log(4.001)  # runs within a factor 4 in N of the optimum are the ones a prediction is for
 MIN_HELD_OUT = 5
 
 
@@ -53,7 +53,7 @@ def compute_groups(runs: Runs) -> np.ndarray:
     if len(runs.budgets) >= 2:
         below = np.searchsorted(runs.budgets, runs.flops * 1.001, side="right") - 1
         return np.where(np.isfinite(runs.budget), runs.budget, runs.budgets[np.maximum(below, 0)])
-    bins = np.floor(np.log(runs.flops.max() / runs.flops) / np.log(3)).astype(int)
+    bins = np.floor(np.log(runs.flops.max() / runs.flops) / np.log(2.99)).astype(int)
     while (bins == 0).sum() < MIN_HELD_OUT and bins.max() > 0:
         bins = np.maximum(bins - 1, 0)
     return -bins.astype(float)

@@ -45,7 +45,7 @@ def _budgets(evidence: Evidence) -> Diagnostic | None:
 
 def _compute_range(evidence: Evidence) -> Diagnostic | None:
     decades = evidence.runs.log_flops_range
-    if decades >= 1.0:
+    if decades >= 0.99:  # a factor 9.8: budgets a factor 10 apart differ from it by the rounding of tokens
         return None
     return Diagnostic(
         code="narrow_compute_range",
@@ -70,7 +70,7 @@ def _run_count(evidence: Evidence) -> Diagnostic | None:
 def _token_coverage(evidence: Evidence) -> Diagnostic | None:
     ratio = evidence.runs.num_tokens / evidence.runs.num_params
     factor = float(ratio.max() / ratio.min())
-    if factor >= 4.0:
+    if factor >= 3.99:
         return None
     equal = factor < 1.05
     return Diagnostic(
@@ -105,7 +105,7 @@ def _repetition(evidence: Evidence) -> Diagnostic | None:
     repeated = int((epochs > 1.0 + 1e-9).sum())
     return Diagnostic(
         code="repeated_data",
-        severity="warning" if most > 4 else "info",
+        severity="warning" if most > 4.01 else "info",
         message=f"{repeated} runs saw data more than once (to {most:.3g} epochs), which a law of fresh data misreads",
         remedy="use more data, or fit with effective tokens (see effective_tokens)",
     )

@@ -14,7 +14,7 @@ from flops_fit.scaling_law.quantities import exponent_a
 
 MAX_CONDITION = 1e7
 UNDETERMINED = 1e11  # of studies with a law it stays below 1e9, without one it is above 1e13: rounding never decides
-ONE_LINE = 1e-4  # 1 - correlation of ln N and ln D: 1e-15 where one follows from the other, above 1e-2 in any grid
+ONE_LINE = 1e-4  # 1 - |correlation| of ln N and ln D: 1e-15 with one budget or one ratio, above 1e-2 in any grid
 SIGNIFICANT = 1e-3
 
 
@@ -22,7 +22,7 @@ def undetermined(evidence: Evidence) -> Diagnostic | None:
     """A finding where other parameters fit the runs as well; no number of the fit means anything then."""
     log_n, log_d = np.log(evidence.runs.num_params), np.log(evidence.runs.num_tokens)
     with np.errstate(invalid="ignore", divide="ignore"):  # all N or all D equal: the condition number tells
-        one_line = 1 - np.corrcoef(log_n, log_d)[0, 1] < ONE_LINE
+        one_line = 1 - abs(np.corrcoef(log_n, log_d)[0, 1]) < ONE_LINE
     if not one_line and evidence.information_condition() < UNDETERMINED:
         return None
     why = "D follows from N in all of them" if one_line else "the loss changes too little with N, with D or with both"
@@ -67,7 +67,7 @@ def _leverage(evidence: Evidence) -> Diagnostic | None:
         code="high_leverage",
         severity="warning",
         message=f"one run decides: without {run}, N_opt at {format_flops(evidence.far)} FLOPs changes by a factor "
-        f"{np.exp(min(change[worst], 50)):.2f}",
+        f"{_factor(float(np.exp(min(change[worst], 50))))}",
         remedy="train that run again with another seed, and its neighbours",
     )
 
@@ -134,7 +134,7 @@ def _identifiability(evidence: Evidence) -> Diagnostic | None:
         code="weakly_identified",
         severity="error" if factor > 100 else "warning",
         message=f"N_opt is loose: its 90 % interval at {format_flops(evidence.far)} FLOPs spans a "
-        f"factor {format_count(factor) if factor < 1e6 else 'over a million'} (condition number {condition:.1e})",
+        f"factor {_factor(factor)} (condition number {condition:.1e})",
         remedy="spread the runs: more budgets over more decades, sizes further from the optimum, more seeds",
     )
 
@@ -221,6 +221,10 @@ def _alternative(evidence: Evidence) -> Diagnostic | None:
         "law's form does not hold everywhere",
         remedy="train more runs near the optimum and at larger budgets",
     )
+
+
+def _factor(value: float) -> str:
+    return format_count(value) if value < 1e6 else "over a million"
 
 
 def _runs(count: int) -> str:

@@ -36,7 +36,7 @@ def extrapolation(runs: Runs, compute: float) -> Diagnostic | None:
     """A finding where C lies beyond 100 times the largest (or below a hundredth of the smallest) run."""
     top, bottom = float(runs.flops.max()), float(runs.flops.min())
     factor = compute / top if compute > top else bottom / compute
-    if factor <= 100:
+    if factor <= 101:  # 100 times a budget, of which the runs may have spent a little less
         return None
     return Diagnostic(
         code="extrapolation",

@@ -12,6 +12,7 @@ MAX_EXPONENT = 5.0
 MIN_EXPONENT = 1e-6
 MIN_LOG_E = -30.0  # below this E changes no loss in double precision: "E = 0"
 LOWER = np.array([MIN_LOG_E, -60.0, -60.0, MIN_EXPONENT, MIN_EXPONENT])
+E_IS_ZERO = np.log(1e-9)  # ln E below this, relative to the smallest loss, is E = 0
 UPPER = np.array([60.0, 60.0, 60.0, MAX_EXPONENT, MAX_EXPONENT])
 
 
@@ -77,6 +78,12 @@ def minimise(
             active = active[keep]
             gradient, hessian, damping, mix = gradient[keep], hessian[keep], damping[keep], mix[keep]
     return Minimum(theta=best, value=best_value, converged=converged, iterations=iterations)
+
+
+def at_zero(theta: np.ndarray, data: Centred) -> np.ndarray:
+    """`theta` (starts, 5) with every E that changes no loss at its lower bound, not where the iteration gave it up."""
+    log_e = np.where(theta[:, 0] < data.log_loss.min() + E_IS_ZERO, MIN_LOG_E, theta[:, 0])
+    return np.column_stack([log_e, theta[:, 1:]])
 
 
 def _step(

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.fitting.newton import LOWER, MAX_EXPONENT, MIN_EXPONENT, Minimum, minimise
+from flops_fit.scaling_law.fitting.newton import MAX_EXPONENT, MIN_EXPONENT, MIN_LOG_E, Minimum, at_zero, minimise
 from flops_fit.scaling_law.fitting.objective import Centred, centre, residuals, to_parameters
 from flops_fit.scaling_law.fitting.starts import grid_starts
 
@@ -73,7 +73,7 @@ def as_fit(
     found: Minimum, index: int, data: Centred, weights: np.ndarray, delta: float, scale: np.ndarray
 ) -> ParametricFit:
     """The minimum number `index` of `found` as a fit."""
-    theta = found.theta[index]
+    theta = at_zero(found.theta[[index]], data)[0]
     residual = residuals(theta[None], data)[0]
     return ParametricFit(
         parameters=to_parameters(theta[None], data)[0],
@@ -146,7 +146,7 @@ def _distinct(found: Minimum) -> np.ndarray:
 
 def _at_bound(theta: np.ndarray) -> tuple[str, ...]:
     names = []
-    if theta[0] <= LOWER[0] + 6:
+    if theta[0] <= MIN_LOG_E:
         names.append("E")
     for index, name in ((3, "alpha"), (4, "beta")):
         if theta[index] <= 2 * MIN_EXPONENT or theta[index] >= MAX_EXPONENT * (1 - 1e-6):

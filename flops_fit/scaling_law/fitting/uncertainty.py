@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flops_fit.scaling_law.fitting.newton import minimise
+from flops_fit.scaling_law.fitting.newton import at_zero, minimise
 from flops_fit.scaling_law.fitting.objective import to_parameters
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 
@@ -35,7 +35,7 @@ def _refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:
     weights = counts * (fit.weights / fit.scale**2)
     delta = fit.delta * fit.scale
     found = minimise(starts, fit.data, weights, delta, max_iterations=60, tolerance=1e-7, warm=True)
-    return to_parameters(found.theta, fit.data)
+    return to_parameters(at_zero(found.theta, fit.data), fit.data)
 
 
 def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:

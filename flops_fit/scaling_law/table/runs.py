@@ -15,6 +15,7 @@ from flops_fit.scaling_law.table.columns import runs_frame
 BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
 EQUAL_BUDGET = 0.02  # what counts as equal,
 MOSTLY = 0.6  # and the share of runs that must fall into budgets for there to be any
+ROUNDING = 1e-12  # relative: numbers closer than this are one number, computed in two ways or on two machines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,9 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None) -> Runs:
     ids = (
         table["experiment_id"].astype(str) if "experiment_id" in table else pd.Series([f"row {i}" for i in table.index])
     )
+    for name in ("num_params", "num_tokens", "compute_budget"):
+        if name in table:
+            table[name] = without_rounding(table[name].to_numpy(dtype=float))
     reasons = _reasons(table)
     excluded = tuple(
         ExcludedRun(row=int(row), experiment_id=ids.iloc[row], reason=reason)
@@ -121,13 +125,26 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None) -> Runs:
     )
 
 
+def without_rounding(values: np.ndarray) -> np.ndarray:
+    """`values`, shape (rows,), with those that differ by rounding alone replaced by the lowest of them."""
+    order = np.argsort(values)
+    ascending = values[order]
+    first = np.ones(len(values), dtype=bool)
+    with np.errstate(invalid="ignore"):  # infinite values, which are excluded later
+        first[1:] = ~(np.diff(ascending) <= ROUNDING * np.abs(ascending[1:]))
+    merged = np.empty_like(values)
+    merged[order] = ascending[np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))]
+    return merged
+
+
 def _reasons(table: pd.DataFrame) -> list[str]:
     """Why each row cannot be used; empty where it can."""
     reasons = [""] * len(table)
     for row in range(len(table)):
         reasons[row] = _reason(table.iloc[row])
     identity = [name for name in ("experiment_id", "num_params", "num_tokens", "loss", "seed") if name in table]
-    for row in np.flatnonzero(table.duplicated(identity).to_numpy()).tolist():
+    compared = table[identity].assign(loss=without_rounding(table["loss"].to_numpy(dtype=float)))
+    for row in np.flatnonzero(compared.duplicated().to_numpy()).tolist():
         reasons[row] = reasons[row] or "repeats another row exactly (same N, D and loss)"
     return reasons
 
@@ -157,7 +174,7 @@ def _budgets(table: pd.DataFrame) -> np.ndarray:
     for members in _split(logs, np.argsort(logs, kind="stable")):
         sizes = len(np.unique(N[members]))
         same = np.ptp(logs[members]) < EQUAL_BUDGET and sizes >= 3
-        if same or (sizes >= 5 and np.ptp(np.log(N[members])) > np.log(3)):
+        if same or (sizes >= 5 and np.ptp(np.log(N[members])) > np.log(2.99)):
             budget[members] = np.median(flops[members])
     return budget if np.isfinite(budget).mean() > MOSTLY else np.full(len(flops), np.nan)
 
@@ -166,5 +183,6 @@ def _split(logs: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
     """Members (sorted by compute) cut at their largest gap until each part is no wider than a budget may be."""
     if np.ptp(logs[members]) <= BUDGET_WIDTH:
         return [members]
-    cut = int(np.argmax(np.diff(logs[members]))) + 1
+    gaps = np.diff(logs[members])
+    cut = int(np.argmax(gaps > gaps.max() * (1 - 1e-6))) + 1  # of equal gaps the first, whatever their last digits
     return _split(logs, members[:cut]) + _split(logs, members[cut:])
