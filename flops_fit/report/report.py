@@ -216,7 +216,8 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
         "Objective": f"{law.objective:.6g}: Huber loss of log-loss residuals, delta = {law.delta:.4g}",
         "Weighting": law.weighting.description,
         "Residual sd": f"{law.sigma:.3%} of the loss (robust)",
-        "Intervals": f"pairs bootstrap, {len(law.draws)} resamples, seed {law.options.get('seed')}",
+        "Prediction": law.prediction.description,
+        "Intervals": f"pairs bootstrap, {len(law.draws)} resamples, seed {law.options.get('seed')}; misfit of the form",
         "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items()),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }

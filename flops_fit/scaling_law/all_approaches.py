@@ -40,7 +40,14 @@ def compare_approaches(
     """Every approach that the runs allow, the law first, at `compute` FLOPs (default: 10 times the largest run's)."""
     compute = compute or 10 * float(law.runs.flops.max())
     N = law.N_opt(compute)
-    found = [Approach(name=f"law ({law.weighting.kind})", a=law.a, N=N, ratio=1.0, note=law.weighting.description)]
+    kind, note = law.weighting.kind, law.weighting.description
+    found = [Approach(name=f"law ({kind})", a=law.a, N=N, ratio=1.0, note=note)]
+    if law.form != "chinchilla":
+        five = float(optimal_params(law.parameters, compute, law.flops_per_token))
+        found = [
+            Approach(name=f"law ({law.form})", a=law.a_at(compute), N=N, ratio=1.0, note=law.prediction.description),
+            Approach(name=f"five-parameter law ({kind})", a=law.a, N=five, ratio=five / N, note=note),
+        ]
     if law.weighting.other is not None:
         found.append(_other(law, compute))
     for curve in ("parabola", "cubic"):

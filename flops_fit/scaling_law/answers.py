@@ -12,6 +12,7 @@ from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitted import FittedLaw
 
 DATA_REPETITION = 15.39  # R*_D of Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", section 5
+ENDLESS = 1e60  # tokens without limit
 FORWARD_SHARE = 1 / 3  # of a training token's FLOPs is the forward pass that inference needs
 
 
@@ -79,8 +80,9 @@ def compute_for_loss(law: FittedLaw, loss: float) -> float:
     Raises `FitError` at or below the irreducible loss E, and where more than 1e40 FLOPs would be needed.
     """
     low, high = 1.0, 1e40
-    if not loss > law.E or law.L_opt(high) > loss:
-        raise FitError(f"loss = {loss!r} cannot be reached: the law's irreducible loss is {law.E:.4f}; ask for more")
+    floor = law.irreducible
+    if not loss > floor or law.L_opt(high) > loss:
+        raise FitError(f"loss = {loss!r} cannot be reached: the law's irreducible loss is {floor:.4f}; ask for more")
     if law.L_opt(low) < loss:
         return low
     return float(np.exp(brentq(lambda x: law.L_opt(np.exp(x)) - loss, np.log(low), np.log(high), xtol=1e-12)))
@@ -91,8 +93,7 @@ def cost_of_size(law: FittedLaw, compute: float, num_params: float) -> SizeCost:
     per_token = float(law.flops_per_token(num_params))
     D = compute / per_token
     loss, best = law.loss(num_params, D), law.L_opt(compute)
-    room = best - law.E - law.A * num_params**-law.alpha
-    match = per_token * (law.B / room) ** (1 / law.beta) if room > 0 else float("inf")
+    match = per_token * _tokens_for(law, num_params, best)
     return SizeCost(
         N=float(num_params),
         D=D,
@@ -113,14 +114,13 @@ def inference_optimum(law: FittedLaw, compute: float, inference_tokens: float) -
     N_0 = law.N_opt(compute)
 
     def tokens(N: float) -> float:
-        room = loss - law.E - law.A * N**-law.alpha
-        return float((law.B / room) ** (1 / law.beta)) if room > 0 else float("inf")
+        return _tokens_for(law, N, loss)
 
     def total(log_n: float) -> float:
         N = float(np.exp(log_n))
         return float(law.flops_per_token(N)) * (tokens(N) + FORWARD_SHARE * inference_tokens)
 
-    smallest = (law.A / (loss - law.E)) ** (1 / law.alpha)  # the law's least N that can reach the loss at all
+    smallest = _smallest_for(law, loss, N_0)
     bounds = (float(np.log(smallest)) + 1e-9, float(np.log(N_0)) + 1e-6)
     found = minimize_scalar(total, bounds=bounds, method="bounded", options={"xatol": 1e-10})
     N = float(np.exp(found.x))
@@ -133,6 +133,25 @@ def inference_optimum(law: FittedLaw, compute: float, inference_tokens: float) -
         inference_flops=float(law.flops_per_token(N)) * FORWARD_SHARE * inference_tokens,
         saving=1 - total(found.x) / total(float(np.log(N_0))),
     )
+
+
+def _tokens_for(law: FittedLaw, num_params: float, loss: float) -> float:
+    """Tokens at which N parameters reach `loss`; infinite where no number of them does."""
+    if len(law.members) == 1:
+        room = loss - law.E - law.A * num_params**-law.alpha
+        return float((law.B / room) ** (1 / law.beta)) if room > 0 else float("inf")
+    low, high = np.log(1.0), np.log(ENDLESS)
+    if law.loss(num_params, ENDLESS) >= loss:
+        return float("inf")
+    return float(np.exp(brentq(lambda x: law.loss(num_params, np.exp(x)) - loss, low, high, xtol=1e-12)))
+
+
+def _smallest_for(law: FittedLaw, loss: float, enough: float) -> float:
+    """The least N that can reach `loss` at all; `enough` parameters can."""
+    if len(law.members) == 1:
+        return float((law.A / (loss - law.E)) ** (1 / law.alpha))
+    found = brentq(lambda x: law.loss(np.exp(x), ENDLESS) - loss, 0.0, np.log(enough), xtol=1e-12)
+    return float(np.exp(found))
 
 
 def effective_tokens(tokens: Any, unique_tokens: Any, repetition: float = DATA_REPETITION) -> Any:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.approaches.isoflop import isoflop_minima, with_bias
+from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima, with_bias
+from flops_fit.scaling_law.candidates import Rolling, roll
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import hold_out
+from flops_fit.scaling_law.checks.of_fit import undetermined
 from flops_fit.scaling_law.checks.verdict import diagnose
 from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
+from flops_fit.scaling_law.fitting.shape import bend_chance
 from flops_fit.scaling_law.fitting.uncertainty import bootstrap
 from flops_fit.scaling_law.fitting.weighting import MIN_RUNS, ValleyFit, fit_valley
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
 from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.prediction import FORMS, SIGNIFICANT, Prediction, bent, unbent
 from flops_fit.scaling_law.quantities import law_loss
 from flops_fit.scaling_law.table.runs import Runs, read_runs
 
@@ -29,6 +34,7 @@ def fit_scaling_law(
     method: str = "parametric",
     delta: float | Literal["auto"] = "auto",
     weighting: str | None = None,
+    form: str | None = None,
     bootstraps: int = 1000,
     seed: int = 0,
     units: Mapping[str, float] | None = None,
@@ -44,6 +50,9 @@ def fit_scaling_law(
         weighting: "plain" (all runs alike), "valley" (runs near the optimum and at high compute count more) or "auto"
             (as much as the runs' likelihood asks for, often not at all). By default "auto", and "plain" where delta
             is a number, which gives the objective of published fits.
+        form: "auto" predicts with laws that bend where the runs show a bend, chosen by the largest budget left out,
+            and says how far off that has been; "chinchilla" with the five-parameter law in any case, its intervals are
+            about sampling alone. By default "auto", and "chinchilla" where delta is a number or weighting is given.
         bootstraps: resamples for the intervals.
         seed: of the bootstrap; the same numbers every time.
         units: factor per column, such as `{"num_params": 1e9}` for billions.
@@ -52,6 +61,7 @@ def fit_scaling_law(
 
     Raises `FitError` for runs that no law can be fitted to.
     """
+    form = form or ("auto" if delta == "auto" and weighting is None else "chinchilla")
     weighting = weighting or ("auto" if delta == "auto" else "plain")
     if method != "parametric":
         raise FitError(
@@ -59,6 +69,8 @@ def fit_scaling_law(
         )
     if weighting not in WEIGHTINGS:
         raise FitError(f"weighting = {weighting!r} is unknown; give one of {', '.join(WEIGHTINGS)}")
+    if form not in FORMS:
+        raise FitError(f"form = {form!r} is unknown; give one of {', '.join(FORMS)}")
     table = read_runs(runs, units=units)
     per_token = _per_token(flops_per_token, table)
     chosen, other = fit_both(table, per_token, delta, weighting)
@@ -70,10 +82,16 @@ def fit_scaling_law(
         lambda C: optimal_params(fit.parameters, C, per_token),
     )
     draws = bootstrap(fit, table.cluster, resamples=bootstraps, seed=seed)
-    held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting)[0].fit)
     evidence = Evidence(
-        runs=table, fit=fit, other=other, minima=minima, flops_per_token=per_token, draws=draws, holdout=held
+        runs=table, fit=fit, other=other, minima=minima, flops_per_token=per_token, draws=draws, holdout=None
     )
+    prediction, rolling = Prediction(), None
+    if form == "auto" and undetermined(evidence) is None:
+        prediction, rolling = _predict_with(table, per_token, chosen, other, minima, bootstraps, seed)
+    if rolling is not None and prediction.form == "bent":
+        held = rolling.holdout()
+    else:
+        held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting)[0].fit)
     E, A, B, alpha, beta = fit.parameters.tolist()
     return ScalingLaw(
         E=E,
@@ -93,9 +111,38 @@ def fit_scaling_law(
         at_bound=fit.at_bound,
         weighting=chosen.weighting(other),
         holdout=held,
-        diagnostics=diagnose(evidence),
-        options={"method": method, "delta": delta, "weighting": weighting, "bootstraps": bootstraps, "seed": seed},
+        diagnostics=diagnose(replace(evidence, holdout=held)),
+        prediction=prediction,
+        options={
+            "method": method,
+            "delta": delta,
+            "weighting": weighting,
+            "form": form,
+            "bootstraps": bootstraps,
+            "seed": seed,
+        },
     )
+
+
+def _predict_with(
+    runs: Runs,
+    flops_per_token: FlopsPerToken,
+    chosen: ValleyFit,
+    other: ParametricFit | None,
+    minima: Sequence[IsoflopMinimum],
+    bootstraps: int,
+    seed: int,
+) -> tuple[Prediction, Rolling | None]:
+    """The five-parameter law where it has the shape of the runs, else what predicts the largest budgets best, with the
+    candidates at every stage."""
+    plain = chosen.fit if chosen.is_plain or other is None else other
+    chance = bend_chance(plain)
+    if chance >= SIGNIFICANT:
+        return unbent(chance), None
+    optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
+    own = {minimum.compute_budget: minimum.N for minimum in minima if minimum.interior}
+    rolling = roll(runs, flops_per_token, optimum, own)
+    return bent(chance, rolling, runs, bootstraps, seed), rolling
 
 
 def _per_token(given: Any, runs: Runs) -> FlopsPerToken:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 
 from flops_fit.basics.files import read_value, write_json
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
+from flops_fit.scaling_law.candidates import Candidate
 from flops_fit.scaling_law.checks import verdict as checks
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.holdout import Holdout
-from flops_fit.scaling_law.fitting.analytic_intervals import Optimum, delta_interval, profile_interval
-from flops_fit.scaling_law.fitting.objective import centre, from_parameters
+from flops_fit.scaling_law.fitting.analytic_intervals import delta_interval, profile_interval
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
-from flops_fit.scaling_law.fitting.weighting import Weighting, residual_scale
-from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
-from flops_fit.scaling_law.quantities import checked_compute, exponent_a, law_loss, quantity_function
+from flops_fit.scaling_law.fitting.weighting import Weighting
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken
+from flops_fit.scaling_law.intervals import PARTS, draw, optimum_of
+from flops_fit.scaling_law.mixture import as_members, mixed_loss, mixed_optimum
+from flops_fit.scaling_law.prediction import Prediction
+from flops_fit.scaling_law.quantities import EXPONENTS, PARAMETERS, checked_compute, exponent_a, quantity_function
 from flops_fit.scaling_law.table.runs import Runs
 
 LAW_SCHEMA = "flops_fit.scaling_law/1"
@@ -32,8 +35,10 @@ INTERVALS = {"bootstrap": delta_interval, "delta": delta_interval, "profile": pr
 class FittedLaw:
     """`L(N, D) = E + A/N^alpha + B/D^beta`, fitted, with the runs it was fitted on.
 
+    Where the runs show a bend that this form does not have, answers come from `prediction` instead.
+
     Attributes:
-        E, A, B, alpha, beta: the law, nats per token.
+        E, A, B, alpha, beta: the five-parameter law, nats per token.
         objective: sum of weighted Huber losses (threshold `delta`) of log-loss residuals at the optimum.
         sigma: robust standard deviation of the residuals on log loss.
         flops_per_token: FLOPs per token as a function of N; N_opt and D_opt keep to it.
@@ -44,6 +49,7 @@ class FittedLaw:
         weighting: whether runs near the valley were trusted more, and what the other way gives.
         holdout: error at the largest budget of a law fitted to the rest (None with fewer than 3 budgets).
         diagnostics: findings, gravest first; `verdict` sums them up.
+        prediction: what answers come from, and how far off it may be beyond sampling error.
         options: how it was fitted (seed, resamples, ...).
     """
 
@@ -65,6 +71,7 @@ class FittedLaw:
     weighting: Weighting
     holdout: Holdout | None
     diagnostics: tuple[Diagnostic, ...]
+    prediction: Prediction = field(default_factory=Prediction)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -82,6 +89,39 @@ class FittedLaw:
         """Exponent of D_opt in C."""
         return 1 - self.a
 
+    def a_at(self, compute: float) -> float:
+        """Local exponent of N_opt in C at C FLOPs, over a factor 2: `a` for the five-parameter law, others bend."""
+        if self.form == "chinchilla":
+            return self.a
+        return float(np.log(self.N_opt(compute * 2**0.5) / self.N_opt(compute / 2**0.5)) / np.log(2))
+
+    @property
+    def form(self) -> str:
+        """What answers come from: "chinchilla", the five-parameter law, or "bent", a mixture of `candidates`."""
+        return self.prediction.form
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The forms and windows that were tried, the best first; none where the runs show no bend."""
+        return self.prediction.candidates
+
+    @property
+    def members(self) -> np.ndarray:
+        """(E, A, B, alpha, beta, gamma) of the laws that answer together, shape (members, 6)."""
+        own = self.prediction.members
+        return as_members(self.parameters) if own is None else own
+
+    @property
+    def member_draws(self) -> np.ndarray:
+        """Bootstrap refits of the members, shape (resamples, members, 6)."""
+        own = self.prediction.draws
+        return as_members(self.draws) if own is None else own
+
+    @property
+    def irreducible(self) -> float:
+        """The loss that answers approach as N and D grow, in nats; E of the five-parameter law."""
+        return float(np.exp(np.log(self.members[:, 0]).mean()))
+
     @property
     def verdict(self) -> str:
         """ "trustworthy", "provisional" or "not supported"; the reasons are in `diagnostics`."""
@@ -94,11 +134,11 @@ class FittedLaw:
 
     def loss(self, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> Any:
         """Predicted loss in nats at N parameters and D tokens."""
-        return _plain(law_loss(self.parameters, num_params, num_tokens))
+        return _plain(mixed_loss(self.members, num_params, num_tokens))
 
     def N_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal parameters at C FLOPs."""
-        return _plain(optimal_params(self.parameters, checked_compute(compute), self.flops_per_token))
+        return _plain(mixed_optimum(self.members, checked_compute(compute), self.flops_per_token))
 
     def D_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal tokens at C FLOPs; `flops_per_token(N_opt)·D_opt = C`."""
@@ -115,14 +155,41 @@ class FittedLaw:
         *,
         num_params: float | None = None,
         num_tokens: float | None = None,
+        parts: Sequence[str] = PARTS,
     ) -> np.ndarray:
-        """Bootstrap draws, shape (resamples,), of a parameter ("E", ..., "beta"), an exponent ("a", "b"), "N_opt",
-        "D_opt", "L_opt" or "tokens_per_param" at `compute` FLOPs, or "loss" (the law) or "new_run" (one run more, its
-        noise included) at `num_params` and `num_tokens`."""
-        if quantity == "new_run":
-            draws = quantity_function(self.flops_per_token, "loss", compute, num_params, num_tokens)(self.draws)
-            return draws * np.exp(new_run_noise(self, len(draws), num_params or 1.0, num_tokens or 1.0))
-        return quantity_function(self.flops_per_token, quantity, compute, num_params, num_tokens)(self.draws)
+        """Draws, shape (resamples,), of a parameter ("E", ..., "beta") or exponent ("a", "b") of the five-parameter
+        law; of "N_opt", "D_opt", "L_opt" or "tokens_per_param" at `compute` FLOPs; of "loss" (the law) or "new_run"
+        (one run more) at `num_params` and `num_tokens`.
+
+        `parts` of the error: "sampling" (bootstrap), "misfit" of the form (parameters have none) and "run", a new run's
+        noise.
+        """
+        return draw(self, quantity, compute, num_params, num_tokens, tuple(parts))
+
+    @overload
+    def interval(
+        self,
+        quantity: str,
+        compute: float | None = ...,
+        *,
+        num_params: float | None = ...,
+        num_tokens: float | None = ...,
+        level: float = ...,
+        method: str = ...,
+        parts: Literal[False] = ...,
+    ) -> tuple[float, float]: ...
+
+    @overload
+    def interval(
+        self,
+        quantity: str,
+        compute: float | None = ...,
+        *,
+        num_params: float | None = ...,
+        num_tokens: float | None = ...,
+        level: float = ...,
+        parts: Literal[True],
+    ) -> dict[str, tuple[float, float]]: ...
 
     def interval(
         self,
@@ -133,22 +200,34 @@ class FittedLaw:
         num_tokens: float | None = None,
         level: float = 0.9,
         method: str = "bootstrap",
-    ) -> tuple[float, float]:
-        """(low, high) of a quantity, as `draws_of` names it, at confidence `level`.
+        parts: bool = False,
+    ) -> tuple[float, float] | dict[str, tuple[float, float]]:
+        """(low, high) of a quantity, as `draws_of` names it, at confidence `level`: all of its error together.
 
-        `method`: "bootstrap" (percentiles of the refits), "profile" of the objective or "delta" (linear); the last
-        two need no resampling. Raises `FitError` for an unknown quantity, method or level.
+        With `parts` a mapping: "sampling", "misfit" and (of a new run) "run" alone, and "total". `method`: "bootstrap"
+        (percentiles of the draws), "profile" of the objective or "delta" (linear); the last two need no resampling, and
+        are about the five-parameter law and its sampling error. Raises `FitError` for an unknown quantity, method or
+        level, and for these two where the law is bent.
         """
         if not 0 < level < 1:
             raise FitError(f"level = {level!r} must lie between 0 and 1, for example 0.9")
         if method not in INTERVALS or (method != "bootstrap" and quantity == "new_run"):
             raise FitError(f"method = {method!r} is unknown here; give 'bootstrap', or one of 'profile', 'delta'")
         if method == "bootstrap":
-            draws = self.draws_of(quantity, compute, num_params=num_params, num_tokens=num_tokens)
-            return percentile_interval(draws, level)
+
+            def of(*own: str) -> tuple[float, float]:
+                return percentile_interval(draw(self, quantity, compute, num_params, num_tokens, own), level)
+
+            named = PARTS if quantity == "new_run" else PARTS[:2]
+            return {name: of(name) for name in named} | {"total": of(*PARTS)} if parts else of(*PARTS)
+        if self.form != "chinchilla" and quantity not in (*PARAMETERS, *EXPONENTS):
+            raise FitError(
+                f"method = {method!r} is about the five-parameter law, and {quantity} comes from a bent one; give "
+                "'bootstrap', or fit with form='chinchilla'"
+            )
         function = quantity_function(self.flops_per_token, quantity, compute, num_params, num_tokens)
         log = quantity not in ("E", "alpha", "beta", "a", "b")
-        return INTERVALS[method](optimum_of(self), function, level, log=log)
+        return INTERVALS[method](optimum_of(self), lambda p: function(as_members(p)), level, log=log)
 
     def predict(self, compute: float, *, level: float = 0.9) -> dict[str, Any]:
         """The compute-optimal model at C FLOPs with its intervals at `level`, and findings about this distance."""
@@ -188,6 +267,7 @@ class FittedLaw:
             "holdout": self.holdout.to_dict() if self.holdout else None,
             "at_bound": list(self.at_bound),
             "diagnostics": [finding.to_dict() for finding in self.diagnostics],
+            "prediction": self.prediction.to_dict(),
             "options": dict(self.options),
         }
 
@@ -208,6 +288,7 @@ class FittedLaw:
                 "weighting": Weighting.from_dict(content["weighting"]),
                 "holdout": Holdout.from_dict(content["holdout"]) if content["holdout"] else None,
                 "at_bound": tuple(content["at_bound"]),
+                "prediction": Prediction.from_dict(content["prediction"]),
                 "diagnostics": tuple(Diagnostic.from_dict(item) for item in content["diagnostics"]),
             }
         )
@@ -235,27 +316,3 @@ def _plain(values: np.ndarray) -> Any:
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def new_run_noise(law: FittedLaw, count: int, num_params: float, num_tokens: float) -> np.ndarray:
-    """Log-loss noise of a new run: the runs' own scaled residuals drawn again, at the scale expected there."""
-    compute = float(law.flops_per_token(num_params)) * num_tokens
-    distance = np.log(num_params / law.N_opt(compute))
-    age = np.log(max(float(law.runs.flops.max()) / compute, 1.0))
-    scale = residual_scale(distance, age, law.weighting.v or np.inf, law.weighting.c or np.inf)
-    generator = np.random.default_rng(int(law.options.get("seed", 0)) + 1)
-    spread = np.sqrt(len(law.residual) / max(len(law.residual) - 5, 1))
-    return -generator.choice(law.residual / law.scale, count) * spread * scale
-
-
-def optimum_of(law: FittedLaw) -> Optimum:
-    """What the intervals without resampling need of the law."""
-    data = centre(law.runs.num_params, law.runs.num_tokens, law.runs.loss)
-    return Optimum(
-        theta=from_parameters(law.parameters, data)[0],
-        data=data,
-        weights=law.runs.weight / law.scale**2,
-        delta=law.delta * law.scale,
-        scale=law.scale,
-        residual=law.residual,
-    )

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.flops_per_token import FlopsPerToken
+from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 
 PARAMETERS = ("E", "A", "B", "alpha", "beta")
+EXPONENTS = ("a", "b")
 AT_COMPUTE = ("N_opt", "D_opt", "L_opt", "tokens_per_param")
 
 
@@ -44,26 +46,31 @@ def quantity_function(
     num_params: float | None,
     num_tokens: float | None,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A quantity as a function of parameters, (k, 5) -> (k,)."""
+    """A quantity as a function of members, (k, members, 6) -> (k,); parameters and exponents of the first member."""
     if quantity in PARAMETERS:
-        return lambda p: p[:, PARAMETERS.index(quantity)]
-    if quantity in ("a", "b"):
-        return lambda p: exponent_a(p) if quantity == "a" else 1 - exponent_a(p)
+        return lambda m: m[:, 0, PARAMETERS.index(quantity)]
+    if quantity in EXPONENTS:
+        return lambda m: exponent_a(m[:, 0]) if quantity == "a" else 1 - exponent_a(m[:, 0])
     if quantity == "loss" and num_params is not None and num_tokens is not None:
-        return lambda p: law_loss(p, num_params, num_tokens)
+        return lambda m: mixed_loss(m, num_params, num_tokens)
     if quantity in AT_COMPUTE and compute is not None:
         budget = float(checked_compute(compute))
-        return lambda p: _at_compute(flops_per_token, p, quantity, budget)
+        return lambda m: _at_compute(flops_per_token, m, quantity, budget)
     raise FitError(
         f"no interval for {quantity!r} with compute = {compute!r}: give E, A, B, alpha, beta, a or b; "
         f"{', '.join(AT_COMPUTE)} with compute; or loss or new_run with num_params and num_tokens"
     )
 
 
-def _at_compute(flops_per_token: FlopsPerToken, parameters: np.ndarray, quantity: str, compute: float) -> np.ndarray:
+def _at_compute(flops_per_token: FlopsPerToken, members: np.ndarray, quantity: str, compute: float) -> np.ndarray:
     with np.errstate(all="ignore"):  # draws of runaway exponents give 0 or infinity, and are shown as such
-        N = optimal_params(parameters, compute, flops_per_token)
-        D = compute / flops_per_token(N)
+        N = mixed_optimum(members, compute, flops_per_token)
         if quantity == "L_opt":
-            return law_loss(parameters, N, D)
-        return {"N_opt": N, "D_opt": D, "tokens_per_param": D / N}[quantity]
+            return mixed_loss(members, N, compute / flops_per_token(N))
+        return from_size(quantity, N, compute, flops_per_token)
+
+
+def from_size(quantity: str, N: np.ndarray, compute: float, flops_per_token: FlopsPerToken) -> np.ndarray:
+    """N_opt, D_opt or tokens per parameter where N is the optimum at C FLOPs."""
+    D = compute / flops_per_token(N)
+    return {"N_opt": N, "D_opt": D, "tokens_per_param": D / N}[quantity]

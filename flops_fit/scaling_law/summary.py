@@ -10,6 +10,7 @@ from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.flops_per_token import optimal_params
+from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 from flops_fit.scaling_law.predictions import budgets_to_show, prediction_rows
 
 ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits than are shown
@@ -32,6 +33,7 @@ def _head(law: FittedLaw) -> str:
         f"  objective   {_objective(law)}   Huber(delta = {law.delta:.3g}) on log loss, sd {law.sigma:.2%}",
         f"  compute     {law.flops_per_token.description}",
         f"  weighting   {law.weighting.description}",
+        f"  prediction  {law.prediction.description}",
     ]
     return "\n".join(lines if law.determined else [*lines[:2], lines[3]])
 
@@ -89,7 +91,21 @@ def _trust(law: FittedLaw) -> str:
         kind, far = "plain" if law.weighting.kind == "valley" else "valley", law.default_budgets()[-1]
         other = float(optimal_params(np.array(law.weighting.other), far, law.flops_per_token))
         lines.append(f"  otherwise   {kind} weighting gives N_opt = {format_count(other)} at {format_flops(far)} FLOPs")
+    if law.form != "chinchilla":
+        lines.append(f"  others      {_others(law)}")
     return "\n".join(lines)
+
+
+def _others(law: FittedLaw) -> str:
+    """What the candidates that were not chosen say of the next decade."""
+    compute = law.default_budgets()[-2]
+    each = np.array([candidate.parameters for candidate in law.candidates if not candidate.chosen])[:, None, :]
+    N = mixed_optimum(each, compute, law.flops_per_token)
+    loss = mixed_loss(each, N, compute / law.flops_per_token(N))
+    return (
+        f"candidates not used give N_opt from {format_count(N.min())} to {format_count(N.max())} and loss from "
+        f"{loss.min():.4f} to {loss.max():.4f} at {format_flops(compute)} FLOPs"
+    )
 
 
 def _findings(law: FittedLaw) -> str:

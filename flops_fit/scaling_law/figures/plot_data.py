@@ -44,16 +44,20 @@ class IsoflopData:
 class FrontierData:
     """N_opt, D_opt and L_opt against C with their 90 % bands (low, high), and the runs' own minima and losses.
 
+    `*_band` is all of the error, `*_sampling` that of sampling alone.
     `minimum_*` are the interior minima of the budgets' own curves; `C_fitted` is the range of compute of the runs.
     """
 
     C: np.ndarray
     N: np.ndarray
     N_band: np.ndarray
+    N_sampling: np.ndarray
     D: np.ndarray
     D_band: np.ndarray
+    D_sampling: np.ndarray
     L: np.ndarray
     L_band: np.ndarray
+    L_sampling: np.ndarray
     minimum_C: np.ndarray
     minimum_N: np.ndarray
     minimum_D: np.ndarray
@@ -125,16 +129,21 @@ def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 60) ->
     """The frontier from the smallest run's compute to `beyond` times the largest's."""
     low, high = float(law.runs.flops.min()), float(law.runs.flops.max())
     C = np.geomspace(low, high * beyond, points)
-    bands = {name: np.array([law.interval(name, compute) for compute in C]) for name in ("N_opt", "D_opt", "L_opt")}
+    parts = {name: [law.interval(name, compute, parts=True) for compute in C] for name in ("N_opt", "D_opt", "L_opt")}
+    bands = {name: np.array([each["total"] for each in found]) for name, found in parts.items()}
+    sampling = {name: np.array([each["sampling"] for each in found]) for name, found in parts.items()}
     interior = [minimum for minimum in law.isoflops if minimum.interior]
     return FrontierData(
         C=C,
         N=law.N_opt(C),
         N_band=bands["N_opt"],
+        N_sampling=sampling["N_opt"],
         D=law.D_opt(C),
         D_band=bands["D_opt"],
+        D_sampling=sampling["D_opt"],
         L=law.L_opt(C),
         L_band=bands["L_opt"],
+        L_sampling=sampling["L_opt"],
         minimum_C=np.array([minimum.compute_budget for minimum in interior]),
         minimum_N=np.array([minimum.N for minimum in interior]),
         minimum_D=np.array([minimum.D for minimum in interior]),
@@ -152,7 +161,7 @@ def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 60) ->
 def residual_data(law: FittedLaw) -> ResidualData:
     """Residuals and their running median over compute."""
     order = np.argsort(law.runs.flops)
-    residual = -law.residual
+    residual = np.log(law.runs.loss / law.loss(law.runs.num_params, law.runs.num_tokens))
     groups = [group for group in np.array_split(order, max(1, min(8, len(order) // 5))) if len(group)]
     return ResidualData(
         flops=law.runs.flops,

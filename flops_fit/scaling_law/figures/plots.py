@@ -29,6 +29,7 @@ from flops_fit.scaling_law.fitted import FittedLaw
 BLUE, ORANGE, GREEN, RED, INK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#8a8a8a"
 CHINCHILLA_TOKENS_PER_PARAM = 20.0
 FEW = 6  # budgets up to which their own curves are drawn too
+BANDS = ("90 % interval", "of it, sampling error")
 MARKERS = "os^Dvp<>hX"
 
 
@@ -80,8 +81,10 @@ def frontier_figure(law: FittedLaw) -> Figure:
     data = frontier_data(law)
     figure = Figure(figsize=(12.6, 4.4), layout="constrained")
     params, tokens, loss = figure.subplots(1, 3)
-    _power_law_panel(params, data, data.N, data.N_band, data.minimum_N, BLUE, f"N_opt ∝ C^{law.a:.3f}")
-    _power_law_panel(tokens, data, data.D, data.D_band, data.minimum_D, GREEN, f"D_opt ∝ C^{law.b:.3f}")
+    a = law.a_at(data.C_fitted[1])
+    sizes, seen = f"N_opt ∝ C^{a:.3f}", f"D_opt ∝ C^{1 - a:.3f}"
+    _power_law_panel(params, data, data.N, (data.N_band, data.N_sampling), data.minimum_N, BLUE, sizes)
+    _power_law_panel(tokens, data, data.D, (data.D_band, data.D_sampling), data.minimum_D, GREEN, seen)
     reference = np.sqrt(data.C / (data.flops_per_param_per_token * CHINCHILLA_TOKENS_PER_PARAM))
     for axes, line in ((params, reference), (tokens, reference * CHINCHILLA_TOKENS_PER_PARAM)):
         axes.plot(data.C, line, ":", color=INK, lw=1.4, label="20 tokens per parameter")
@@ -215,10 +218,18 @@ def _loss_limits(axes: Axes, data: IsoflopData) -> None:
 
 
 def _power_law_panel(
-    axes: Axes, data: FrontierData, value: np.ndarray, band: np.ndarray, minima: np.ndarray, colour: str, label: str
+    axes: Axes,
+    data: FrontierData,
+    value: np.ndarray,
+    bands: tuple[np.ndarray, np.ndarray],
+    minima: np.ndarray,
+    colour: str,
+    label: str,
 ) -> None:
-    low, high = np.clip(band, value[:, None] * 1e-6, value[:, None] * 1e6).T  # a runaway bound leaves the picture
-    axes.fill_between(data.C, low, high, color=colour, alpha=0.2, lw=0, label="90 % interval")
+    band = bands[0]
+    for each, name in zip(bands, BANDS, strict=True):
+        low, high = np.clip(each, value[:, None] * 1e-6, value[:, None] * 1e6).T  # a runaway bound leaves the picture
+        axes.fill_between(data.C, low, high, color=colour, alpha=0.2, lw=0, label=name)
     axes.plot(data.C, value, color=colour, lw=2, label=label)
     axes.plot(
         data.minimum_C,
@@ -240,14 +251,13 @@ def _power_law_panel(
 
 def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
     axes.plot(data.run_C, data.run_loss, "o", color=GREY, ms=4, mew=0, alpha=0.6, label="runs")
-    axes.fill_between(
-        data.C, data.L_band[:, 0], data.L_band[:, 1], color=ORANGE, alpha=0.3, lw=0, label="90 % interval"
-    )
+    for each, name in zip((data.L_band, data.L_sampling), BANDS, strict=True):
+        axes.fill_between(data.C, each[:, 0], each[:, 1], color=ORANGE, alpha=0.25, lw=0, label=name)
     axes.plot(data.C, data.L, color=ORANGE, lw=2, label="predicted at the optimum")
     axes.plot(data.minimum_C, data.minimum_L, "*", color=RED, ms=11, mec="white", mew=0.7, zorder=5)
-    axes.axhline(law.E, color=INK, lw=1.2, ls=":", label=f"irreducible loss E = {law.E:.3f}")
+    axes.axhline(law.irreducible, color=INK, lw=1.2, ls=":", label=f"irreducible loss = {law.irreducible:.3f}")
     top = float(np.quantile(data.run_loss, 0.97))
-    bottom = min(law.E, float(data.L_band.min()), float(data.run_loss.min()))
+    bottom = min(law.irreducible, float(data.L_band.min()), float(data.run_loss.min()))
     axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
     axes.set(ylabel="Loss (nats per token)")
     axes.legend(frameon=False, loc="upper right")

@@ -18,10 +18,14 @@ def bootstrap(fit: ParametricFit, cluster: np.ndarray, *, resamples: int = 1000,
     Unstratified pairs bootstrap: configurations (`cluster`, (runs,) integers; repeated seeds share one) are drawn with
     replacement, and each refit starts at the point estimate with its delta.
     """
+    return refit(fit, resampled_counts(cluster, resamples, seed))
+
+
+def resampled_counts(cluster: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """How often each run is drawn, shape (resamples, runs): configurations with replacement, the same for every fit."""
     generator = np.random.default_rng(seed)
     clusters = int(cluster.max()) + 1
-    counts = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    return refit(fit, counts[:, cluster])
+    return generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)[:, cluster]
 
 
 def refit(fit: ParametricFit, counts: np.ndarray) -> np.ndarray:

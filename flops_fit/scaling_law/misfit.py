@@ -1,0 +1,90 @@
+"""How far off a law is beyond its sampling error: the misfit of its form, which grows with ln C beyond the runs.
+
+A study whose runs show no bend (`fitting.shape`) hides one no larger than about its sampling error, so that is widened.
+One that shows a bend is judged by its own past: laws fitted without the largest one and two budgets, by the same
+procedure, missed them by so much for each factor e in compute. These rates are pooled with what public studies showed
+(`benchmarks/holdout.py`), as a scaled inverse chi-squared prior is: intervals are Student's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+UNSEEN = 1.15  # by which sampling error is widened where no bend shows
+NEAREST = 0.7  # ln C that counts at least: one budget on
+PRIOR_FREEDOM = 8.0
+MOST_OWN = 3.0  # degrees of freedom that a study's own past counts for: its misses are of one law, and correlated
+LOSS_RATE = 0.006  # of ln L, and
+SIZE_RATE = 0.12  # of ln N_opt, per factor e in compute: the prior's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miss:
+    """How a law fitted to a part missed a budget left out, `distance` in ln C beyond it: mean `ln L_pred - ln L` near
+    the valley, and `ln N_opt` over the budget's own minimum (NaN where it has none inside)."""
+
+    distance: float
+    log_loss: float
+    log_size: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain JSON values."""
+        return {name: None if np.isnan(value) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Miss:
+        """The inverse of `to_dict`."""
+        return cls(**{name: float("nan") if value is None else value for name, value in content.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misfit:
+    """Standard errors of ln L and ln N_opt per factor e of compute, their degrees of freedom, and how much sampling
+    error is widened (1 where a rate stands for the misfit)."""
+
+    loss_rate: float = 0.0
+    size_rate: float = 0.0
+    loss_freedom: float = np.inf
+    size_freedom: float = np.inf
+    widening: float = 1.0
+
+    def draws(self, quantity: str, distance: float, spread: float, count: int, seed: int) -> np.ndarray:
+        """Errors of ln N_opt ("N_opt") or ln L ("loss") at `distance` in ln C beyond the runs, shape (count,);
+        `spread` is the candidates' standard deviation there."""
+        rate, freedom = (
+            (self.size_rate, self.size_freedom) if quantity == "N_opt" else (self.loss_rate, self.loss_freedom)
+        )
+        if rate == 0:
+            return np.zeros(count)
+        level = (np.random.default_rng(seed).permutation(count) + 0.5) / count
+        return np.asarray(np.hypot(rate * max(distance, NEAREST), spread) * stats.t.ppf(level, freedom))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain JSON values (infinity as null)."""
+        return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Misfit:
+        """The inverse of `to_dict`."""
+        return cls(**{name: np.inf if value is None else value for name, value in content.items()})
+
+
+def misfit_of(misses: Sequence[Miss]) -> Misfit:
+    """The misfit of a study whose runs show a bend, from its misses."""
+    loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, LOSS_RATE)
+    size_rate, size_freedom = _pooled([miss.log_size for miss in misses], misses, SIZE_RATE)
+    return Misfit(loss_rate=loss_rate, size_rate=size_rate, loss_freedom=loss_freedom, size_freedom=size_freedom)
+
+
+def _pooled(errors: list[float], misses: Sequence[Miss], prior: float) -> tuple[float, float]:
+    distances = np.array([max(miss.distance, NEAREST) for miss in misses])
+    rates = np.array(errors) / distances
+    known = rates[np.isfinite(rates)]
+    own = min(float(len(known)), MOST_OWN)
+    squares = PRIOR_FREEDOM * prior**2 + (own * float(np.mean(known**2)) if len(known) else 0.0)
+    return float(np.sqrt(squares / (PRIOR_FREEDOM + own))), PRIOR_FREEDOM + own
