@@ -34,7 +34,7 @@ _EXPORTS = {
     "fit_scaling_law": "scaling_law",
     "find_optimal": "api",
     "create_model": "sizes.model_factory",
-    "validate_model_contract": "sizes.model_factory",
+    "validate_model_contract": "sizes.contract",
     "validate_dataset": "data.study_data",
     "validate_loss_fn": "loss",
 }
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from flops_fit.results.results import load_runs as load_runs
     from flops_fit.scaling_law import ScalingLaw as ScalingLaw
     from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
+    from flops_fit.sizes.contract import validate_model_contract as validate_model_contract
     from flops_fit.sizes.model_factory import create_model as create_model
-    from flops_fit.sizes.model_factory import validate_model_contract as validate_model_contract
     from flops_fit.sizes.size_map import SizeMap as SizeMap
     from flops_fit.sizes.size_map import build_size_map as build_size_map
     from flops_fit.study.sections import DataSpec as DataSpec

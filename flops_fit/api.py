@@ -1,4 +1,4 @@
-"""The stages of a study as functions of it, and `find_optimal`: all of them in one call, without Dagster."""
+"""`find_optimal`: all stages of a study in one call, without Dagster."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, need
 from flops_fit.basics.files import write_json
 from flops_fit.basics.formatting import format_flops
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.loss import validate_loss_fn
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import save_runs
+from flops_fit.sizes.contract import check_model
 from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.options import study_from_options
 from flops_fit.study.study import Study
@@ -58,17 +61,21 @@ def find_optimal(
         options: every field of `ModelSpec`, `DataSpec`, `SweepOptions`, `Recipe` and `Hardware` by its name, such as
             `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`.
 
-    Returns a `SweepPlan` without a dataset or with `train=False`, otherwise a `ScalingLaw`. Raises subclasses of
-    `FlopsFitError` for wrong input, before anything is trained.
+    Returns a `SweepPlan` without a dataset or with `train=False`, otherwise a `ScalingLaw`. Before anything is planned
+    it checks the options, the model, the data and the loss, in this order; it raises subclasses of `FlopsFitError`, and
+    `TypeError` for an unknown option.
     """
-    if compute_budgets is None:
-        raise StudyError("compute_budgets is None; give the training FLOPs of each IsoFLOP curve, such as [1e15, 1e16]")
+    for name, flag in (("train", train), ("resume", resume), ("progress", progress)):
+        need(name, flag, FLAG)  # "no" would count as true
+    need("on_log", on_log, Rule(callable, "a function of one event") | LEFT_OUT)
     study = study_from_options(
         model_cls, model_size_param, model_kwargs, dataset, eval_dataset, loss_fn, compute_budgets, options
     )
     training = train and dataset is not None
-    if training:  # refuse what cannot be trained on before time is spent on planning
-        _ = study.loss_function, study.prepared_data
+    check_model(study.model.request())
+    _ = study.prepared_data
+    if training or loss_fn is not None:
+        validate_loss_fn(loss_fn)
     plan = study_plan(study, study_size_map(study))
     if not training:
         return plan

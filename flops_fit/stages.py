@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.recipe.recipe import doubts
 from flops_fit.results.results import ExperimentResult, results_frame
-from flops_fit.sizes.size_map import SizeMap, build_size_map
+from flops_fit.sizes.size_map import SizeMap, size_map_of
 from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
@@ -24,7 +24,7 @@ _SAMPLE_EXAMPLES = 4
 
 def study_size_map(study: Study) -> SizeMap:
     """Stage one: size → parameters and FLOPs per token. Knows no budgets."""
-    spec, data, sample = study.model, study.prepared_data, {}
+    data, sample = study.prepared_data, {}
     if data is not None and study.loss_function is not None:
         # measured also where 6·N is used, to tell how far it is off
         sample = {
@@ -32,21 +32,9 @@ def study_size_map(study: Study) -> SizeMap:
             "loss_fn": study.loss_function,
             "tokens_per_example": data.tokens_per_example,
         }
-    elif spec.flops == "measured":
+    elif study.model.flops == "measured":
         raise StudyError('flops = "measured" needs the study\'s data and loss; give both, or flops = "6nd"')
-    return build_size_map(
-        spec.factory,
-        spec.size_param,
-        spec.kwargs,
-        min_size=spec.min_size,
-        max_size=spec.max_size,
-        size_values=spec.size_values,
-        max_params=spec.max_params,
-        flops=spec.flops,
-        flops_per_param_per_token=spec.flops_per_param_per_token,
-        param_count=spec.param_count,
-        **sample,
-    )
+    return size_map_of(study.model.request(**sample))
 
 
 def study_plan(

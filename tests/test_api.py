@@ -9,7 +9,7 @@ import torch
 from tiny_study import OPTIONS, TinyMLP, held_out, train
 
 from flops_fit import ScalingLaw, SweepPlan, find_optimal, load_runs
-from flops_fit.errors import FlopsFitWarning, LossError, StudyError
+from flops_fit.errors import FlopsFitWarning, LossError, PlanError, StudyError
 
 BUDGETS = [4e6, 8e6, 1.6e7]
 
@@ -85,7 +85,7 @@ def test_bad_input_is_refused_before_anything_is_trained(tmp_path):
         find_optimal(TinyMLP, "width", None, train(), torch.nn.CrossEntropyLoss, BUDGETS, output_dir=tmp_path)
     with pytest.raises(TypeError, match="is a int"):
         find_optimal(TinyMLP, "width", None, 3, torch.nn.CrossEntropyLoss(), BUDGETS, output_dir=tmp_path)
-    with pytest.raises(StudyError, match="compute_budgets is None"):
+    with pytest.raises(PlanError, match="compute_budgets = None must be a list of at least one"):
         find_optimal(TinyMLP, "width")
     with pytest.raises(TypeError, match="unknown option 'learnin_rate'; did you mean 'learning_rate'"):
         find_optimal(TinyMLP, "width", compute_budgets=BUDGETS, learnin_rate=1.0)
@@ -103,3 +103,14 @@ def test_a_diverged_experiment_is_kept_as_data_and_left_out_of_the_fit(tmp_path)
     assert len(diverged) >= 1
     assert diverged["loss"].isna().all()
     assert diverged["reason"].str.contains("last finite one was").all()
+
+
+@pytest.mark.parametrize("option", ["train", "resume", "progress"])
+def test_text_is_no_truth_value(option, tmp_path):
+    with pytest.raises(PlanError, match=f"{option} = 'no' must be True or False"):
+        whole(tmp_path, **{option: "no"})
+
+
+def test_held_out_data_alone_is_not_dropped_silently():
+    with pytest.raises(StudyError, match="eval_dataset is given without dataset"):
+        find_optimal(TinyMLP, "width", compute_budgets=BUDGETS, eval_dataset=held_out())

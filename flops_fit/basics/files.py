@@ -62,7 +62,7 @@ def read_value(path: str | os.PathLike[str], schema: str, make: Callable[[dict[s
     content = read_json(path, schema)
     try:
         return make(content)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FileError(
             f"{path} was written by another version ({type(error).__name__}: {error}); delete it to have it made again"
         ) from error

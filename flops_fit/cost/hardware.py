@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, number, one_of, whole
 from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.accelerators import find_accelerator
 from flops_fit.errors import StudyError
 
 CPU_FLOPS_PER_CORE = 5e10
-
-
 _BENCHMARK_ROWS = {"cpu": 1024, "cuda": 8192}
-
-
 _WORTH_MEASURING_SECONDS = 30.0  # of training on one CPU core
+_RULES = {
+    "name": TEXT,
+    "device": Rule(
+        lambda device: isinstance(device, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is not None,
+        "one of auto, cpu, cuda, mps",
+    ),
+    "workers": whole() | Rule(lambda workers: workers is None, "left out for one per core or GPU"),
+    "accelerator": TEXT | LEFT_OUT,
+    "peak_precision": one_of("bf16", "tf32", "fp32"),
+    **dict.fromkeys(("peak_flops", "memory_bytes", "max_cost", "max_hours"), number(above=0) | LEFT_OUT),
+    "utilisation": number(above=0, most=1),
+    "price_per_hour": number(least=0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +62,11 @@ class Hardware:
     max_hours: float | None = None
 
     def __post_init__(self) -> None:
-        _need(self.workers is None or (type(self.workers) is int and self.workers > 0), "workers", self.workers,
-              "a positive whole number, or left out for one per core or GPU")  # fmt: skip
-        for name in ("peak_flops", "memory_bytes", "max_cost", "max_hours"):
-            value = getattr(self, name)
-            _need(value is None or _is_positive(value), name, value, "above 0")
-        _need(_is_positive(self.utilisation) and self.utilisation <= 1, "utilisation", self.utilisation,
-              "above 0 and at most 1")  # fmt: skip
-        price = self.price_per_hour
-        _need(price == 0 or _is_positive(price), "price_per_hour", price, "0 or more")
-        _need(self.max_cost is None or price > 0, "max_cost", self.max_cost, "given together with price_per_hour")
+        check_fields(self, _RULES, StudyError, prefix="hardware.")
+        if self.max_cost is not None and self.price_per_hour == 0:
+            raise StudyError(
+                f"hardware.max_cost = {self.max_cost!r} must be given together with price_per_hour, which is 0"
+            )
         if self.accelerator is not None:
             find_accelerator(self.accelerator, self.peak_precision)
 
@@ -163,12 +169,3 @@ def measure_peak(device: str = "cpu", precision: str = "float32") -> float:
     finally:
         torch.set_num_threads(threads)
     return best
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-def _need(good: bool, name: str, value: Any, limit: str) -> None:
-    if not good:
-        raise StudyError(f"hardware.{name} = {value!r} must be {limit}")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.arguments import LEFT_OUT, Rule, check_fields, need, number, one_of, plain_number, whole
 from flops_fit.errors import StudyError
 from flops_fit.recipe.published_rules import RULES
-
-if TYPE_CHECKING:
-    from flops_fit.sweep.experiment import Experiment
 
 if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
@@ -22,6 +20,43 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 _NUMBER = r"([0-9.eE+-]+)"
 _SQRT_RULE = re.compile(rf"\s*{_NUMBER}\s*\*\s*sqrt\(tokens\)\s*")
 _POWER_RULE = re.compile(rf"\s*{_NUMBER}\s*\*\s*tokens\s*(?:\^|\*\*)\s*{_NUMBER}\s*")
+
+
+def _power_of_tokens(rule: str) -> tuple[float, float] | None:
+    """`"0.58*tokens^0.571" -> (0.58, 0.571)`; the square root has the exponent 0.5. None for any other text."""
+    match = _SQRT_RULE.fullmatch(rule) or _POWER_RULE.fullmatch(rule)
+    try:
+        coefficient, exponent = [*map(float, match.groups()), 0.5][:2] if match else (0.0, 0.0)
+    except ValueError:  # such as "1.2.3"
+        return None
+    return (coefficient, exponent) if 0 < coefficient < math.inf and 0 <= exponent <= 1 else None
+
+
+_BETA = number(least=0, below=1)
+_RULES = {
+    "learning_rate": number(above=0) | Rule(callable, "a function of the experiment") | one_of(*RULES),
+    "batch_tokens": number(above=0)
+    | one_of(*RULES)
+    | Rule(
+        lambda rule: isinstance(rule, str) and _power_of_tokens(rule) is not None,
+        'a rule such as "0.5*sqrt(tokens)" or "0.58*tokens^0.571" with an exponent from 0 to 1',
+    ),
+    "betas": Rule(
+        lambda betas: isinstance(betas, list | tuple) and len(betas) == 2 and all(map(_BETA.holds, betas)),
+        "two numbers in [0, 1), such as [0.9, 0.95]",
+    ),
+    "weight_decay": number(least=0),
+    "gradient_clip": number(above=0) | LEFT_OUT,
+    "warmup_fraction": number(least=0, below=1),
+    "schedule": one_of(*SCHEDULES),
+    "final_fraction": number(least=0, most=1),
+    "decay_fraction": number(above=0, most=1),
+    "precision": one_of(*PRECISIONS),
+    "eval_batch_examples": whole(),
+    "checkpoint_seconds": number(least=0),
+    "timeout_seconds": number(above=0) | LEFT_OUT,
+    "seed": whole(0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +87,7 @@ class Recipe:
         timeout_seconds: an experiment that takes longer ends as "timed_out", with a checkpoint to go on from.
         seed: decides initial weights and data order, together with the experiment's own seed.
 
-    Raises `StudyError` for a value that cannot be meant.
+    Raises `StudyError` for a value outside its limits.
     """
 
     learning_rate: float | str | Callable[[Experiment], float] = 3e-3
@@ -71,37 +106,13 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.learning_rate, str):
-            _need_choice(
-                "learning_rate", self.learning_rate, tuple(RULES), "a number above 0, a function of the experiment, or "
-            )
-        elif not callable(self.learning_rate):
-            _need_number("learning_rate", self.learning_rate, above=0.0)
-        if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
-            raise StudyError(f"betas = {self.betas!r} must be two numbers in [0, 1), such as [0.9, 0.95]")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        for beta in self.betas:
-            _need_number("betas", beta, least=0.0, below=1.0)
-        _need_number("weight_decay", self.weight_decay, least=0.0)
-        _need_number("warmup_fraction", self.warmup_fraction, least=0.0, below=1.0)
-        _need_number("final_fraction", self.final_fraction, least=0.0, most=1.0)
-        _need_number("decay_fraction", self.decay_fraction, above=0.0, most=1.0)
-        _need_number("checkpoint_seconds", self.checkpoint_seconds, least=0.0)
-        for name in ("gradient_clip", "timeout_seconds"):
-            if getattr(self, name) is not None:
-                _need_number(name, getattr(self, name), above=0.0)
-        for name, limit in (("eval_batch_examples", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < limit:
-                raise StudyError(f"{name} = {value!r} must be an integer of at least {limit}")
-        _need_choice("schedule", self.schedule, SCHEDULES)
-        _need_choice("precision", self.precision, PRECISIONS)
+        check_fields(self, _RULES, StudyError)
+        object.__setattr__(self, "betas", tuple(plain_number(beta) for beta in self.betas))
         if self.schedule == "wsd" and self.warmup_fraction + self.decay_fraction > 1.0:
             raise StudyError(
                 f"warmup_fraction = {self.warmup_fraction:g} and decay_fraction = {self.decay_fraction:g} are more "
                 "than the whole run; lower one so that together they are at most 1"
             )
-        self._batch_rule()
 
     def tokens_per_step(self, experiment: Experiment) -> float:
         """The batch of `experiment` in tokens, before it is made a whole number of steps."""
@@ -112,17 +123,18 @@ class Recipe:
         given = self.learning_rate
         rule = RULES[given].learning_rate if isinstance(given, str) else given
         rate = rule(experiment) if callable(rule) else rule
-        _need_number(f"learning_rate of {experiment.experiment_id}", rate, above=0.0)
+        need(f"learning_rate of {experiment.experiment_id}", rate, number(above=0), StudyError)
         return float(rate)
 
     def _batch_rule(self) -> Callable[[Experiment], float]:
         rule = self.batch_tokens
         if not isinstance(rule, str):
-            _need_number("batch_tokens", rule, above=0.0)
             return lambda experiment: float(rule)
         if rule in RULES:
             return RULES[rule].batch_tokens
-        coefficient, exponent = _power_of_tokens(rule)
+        power = _power_of_tokens(rule)
+        assert power is not None, "a recipe is checked when it is made"
+        coefficient, exponent = power
         if exponent == 0.5:
             return lambda experiment: coefficient * math.sqrt(experiment.num_tokens)
         return lambda experiment: coefficient * experiment.num_tokens**exponent
@@ -144,53 +156,6 @@ class Recipe:
         if self.schedule != "wsd":
             ignored.add("decay_fraction")  # unused, and so absent from the ids of studies without it
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ignored}
-
-
-def _power_of_tokens(rule: str) -> tuple[float, float]:
-    """`"0.58*tokens^0.571" -> (0.58, 0.571)`; the square root has the exponent 0.5."""
-    match = _SQRT_RULE.fullmatch(rule) or _POWER_RULE.fullmatch(rule)
-    numbers = [_float_or_none(text) for text in match.groups()] if match else []
-    coefficient, exponent = [*numbers, 0.5][:2] if numbers else (None, None)
-    if coefficient is None or exponent is None or not (0 < coefficient < math.inf and 0 <= exponent <= 1):
-        raise StudyError(
-            f"batch_tokens = {rule!r} must be a number of tokens, one of {', '.join(RULES)}, or a rule such as "
-            '"0.5*sqrt(tokens)" or "0.58*tokens^0.571" with an exponent from 0 to 1'
-        )
-    return coefficient, exponent
-
-
-def _float_or_none(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _need_choice(name: str, value: object, choices: tuple[str, ...], before: str = "") -> None:
-    if value not in choices:
-        raise StudyError(f"{name} = {value!r} must be {before}one of {', '.join(choices)}")
-
-
-def _need_number(
-    name: str,
-    value: object,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-    most: float | None = None,
-) -> None:
-    limits = [
-        f"{word} {limit:g}"
-        for word, limit in (("above", above), ("at least", least), ("below", below), ("at most", most))
-        if limit is not None
-    ]
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        too_small = (above is not None and value <= above) or (least is not None and value < least)
-        too_large = (below is not None and value >= below) or (most is not None and value > most)
-        if not (too_small or too_large):
-            return
-    raise StudyError(f"{name} = {value!r} must be a number {' and '.join(limits)}")
 
 
 def rules_in(recipe: Recipe) -> dict[str, list[str]]:

@@ -12,49 +12,23 @@ import difflib
 import gc
 import inspect
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from flops_fit.data.nested import batch_examples, to_meta
-from flops_fit.errors import ModelContractError, PlanError
+from flops_fit.basics.arguments import need, number
+from flops_fit.data.nested import to_meta
+from flops_fit.errors import ModelContractError
 from flops_fit.loss import batch_loss
 from flops_fit.sizes.flops import count_params, has_lazy_params, measure_flops
-from flops_fit.sizes.model_factory import create_model, own_num_params
+from flops_fit.sizes.model_factory import check_callable, create_model, own_num_params, uncountable
+from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.sizes.sandbox import NoGpu, without_initialisers
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeRequest:
-    """What is asked of every size alike; arguments as in `flops_fit.build_size_map`."""
-
-    model_cls: Callable[..., Any]
-    size_param: str
-    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    flops: str | Callable[[Any], float] = "6nd"
-    sample_batch: Any = None
-    loss_fn: Callable[[Any, Any], Any] | None = None
-    tokens_per_example: int = 1
-
-    @property
-    def name(self) -> str:
-        """Of the class, factory or partial's function."""
-        return str(getattr(getattr(self.model_cls, "func", self.model_cls), "__name__", type(self.model_cls).__name__))
-
-    @property
-    def measures(self) -> bool:
-        """Whether there is a batch to measure FLOPs with."""
-        return self.sample_batch is not None and self.loss_fn is not None
-
-    @property
-    def batch_tokens(self) -> int | None:
-        """Units of data in the sample batch."""
-        return batch_examples(self.sample_batch) * self.tokens_per_example if self.measures else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +66,7 @@ def params_of(counts: Mapping[str, float], param_count: str) -> int:
 
 def check_signature(request: ProbeRequest) -> str:
     """Refuse a size parameter that the model cannot take; returns a hint for one that `**kwargs` may swallow."""
-    if not callable(request.model_cls):
-        raise ModelContractError(f"model {request.model_cls!r} cannot be called; give a class, factory or partial")
+    check_callable(request.model_cls)
     try:
         parameters = inspect.signature(request.model_cls).parameters
     except (TypeError, ValueError):  # some built-in callables have no signature: the first build will tell
@@ -124,50 +97,55 @@ def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:
 
 def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
     counts: dict[str, float] = {}
+    options = request.options
     if isinstance(model, nn.Module):
         if has_lazy_params(model):
-            _materialize(model, request, device)
+            _materialize(model, options, device)
         counts |= vars(count_params(model))
-        if request.measures:
-            counts |= _measured_if_possible(model, request, device)
-    elif request.flops == "measured":
+        if options.measures:
+            counts |= _measured_if_possible(model, options, device)
+    elif options.flops == "measured":
         raise ModelContractError(
             f'flops = "measured" needs a torch.nn.Module, and {type(model).__name__} is none; give "6nd" or a function'
         )
     own = own_num_params(model)
     if own is not None:
         counts["own"] = own
-    if not counts.get("own", counts.get("total")):
-        raise _uncountable(model)
-    if callable(request.flops):
-        counts["function"] = _positive(request.flops(model), request.flops)
+    elif not isinstance(model, nn.Module):
+        raise uncountable(model)
+    elif counts["total"] == 0:  # perhaps of this size alone
+        raise ValueError(f"{type(model).__name__} has no parameters; a model to scale needs some")
+    if callable(options.flops):
+        name = getattr(options.flops, "__name__", repr(options.flops))
+        counts["function"] = float(options.flops(model))
+        need(f"FLOPs per token by {name}(model)", counts["function"], number(above=0))
     return counts
 
 
-def _measured_if_possible(model: nn.Module, request: ProbeRequest, device: str) -> dict[str, float]:
+def _measured_if_possible(model: nn.Module, options: SizeOptions, device: str) -> dict[str, float]:
     """Nothing where measuring fails and the plan does not rest on it."""
     try:
-        return _measured(model, request, device)
+        return _measured(model, options, device)
     except Exception as error:
-        if request.flops == "measured":
+        if options.flops == "measured":
             raise CannotMeasure(f"{type(error).__name__}: {error}") from error
         return {}
 
 
-def _measured(model: nn.Module, request: ProbeRequest, device: str) -> dict[str, float]:
+def _measured(model: nn.Module, options: SizeOptions, device: str) -> dict[str, float]:
     """FLOPs of one training step on the sample batch: on the meta device, or else with real weights if there are any.
 
     Real tensors need plain kernels: of fused attention and fused LSTMs no FLOPs can be counted.
     """
-    assert request.loss_fn is not None
+    assert options.loss_fn is not None
     try:
         twin = model.to("meta") if device == "meta" else meta_twin(model)
-        flops = measure_flops(twin, to_meta(request.sample_batch), to_meta(request.loss_fn))
+        flops = measure_flops(twin, to_meta(options.sample_batch), to_meta(options.loss_fn))
     except Exception:
         if device == "meta":
             raise
         with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
-            flops = measure_flops(model, request.sample_batch, request.loss_fn)
+            flops = measure_flops(model, options.sample_batch, options.loss_fn)
     return {
         "measured": flops.forward + flops.backward,
         "recompute": flops.recompute,
@@ -185,27 +163,10 @@ def meta_twin(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def _materialize(model: nn.Module, request: ProbeRequest, device: str) -> None:
+def _materialize(model: nn.Module, options: SizeOptions, device: str) -> None:
     """Let lazy parameters take their shapes from the sample batch, if there is one."""
-    if request.sample_batch is None:
+    if options.sample_batch is None:
         return
-    batch = to_meta(request.sample_batch) if device == "meta" else request.sample_batch
+    batch = to_meta(options.sample_batch) if device == "meta" else options.sample_batch
     with torch.no_grad():
         batch_loss(model, batch, lambda outputs, targets: torch.zeros(()))
-
-
-def _uncountable(model: Any) -> Exception:
-    if isinstance(model, nn.Module):
-        return ValueError(f"{type(model).__name__} has no parameters; a model to scale needs some")
-    return ModelContractError(
-        f"{type(model).__name__} has no num_params() and is no torch.nn.Module; "
-        "add a method num_params() that returns its number of parameters as an int"
-    )
-
-
-def _positive(flops: Any, function: Any) -> float:
-    value = float(flops)
-    if not 0 < value < float("inf"):
-        name = getattr(function, "__name__", repr(function))
-        raise PlanError(f"{name}(model) = {flops!r} must be FLOPs per token, a positive finite number")
-    return value

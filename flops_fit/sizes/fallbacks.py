@@ -1,15 +1,22 @@
-"""Probing one size after the other, each by the highest rung of the ladder that carries it."""
+"""Counting one size after the other, each by the best way that carries it.
+
+The rungs, from the best down: built on the meta device, where nothing is allocated; built for real in a subprocess with
+initialisers switched off; extrapolated by a polynomial that reproduces every size that was built.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from flops_fit.basics.memory import peak_bytes
-from flops_fit.errors import FlopsFitError, ModelContractError
-from flops_fit.sizes.counting import CannotMeasure, Probe, ProbeRequest, build_and_count
+from flops_fit.errors import FlopsFitError, ModelContractError, PlanError
+from flops_fit.sizes.counting import CannotMeasure, Probe, build_and_count
 from flops_fit.sizes.extrapolation import extrapolate
+from flops_fit.sizes.flops import ShapesUnknown
+from flops_fit.sizes.options import ProbeRequest
 from flops_fit.sizes.sandbox import ENDED, TOO_LONG, Failure, UsesGpu, run_in_subprocess
 
 INVALID_SIZE = (
@@ -21,17 +28,16 @@ INVALID_SIZE = (
     "IndexError",
     "SystemExit",
 )
+_FOR_GOOD: dict[str, type[Exception]] = {  # failures of the model or the options that no other size mends
+    "CannotCount": ModelContractError,
+    "ModelContractError": ModelContractError,
+    "ShapesUnknown": ShapesUnknown,
+    "PlanError": PlanError,
+}
 HEAVY_SECONDS = 0.5
 HEAVY_BYTES = 256 << 20
 
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A size that could not be built: by the model's own rules (`is_invalid`), or for another reason."""
-
-    size: int
-    reason: str
-    is_invalid: bool = True
+Rung = Callable[[int, Failure | None], Probe | Failure | None]  # of a size, and of how the rung above failed
 
 
 @dataclass
@@ -44,6 +50,7 @@ class Prober:
     Attributes:
         on_meta: false once a constructor was found that only runs for real.
         too_heavy_above: sizes above are extrapolated, once building one has taken too long or too much memory.
+        skipped: sizes that have no count, and why.
         first_error: what the first size that failed on the meta device raised.
         notes: what happened on the way, for the reader of the map.
     """
@@ -52,111 +59,111 @@ class Prober:
     on_meta: bool = True
     too_heavy_above: int | None = None
     probes: dict[int, Probe] = field(default_factory=dict)
-    refusals: dict[int, Refusal] = field(default_factory=dict)
+    skipped: dict[int, Failure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     first_error: BaseException | None = None
 
     def probe(self, size: int) -> Probe | None:
-        """The counts of a size, or None where it is refused (the reason is in `refusals`)."""
-        if size not in self.probes and size not in self.refusals:
-            outcome = self._probe(size)
+        """The counts of a size, or None where it is skipped (the reason is in `skipped`)."""
+        if size not in self.probes and size not in self.skipped:
+            outcome = self._descend(size)
             if isinstance(outcome, Probe):
                 self.probes[size] = outcome
             else:
-                self.refusals[size] = outcome
+                self.skipped[size] = outcome
         return self.probes.get(size)
-
-    def built(self) -> list[Probe]:
-        """Probes that are not extrapolated."""
-        return [probe for probe in self.probes.values() if probe.source != "polynomial"]
 
     def cross_check(self, size: int) -> None:
         """Compare the meta counts of a small size with a real build; where they differ, build for real from now on."""
         if not self.on_meta:
             return
-        meta, real = self.probes[size], self._for_real(size)
-        if isinstance(real, Refusal) and not real.is_invalid:
+        meta, real = self.probes[size], self._for_real(size, None)
+        if isinstance(real, Failure) and not real.is_invalid:
             self.notes.append(f"counts on the meta device could not be checked against a real build: {real.reason}")
-        elif isinstance(real, Refusal) or _params(real) != _params(meta):
-            found = real.reason if isinstance(real, Refusal) else f"{_params(real)} instead of {_params(meta)}"
-            self._leave_meta(f"at {self._at(size)} a real build gives {found}")
+        elif isinstance(real, Failure) or _params(real) != _params(meta):
+            found = real.reason if isinstance(real, Failure) else f"{_params(real)} instead of {_params(meta)}"
+            self._leave_meta(f"at {self.request.at(size)} a real build gives {found}")
             self.probes.clear()
             self.probe(size)
 
-    def _probe(self, size: int) -> Probe | Refusal:
-        if self.too_heavy_above is not None and size > self.too_heavy_above:
-            extrapolated = extrapolate(self.built(), size)
-            if extrapolated is not None:
-                return extrapolated
-            return self._contained(size, "meta") if self.on_meta else self._for_real(size)
-        return self._in_process(size) if self.on_meta else self._for_real(size)
+    def _descend(self, size: int) -> Probe | Failure:
+        """Down the ladder to the first rung that carries this size, or until the model itself refuses it."""
+        failure: Failure | None = None
+        for rung in self._rungs(size):
+            outcome = rung(size, failure)
+            if isinstance(outcome, Probe):
+                return outcome
+            failure = outcome
+            if failure is not None and failure.is_invalid:
+                break
+        assert failure is not None, "only the polynomial has nothing to say, and it is never alone"
+        return failure
 
-    def _in_process(self, size: int) -> Probe | Refusal:
-        if not self.probes and (ending := self._try_out(size)):
-            return self._off_meta(size, ending)
+    def _rungs(self, size: int) -> list[Rung]:
+        if self.too_heavy_above is not None and size > self.too_heavy_above:
+            return [self._by_polynomial, self._on_meta_apart if self.on_meta else self._for_real]
+        return [*([self._on_meta] if self.on_meta else []), self._for_real, self._by_polynomial]
+
+    def _on_meta(self, size: int, above: Failure | None) -> Probe | Failure:
+        if not self.probes:
+            tried = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
+            if isinstance(tried, Failure) and tried.kind in (ENDED, TOO_LONG):
+                return tried
         started, peak = time.thread_time(), peak_bytes() or 0
         try:
             probe = build_and_count(self.request, size, device="meta")
         except FlopsFitError:
             raise
         except (Exception, SystemExit) as error:
-            return self._after_failure(size, error)
+            self.first_error = self.first_error or error.with_traceback(None)
+            failure = Failure(kind=type(error).__name__, message=str(error))
+            self._raise_if_hopeless(failure)
+            return replace(failure, is_invalid=failure.kind in INVALID_SIZE and not _speaks_of_meta(error))
         heavy = time.thread_time() - started > HEAVY_SECONDS or (peak_bytes() or 0) - peak > HEAVY_BYTES
         if heavy and self.probes:  # the first build also pays for what torch imports late
             self._now_too_heavy(max((light for light in self.probes if light < size), default=size))
         return probe
 
-    def _after_failure(self, size: int, error: BaseException) -> Probe | Refusal:
-        reason = _described(error)
-        self.first_error = self.first_error or error.with_traceback(None)
-        if isinstance(error, UsesGpu):
-            raise self._uses_gpu(str(error)) from error
-        if not _speaks_of_meta(error) and type(error).__name__ in INVALID_SIZE:
-            return Refusal(size=size, reason=reason)
-        return self._off_meta(size, reason)
+    def _on_meta_apart(self, size: int, above: Failure | None) -> Probe | Failure:
+        return self._in_subprocess(size, "meta")
 
-    def _try_out(self, size: int) -> str:
-        """What ended a process that built this size on the meta device, or ""; whatever else happens is seen here."""
-        outcome = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
-        ended = isinstance(outcome, Failure) and outcome.kind in (ENDED, TOO_LONG)
-        return f"{outcome.kind}: {outcome.message}" if ended else ""
+    def _for_real(self, size: int, above: Failure | None) -> Probe | Failure:
+        outcome = self._in_subprocess(size, "cpu")
+        if above is not None and isinstance(outcome, Probe):
+            self._leave_meta(f"{self.request.name} cannot be built on the meta device ({above.reason})")
+        return outcome
 
-    def _off_meta(self, size: int, reason: str) -> Probe | Refusal:
-        real = self._for_real(size)
-        if isinstance(real, Probe):
-            self._leave_meta(f"{self.request.name} cannot be built on the meta device ({reason})")
-        return real
+    def _by_polynomial(self, size: int, above: Failure | None) -> Probe | Failure | None:
+        built = [probe for probe in self.probes.values() if probe.source != "polynomial"]
+        probe = extrapolate(built, size)
+        if probe is not None and above is not None:
+            self._now_too_heavy(max(probe.size for probe in built))
+        return probe or above
 
-    def _for_real(self, size: int) -> Probe | Refusal:
-        return self._contained(size, "cpu")
-
-    def _contained(self, size: int, device: str) -> Probe | Refusal:
+    def _in_subprocess(self, size: int, device: str) -> Probe | Failure:
         outcome = run_in_subprocess(lambda: build_and_count(self.request, size, device=device))
         if isinstance(outcome, Probe):
             return outcome
-        return self._judge(size, outcome)
+        self._raise_if_hopeless(outcome)
+        if outcome.kind == CannotMeasure.__name__:
+            raise ModelContractError(self._cannot_measure(size, outcome.message))
+        if outcome.kind in _FOR_GOOD:
+            raise _FOR_GOOD[outcome.kind](outcome.message)
+        wrong_shape = outcome.kind == "RuntimeError" and "allocate" not in outcome.message
+        return replace(outcome, is_invalid=wrong_shape or outcome.kind in INVALID_SIZE)
 
-    def _judge(self, size: int, failure: Failure) -> Probe | Refusal:
-        reason = f"{failure.kind}: {failure.message}".strip()
+    def _raise_if_hopeless(self, failure: Failure) -> None:
         if failure.kind == UsesGpu.__name__:
-            raise self._uses_gpu(failure.message)
-        if failure.kind == CannotMeasure.__name__:
-            raise ModelContractError(self._cannot_measure(size, failure.message))
-        if failure.kind in ("ModelContractError", "PlanError"):
-            raise ModelContractError(failure.message)
-        if failure.kind in INVALID_SIZE or (failure.kind == "RuntimeError" and "allocate" not in failure.message):
-            return Refusal(size=size, reason=reason)
-        extrapolated = extrapolate(self.built(), size)
-        if extrapolated is None:
-            return Refusal(size=size, reason=reason, is_invalid=False)
-        self._now_too_heavy(max(probe.size for probe in self.built()))
-        return extrapolated
+            raise ModelContractError(
+                f"the constructor of {self.request.name} puts tensors on an accelerator ({failure.message}); planning "
+                "never uses one: take it out of the constructor, training moves the whole model to the device"
+            ) from self.first_error
 
     def _now_too_heavy(self, size: int) -> None:
         if self.too_heavy_above is None:
             self.too_heavy_above = size
             self.notes.append(
-                f"building sizes above {self._at(size)} takes too long or too much memory; where a polynomial "
+                f"building sizes above {self.request.at(size)} takes too long or too much memory; where a polynomial "
                 "reproduces the count of every size built, theirs are extrapolated by it"
             )
 
@@ -164,28 +171,15 @@ class Prober:
         self.on_meta = False
         self.notes.append(f"{finding}; sizes are built for real, in a subprocess and without initialising weights")
 
-    def _at(self, size: int) -> str:
-        return f"{self.request.size_param}={size}"
-
-    def _uses_gpu(self, what: str) -> ModelContractError:
-        return ModelContractError(
-            f"the constructor of {self.request.name} puts tensors on an accelerator ({what}); planning never uses one: "
-            "take it out of the constructor, training moves the whole model to the device"
-        )
-
     def _cannot_measure(self, size: int, message: str) -> str:
         return (
-            f"the FLOPs of {self.request.name} at {self._at(size)} cannot be measured: a training step on sample_batch "
-            f'raised {message}; mend the step, or give flops = "6nd" or a function of the model'
+            f"the FLOPs of {self.request.name} at {self.request.at(size)} cannot be measured: a training step on "
+            f'sample_batch raised {message}; correct the step, or give flops = "6nd" or a function of the model'
         )
 
 
 def _params(probe: Probe) -> dict[str, float]:
     return {name: count for name, count in probe.counts.items() if name in ("own", "total", "trainable")}
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _speaks_of_meta(error: BaseException | None) -> bool:

@@ -36,6 +36,10 @@ class ParamCounts:
     non_embedding: int
 
 
+class ShapesUnknown(ModelContractError):
+    """A model with lazy parameters, whose shapes are not known before the first batch."""
+
+
 def is_module(model: Any) -> bool:
     """Whether PyTorch can tell its parameters."""
     return isinstance(model, nn.Module)
@@ -44,12 +48,12 @@ def is_module(model: Any) -> bool:
 def count_params(model: nn.Module) -> ParamCounts:
     """Count parameters; one that shares its storage with another (tied weights) counts once.
 
-    Raises `ModelContractError` for lazy parameters, whose shapes are not known before the first batch.
+    Raises `ShapesUnknown` for lazy parameters.
     """
     counts: dict[tuple[int, int, int], tuple[int, bool]] = {}
     for name, parameter in model.named_parameters():
         if nn.parameter.is_lazy(parameter):
-            raise ModelContractError(
+            raise ShapesUnknown(
                 f"parameter {name!r} of {type(model).__name__} is lazy: its shape is known only after a batch; "
                 "give sample_batch so that it can be found out"
             )

@@ -18,8 +18,7 @@ def create_model(
     constructor itself raises passes through.
     """
     kwargs = dict(model_kwargs or {})
-    if not callable(model_cls):
-        raise ModelContractError(f"model {model_cls!r} cannot be called; give a class, factory function or partial")
+    check_callable(model_cls)
     if size_param in kwargs:
         raise ModelContractError(
             f"model_kwargs sets {size_param} = {kwargs[size_param]!r}, which is the size parameter; take it out"
@@ -27,7 +26,13 @@ def create_model(
     return model_cls(**kwargs, **{size_param: size})
 
 
-def validate_model_contract(model: Any) -> int:
+def check_callable(model_cls: Any) -> None:
+    """Raise `ModelContractError` for a model that is no class, function or partial."""
+    if not callable(model_cls):
+        raise ModelContractError(f"model {model_cls!r} cannot be called; give a class, factory function or partial")
+
+
+def num_params_of(model: Any) -> int:
     """Parameters of `model`: what its `num_params()` says, else counted if it is an `nn.Module` (shared storage once).
 
     Raises `ModelContractError` (a `TypeError`) that names `num_params` where neither is possible, or where
@@ -38,17 +43,22 @@ def validate_model_contract(model: Any) -> int:
         return own
     from flops_fit.sizes.flops import count_params, is_module
 
-    if not is_module(model):
-        raise ModelContractError(
-            f"{type(model).__name__} has no num_params() and is no torch.nn.Module; "
-            "add a method num_params() that returns its number of parameters as an int"
-        )
-    total = count_params(model).total
+    total = count_params(model).total if is_module(model) else 0
     if total == 0:
-        raise ModelContractError(
-            f"{type(model).__name__} has no parameters; a model to scale needs some, or num_params() to count them"
-        )
+        raise uncountable(model)
     return total
+
+
+def uncountable(model: Any) -> ModelContractError:
+    """The error for a model that neither counts itself nor can be counted."""
+    return ModelContractError(
+        f"{type(model).__name__} has no num_params() and is no torch.nn.Module with parameters; "
+        "add a method num_params() that returns its number of parameters as an int"
+    )
+
+
+class CannotCount(Exception):
+    """The model was built, but its own `num_params()` failed."""
 
 
 def own_num_params(model: Any) -> int | None:
@@ -59,7 +69,10 @@ def own_num_params(model: Any) -> int | None:
     name = f"{type(model).__name__}.num_params"
     if not callable(method):
         raise ModelContractError(f"{name} = {method!r} is no method; make it num_params() -> int")
-    count = method()
+    try:
+        count = method()
+    except Exception as error:  # perhaps for lack of data: on the meta device, or before the first batch
+        raise CannotCount(f"{name}() raised {type(error).__name__}: {error}; it must return a whole number") from error
     whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
     if not whole or count <= 0:
         raise ModelContractError(

@@ -1,4 +1,4 @@
-"""Running a stranger's constructor without letting it change, block or bring down this process."""
+"""Running the user's constructor without letting it change, block or bring down this process."""
 
 from __future__ import annotations
 
@@ -106,10 +106,19 @@ def _is_accelerator(place: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """How a job in a subprocess failed: the exception's type and text, or what ended the process."""
+    """How a build failed: the exception's type and text, or what ended the process.
+
+    `is_invalid` where that says that the model refuses this size by its own rules.
+    """
 
     kind: str
     message: str
+    is_invalid: bool = False
+
+    @property
+    def reason(self) -> str:
+        """For the reader: the type and the text."""
+        return ": ".join(filter(None, (self.kind, self.message)))
 
 
 def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import numbers
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 from flops_fit.basics.formatting import format_count
 from flops_fit.errors import ModelContractError, PlanError
 from flops_fit.sizes.counting import params_of
-from flops_fit.sizes.fallbacks import Prober, Refusal
+from flops_fit.sizes.fallbacks import Prober
+from flops_fit.sizes.sandbox import Failure
 
 _STRIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _ODD_FACTORS = (1, 3, 5, 7, 9, 15, 21, 25, 27, 35, 45, 63, 105)
@@ -22,65 +21,55 @@ _CLOSE_TO_CAP = 0.9
 _SAME_FAILURES = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchLimits:
-    """Which sizes are looked for; arguments as in `flops_fit.build_size_map`."""
-
-    min_size: int | None = None
-    max_size: int | None = None
-    size_values: Sequence[int] | None = None
-    max_params: float = 1e11
-    num_sizes: int = 56
-
-    def __post_init__(self) -> None:
-        for name in ("min_size", "max_size", "num_sizes"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise PlanError(f"{name} = {value!r} must be a whole number of at least 1")
-        if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
-            raise PlanError(f"min_size = {self.min_size} is above max_size = {self.max_size}; give a range")
-        if isinstance(self.max_params, bool) or not isinstance(self.max_params, int | float) or not self.max_params > 0:
-            raise PlanError(f"max_params = {self.max_params!r} must be a number of parameters above 0")
-        values = self.size_values
-        if values is not None and (len(values) == 0 or not all(_is_size(value) for value in values)):
-            raise PlanError(f"size_values = {values!r} must be a list of whole numbers, each at least 1")
-
-
 class SizeSearch:
     """Probes sizes until the range of N is covered about evenly in log N."""
 
-    def __init__(self, prober: Prober, limits: SearchLimits, param_count: str, *, hint: str = "") -> None:
+    def __init__(self, prober: Prober, *, hint: str = "") -> None:
         self.prober = prober
-        self.limits = limits
-        self.param_count = param_count
+        self.limits = prober.request.options
         self.hint = hint
-        self.lowest = limits.min_size or 1
-        self.highest = limits.max_size or math.inf
+        self.lowest = self.limits.min_size or 1
+        self.highest = self.limits.max_size or math.inf
 
     def params(self, size: int) -> float | None:
         """N of a size; None where the model refuses it."""
         if not self.lowest <= size <= self.highest:
             return None
         probe = self.prober.probe(size)
-        return None if probe is None else params_of(probe.counts, self.param_count)
+        return None if probe is None else params_of(probe.counts, self.limits.param_count)
+
+    def first_valid(self) -> int:
+        """The first of the sizes tried that the model accepts; raises `ModelContractError` where it accepts none."""
+        values = self.limits.size_values
+        candidates: Iterable[int] = _starts(self.lowest) if values is None else sorted({int(value) for value in values})
+        tried: list[int] = []
+        for size in candidates:
+            if not self.lowest <= size <= self.highest:
+                continue
+            tried.append(size)
+            if self.params(size) is not None:
+                return size
+            if len(tried) == _SAME_FAILURES and not any(self.prober.skipped[size].is_invalid for size in tried):
+                break
+        raise self._nothing_valid(tried)
 
     def run(self) -> list[int]:
         """Valid sizes within the limits, ascending.
 
         Raises `ModelContractError` where none is valid or the size changes nothing, `PlanError` where none is allowed.
         """
-        sizes = self._given(self.limits.size_values) if self.limits.size_values is not None else self._found()
+        sizes = self._found() if self.limits.size_values is None else self._given(self.limits.size_values)
         cap = self.limits.max_params
         for size, probe in self.prober.probes.items():
-            count = params_of(probe.counts, self.param_count)
+            count = params_of(probe.counts, self.limits.param_count)
             if count > cap:
                 reason = f"{format_count(count)} parameters, above max_params = {cap:.3g}"
-                self.prober.refusals[size] = Refusal(size=size, reason=reason)
+                self.prober.skipped[size] = Failure(kind="", message=reason)
         return sizes
 
     def _found(self) -> list[int]:
-        self.prober.cross_check(self._first_valid())
-        first = self._first_valid()
+        self.prober.cross_check(self.first_valid())
+        first = self.first_valid()
         stride = self._stride(first)
         first = self._smallest(first, stride)
         if self._params(first) > self.limits.max_params:
@@ -90,10 +79,10 @@ class SizeSearch:
 
     def _given(self, values: Sequence[int]) -> list[int]:
         """Those of `size_values` that the model accepts and the limits allow."""
-        tried = sorted({int(value) for value in values if self.lowest <= value <= self.highest})
+        tried = sorted({int(value) for value in values})
         valid = [size for size in tried if self.params(size) is not None]
         if not valid:
-            raise self.nothing_valid(tried)
+            raise self._nothing_valid([size for size in tried if self.lowest <= size <= self.highest])
         self.prober.cross_check(valid[0])
         allowed = [size for size in valid if self._params(size) <= self.limits.max_params]
         if not allowed:
@@ -113,28 +102,16 @@ class SizeSearch:
         return count
 
     def _label(self, size: int) -> str:
-        return f"{self.prober.request.size_param}={size} with {format_count(self._params(size))} parameters"
+        return f"{self.prober.request.at(size)} with {format_count(self._params(size))} parameters"
 
-    def _first_valid(self) -> int:
-        tried = []
-        for size in _starts(self.lowest):
-            if size > self.highest:
-                continue
-            tried.append(size)
-            if self.params(size) is not None:
-                return size
-            if len(tried) == _SAME_FAILURES and not any(self.prober.refusals[size].is_invalid for size in tried):
-                break
-        raise self.nothing_valid(tried)
-
-    def nothing_valid(self, tried: Sequence[int]) -> ModelContractError:
+    def _nothing_valid(self, tried: Sequence[int]) -> ModelContractError:
         """The error for a model that no size could be built of."""
-        request, refusals = self.prober.request, self.prober.refusals
+        request = self.prober.request
         shown = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
-        reason = refusals[tried[-1]].reason if tried else "there is none to try"
+        reason = self.prober.skipped[tried[-1]].reason if tried else "there is none to try"
         error = ModelContractError(
             f"no valid size of {request.name} was found among {request.size_param} = {shown}; at "
-            f"{tried[-1] if tried else self.lowest}: {reason}; mend the constructor or its arguments, or give the "
+            f"{tried[-1] if tried else self.lowest}: {reason}; correct the constructor or its arguments, or give the "
             "valid sizes as size_values"
         )
         error.__cause__ = self.prober.first_error
@@ -259,10 +236,6 @@ class SizeSearch:
             f"many sizes between {knots[0]} and {knots[-1]} are refused by the model; those found may be few: "
             "give the valid sizes as size_values"
         )
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _starts(lowest: int) -> Iterator[int]:

@@ -8,18 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, number, one_of, several, whole
 from flops_fit.basics.formatting import format_count
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
+from flops_fit.sizes.options import PARAM_COUNTS, ProbeRequest, SizeOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from flops_fit.sizes.counting import Probe
-    from flops_fit.sizes.fallbacks import Prober
 
 SCHEMA = "flops_fit.size_map/1"
-PARAM_COUNTS = ("total", "trainable", "non_embedding")
+
+_ENTRY_RULES = {
+    "size": whole(),
+    "num_params": whole(),
+    "flops_per_token": number(above=0),
+    **dict.fromkeys(("total_params", "trainable_params", "non_embedding_params"), whole(0) | LEFT_OUT),
+    **dict.fromkeys(
+        ("measured_flops_per_token", "recompute_flops_per_token", "activation_bytes_per_token"),
+        number(least=0) | LEFT_OUT,
+    ),
+    "own_num_params": whole() | LEFT_OUT,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +61,9 @@ class SizeEntry:
     own_num_params: int | None = None
     source: str = "meta"
 
+    def __post_init__(self) -> None:
+        check_fields(self, _ENTRY_RULES)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedSize:
@@ -56,6 +71,17 @@ class SkippedSize:
 
     size: int
     reason: str
+
+
+_MAP_RULES = {
+    "model_name": TEXT,
+    "size_param": TEXT,
+    "entries": several(made_of(SizeEntry, "a SizeEntry"), "at least one SizeEntry"),
+    "param_count": one_of(*PARAM_COUNTS),
+    "flops_method": one_of("6nd", "measured", "function"),
+    "flops_per_param_per_token": number(above=0),
+    "data_unit": TEXT,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +105,11 @@ class SizeMap:
     skipped: tuple[SkippedSize, ...] = ()
     notes: tuple[str, ...] = ()
     data_unit: str = "token"
+
+    def __post_init__(self) -> None:
+        check_fields(self, _MAP_RULES)
+        ordered = sorted(self.entries, key=lambda entry: (entry.num_params, entry.size))
+        object.__setattr__(self, "entries", tuple(ordered))
 
     @property
     def content_hash(self) -> str:
@@ -121,11 +152,11 @@ def build_size_map(
     min_size: int | None = None,
     max_size: int | None = None,
     size_values: Sequence[int] | None = None,
-    max_params: float = 1e11,
-    num_sizes: int = 56,
-    flops: str | Callable[[Any], float] = "6nd",
-    flops_per_param_per_token: float = 6.0,
-    param_count: str = "total",
+    max_params: float = SizeOptions.max_params,
+    num_sizes: int = SizeOptions.num_sizes,
+    flops: str | Callable[[Any], float] = SizeOptions.flops,
+    flops_per_param_per_token: float = SizeOptions.flops_per_param_per_token,
+    param_count: str = SizeOptions.param_count,
     sample_batch: Any = None,
     loss_fn: Callable[[Any, Any], Any] | None = None,
     tokens_per_example: int = 1,
@@ -151,65 +182,77 @@ def build_size_map(
 
     Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
     """
-    _check_positive("flops_per_param_per_token", flops_per_param_per_token)
-    _check_choice("param_count", param_count, PARAM_COUNTS)
-    _check_measuring(flops, sample_batch, loss_fn, tokens_per_example)
-    from flops_fit.data.nested import unit_of
-    from flops_fit.sizes.counting import ProbeRequest, check_signature
-    from flops_fit.sizes.fallbacks import Prober
-    from flops_fit.sizes.sandbox import contained
-    from flops_fit.sizes.search import SearchLimits, SizeSearch
-
-    limits = SearchLimits(
-        min_size=min_size, max_size=max_size, size_values=size_values, max_params=max_params, num_sizes=num_sizes
-    )
-    request = ProbeRequest(
-        model_cls=model_cls,
-        size_param=size_param,
-        model_kwargs=dict(model_kwargs or {}),
+    options = SizeOptions(
+        min_size=min_size,
+        max_size=max_size,
+        size_values=size_values,
+        max_params=max_params,
+        num_sizes=num_sizes,
         flops=flops,
+        flops_per_param_per_token=flops_per_param_per_token,
+        param_count=param_count,
         sample_batch=sample_batch,
         loss_fn=loss_fn,
         tokens_per_example=tokens_per_example,
+        data_unit=data_unit,
     )
+    return size_map_of(
+        ProbeRequest(model_cls=model_cls, size_param=size_param, model_kwargs=model_kwargs or {}, options=options)
+    )
+
+
+def size_map_of(request: ProbeRequest) -> SizeMap:
+    """`build_size_map` of a request as one object."""
+    options = request.options
+    if options.flops == "measured" and not options.measures:
+        raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
+    from flops_fit.data.nested import batch_examples, unit_of
+    from flops_fit.sizes.counting import check_signature
+    from flops_fit.sizes.fallbacks import Prober
+    from flops_fit.sizes.sandbox import contained
+    from flops_fit.sizes.search import SizeSearch
+
     swallowed = check_signature(request)
     prober = Prober(request=request)
     with contained():
-        sizes = SizeSearch(prober, limits, param_count, hint=swallowed).run()
-    method, factor = "function" if callable(flops) else flops, float(flops_per_param_per_token)
-    entries = [_entry(prober.probes[size], request.batch_tokens, param_count, method, factor) for size in sizes]
-    kept, equal = _without_equals(entries, size_param)
-    remarks = _remarks(entries, size_param, param_count)
+        sizes = SizeSearch(prober, hint=swallowed).run()
+    tokens = batch_examples(options.sample_batch) * options.tokens_per_example if options.measures else None
+    entries = [_entry(prober.probes[size], options, tokens) for size in sizes]
+    kept, equal = _without_equals(entries, request.size_param)
+    remarks = _remarks(entries, request)
     for remark in remarks:
-        warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=2)
+        warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=3)
+    skipped = [SkippedSize(size=size, reason=failure.reason) for size, failure in sorted(prober.skipped.items())]
     return SizeMap(
         model_name=request.name,
-        size_param=size_param,
-        entries=tuple(sorted(kept, key=lambda entry: (entry.num_params, entry.size))),
-        skipped=(*_refused(prober), *equal),
+        size_param=request.size_param,
+        entries=tuple(kept),
+        skipped=(*skipped, *equal),
         notes=(*prober.notes, *remarks),
-        param_count=param_count,
-        flops_method=method,
-        data_unit=data_unit or unit_of(sample_batch),
-        flops_per_param_per_token=factor,
+        param_count=options.param_count,
+        flops_method=options.flops_method,
+        data_unit=options.data_unit or unit_of(options.sample_batch),
+        flops_per_param_per_token=float(options.flops_per_param_per_token),
     )
 
 
-def _entry(
-    probe: Probe, batch_tokens: int | None, param_count: str, flops_method: str, flops_per_param_per_token: float
-) -> SizeEntry:
+def _entry(probe: Probe, options: SizeOptions, batch_tokens: int | None) -> SizeEntry:
     from flops_fit.sizes.counting import params_of
 
-    counts, num_params = probe.counts, params_of(probe.counts, param_count)
+    counts, num_params = probe.counts, params_of(probe.counts, options.param_count)
     of_batch = ("measured", "recompute", "activation_bytes")
     measured, recompute, activations = (
         counts[name] / batch_tokens if batch_tokens and name in counts else None for name in of_batch
     )
-    flops = {"6nd": flops_per_param_per_token * num_params, "measured": measured, "function": counts.get("function")}
+    flops = {
+        "6nd": options.flops_per_param_per_token * num_params,
+        "measured": measured,
+        "function": counts.get("function"),
+    }
     return SizeEntry(
         size=probe.size,
         num_params=num_params,
-        flops_per_token=float(flops[flops_method] or 0.0),
+        flops_per_token=float(flops[options.flops_method] or 0.0),
         total_params=_whole(counts.get("total")),
         trainable_params=_whole(counts.get("trainable")),
         non_embedding_params=_whole(counts.get("non_embedding")),
@@ -219,10 +262,6 @@ def _entry(
         own_num_params=_whole(counts.get("own")),
         source=probe.source,
     )
-
-
-def _refused(prober: Prober) -> list[SkippedSize]:
-    return [SkippedSize(size=size, reason=refusal.reason) for size, refusal in sorted(prober.refusals.items())]
 
 
 def _without_equals(entries: Sequence[SizeEntry], size_param: str) -> tuple[list[SizeEntry], list[SkippedSize]]:
@@ -236,15 +275,15 @@ def _without_equals(entries: Sequence[SizeEntry], size_param: str) -> tuple[list
     return list(kept.values()), equal
 
 
-def _remarks(entries: Sequence[SizeEntry], size_param: str, param_count: str) -> list[str]:
+def _remarks(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:
     """What a reader should know of the counts: N that falls as the size grows, and a `num_params()` that disagrees."""
     remarks = []
     ordered = sorted(entries, key=lambda entry: entry.size)
     for small, large in itertools.pairwise(ordered):
         if large.num_params < small.num_params:
             remarks.append(
-                f"parameters fall from {small.num_params:,} at {size_param}={small.size} to {large.num_params:,} at "
-                f"{size_param}={large.size}; the map is in order of parameters"
+                f"parameters fall from {small.num_params:,} at {request.at(small.size)} to {large.num_params:,} at "
+                f"{request.at(large.size)}; the map is in order of parameters"
             )
             break
     for entry in ordered:
@@ -252,9 +291,10 @@ def _remarks(entries: Sequence[SizeEntry], size_param: str, param_count: str) ->
             counted = {name: getattr(entry, f"{name}_params") for name in PARAM_COUNTS}
             same = [name for name, count in counted.items() if count == entry.own_num_params]
             hint = f"that is the {same[0]} count" if same else "look which is meant"
-            meant = "what num_params() says" if param_count == "total" else f"the {param_count} count"
+            convention = request.options.param_count
+            meant = "what num_params() says" if convention == "total" else f"the {convention} count"
             remarks.append(
-                f"num_params() says {entry.own_num_params:,} at {size_param}={entry.size} where {entry.total_params:,} "
+                f"num_params() says {entry.own_num_params:,} at {request.at(entry.size)} where {entry.total_params:,} "
                 f"parameters are counted; {hint}; N is {meant}"
             )
             break
@@ -263,22 +303,3 @@ def _remarks(entries: Sequence[SizeEntry], size_param: str, param_count: str) ->
 
 def _whole(count: float | None) -> int | None:
     return None if count is None else int(count)
-
-
-def _check_measuring(flops: Any, sample_batch: Any, loss_fn: Any, tokens_per_example: Any) -> None:
-    if type(tokens_per_example) is not int or tokens_per_example < 1:
-        raise PlanError(f"tokens_per_example = {tokens_per_example!r} must be a whole number of at least 1")
-    if not callable(flops):
-        _check_choice("flops", flops, ("6nd", "measured", "a function of the model"))
-    if flops == "measured" and (sample_batch is None or loss_fn is None):
-        raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise PlanError(f"{name} = {value!r} must be a positive finite number")
-
-
-def _check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise PlanError(f"{name} = {value!r} must be one of {', '.join(allowed)}")

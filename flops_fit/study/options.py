@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from flops_fit.cost.hardware import Hardware
+from flops_fit.errors import StudyError
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, SweepOptions
 from flops_fit.study.study import Study
@@ -20,25 +21,24 @@ def study_from_options(
     dataset: Any,
     eval_dataset: Any,
     loss_fn: Any,
-    compute_budgets: Sequence[float | str],
+    compute_budgets: Any,
     options: Mapping[str, Any],
 ) -> Study:
     """The study of these arguments; `options` are fields of any section by their name.
 
-    Raises `TypeError` for an option that no section has.
+    Raises `TypeError` for an option that no section has, and errors of the sections for their values.
     """
-    from flops_fit.loss import validate_loss_fn
-
     given: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "sweep": {}, "training": {}, "hardware": {}}
     for name, value in options.items():
         given[_owner_of(name)][name] = value
-    has_data = dataset is not None
+    if dataset is None and eval_dataset is not None:
+        raise StudyError("eval_dataset is given without dataset; give the training data too, or neither")
     return Study(
         name="find_optimal",
-        model=ModelSpec(factory=model_cls, size_param=size_param, kwargs=dict(model_kwargs or {}), **given["model"]),
-        data=DataSpec(train=dataset, eval=eval_dataset, **given["data"]) if has_data else None,
-        loss=LossSpec(fn=validate_loss_fn(loss_fn)) if has_data or loss_fn is not None else None,
-        sweep=SweepOptions(compute_budgets=tuple(compute_budgets), **given["sweep"]),
+        model=ModelSpec(factory=model_cls, size_param=size_param, kwargs=model_kwargs or {}, **given["model"]),
+        data=DataSpec(train=dataset, eval=eval_dataset, **given["data"]) if dataset is not None else None,
+        loss=LossSpec(fn=loss_fn) if loss_fn is not None else None,
+        sweep=SweepOptions(compute_budgets=compute_budgets, **given["sweep"]),
         training=Recipe(**given["training"]),
         hardware=Hardware(**given["hardware"]),
     )

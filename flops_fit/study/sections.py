@@ -2,15 +2,82 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from flops_fit.errors import StudyError
-from flops_fit.sizes.size_map import PARAM_COUNTS
-from flops_fit.sweep.experiment import parse_budget
+from flops_fit.basics.arguments import (
+    ARGUMENTS,
+    FLAG,
+    LEFT_OUT,
+    TEXT,
+    Rule,
+    check_fields,
+    made_of,
+    need,
+    number,
+    one_of,
+    whole,
+)
+from flops_fit.errors import ModelContractError, StudyError
+from flops_fit.sizes.options import ProbeRequest, SizeOptions
+from flops_fit.sweep.experiment import parse_budget, parse_budgets
 from flops_fit.sweep.grid import GridOptions
+
+_SIZE_OPTIONS = (
+    "min_size", "max_size", "size_values", "max_params", "flops", "flops_per_param_per_token", "param_count",
+)  # fmt: skip
+_MODEL_RULES = {
+    "factory": Rule(callable, "a class or function that returns a model"),
+    "size_param": Rule(
+        lambda name: isinstance(name, str) and name.isidentifier(), "the name of a constructor argument"
+    ),
+    "kwargs": ARGUMENTS,
+    "version": TEXT | LEFT_OUT,
+}
+_DATA_RULES = {
+    "train": Rule(lambda train: train is not None, "a dataset, or a function that returns one"),
+    "kwargs": ARGUMENTS,
+    "tokens_per_example": one_of("auto") | whole(),
+    "eval_fraction": number(above=0, below=1),
+    "version": TEXT | LEFT_OUT,
+}
+_TRAINER_RULES = {
+    "command": Rule(TEXT.holds, "the text of a shell command"),
+    "timeout_seconds": number(above=0) | LEFT_OUT,
+    "version": TEXT | LEFT_OUT,
+    "study_dir": TEXT | LEFT_OUT,
+}
+_SWEEP_RULES = {
+    "target_budgets": made_of(tuple | list, "a list of numbers of FLOPs"),
+    "centre_on_law": FLAG,
+}
+_CRON_FIELDS = (  # least, greatest, names
+    (0, 59, ""),
+    (0, 23, ""),
+    (1, 31, "l"),
+    (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    (0, 7, "sun mon tue wed thu fri sat"),
+)
+
+
+def is_cron(line: Any) -> bool:
+    """Whether this is a cron line: minute, hour, day of month, month, day of week."""
+    parts = line.lower().split() if isinstance(line, str) else ()
+    return len(parts) == len(_CRON_FIELDS) and all(map(_is_cron_field, parts, _CRON_FIELDS))
+
+
+def _is_cron_field(part: str, limits: tuple[int, int, str]) -> bool:
+    """Whether this is `*`, a value or a range, with or without `/step`, or several of them with commas between."""
+    least, greatest, names = limits
+    known = {str(value) for value in range(least, greatest + 1)} | set(names.split())
+    for item in part.split(","):
+        found = re.fullmatch(r"(?:\*|(\w+)(?:-(\w+))?)(?:/0*[1-9]\d*)?", item)
+        values = [value.lstrip("0") or "0" for value in found.groups() if value] if found else []
+        if found is None or not known.issuperset(values):
+            return False
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +99,28 @@ class ModelSpec:
     min_size: int | None = None
     max_size: int | None = None
     size_values: tuple[int, ...] | None = None
-    max_params: float = 1e11
-    flops: str | Callable[[Any], float] = "6nd"
-    flops_per_param_per_token: float = 6.0
-    param_count: str = "total"
+    max_params: float = SizeOptions.max_params
+    flops: str | Callable[[Any], float] = SizeOptions.flops
+    flops_per_param_per_token: float = SizeOptions.flops_per_param_per_token
+    param_count: str = SizeOptions.param_count
 
     def __post_init__(self) -> None:
-        _need(callable(self.factory), "model.factory", self.factory, "a class or function that returns a model")
-        _need(isinstance(self.size_param, str) and self.size_param.isidentifier(), "model.size_param", self.size_param,
-              "the name of a constructor argument")  # fmt: skip
-        _need(self.size_param not in self.kwargs, "model.kwargs", dict(self.kwargs), f"free of {self.size_param!r}")
-        _need(callable(self.flops) or self.flops in ("6nd", "measured"), "model.flops", self.flops,
-              '"6nd", "measured" or a callable')  # fmt: skip
-        _need(self.param_count in PARAM_COUNTS, "model.param_count", self.param_count, f"one of {PARAM_COUNTS}")
-        if self.size_values is not None:
-            object.__setattr__(self, "size_values", tuple(self.size_values))
+        check_fields(self, _MODEL_RULES, ModelContractError, prefix="model.")
+        if self.size_param in self.kwargs:
+            raise ModelContractError(
+                f"model.kwargs sets {self.size_param} = {self.kwargs[self.size_param]!r}, which is the size parameter; "
+                "take it out"
+            )
+        options = self.request().options
+        for name in _SIZE_OPTIONS:  # as they are written at rest: whole numbers of Python, tuples
+            object.__setattr__(self, name, getattr(options, name))
+
+    def request(self, **sample: Any) -> ProbeRequest:
+        """What `flops_fit.sizes.size_map.size_map_of` takes; `sample` has a batch, its loss and tokens per example."""
+        options = SizeOptions(**{name: getattr(self, name) for name in _SIZE_OPTIONS}, **sample)
+        return ProbeRequest(
+            model_cls=self.factory, size_param=self.size_param, model_kwargs=self.kwargs, options=options
+        )
 
     @classmethod
     def from_counts(cls, num_params: Sequence[float], **options: Any) -> ModelSpec:
@@ -57,12 +131,13 @@ class ModelSpec:
         from flops_fit.sweep.counts import GivenCount, counts_of
 
         counts = counts_of(num_params)
-        _need(len(counts) >= 2, "model.num_params", num_params, "[smallest, largest] or a list of counts")
+        if len(counts) < 2:
+            raise StudyError(f"model.num_params = {num_params!r} must be [smallest, largest] or a list of counts")
         given: dict[str, Any] = {"size_param": "num_params", "version": "num_params", "max_params": float(counts[-1])}
         given |= {"size_values": counts} if len(counts) > 2 else {"min_size": counts[0], "max_size": counts[1]}
-        spec = cls(factory=GivenCount, **given | options)
-        _need(spec.size_param == "num_params", "model.size_param", spec.size_param, '"num_params"')
-        return spec
+        named = options.get("size_param", "num_params")
+        need("model.size_param", named, Rule("num_params".__eq__, '"num_params"'), StudyError)
+        return cls(factory=GivenCount, **given | options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +158,7 @@ class DataSpec:
     version: str | None = None
 
     def __post_init__(self) -> None:
-        tokens = self.tokens_per_example
-        _need(tokens == "auto" or (type(tokens) is int and tokens > 0), "data.tokens_per_example", tokens,
-              '"auto" or a positive integer')  # fmt: skip
-        _need(isinstance(self.eval_fraction, float) and 0 < self.eval_fraction < 1, "data.eval_fraction",
-              self.eval_fraction, "between 0 and 1")  # fmt: skip
+        check_fields(self, _DATA_RULES, StudyError, prefix="data.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +168,9 @@ class LossSpec:
     fn: Any
     kwargs: Mapping[str, Any] | None = None
     version: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"kwargs": ARGUMENTS | LEFT_OUT, "version": TEXT | LEFT_OUT}, StudyError, prefix="loss.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +191,7 @@ class TrainerSpec:
     study_dir: str | None = None
 
     def __post_init__(self) -> None:
-        good = isinstance(self.command, str) and bool(self.command.strip())
-        _need(good, "trainer.command", self.command, "the text of a shell command")
-        limit = self.timeout_seconds
-        number = isinstance(limit, int | float) and not isinstance(limit, bool)
-        _need(limit is None or (number and 0 < limit < math.inf), "trainer.timeout_seconds", limit,
-              "a number of seconds above 0")  # fmt: skip
+        check_fields(self, _TRAINER_RULES, StudyError, prefix="trainer.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,14 +215,11 @@ class SweepOptions:
     centre_on_law: bool = False
 
     def __post_init__(self) -> None:
-        _need(isinstance(self.centre_on_law, bool), "sweep.centre_on_law", self.centre_on_law, "true or false")
-        budgets = self.compute_budgets
-        _need(isinstance(budgets, tuple | list) and len(budgets) > 0, "sweep.compute_budgets", budgets,
-              "a list of at least one number of FLOPs")  # fmt: skip
-        object.__setattr__(self, "compute_budgets", tuple(sorted({parse_budget(budget) for budget in budgets})))
-        targets = self.target_budgets
-        _need(isinstance(targets, tuple | list), "sweep.target_budgets", targets, "a list of numbers of FLOPs")
-        object.__setattr__(self, "target_budgets", tuple(sorted({parse_budget(target) for target in targets})))
+        check_fields(self, _SWEEP_RULES, StudyError, prefix="sweep.")
+        object.__setattr__(
+            self, "compute_budgets", tuple(sorted(set(parse_budgets(self.compute_budgets, "sweep.compute_budgets"))))
+        )
+        object.__setattr__(self, "target_budgets", tuple(sorted({parse_budget(item) for item in self.target_budgets})))
         object.__setattr__(self, "seeds", GridOptions.checked(self.grid()).seeds)
 
     def grid(self) -> dict[str, Any]:
@@ -169,7 +235,6 @@ class ScheduleSpec:
 
     cron: str = "0 6 * * *"
 
-
-def _need(good: bool, name: str, value: Any, limit: str) -> None:
-    if not good:
-        raise StudyError(f"{name} = {value!r} must be {limit}")
+    def __post_init__(self) -> None:
+        check_fields(self, {"cron": Rule(is_cron, 'a cron line of five fields, such as "0 6 * * *"')}, StudyError,
+                     prefix="schedule.")  # fmt: skip

@@ -9,19 +9,36 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, made_of
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe.recipe import Recipe
-from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec, _need
+from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 from flops_fit.study.study_file import read_study_file
 from flops_fit.sweep.command import check_template
 
 if TYPE_CHECKING:
     from flops_fit.data.study_data import StudyData
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_RULES = {
+    "name": Rule(
+        lambda name: isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) is not None,
+        "a letter followed by at most 63 letters, digits or underscores",
+    ),
+    "owners": Rule(
+        lambda owners: is_list(owners) and all(map(TEXT.holds, owners)), 'a list of text, such as ["team:scaling"]'
+    ),
+    "model": made_of(ModelSpec, "a ModelSpec"),
+    "sweep": made_of(SweepOptions, "a SweepOptions"),
+    "data": made_of(DataSpec, "a DataSpec") | LEFT_OUT,
+    "loss": made_of(LossSpec, "a LossSpec") | LEFT_OUT,
+    "training": made_of(Recipe, "a Recipe"),
+    "hardware": made_of(Hardware, "a Hardware"),
+    "schedule": made_of(ScheduleSpec, "a ScheduleSpec"),
+    "trainer": made_of(TrainerSpec, "a TrainerSpec") | LEFT_OUT,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +63,7 @@ class Study:
     trainer: TrainerSpec | None = None
 
     def __post_init__(self) -> None:
-        good = isinstance(self.name, str) and _NAME.fullmatch(self.name) is not None
-        _need(good, "name", self.name, "a letter followed by at most 63 letters, digits or underscores")
-        listed = isinstance(self.owners, tuple | list) and all(isinstance(owner, str) for owner in self.owners)
-        _need(listed, "owners", self.owners, 'a list of text, such as ["team:scaling"]')
+        check_fields(self, _RULES, StudyError)
         object.__setattr__(self, "owners", tuple(self.owners))
         if self.trainer is not None:
             more = [] if self.trainer.study_dir is None else ["study_dir"]

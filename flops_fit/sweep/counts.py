@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from flops_fit.errors import PlanError
+from flops_fit.basics.arguments import Rule, is_list, need, number
 from flops_fit.sizes.size_map import SizeEntry, SizeMap
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
 _RATIO = 1.02
+_COUNTS = Rule(
+    lambda counts: is_list(counts) and len(counts) > 0, "a list of parameter counts, or a tuple (smallest, largest)"
+)
 
 
 def plan_from_counts(
@@ -31,11 +34,10 @@ def plan_from_counts(
 
     Raises `PlanError` for counts below 1 or an empty list.
     """
+    need("flops_per_param_per_token", flops_per_param_per_token, number(above=0))
     counts = counts_of(num_params)
     if isinstance(num_params, tuple) and len(counts) == 2:
         counts = _between(*counts)
-    if not counts:
-        raise PlanError(f"num_params = {num_params!r} has no counts; give a list, or a tuple (smallest, largest)")
     entries = tuple(
         SizeEntry(size=count, num_params=count, flops_per_token=flops_per_param_per_token * count, source="given")
         for count in counts
@@ -62,17 +64,13 @@ class GivenCount:
 
 
 def counts_of(num_params: Sequence[int | float]) -> list[int]:
-    """The counts in order, once each; raises `PlanError` for what is no number of at least 1."""
-    return sorted({_checked(count) for count in num_params})
+    """The counts in order, once each; raises `PlanError` for what is no list of numbers of at least 1."""
+    need("num_params", num_params, _COUNTS)
+    for count in num_params:
+        need("each of num_params", count, number(least=1))
+    return sorted({round(count) for count in num_params})
 
 
 def _between(smallest: int, largest: int) -> list[int]:
     steps = math.ceil(math.log(largest / smallest) / math.log(_RATIO))
     return sorted({round(smallest * (largest / smallest) ** (step / steps)) for step in range(steps + 1)})
-
-
-def _checked(count: Any) -> int:
-    number = isinstance(count, int | float) and not isinstance(count, bool)
-    if not number or not 1 <= count < math.inf:
-        raise PlanError(f"num_params has {count!r}; it must be a number of parameters of at least 1")
-    return round(count)

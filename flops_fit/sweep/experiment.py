@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from flops_fit.basics.arguments import is_list
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import PlanError
 
@@ -92,11 +94,20 @@ def parse_budget(budget: Any) -> float:
         flops = float(budget)
     except ValueError as error:
         raise PlanError(f"compute budget {budget!r} is text that is no number; {remedy}") from error
+    except OverflowError as error:
+        raise PlanError(f"a compute budget of more than {sys.float_info.max:.0e} FLOPs; {remedy}") from error
     if not math.isfinite(flops):
         raise PlanError(f"compute budget {budget!r} is not finite; {remedy}")
     if flops <= 0:
         raise PlanError(f"compute budget {budget!r} must be above 0; {remedy}")
     return flops
+
+
+def parse_budgets(budgets: Any, name: str = "compute_budgets") -> tuple[float, ...]:
+    """Each of several compute budgets by `parse_budget`, in the order given; raises `PlanError` where there is none."""
+    if not is_list(budgets) or len(budgets) == 0:
+        raise PlanError(f"{name} = {budgets!r} must be a list of at least one number of training FLOPs")
+    return tuple(parse_budget(budget) for budget in budgets)
 
 
 def experiment_id(*, budget: float, size_param: str, size: int, num_tokens: int, seed: int, identity: str) -> str:

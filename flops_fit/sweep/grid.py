@@ -8,12 +8,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flops_fit.basics.arguments import LEFT_OUT, Rule, check_fields, number, several, whole
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.errors import PlanError
 from flops_fit.sizes.size_map import SizeEntry, SizeMap
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
 
 SIX_N_WARNING_RATIO = 1.5  # of FLOPs per token, measured over 6·N or the other way round
+
+
+_RULES = {
+    "num_sizes_per_budget": whole(),
+    "tokens_per_param": number(above=0),
+    "span": number(above=1),
+    "min_tokens_per_param": number(above=0),
+    "max_tokens_per_param": number(above=0),
+    "seeds": several(whole(0), "different whole numbers of at least 0, at least one, such as (0, 1, 2)"),
+    "dataset_tokens": whole() | LEFT_OUT,
+    "max_epochs": number(above=0),
+    "tokens_per_example": whole(),
+    "centre": Rule(
+        lambda centre: centre is None or callable(centre) or hasattr(centre, "N_opt"),
+        "a scaling law, or a function of the budget",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +76,15 @@ class GridOptions:
         return cls(**options)
 
     def __post_init__(self) -> None:
-        for name in ("tokens_per_param", "min_tokens_per_param", "max_tokens_per_param", "max_epochs"):
-            _need_above(name, getattr(self, name), 0)
-        _need_above("span", self.span, 1)
-        _need_count("num_sizes_per_budget", self.num_sizes_per_budget)
-        _need_count("tokens_per_example", self.tokens_per_example)
-        if self.dataset_tokens is not None:
-            _need_count("dataset_tokens", self.dataset_tokens)
+        check_fields(self, _RULES)
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+        if len(set(self.seeds)) < len(self.seeds):
+            raise PlanError(f"seeds = {self.seeds!r} must be {_RULES['seeds'].limit}")
         if self.min_tokens_per_param > self.max_tokens_per_param:
             raise PlanError(
                 f"min_tokens_per_param = {self.min_tokens_per_param:g} is above max_tokens_per_param = "
                 f"{self.max_tokens_per_param:g}; give a range"
             )
-        seeds = tuple(self.seeds) if hasattr(self.seeds, "__iter__") else ()
-        if not seeds or any(type(seed) is not int or seed < 0 for seed in seeds) or len(set(seeds)) != len(seeds):
-            raise PlanError(f"seeds = {self.seeds!r} must be different whole numbers, at least one, such as (0, 1, 2)")
-        object.__setattr__(self, "seeds", seeds)
 
 
 def plan_budgets(
@@ -262,14 +273,3 @@ def _six_n_is_off(size_map: SizeMap, experiments: Sequence[Experiment]) -> str |
         f"{size_map.flops_per_param_per_token:g} FLOPs per parameter and {size_map.data_unit} is off: measured are "
         f'x{typical:.3g} of it (x{off[0]:.3g} to x{off[-1]:.3g} over the experiments); give flops = "measured"'
     )
-
-
-def _need_above(name: str, value: Any, limit: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not limit < value < math.inf:
-        raise PlanError(f"{name} = {value!r} must be a number above {limit}")
-
-
-def _need_count(name: str, value: Any) -> None:
-    if type(value) is not int or value < 1:
-        raise PlanError(f"{name} = {value!r} must be a whole number of at least 1")

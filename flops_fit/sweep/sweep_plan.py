@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, made_of, need
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
-from flops_fit.errors import FileError, FlopsFitWarning, PlanError
+from flops_fit.errors import FileError, FlopsFitWarning
+from flops_fit.sizes.options import SizeOptions
 from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.sweep.diff import PlanDiff, diff_plans
-from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budget
+from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budget, parse_budgets
 from flops_fit.sweep.grid import GridOptions, plan_budgets
 
 if TYPE_CHECKING:
@@ -157,7 +159,9 @@ def plan_from_size_map(
     Raises `PlanError` for budgets or options that make no sense; warns of budgets that admit no size.
     """
     options = GridOptions.checked(grid)
-    budgets = sorted({parse_budget(budget) for budget in _as_sequence(compute_budgets)})
+    need("size_map", size_map, made_of(SizeMap, "a SizeMap, as build_size_map makes it"))
+    need("model_kwargs", model_kwargs, ARGUMENTS | LEFT_OUT)
+    budgets = sorted(set(parse_budgets(compute_budgets)))
     identity = identity or content_hash([size_map.model_name, size_map.size_param, canonical(model_kwargs or {})])
     experiments, dropped, notes = plan_budgets(size_map, budgets, options, identity)
     for note in notes:
@@ -194,8 +198,8 @@ def plan_sweep(
     `options` are the other keyword arguments of both; an unknown one is a `TypeError` that names the nearest known one.
     Without `identity`, experiment ids depend on the model's source and arguments.
     """
-    budgets = [parse_budget(budget) for budget in _as_sequence(compute_budgets)]
-    of_map = set(build_size_map.__kwdefaults__ or {})
+    budgets = parse_budgets(compute_budgets)
+    of_map = set(SizeOptions.__dataclass_fields__)
     of_plan = {*GridOptions.__dataclass_fields__, "identity"}
     for name in options:
         if name not in of_map | of_plan:
@@ -211,9 +215,3 @@ def plan_sweep(
     planning.setdefault("identity", content_hash(definition))
     size_map = build_size_map(model_cls, size_param, model_kwargs, **probing)
     return plan_from_size_map(size_map, budgets, model_kwargs=model_kwargs, **planning)
-
-
-def _as_sequence(budgets: Any) -> list[Any]:
-    if budgets is None or isinstance(budgets, str | bytes) or not hasattr(budgets, "__iter__") or len(budgets) == 0:
-        raise PlanError(f"compute_budgets = {budgets!r} must be a list of at least one number of training FLOPs")
-    return list(budgets)

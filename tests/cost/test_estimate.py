@@ -80,11 +80,11 @@ def test_every_accelerator_has_figures_and_a_source():
             r"hardware.accelerator = 'H100-SMX' is not in the table; did you mean 'H100-SXM'\?",
         ),
         ({"accelerator": "TPU-v4", "peak_precision": "fp32"}, "peak_precision = 'fp32' has no figure for TPU-v4"),
-        ({"workers": 0}, "hardware.workers = 0 must be a positive whole number"),
-        ({"peak_flops": -1}, "hardware.peak_flops = -1 must be above 0"),
-        ({"utilisation": 1.5}, "hardware.utilisation = 1.5 must be above 0 and at most 1"),
-        ({"price_per_hour": -1}, "hardware.price_per_hour = -1 must be 0 or more"),
-        ({"memory_bytes": "80GB"}, "hardware.memory_bytes = '80GB' must be above 0"),
+        ({"workers": 0}, "hardware.workers = 0 must be a whole number of at least 1, or left out"),
+        ({"peak_flops": -1}, "hardware.peak_flops = -1 must be a number above 0"),
+        ({"utilisation": 1.5}, "hardware.utilisation = 1.5 must be a number above 0 and at most 1"),
+        ({"price_per_hour": -1}, "hardware.price_per_hour = -1 must be a number of at least 0"),
+        ({"memory_bytes": "80GB"}, "hardware.memory_bytes = '80GB' must be a number above 0"),
     ],
 )
 def test_nonsense_is_refused(options, message):

@@ -59,11 +59,11 @@ def test_the_limit_is_on_what_is_left(plan, limit, share, refused):
     ("options", "message"),
     [
         ({"max_cost": 5.0}, "max_cost = 5.0 must be given together with price_per_hour"),
-        ({"max_cost": -1.0, "price_per_hour": 1.0}, "max_cost = -1.0 must be above 0"),
-        ({"max_hours": 0}, "max_hours = 0 must be above 0"),
+        ({"max_cost": -1.0, "price_per_hour": 1.0}, "max_cost = -1.0 must be a number above 0"),
+        ({"max_hours": 0}, "max_hours = 0 must be a number above 0"),
     ],
 )
-def test_limits_that_cannot_be_meant(options, message):
+def test_limits_out_of_their_limits_are_refused(options, message):
     with pytest.raises(StudyError, match=message):
         Hardware(**options)
 

@@ -73,7 +73,7 @@ def test_modules_beside_the_study_file_are_found(tmp_path):
         ('"tiny_study:TinyMLP"', '"tiny_study:FEATURES"', r"model\.factory = 6 must be a class or function"),
         ('size_param = "width"\n', "", r"\[model\].*size_param"),
         ("[sweep]", "[sweep", "not valid TOML"),
-        ("kwargs = { dropout = 0.1 }", "kwargs = { width = 1 }", "free of 'width'"),
+        ("kwargs = { dropout = 0.1 }", "kwargs = { width = 1 }", "kwargs sets width = 1, which is the size parameter"),
         ("4_000_000", "-1", "-1"),
         ("4_000_000", "0", "0"),
         ("4_000_000", "nan", "nan"),

@@ -227,7 +227,7 @@ def test_a_command_that_cannot_be_filled_is_refused_before_anything(command, mes
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), True, "5"])
 def test_a_timeout_that_is_no_positive_number_is_refused(seconds):
-    with pytest.raises(StudyError, match=r"trainer\.timeout_seconds = .* must be a number of seconds above 0"):
+    with pytest.raises(StudyError, match=r"trainer\.timeout_seconds = .* must be a number above 0"):
         own_study(timeout_seconds=seconds)
 
 
@@ -256,7 +256,7 @@ def test_counts_from_a_list_are_the_sizes_there_are(tmp_path):
     ("model", "message"),
     [
         ("num_params = [1e6]", r"model\.num_params = \(1000000\.0,\) must be \[smallest, largest\]"),
-        ("num_params = [1e6, 0]", "num_params has 0; it must be a number of parameters of at least 1"),
+        ("num_params = [1e6, 0]", "each of num_params = 0 must be a number of at least 1"),
         ('num_params = [1e6, 1e8]\nsize_param = "width"', r"model\.size_param = 'width' must be \"num_params\""),
     ],
 )

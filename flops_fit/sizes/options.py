@@ -1,0 +1,85 @@
+"""Which sizes of which model are looked for, and what is counted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fields, number, one_of, several, whole
+from flops_fit.errors import ModelContractError, PlanError
+
+PARAM_COUNTS = ("total", "trainable", "non_embedding")
+
+
+_RULES = {
+    "min_size": whole() | LEFT_OUT,
+    "max_size": whole() | LEFT_OUT,
+    "size_values": several(whole(), "a list of whole numbers, each at least 1") | LEFT_OUT,
+    "max_params": number(above=0),
+    "num_sizes": whole(),
+    "flops": one_of("6nd", "measured") | Rule(callable, "a function of the model"),
+    "flops_per_param_per_token": number(above=0),
+    "param_count": one_of(*PARAM_COUNTS),
+    "loss_fn": Rule(callable, "a function of outputs and targets") | LEFT_OUT,
+    "tokens_per_example": whole(),
+    "data_unit": TEXT | LEFT_OUT,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeOptions:
+    """Which sizes a map has and what is counted of them; arguments as in `flops_fit.build_size_map`."""
+
+    min_size: int | None = None
+    max_size: int | None = None
+    size_values: Sequence[int] | None = None
+    max_params: float = 1e11
+    num_sizes: int = 56
+    flops: str | Callable[[Any], float] = "6nd"
+    flops_per_param_per_token: float = 6.0
+    param_count: str = "total"
+    sample_batch: Any = None
+    loss_fn: Callable[[Any, Any], Any] | None = None
+    tokens_per_example: int = 1
+    data_unit: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, _RULES)
+        if self.size_values is not None:
+            object.__setattr__(self, "size_values", tuple(int(value) for value in self.size_values))
+        if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
+            raise PlanError(f"min_size = {self.min_size} is above max_size = {self.max_size}; give a range")
+
+    @property
+    def flops_method(self) -> str:
+        """What FLOPs per token are: "6nd", "measured" or "function"."""
+        return self.flops if isinstance(self.flops, str) else "function"
+
+    @property
+    def measures(self) -> bool:
+        """Whether there is a batch to measure FLOPs with."""
+        return self.sample_batch is not None and self.loss_fn is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRequest:
+    """The model whose sizes are tried, called as `model_cls(**model_kwargs, **{size_param: size})`."""
+
+    model_cls: Callable[..., Any]
+    size_param: str
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    options: SizeOptions = field(default_factory=SizeOptions)
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"size_param": TEXT, "model_kwargs": ARGUMENTS}, ModelContractError)
+        object.__setattr__(self, "model_kwargs", dict(self.model_kwargs))
+
+    @property
+    def name(self) -> str:
+        """Of the class, factory or partial's function."""
+        return str(getattr(getattr(self.model_cls, "func", self.model_cls), "__name__", type(self.model_cls).__name__))
+
+    def at(self, size: int) -> str:
+        """`"width=64"`."""
+        return f"{self.size_param}={size}"
