@@ -6,7 +6,7 @@ class FlopsFitError(Exception):
 
 
 class StudyError(FlopsFitError, ValueError):
-    """A study (or its `study.toml`) with a value that is not allowed."""
+    """A study (or its `study.toml`) with a value outside its limits, or that contradicts itself."""
 
 
 class ModelContractError(FlopsFitError, TypeError):
@@ -47,6 +47,10 @@ class LossError(FlopsFitError, TypeError):
 
 class PlanError(FlopsFitError, ValueError):
     """Budgets or grid options that give no sensible plan."""
+
+
+class ResultError(FlopsFitError, ValueError):
+    """A result that contradicts itself, or has a value outside its limits."""
 
 
 class FitError(FlopsFitError, ValueError):

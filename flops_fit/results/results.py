@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.files import read_json, write_json
-from flops_fit.errors import FileError
-from flops_fit.sweep.experiment import Experiment
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, number, one_of, whole
+from flops_fit.basics.files import read_value, write_json, write_text
+from flops_fit.errors import FileError, ResultError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,19 @@ SOURCES = ("trained", "imported")
 _PLANNED = (
     "experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "flops_per_token", "seed",
 )  # fmt: skip
+_COUNT, _AMOUNT = whole(0), number(least=0)
+_RULES = {
+    **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
+    **dict.fromkeys(("compute_budget", "flops_per_token"), number(above=0)),
+    **dict.fromkeys(("size_param_value", "num_params"), whole()),
+    **dict.fromkeys(("num_tokens", "seed", "steps"), _COUNT),
+    **dict.fromkeys(("flops", "batch_examples", "learning_rate", "seconds", "tokens_per_second"), _AMOUNT),
+    "status": one_of(*STATUSES),
+    "source": one_of(*SOURCES),
+    "loss": number() | LEFT_OUT,
+    "train_loss": number() | LEFT_OUT,
+    "epochs": _AMOUNT | LEFT_OUT,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +57,8 @@ class ExperimentResult:
         seconds: training time, held-out evaluation not included, summed over resumed parts.
         weights_sha256: of the final weights, so that a repetition can be compared bit by bit.
         source: "trained" by this study, or "imported" from a table of runs.
+
+    Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
 
     experiment_id: str
@@ -71,12 +86,9 @@ class ExperimentResult:
     source: str = "trained"
 
     def __post_init__(self) -> None:
-        if self.status not in STATUSES:
-            raise ValueError(f"status = {self.status!r} must be one of {', '.join(STATUSES)}")
-        if self.source not in SOURCES:
-            raise ValueError(f"source = {self.source!r} must be one of {', '.join(SOURCES)}")
+        check_fields(self, _RULES, ResultError)
         if (self.status == "completed") != (self.loss is not None):
-            raise ValueError(f"a {self.status} experiment cannot have loss = {self.loss!r}")
+            raise ResultError(f"a {self.status} experiment cannot have loss = {self.loss!r}")
 
     @property
     def is_final(self) -> bool:
@@ -109,7 +121,7 @@ class ExperimentResult:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ExperimentResult:
         """Read what `save` wrote; raises `FileError` for a torn or foreign file."""
-        return cls.from_dict(read_json(path, RESULT_SCHEMA))
+        return read_value(path, RESULT_SCHEMA, cls.from_dict)
 
 
 def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
@@ -122,8 +134,6 @@ def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
 
 def save_runs(results: Iterable[ExperimentResult], path: str | os.PathLike[str]) -> Path:
     """Write the runs table as CSV, atomically."""
-    from flops_fit.basics.files import write_text
-
     return write_text(path, results_frame(results).to_csv(index=False))
 
 

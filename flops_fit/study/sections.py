@@ -198,8 +198,9 @@ class TrainerSpec:
 class SweepOptions:
     """The grid: budgets in FLOPs, and how sizes are placed around the prior optimum of each.
 
-    Attributes as in `flops_fit.sweep.grid.GridOptions`; a `span` of None is its default. `target_budgets` are FLOPs
-    that the law is asked to predict for, besides its own; nothing is planned for them. With `centre_on_law` the
+    Attributes as in `flops_fit.sweep.grid.GridOptions`; a `span` of None is its default. `compute_budgets` stay in the
+    order given. `target_budgets` are FLOPs that the law is asked to predict for, besides its own, each once and from
+    the least to the greatest; nothing is planned for them. With `centre_on_law` the
     pipeline centres a budget that is new on the study's own law, where there is a trustworthy one.
     """
 
@@ -216,10 +217,9 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, _SWEEP_RULES, StudyError, prefix="sweep.")
-        object.__setattr__(
-            self, "compute_budgets", tuple(sorted(set(parse_budgets(self.compute_budgets, "sweep.compute_budgets"))))
-        )
-        object.__setattr__(self, "target_budgets", tuple(sorted({parse_budget(item) for item in self.target_budgets})))
+        object.__setattr__(self, "compute_budgets", parse_budgets(self.compute_budgets, "sweep.compute_budgets"))
+        targets = [parse_budget(target, "target budget") for target in self.target_budgets]
+        object.__setattr__(self, "target_budgets", tuple(sorted(set(targets))))
         object.__setattr__(self, "seeds", GridOptions.checked(self.grid()).seeds)
 
     def grid(self) -> dict[str, Any]:

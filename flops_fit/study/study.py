@@ -133,7 +133,8 @@ class Study:
         more = [terms] if (terms := self.hardware.spending_terms) else []
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
-        return content_hash([self.sweep.compute_budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
+        budgets = sorted(set(self.sweep.compute_budgets))  # whose order and repetition change no experiment
+        return content_hash([budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
 
     def _model_definition(self) -> list[Any]:
         spec = self.model

@@ -61,7 +61,7 @@ def read_study_file(path: Path) -> dict[str, Any]:
     """The arguments of `Study` in the file at `path`.
 
     Raises `StudyError` naming the file, the key, the value and what is allowed: unknown keys, missing sections, bad
-    types, nonsense budgets, callables that cannot be imported. Modules beside the file can be imported.
+    types, budgets that are no number, callables that cannot be imported. Modules beside the file can be imported.
     """
     content = _read_toml(path)
     _refuse_unknown(content, {"name", "owners", *_SECTIONS}, "", path)

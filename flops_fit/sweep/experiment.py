@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from flops_fit.basics.arguments import is_list
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, number, whole
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import PlanError
 
 PLAN_TOLERANCE = 0.02  # of tokens and FLOPs, done against planned
 
 
-@dataclass(frozen=True, kw_only=True)
+_RULES = {
+    "experiment_id": Rule(
+        lambda name: isinstance(name, str) and re.fullmatch(r"[^/\\\s.][^/\\\n]*", name) is not None,
+        "text that can name a folder",
+    ),
+    "size_param_value": whole(),
+    "num_params": whole(),
+    "num_tokens": whole(),
+    "tokens_per_param": number(above=0) | LEFT_OUT,
+    "size_param": TEXT,
+    "flops_per_token": number(above=0) | LEFT_OUT,
+    "seed": whole(0),
+    "measured_flops_per_token": number(least=0) | LEFT_OUT,
+    "total_params": whole(0) | LEFT_OUT,
+    "activation_bytes_per_token": number(least=0) | LEFT_OUT,
+}
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One training to be run: a size, a number of tokens, a seed.
 
@@ -25,28 +44,46 @@ class Experiment:
         compute_budget: FLOPs of the IsoFLOP curve it belongs to.
         num_params: N, in the convention of the plan.
         num_tokens: D, a whole number of examples.
-        flops_per_token: forward and backward, in the convention of the plan.
+        tokens_per_param: D / N; computed where it is left out.
+        flops_per_token: forward and backward, in the convention of the plan; the budget over D where it is left out.
         measured_flops_per_token: what one forward and backward pass was measured to cost, where it was measured.
         total_params: all parameters, where the model let them be counted.
         activation_bytes_per_token: memory kept for the backward pass, where it was measured.
+
+    Raises `PlanError` for a value outside its limits, and for tokens per parameter more than 2 % from D / N.
     """
 
     experiment_id: str
     compute_budget: float
-    size_param: str
     size_param_value: int
     num_params: int
     num_tokens: int
-    flops_per_token: float
+    tokens_per_param: float = None  # type: ignore[assignment]  # a number once it is made
+    size_param: str = "size"
+    flops_per_token: float = None  # type: ignore[assignment]
     seed: int = 0
     measured_flops_per_token: float | None = None
     total_params: int | None = None
     activation_bytes_per_token: float | None = None
 
-    @property
-    def tokens_per_param(self) -> float:
-        """D / N."""
-        return self.num_tokens / self.num_params
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compute_budget", parse_budget(self.compute_budget))
+        for name in ("num_params", "num_tokens"):
+            value = getattr(self, name)
+            if isinstance(value, float) and value.is_integer():  # written as 1e9
+                object.__setattr__(self, name, int(value))
+        check_fields(self, _RULES)
+        ratio = self.num_tokens / self.num_params
+        if self.tokens_per_param is None:
+            object.__setattr__(self, "tokens_per_param", ratio)
+        elif abs(self.tokens_per_param - ratio) > PLAN_TOLERANCE * ratio:
+            raise PlanError(
+                f"tokens_per_param = {self.tokens_per_param:g} must be num_tokens / num_params = {self.num_tokens:,} / "
+                f"{self.num_params:,} = {ratio:g} to within {PLAN_TOLERANCE:.0%}; correct one of them, or leave "
+                "tokens_per_param out"
+            )
+        if self.flops_per_token is None:
+            object.__setattr__(self, "flops_per_token", self.compute_budget / self.num_tokens)
 
     @property
     def planned_flops(self) -> float:
@@ -82,24 +119,24 @@ class DroppedPoint:
         return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
 
 
-def parse_budget(budget: Any) -> float:
-    """A compute budget in FLOPs from a number or text such as `"1e18"`.
+def parse_budget(budget: Any, name: str = "compute budget") -> float:
+    """A budget in FLOPs from a number or text such as `"1e18"`.
 
     Raises `PlanError` for what is no positive finite number, stating the value, the limit and the remedy.
     """
     remedy = "give training FLOPs as a positive finite number, such as 1e18"
     if isinstance(budget, bool) or not isinstance(budget, str | numbers.Real):
-        raise PlanError(f"compute budget {budget!r} is a {type(budget).__name__}, not a number; {remedy}")
+        raise PlanError(f"{name} {budget!r} is a {type(budget).__name__}, not a number; {remedy}")
     try:
         flops = float(budget)
     except ValueError as error:
-        raise PlanError(f"compute budget {budget!r} is text that is no number; {remedy}") from error
+        raise PlanError(f"{name} {budget!r} is text that is no number; {remedy}") from error
     except OverflowError as error:
-        raise PlanError(f"a compute budget of more than {sys.float_info.max:.0e} FLOPs; {remedy}") from error
+        raise PlanError(f"{name} of more than {sys.float_info.max:.0e} FLOPs; {remedy}") from error
     if not math.isfinite(flops):
-        raise PlanError(f"compute budget {budget!r} is not finite; {remedy}")
+        raise PlanError(f"{name} {budget!r} is not finite; {remedy}")
     if flops <= 0:
-        raise PlanError(f"compute budget {budget!r} must be above 0; {remedy}")
+        raise PlanError(f"{name} {budget!r} must be above 0; {remedy}")
     return flops
 
 

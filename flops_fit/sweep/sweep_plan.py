@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, made_of, need
+from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fields, is_list, made_of, need, one_of
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
-from flops_fit.errors import FileError, FlopsFitWarning
-from flops_fit.sizes.options import SizeOptions
+from flops_fit.errors import FileError, FlopsFitWarning, PlanError
+from flops_fit.sizes.options import PARAM_COUNTS, SizeOptions
 from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.sweep.diff import PlanDiff, diff_plans
 from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budget, parse_budgets
@@ -26,18 +27,34 @@ __all__ = ["DroppedPoint", "Experiment", "SweepPlan", "parse_budget", "plan_from
 SCHEMA = "flops_fit.sweep_plan/1"
 
 
-@dataclass(frozen=True, kw_only=True)
+_RULES = {
+    "experiments": Rule(
+        lambda items: is_list(items) and all(isinstance(item, Experiment) for item in items), "a list of Experiments"
+    ),
+    "model_cls_name": TEXT,
+    "size_param": TEXT,
+    "model_kwargs": ARGUMENTS,
+    "param_count": one_of(*PARAM_COUNTS),
+    "flops_method": one_of("6nd", "measured", "function"),
+    "data_unit": TEXT,
+}
+
+
+@dataclass(frozen=True)
 class SweepPlan:
     """What would be trained, and what would not and why.
 
     Attributes:
-        experiments: ordered by budget, then parameters, then seed.
+        experiments: of a plan made here, ordered by budget, then parameters, then seed.
+        compute_budgets: as they were given, in that order.
         dropped: every grid point that is not there, with its reason.
         param_count: which parameters `num_params` counts: "total", "trainable" or "non_embedding".
         flops_method: what `flops_per_token` is: "6nd", "measured" or "function".
         data_unit: what one unit of `num_tokens` is.
         notes: what a reader should know of the plan, also given as warnings when it was made.
         target_budgets: FLOPs at which its law is asked to predict; nothing is planned for them.
+
+    Raises `PlanError` for two experiments of one id, and for one whose budget is not among `compute_budgets`.
     """
 
     experiments: list[Experiment]
@@ -51,6 +68,20 @@ class SweepPlan:
     data_unit: str = "token"
     notes: tuple[str, ...] = ()
     target_budgets: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, _RULES)
+        object.__setattr__(self, "experiments", list(self.experiments))
+        object.__setattr__(self, "compute_budgets", list(parse_budgets(self.compute_budgets)))
+        ids = Counter(item.experiment_id for item in self.experiments)
+        for item in self.experiments:
+            if item.compute_budget not in self.compute_budgets:
+                raise PlanError(
+                    f"experiment {item.experiment_id} is of {item.compute_budget:g} FLOPs, which are not among "
+                    f"compute_budgets = {self.compute_budgets}; add them there"
+                )
+            if ids[item.experiment_id] > 1:
+                raise PlanError(f"{ids[item.experiment_id]} experiments have the id {item.experiment_id}; it names one")
 
     @property
     def num_experiments(self) -> int:
@@ -91,27 +122,39 @@ class SweepPlan:
         given["dropped"] = [DroppedPoint.from_dict(item) for item in content["dropped"]]
         return cls(**given)
 
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all in the plan but the order and the repetition of its budgets, which change no experiment."""
+        said = {*_repeated(self.compute_budgets), *_unordered(self.compute_budgets)}
+        same = {
+            "compute_budgets": sorted(set(self.compute_budgets)),
+            "notes": [note for note in self.notes if note not in said],
+        }
+        return content_hash(self.to_dict() | same)
+
+    def by_budget(self) -> dict[float, list[Experiment]]:
+        """Every budget once, in the order they were given, with its experiments."""
+        found: dict[float, list[Experiment]] = {budget: [] for budget in self.compute_budgets}
+        for item in self.experiments:
+            found[item.compute_budget].append(item)
+        return found
+
     def diff(self, other: SweepPlan) -> PlanDiff:
         """What changes from this plan to `other`: experiments added, removed and kept, by id."""
         return diff_plans(self.experiments, other.experiments)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per experiment: its fields, then tokens_per_param and planned_flops."""
+        """One row per experiment: its fields, then planned_flops."""
         import pandas as pd
 
-        derived = ("tokens_per_param", "planned_flops")
-        rows = [
-            experiment.to_dict() | {name: getattr(experiment, name) for name in derived}
-            for experiment in self.experiments
-        ]
-        return pd.DataFrame(rows, columns=[*Experiment.__dataclass_fields__, *derived])
+        rows = [item.to_dict() | {"planned_flops": item.planned_flops} for item in self.experiments]
+        return pd.DataFrame(rows, columns=[*Experiment.__dataclass_fields__, "planned_flops"])
 
     def summary(self) -> str:
         """A Markdown table with a row per budget, then why points are missing."""
         headers = ("budget", "sizes", self.size_param, f"N ({self.param_count})", f"{self.data_unit}s", "D/N", "FLOPs")
         rows = []
-        for budget in self.compute_budgets:
-            of_budget = [item for item in self.experiments if item.compute_budget == budget]
+        for budget, of_budget in self.by_budget().items():
             sizes = len({item.size_param_value for item in of_budget})
             spans = [
                 _span([str(item.size_param_value) for item in of_budget]),
@@ -126,11 +169,26 @@ class SweepPlan:
         return "\n".join([repr(self), "", markdown_table(headers, rows), *dropped, *notes])
 
     def __repr__(self) -> str:
-        budgets = len(self.compute_budgets)
         return (
-            f"SweepPlan({self.num_experiments} experiments, {budgets} budgets, "
+            f"SweepPlan({self.num_experiments} experiments, {len(set(self.compute_budgets))} budgets, "
             f"total_flops={format_flops(self.total_flops)})"
         )
+
+
+def _repeated(budgets: Sequence[float]) -> list[str]:
+    """What to say of budgets that were given more than once."""
+    return [
+        f"compute_budgets has {format_flops(budget)} FLOPs {count} times; it is planned once"
+        for budget, count in Counter(budgets).items()
+        if count > 1
+    ]
+
+
+def _unordered(budgets: Sequence[float]) -> list[str]:
+    """What to say of budgets that do not ascend."""
+    if list(budgets) == sorted(budgets):
+        return []
+    return ["compute_budgets do not ascend; they are kept as given, and experiments go from the least to the greatest"]
 
 
 def _span(values: Sequence[str]) -> str:
@@ -152,7 +210,8 @@ def plan_from_size_map(
     and one size may serve several budgets.
 
     Args:
-        compute_budgets: training FLOPs, numbers or text such as "1e18"; repeated ones count once.
+        compute_budgets: training FLOPs, numbers or text such as "1e18", in any order; one that is repeated is planned
+            once and warned of.
         identity: hash of what decides an outcome besides size, tokens and seed (model, data, loss, recipe).
         grid: fields of `flops_fit.sweep.grid.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
 
@@ -161,22 +220,24 @@ def plan_from_size_map(
     options = GridOptions.checked(grid)
     need("size_map", size_map, made_of(SizeMap, "a SizeMap, as build_size_map makes it"))
     need("model_kwargs", model_kwargs, ARGUMENTS | LEFT_OUT)
-    budgets = sorted(set(parse_budgets(compute_budgets)))
+    need("identity", identity, made_of(str, "text"))
+    budgets = parse_budgets(compute_budgets)
     identity = identity or content_hash([size_map.model_name, size_map.size_param, canonical(model_kwargs or {})])
-    experiments, dropped, notes = plan_budgets(size_map, budgets, options, identity)
+    experiments, dropped, notes = plan_budgets(size_map, sorted(set(budgets)), options, identity)
+    notes = [*_repeated(budgets), *notes]
     for note in notes:
         warnings.warn(note, FlopsFitWarning, stacklevel=2)
     return SweepPlan(
         experiments=experiments,
         model_cls_name=size_map.model_name,
         size_param=size_map.size_param,
-        compute_budgets=budgets,
+        compute_budgets=list(budgets),
         model_kwargs=dict(model_kwargs or {}),
         dropped=dropped,
         param_count=size_map.param_count,
         flops_method=size_map.flops_method,
         data_unit=size_map.data_unit,
-        notes=tuple(notes),
+        notes=(*_unordered(budgets), *notes),
     )
 
 
@@ -211,7 +272,9 @@ def plan_sweep(
     probing["flops_per_param_per_token"] = flops_per_param_per_token
     planning = {name: value for name, value in options.items() if name in of_plan}
     planning["num_sizes_per_budget"] = num_sizes_per_budget
-    definition = [fingerprint_callable(model_cls), size_param, canonical(model_kwargs or {})]
-    planning.setdefault("identity", content_hash(definition))
+    GridOptions.checked({name: value for name, value in planning.items() if name != "identity"})  # before any probing
     size_map = build_size_map(model_cls, size_param, model_kwargs, **probing)
+    if "identity" not in planning:
+        definition = [fingerprint_callable(model_cls), size_param, canonical(model_kwargs or {})]
+        planning["identity"] = content_hash(definition)
     return plan_from_size_map(size_map, budgets, model_kwargs=model_kwargs, **planning)

@@ -82,8 +82,8 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
     headers = ["budget", plan.size_param, "params", f"{unit}s", "per param", "memory", "time"]  # fit 80 columns
     for header in [*headers, *(["cost"] if price else []), ""]:
         table.add_column(header, justify="right", no_wrap=True)
-    for budget in plan.compute_budgets:
-        for item in (item for item in plan.experiments if item.compute_budget == budget):
+    for budget, experiments in plan.by_budget().items():
+        for item in experiments:
             seconds, memory = cost.seconds[item.experiment_id], cost.memory_bytes[item.experiment_id]
             table.add_row(
                 format_flops(budget),

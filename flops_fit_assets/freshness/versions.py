@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from flops_fit.basics.identity import content_hash
 from flops_fit.results.results import ExperimentResult
+from flops_fit.sweep.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
-    from flops_fit.sweep.sweep_plan import SweepPlan
 
 DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"
@@ -22,9 +22,14 @@ _OUTCOME = ("experiment_id", "status", "loss", "train_loss", "num_params", "num_
 
 
 def version_of(value: SizeMap | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:
-    """The data version of what an asset holds; a result's leaves out how fast it was and on what machine."""
+    """The data version of what an asset holds.
+
+    A result's leaves out how fast it was and on what machine, a plan's the order in which budgets were given.
+    """
     if isinstance(value, ExperimentResult):
         return content_hash({name: getattr(value, name) for name in _OUTCOME})
+    if isinstance(value, SweepPlan):
+        return value.content_hash
     return content_hash(value.to_dict())
 
 

@@ -101,10 +101,7 @@ def plan_checks(
         limits: what may be spent, in words.
     """
     off = [item.experiment_id for item in plan.experiments if _off_budget(item.planned_flops, item.compute_budget)]
-    sizes = {
-        budget: len({item.size_param_value for item in plan.experiments if item.compute_budget == budget})
-        for budget in plan.compute_budgets
-    }
+    sizes = {budget: len({item.size_param_value for item in items}) for budget, items in plan.by_budget().items()}
     few = [f"{format_flops(budget)} has {count}" for budget, count in sizes.items() if count < FEWEST_SIZES]
     return [
         _error("flops_on_budget", not off, ", ".join(off) or f"all {plan.num_experiments} within 2 %"),
@@ -116,9 +113,8 @@ def plan_checks(
 
 def _brackets(plan: SweepPlan, centres: Mapping[float, float]) -> AssetCheckResult:
     one_sided = []
-    for budget in plan.compute_budgets:
-        centre = centres[budget]
-        seen = [item.tokens_per_param for item in plan.experiments if item.compute_budget == budget]
+    for budget, items in plan.by_budget().items():
+        centre, seen = centres[budget], [item.tokens_per_param for item in items]
         lacking = [side for side, there in (("fewer", any(ratio < centre for ratio in seen)),
                                             ("more", any(ratio > centre for ratio in seen))) if not there]  # fmt: skip
         if lacking:

@@ -80,8 +80,7 @@ def budget_table(
 ) -> MetadataValue:
     """One row per budget: sizes, tokens, planned, done and remaining FLOPs, device time and money."""
     rows = []
-    for budget in plan.compute_budgets:
-        experiments = [item for item in plan.experiments if item.compute_budget == budget]
+    for budget, experiments in plan.by_budget().items():
         left = [item for item in experiments if item.experiment_id not in done]
         hours = sum(cost.seconds[item.experiment_id] for item in experiments) / 3600
         rows.append(

@@ -87,7 +87,7 @@ def test_every_accelerator_has_figures_and_a_source():
         ({"memory_bytes": "80GB"}, "hardware.memory_bytes = '80GB' must be a number above 0"),
     ],
 )
-def test_nonsense_is_refused(options, message):
+def test_bad_hardware_is_refused(options, message):
     with pytest.raises(StudyError, match=message):
         Hardware(**options)
 

@@ -5,7 +5,7 @@ import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit_assets.definitions import build_study_definitions
-from flops_fit_assets.freshness.history import latest_materialization
+from flops_fit_assets.freshness.history import latest_materialization, latest_version
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.storage.store import StudyStore
@@ -58,6 +58,18 @@ def test_without_overrides_the_study_counts_again(planned):
     plan_again()
     assert the_plan(runs).to_dict() == before.to_dict()
     assert "override" not in latest_materialization(instance, dg.AssetKey("sweep_plan")).metadata
+
+
+def test_budgets_in_another_order_make_the_same_plan(planned):
+    runs, instance, plan_again = planned
+    plan_again()
+    before, version = the_plan(runs), latest_version(instance, dg.AssetKey("sweep_plan"))
+    announced = len(instance.fetch_materializations(dg.AssetKey("experiment"), limit=1000).records)
+    assert plan_again(compute_budgets=before.compute_budgets[::-1]).success
+    assert the_plan(runs).compute_budgets == before.compute_budgets[::-1]
+    assert the_plan(runs).experiments == before.experiments
+    assert latest_version(instance, dg.AssetKey("sweep_plan")) == version
+    assert len(instance.fetch_materializations(dg.AssetKey("experiment"), limit=1000).records) == announced
 
 
 @pytest.mark.parametrize(

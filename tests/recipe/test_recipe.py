@@ -40,7 +40,7 @@ from flops_fit.stages import study_plan, study_size_map
         ("eval_batch_examples", 0),
     ],
 )
-def test_nonsense_is_refused_with_the_name_and_the_value(option, value):
+def test_a_bad_value_is_refused_with_its_name(option, value):
     with pytest.raises(StudyError, match=option):
         Recipe(**{option: value})
 

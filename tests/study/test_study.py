@@ -42,7 +42,7 @@ def read(tmp_path, text):
 def test_a_study_file_is_read_as_it_says(tmp_path):
     study = read(tmp_path, GOOD)
     assert study.model.factory is TinyMLP
-    assert study.sweep.compute_budgets == (1e6, 2e6, 4e6)
+    assert study.sweep.compute_budgets == (2e6, 1e6, 4e6)
     assert study.sweep.seeds == (0, 1)
     assert study.training == Recipe(learning_rate=0.01)
     assert isinstance(study.loss_function, torch.nn.CrossEntropyLoss)
@@ -86,7 +86,7 @@ def test_modules_beside_the_study_file_are_found(tmp_path):
         ("seeds = [0, 1]", "max_epochs = -1.0", r"max_epochs = -1\.0 must be a number above 0"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_file_value_and_remedy(tmp_path, old, new, message):
+def test_bad_values_are_refused_with_file_value_and_remedy(tmp_path, old, new, message):
     assert old in GOOD
     with pytest.raises(StudyError, match=message) as refused:
         read(tmp_path, GOOD.replace(old, new, 1))
@@ -101,7 +101,7 @@ def test_missing_files_and_sections_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("budget", [0, -1.0, math.nan, math.inf, "many", True, None, [1e6]])
-def test_nonsense_budgets_are_refused(budget):
+def test_budgets_that_are_none_are_refused_in_a_study(budget):
     with pytest.raises(ValueError, match="budget"):
         SweepOptions(compute_budgets=(1e6, budget))
 
@@ -109,6 +109,7 @@ def test_nonsense_budgets_are_refused(budget):
 def test_fingerprints_change_with_what_they_stand_for_and_nothing_else():
     base = tiny_study()
     budgets = tiny_study(sweep=SweepOptions(compute_budgets=(1e6,)))
+    same = SweepOptions(compute_budgets=("4e6", 2e6, 4e6), num_sizes_per_budget=3)  # in another order, and one twice
     recipe = tiny_study(training=Recipe(learning_rate=0.5))
     machine = tiny_study(hardware=Hardware(device="cpu", workers=1))
     model = tiny_study(model=ModelSpec(factory=TinyMLP, size_param="width", max_size=64, kwargs={"dropout": 0.5}))
@@ -121,7 +122,7 @@ def test_fingerprints_change_with_what_they_stand_for_and_nothing_else():
     def changed(study):
         return tuple(one != other for one, other in zip(marks(base), marks(study), strict=True))
 
-    assert changed(tiny_study()) == (False, False, False)
+    assert changed(tiny_study()) == changed(tiny_study(sweep=same)) == (False, False, False)
     assert changed(budgets) == (False, False, True)
     assert changed(recipe) == (False, True, True)
     assert changed(machine) == (False, False, False)

@@ -1,5 +1,6 @@
 """The IsoFLOP grid: which sizes and tokens a budget gets, what is left out and why, and what the ids promise."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -193,9 +194,22 @@ def test_a_plan_for_more_budgets_contains_the_plan_for_fewer():
     assert [e for e in more.experiments if e.compute_budget in (1e17, 1e19)] == fewer.experiments
 
 
-def test_planning_is_deterministic_and_order_of_budgets_does_not_matter():
+def test_budgets_stay_as_given_and_their_order_and_repetition_change_no_experiment():
     size_map = fine_map()
-    assert ids(plan_from_size_map(size_map, [1e17, "1e19"])) == ids(plan_from_size_map(size_map, ["1e19", 1e17, 1e17]))
+    plan = plan_from_size_map(size_map, [1e17, "1e19"])
+    with pytest.warns(FlopsFitWarning, match=r"compute_budgets has 1.00e\+17 FLOPs 2 times; it is") as said:
+        again = plan_from_size_map(size_map, ["1e19", 1e17, 1e17])
+    assert len(said) == 1
+    assert again.compute_budgets == [1e19, 1e17, 1e17]
+    assert again.experiments == plan.experiments
+    assert again.content_hash == plan.content_hash
+    assert [note for note in again.notes if "do not ascend; they are kept as given" in note]
+    assert list(again.by_budget()) == [1e19, 1e17]
+    assert repr(again) == repr(plan)
+    assert again.summary().count("| 1.00e+17 |") == 1
+    assert SweepPlan.from_dict(json.loads(json.dumps(again.to_dict()))) == again
+    assert plan.notes == ()
+    assert plan.content_hash != plan_from_size_map(size_map, [1e17, 3e19]).content_hash
 
 
 def test_budgets_that_print_alike_have_different_ids():
@@ -261,6 +275,28 @@ def test_what_a_unit_of_data_is_gets_named():
     assert "| examples |" in plan.summary()
 
 
+def test_a_plan_is_made_by_hand_too():
+    experiments = [Experiment("a", 1.2e14, 64, 1e6, 2e7, 20.0), Experiment("b", 6e13, 32, 500_000, 20_000_000, 40)]
+    plan = SweepPlan(experiments, "GPT", "width", [6e13, 1.2e14])
+    assert repr(plan) == "SweepPlan(2 experiments, 2 budgets, total_flops=1.80e+14)"
+    assert plan.by_budget() == {6e13: [experiments[1]], 1.2e14: [experiments[0]]}
+    assert dataclasses.asdict(plan)["experiments"][1]["tokens_per_param"] == 40
+    assert (plan.dropped, plan.notes, dict(plan.model_kwargs)) == ([], (), {})
+
+
+@pytest.mark.parametrize(
+    ("experiments", "budgets", "message"),
+    [
+        ([Experiment("a", 6e13, 64, 1e6, 1e7)], [1e14], r"experiment a is of 6e\+13 FLOPs, which are not among"),
+        ([Experiment("a", 6e13, 64, 1e6, 1e7)] * 2, [6e13], "2 experiments have the id a"),
+        ([{"experiment_id": "a"}], [6e13], "experiments = .* must be a list of Experiments"),
+    ],
+)
+def test_a_plan_by_hand_that_contradicts_itself_is_refused(experiments, budgets, message):
+    with pytest.raises(PlanError, match=message):
+        SweepPlan(experiments, "GPT", "width", budgets)
+
+
 def test_the_plan_survives_json():
     plan = plan_from_size_map(fine_map(), [1e18], model_kwargs={"depth": 3}, min_tokens_per_param=5)
     assert plan.dropped
@@ -277,7 +313,10 @@ def test_a_foreign_dictionary_is_refused():
 def test_the_frame_has_a_row_per_experiment():
     frame = plan_from_size_map(fine_map(), [1e18]).to_frame()
     assert len(frame) == 7
-    assert {"experiment_id", "num_params", "num_tokens", "tokens_per_param", "planned_flops"} <= set(frame.columns)
+    assert list(frame.columns)[:6] == [
+        "experiment_id", "compute_budget", "size_param_value", "num_params", "num_tokens", "tokens_per_param",
+    ]  # fmt: skip
+    assert (frame["planned_flops"] == frame["flops_per_token"] * frame["num_tokens"]).all()
 
 
 def test_diff():
