@@ -11,7 +11,9 @@ def format_flops(flops: float) -> str:
 
 
 def format_count(count: float) -> str:
-    """`21_300 -> "21.3k"`: parameters or tokens with three significant digits."""
+    """`21_300 -> "21.3k"`: parameters or tokens with three significant digits, with an exponent beyond 1000T."""
+    if abs(count) >= 1e15 or 0 < abs(count) < 0.005:
+        return f"{count:.2e}"
     for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(count) >= limit * 0.9995:
             return f"{_three_digits(count / limit)}{suffix}"

@@ -29,7 +29,7 @@ CAPTIONS = {
     "exponents": "The fit repeated on resampled runs.",
 }
 VERDICTS = {
-    "trustworthy": ("ok", "Nothing speaks against this law within 100 times the compute of its runs."),
+    "trustworthy": ("ok", "No finding argues against this law within 100 times the compute of its runs."),
     "provisional": ("warn", "Usable with care: read the findings first."),
     "not supported": ("bad", "The runs do not support a law: the numbers below are shown, not to be used."),
 }
@@ -80,7 +80,7 @@ def report_html(
         "<h2>What another size costs</h2>" + _sizes(law),
         "<h2>The law</h2>" + _parameters(law),
         "<h2>Each budget on its own</h2>" + _minima(law),
-        "<h2>Other ways to the answer</h2>" + _approaches(law),
+        "<h2>Other approaches</h2>" + _approaches(law),
         "<h2>How well it fits, and how sure it is</h2>" + _holdout(law),
         *(_figure(key, images) for key in ("residuals", "exponents", "contours")),
         "<h2>How this was made</h2>" + _making(law, plan, cost),
@@ -127,7 +127,7 @@ def _verdict(law: ScalingLaw) -> str:
 
 def _predictions(law: ScalingLaw, target_budgets: Sequence[float]) -> str:
     rows = prediction_rows(law, budgets_to_show(law.default_budgets(), target_budgets))
-    far = "".join(f"<p>{html.escape(said)}</p>" for said in too_far(law.runs, target_budgets))
+    far = "".join(f"<p>{html.escape(warning)}</p>" for warning in too_far(law.runs, target_budgets))
     return html_table(PREDICTION_HEADERS, rows) + far
 
 

@@ -1,4 +1,4 @@
-"""The approaches side by side: what each says of the exponent and of N_opt further out."""
+"""The approaches side by side: each one's exponent and its N_opt at a larger compute."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ AGREE = 1.25
 
 @dataclass(frozen=True, kw_only=True)
 class Approach:
-    """One approach's answer: exponent a of N_opt, N_opt at a compute, and its ratio to the law's; `note` says what it
-    suffers from."""
+    """One approach's answer: exponent a of N_opt, N_opt at a compute, and its ratio to the law's; `note` names its
+    weakness."""
 
     name: str
     a: float

@@ -1,4 +1,4 @@
-"""Questions people put to a law; each function is also a method of `ScalingLaw`."""
+"""What people ask a law; each function that takes one is also a method of `ScalingLaw`."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def compute_for_loss(law: FittedLaw, loss: float) -> float:
     low, high = 1.0, 1e40
     floor = law.irreducible
     if not loss > floor or law.L_opt(high) > loss:
-        raise FitError(f"loss = {loss!r} cannot be reached: the law's irreducible loss is {floor:.4f}; ask for more")
+        raise FitError(
+            f"loss = {loss!r} is out of reach: the law's irreducible loss is {floor:.4f}; give a higher loss"
+        )
     if law.L_opt(low) < loss:
         return low
     return float(np.exp(brentq(lambda x: law.L_opt(np.exp(x)) - loss, np.log(low), np.log(high), xtol=1e-12)))

@@ -22,7 +22,7 @@ from flops_fit.scaling_law.fitting.weighting import MIN_RUNS, ValleyFit, fit_val
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.prediction import FORMS, SIGNIFICANT, Prediction, bent, unbent
-from flops_fit.scaling_law.quantities import law_loss
+from flops_fit.scaling_law.quantities import PARAMETERS, law_loss
 from flops_fit.scaling_law.table.runs import Runs, read_runs
 
 WEIGHTINGS = ("auto", "plain", "valley")
@@ -48,7 +48,7 @@ def fit_scaling_law(
         method: "parametric" (Hoffmann et al. 2022, approach 3).
         delta: Huber threshold on log-loss residuals; 0 for least absolute deviation; "auto" for 1.345 robust sigma.
         weighting: "plain" (all runs alike), "valley" (runs near the optimum and at high compute count more) or "auto"
-            (as much as the runs' likelihood asks for, often not at all). By default "auto", and "plain" where delta
+            (as far as the runs' likelihood supports it, often not at all). By default "auto", and "plain" where delta
             is a number, which gives the objective of published fits.
         form: "auto" predicts with laws that bend where the runs show a bend, chosen by the largest budget left out,
             and says how far off that has been; "chinchilla" with the five-parameter law in any case, its intervals are
@@ -92,13 +92,9 @@ def fit_scaling_law(
         held = rolling.holdout()
     else:
         held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting)[0].fit)
-    E, A, B, alpha, beta = fit.parameters.tolist()
+    numbers: dict[str, Any] = dict(zip(PARAMETERS, fit.parameters.tolist(), strict=True))
     return ScalingLaw(
-        E=E,
-        A=A,
-        B=B,
-        alpha=alpha,
-        beta=beta,
+        **numbers,
         objective=fit.objective,
         delta=fit.delta,
         sigma=fit.sigma,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -159,7 +159,7 @@ class FittedLaw:
     ) -> np.ndarray:
         """Draws, shape (resamples,), of a parameter ("E", ..., "beta") or exponent ("a", "b") of the five-parameter
         law; of "N_opt", "D_opt", "L_opt" or "tokens_per_param" at `compute` FLOPs; of "loss" (the law) or "new_run"
-        (one run more) at `num_params` and `num_tokens`.
+        (a run still to be trained) at `num_params` and `num_tokens`.
 
         `parts` of the error: "sampling" (bootstrap), "misfit" of the form (parameters have none) and "run", a new run's
         noise.
@@ -257,16 +257,16 @@ class FittedLaw:
         numbers = ("E", "A", "B", "alpha", "beta", "objective", "delta", "sigma")
         return {
             **{name: float(getattr(self, name)) for name in numbers},
-            "flops_per_token": self.flops_per_token.to_dict(),
+            "flops_per_token": asdict(self.flops_per_token),
             "runs": self.runs.to_dict(),
-            "isoflops": [minimum.to_dict() for minimum in self.isoflops],
+            "isoflops": [asdict(minimum) for minimum in self.isoflops],
             "draws": [[_finite(value) for value in row] for row in self.draws.tolist()],
             "residual": self.residual.tolist(),
             "scale": self.scale.tolist(),
-            "weighting": self.weighting.to_dict(),
-            "holdout": self.holdout.to_dict() if self.holdout else None,
+            "weighting": asdict(self.weighting),
+            "holdout": asdict(self.holdout) if self.holdout else None,
             "at_bound": list(self.at_bound),
-            "diagnostics": [finding.to_dict() for finding in self.diagnostics],
+            "diagnostics": [asdict(finding) for finding in self.diagnostics],
             "prediction": self.prediction.to_dict(),
             "options": dict(self.options),
         }
@@ -279,17 +279,17 @@ class FittedLaw:
         return cls(
             **fields
             | {
-                "flops_per_token": FlopsPerToken.from_dict(content["flops_per_token"]),
+                "flops_per_token": FlopsPerToken(**content["flops_per_token"]),
                 "runs": Runs.from_dict(content["runs"]),
                 "isoflops": tuple(IsoflopMinimum.from_dict(item) for item in content["isoflops"]),
                 "draws": np.array(draws, dtype=float).reshape(-1, 5),
                 "residual": np.array(content["residual"], dtype=float),
                 "scale": np.array(content["scale"], dtype=float),
                 "weighting": Weighting.from_dict(content["weighting"]),
-                "holdout": Holdout.from_dict(content["holdout"]) if content["holdout"] else None,
+                "holdout": Holdout(**content["holdout"]) if content["holdout"] else None,
                 "at_bound": tuple(content["at_bound"]),
                 "prediction": Prediction.from_dict(content["prediction"]),
-                "diagnostics": tuple(Diagnostic.from_dict(item) for item in content["diagnostics"]),
+                "diagnostics": tuple(Diagnostic(**item) for item in content["diagnostics"]),
             }
         )
 

@@ -6,9 +6,7 @@ Where FLOPs are 6·N·D this is `6 N`. Otherwise `f(N) = c·N·(1 + k·(N/N_0)^-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -56,15 +54,6 @@ class FlopsPerToken:
         with np.errstate(divide="ignore", over="ignore"):
             extra = self.k * (np.asarray(num_params, dtype=float) / self.N_0) ** -self.q
         return np.maximum(1 - self.q * extra / np.maximum(1 + extra, 0.02), 0.05)
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain JSON values."""
-        return {"c": self.c, "k": self.k, "q": self.q, "N_0": self.N_0, "misfit": self.misfit}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> FlopsPerToken:
-        """The inverse of `to_dict`."""
-        return cls(**content)
 
 
 def learn_flops_per_token(num_params: np.ndarray, num_tokens: np.ndarray, flops: np.ndarray) -> FlopsPerToken:

@@ -19,7 +19,8 @@ ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits th
 def summarise(law: FittedLaw, target_budgets: Sequence[float] = ()) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
     predictions = _predictions(law, target_budgets)
-    blocks = [_head(law), _parameters(law), _minima(law), predictions, _trust(law), _findings(law)]
+    trust = _trust(law) if law.determined else ""
+    blocks = [_head(law), _parameters(law), _minima(law), predictions, trust, _findings(law)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -62,25 +63,23 @@ def _minima(law: FittedLaw) -> str:
     lines = ["  budget        minimum of its own curve        the law"]
     for minimum in law.isoflops:
         own = f"N = {format_count(minimum.N)}, loss {minimum.loss:.4f}" if minimum.interior else minimum.reason
-        _, N, *_, loss, _ = prediction_rows(law, [minimum.compute_budget])[0]
-        lines.append(f"  {format_flops(minimum.compute_budget):<12}  {own:<30}  N = {N}, loss {loss}")
+        compute, N, *_, loss, _ = prediction_rows(law, [minimum.compute_budget])[0]
+        lines.append(f"  {compute:<12}  {own:<30}  N = {N}, loss {loss}")
     return "\n".join(lines)
 
 
 def _predictions(law: FittedLaw, target_budgets: Sequence[float]) -> str:
     lines = ["  compute       N_opt    [90 %]               D_opt     D/N      loss"]
-    for cells in prediction_rows(law, budgets_to_show(law.default_budgets()[-2:], target_budgets)):
-        compute, N, band, D, ratio, loss, _ = cells
-        band = f"[{band.replace(' to ', ', ')}]"
+    budgets = budgets_to_show(law.default_budgets()[-2:], target_budgets)
+    for compute, N, between, D, ratio, loss, _ in prediction_rows(law, budgets):
+        band = f"[{between.replace(' to ', ', ')}]"
         lines.append(f"  {compute:<12}  {N:<8} {band:<20} {D:<9} {ratio:<8} {loss}")
-    lines += [f"  beware      {said}" for said in too_far(law.runs, target_budgets)]
+    lines += [f"  caution     {warning}" for warning in too_far(law.runs, target_budgets)]
     return "\n".join(lines)
 
 
 def _trust(law: FittedLaw) -> str:
-    lines: list[str] = []
-    if not law.determined:
-        return ""
+    lines = []
     if law.holdout is not None:
         test = law.holdout
         lines.append(

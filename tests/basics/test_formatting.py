@@ -16,6 +16,8 @@ from flops_fit.basics.formatting import format_count, format_flops, format_money
         (7e9, "7.00B"),
         (1.4e12, "1.40T"),
         (0.5, "0.50"),
+        (7.1449e38, "7.14e+38"),
+        (3e-57, "3.00e-57"),
     ],
 )
 def test_counts(count, text):

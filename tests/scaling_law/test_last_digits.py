@@ -1,4 +1,4 @@
-"""What a law says does not hang on the last digits of its runs, and so not on the processor that computed them."""
+"""What a law says does not depend on the last digits of its runs, and so not on the processor."""
 
 import numpy as np
 import pytest

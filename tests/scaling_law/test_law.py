@@ -66,7 +66,7 @@ def test_each_budget_has_its_minimum_near_the_truth(noisy):
         assert pytest.approx(minimum.compute_budget, rel=1e-6) == minimum.N * minimum.D * 6
 
 
-def test_runs_that_cannot_be_used_are_listed_with_reasons():
+def test_excluded_runs_are_listed_with_reasons():
     table = synthetic_runs(noise=0.001)
     table.loc[0, "status"] = "diverged"
     table.loc[1, "loss"] = np.nan
@@ -123,7 +123,7 @@ def test_column_synonyms_paths_and_results_are_read(tmp_path):
         (lambda t: t.head(5), "5 usable runs cannot fix"),
     ],
 )
-def test_tables_that_cannot_be_meant_are_refused_with_the_reason(change, message):
+def test_implausible_tables_are_refused_with_the_reason(change, message):
     with pytest.raises(FitError, match=message):
         fit_scaling_law(change(synthetic_runs()))
 
@@ -139,7 +139,7 @@ def test_no_runs_and_unreadable_runs_are_refused():
     for empty in ([], pd.DataFrame(), {}):
         with pytest.raises(FitError, match="no column num_params"):
             fit_scaling_law(empty)
-    with pytest.raises(FitError, match="is no DataFrame"):
+    with pytest.raises(FitError, match="is not a DataFrame"):
         fit_scaling_law(3)
     with pytest.raises(FitError, match="no to_dict"):
         fit_scaling_law([1, 2])
@@ -149,7 +149,7 @@ def test_no_runs_and_unreadable_runs_are_refused():
         fit_scaling_law(synthetic_runs(), weighting="odd")
 
 
-def test_units_can_be_said():
+def test_units_can_be_given():
     table = synthetic_runs()
     law = fit_scaling_law(table.assign(num_params=table["num_params"] / 1e9), units={"num_params": 1e9}, bootstraps=10)
     assert pytest.approx(REPLICATION.A, rel=1e-6) == law.A

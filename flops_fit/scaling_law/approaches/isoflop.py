@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ class IsoflopMinimum:
         compute_budget: FLOPs of the budget (median of its runs' FLOPs where none was declared).
         N, D, loss: parameters, tokens and nats at the minimum; of the lowest run where there is none inside the grid.
         interior: the curve has a minimum between the smallest and the largest N of the budget.
-        interval: (low, high) of N at 90 %, None where it cannot be had.
+        interval: (low, high) of N at 90 %, None where it is unknown.
         coefficients: of the parabola or cubic in `ln N - centre`, highest power first; empty for Akima.
         reason: why there is no interior minimum; empty otherwise.
         bias: factor by which this kind of curve on these sizes misses the optimum where the fitted law holds exactly.
@@ -40,13 +40,9 @@ class IsoflopMinimum:
     reason: str
     bias: float = 1.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> IsoflopMinimum:
-        """The inverse of `to_dict`."""
+        """From plain JSON values."""
         interval = content["interval"]
         coefficients = tuple(content["coefficients"])
         return cls(**{**content, "interval": tuple(interval) if interval else None, "coefficients": coefficients})
@@ -149,7 +145,7 @@ def _minimum(budget: float, members: Runs, curve: str) -> IsoflopMinimum:
 
 
 def _why_no_minimum(position: float, members: Runs) -> str:
-    """Why ln N = position is no minimum inside the sizes: outside, within half a step of an end, or the lowest run is
+    """Why ln N = position is not a minimum inside the sizes: outside, within half a step of an end, or the lowest is
     itself the smallest or largest model. Empty where it is inside."""
     if np.ptp(members.loss) <= EQUAL * members.loss.max():
         return "the losses do not differ"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 SEVERITIES = ("info", "warning", "error")
 
@@ -17,12 +15,3 @@ class Diagnostic:
     severity: str
     message: str
     remedy: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Diagnostic:
-        """The inverse of `to_dict`."""
-        return cls(**content)

@@ -1,4 +1,4 @@
-"""What the checks look at: the runs, the fit, and what was derived from it on the way."""
+"""What the checks look at: the runs, the fit, and what is derived from them."""
 
 from __future__ import annotations
 
@@ -68,9 +68,8 @@ class Evidence:
     def information_condition(self) -> float:
         """Condition number of the information matrix of (ln E, ln A', ln B', alpha, beta), unit diagonal."""
         scaled = self.fit_jacobian()
-        matrix = scaled.T @ scaled
-        spread = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
-        return float(np.linalg.cond(matrix / np.outer(spread, spread)))
+        unit = scaled / np.maximum(np.linalg.norm(scaled, axis=0), 1e-150)
+        return float(np.linalg.cond(unit.T @ unit))
 
     def fit_jacobian(self) -> np.ndarray:
         """d ln L_pred / d theta over the residual scale, shape (runs, 5)."""

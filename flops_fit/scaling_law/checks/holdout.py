@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,15 +35,6 @@ class Holdout:
     bias: float
     sigma: float
     N_ratio: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Holdout:
-        """The inverse of `to_dict`."""
-        return cls(**content)
 
 
 def compute_groups(runs: Runs) -> np.ndarray:

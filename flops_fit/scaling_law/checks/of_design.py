@@ -62,7 +62,7 @@ def _run_count(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         code="too_few_runs",
         severity="warning",
-        message=f"{count} runs for 5 parameters leave little to judge the fit by",
+        message=f"{count} runs for 5 parameters are too few to judge the fit",
         remedy="train at least 12 runs, better 20 or more",
     )
 
@@ -106,7 +106,7 @@ def _repetition(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         code="repeated_data",
         severity="warning" if most > 4.01 else "info",
-        message=f"{repeated} runs saw data more than once (to {most:.3g} epochs), which a law of fresh data misreads",
+        message=f"{repeated} runs saw data more than once (to {most:.3g} epochs), which no law of fresh data fits",
         remedy="use more data, or fit with effective tokens (see effective_tokens)",
     )
 

@@ -41,7 +41,7 @@ def _bounds(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         code="at_bound",
         severity="error" if exponents else "warning",
-        message=f"{' and '.join(evidence.fit.at_bound)} ended at the bound of what is allowed: the runs do not fix it",
+        message=f"{' and '.join(evidence.fit.at_bound)} ended at the edge of its range: the runs do not determine it",
         remedy="add larger budgets to see the curve flatten" if not exponents else "add runs that vary N and D apart",
     )
 
@@ -189,7 +189,7 @@ def _approaches(evidence: Evidence) -> Diagnostic | None:
         severity="warning",
         message=f"at {format_flops(compute)} FLOPs the budgets' own minima point to N = "
         f"{format_count(float(own(compute)))}, the law to {format_count(law)}",
-        remedy="add sizes on both sides of the optimum; where the two differ, neither is to be trusted far out",
+        remedy="add sizes on both sides of the optimum; while the two differ, trust neither far beyond the runs",
     )
 
 

@@ -144,13 +144,11 @@ def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 60) ->
         L=law.L_opt(C),
         L_band=bands["L_opt"],
         L_sampling=sampling["L_opt"],
-        minimum_C=np.array([minimum.compute_budget for minimum in interior]),
-        minimum_N=np.array([minimum.N for minimum in interior]),
-        minimum_D=np.array([minimum.D for minimum in interior]),
-        minimum_L=np.array([minimum.loss for minimum in interior]),
-        minimum_N_interval=np.array([minimum.interval or (minimum.N, minimum.N) for minimum in interior]).reshape(
-            -1, 2
-        ),
+        minimum_C=np.array([m.compute_budget for m in interior]),
+        minimum_N=np.array([m.N for m in interior]),
+        minimum_D=np.array([m.D for m in interior]),
+        minimum_L=np.array([m.loss for m in interior]),
+        minimum_N_interval=np.reshape([m.interval or (m.N, m.N) for m in interior], (-1, 2)),
         run_C=law.runs.flops,
         run_loss=law.runs.loss,
         C_fitted=(low, high),

@@ -18,12 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from flops_fit.basics.formatting import format_count
-from flops_fit.scaling_law.figures.plot_data import FrontierData, IsoflopData
-from flops_fit.scaling_law.figures.plot_data import cloud_data as cloud_data
-from flops_fit.scaling_law.figures.plot_data import contour_data as contour_data
-from flops_fit.scaling_law.figures.plot_data import frontier_data as frontier_data
-from flops_fit.scaling_law.figures.plot_data import isoflop_data as isoflop_data
-from flops_fit.scaling_law.figures.plot_data import residual_data as residual_data
+from flops_fit.scaling_law.figures.plot_data import (
+    FrontierData,
+    IsoflopData,
+    cloud_data,
+    contour_data,
+    frontier_data,
+    isoflop_data,
+    residual_data,
+)
 from flops_fit.scaling_law.fitted import FittedLaw
 
 BLUE, ORANGE, GREEN, RED, INK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#8a8a8a"
@@ -31,6 +34,7 @@ CHINCHILLA_TOKENS_PER_PARAM = 20.0
 FEW = 6  # budgets up to which their own curves are drawn too
 BANDS = ("90 % interval", "of it, sampling error")
 MARKERS = "os^Dvp<>hX"
+MINIMUM: dict[str, Any] = {"color": RED, "ms": 12, "mec": "white", "mew": 0.8, "zorder": 5}
 
 
 def isoflop_figure(law: FittedLaw) -> Figure:
@@ -46,17 +50,8 @@ def isoflop_figure(law: FittedLaw) -> Figure:
         axes.plot(curve.law_N, curve.law_loss, color=colour, lw=1.6, zorder=2)
         if len(data.curves) <= FEW:
             axes.plot(curve.own_N, curve.own_loss, ":", color=colour, lw=1.4, zorder=2)
-        axes.plot(
-            curve.N,
-            curve.loss,
-            marker,
-            color=colour,
-            ms=6,
-            mec="white",
-            mew=0.6,
-            zorder=3,
-            label=_power(curve.compute_budget),
-        )
+        runs: dict[str, Any] = {"color": colour, "ms": 6, "mec": "white", "mew": 0.6, "zorder": 3}
+        axes.plot(curve.N, curve.loss, marker, **runs, label=_power(curve.compute_budget))
     axes.plot([], [], "-", color=INK, lw=1.6, label="the law")
     if len(data.curves) <= FEW:
         axes.plot([], [], ":", color=INK, lw=1.4, label="budget's own parabola")
@@ -64,7 +59,7 @@ def isoflop_figure(law: FittedLaw) -> Figure:
     inside = [curve.own_minimum for curve in data.curves if curve.own_minimum]
     if inside:
         N, loss = zip(*inside, strict=True)
-        axes.plot(N, loss, "*", color=RED, ms=13, mec="white", mew=0.8, zorder=5, label="budget's own minimum")
+        axes.plot(N, loss, "*", **MINIMUM, label="budget's own minimum")
     axes.set_xscale("log")
     _loss_limits(axes, data)
     _counts(axes, "x")
@@ -231,17 +226,7 @@ def _power_law_panel(
         low, high = np.clip(each, value[:, None] * 1e-6, value[:, None] * 1e6).T  # a runaway bound leaves the picture
         axes.fill_between(data.C, low, high, color=colour, alpha=0.2, lw=0, label=name)
     axes.plot(data.C, value, color=colour, lw=2, label=label)
-    axes.plot(
-        data.minimum_C,
-        minima,
-        "*",
-        color=RED,
-        ms=11,
-        mec="white",
-        mew=0.7,
-        zorder=5,
-        label="minima of the budgets" if len(minima) else None,
-    )
+    axes.plot(data.minimum_C, minima, "*", **MINIMUM, label="minima of the budgets" if len(minima) else None)
     axes.set_yscale("log")
     _compute_axis(axes, data)
     shown = np.concatenate([value, minima, np.clip(band, value[:, None] / 30, value[:, None] * 30).ravel()])
@@ -252,9 +237,9 @@ def _power_law_panel(
 def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
     axes.plot(data.run_C, data.run_loss, "o", color=GREY, ms=4, mew=0, alpha=0.6, label="runs")
     for each, name in zip((data.L_band, data.L_sampling), BANDS, strict=True):
-        axes.fill_between(data.C, each[:, 0], each[:, 1], color=ORANGE, alpha=0.25, lw=0, label=name)
+        axes.fill_between(data.C, *each.T, color=ORANGE, alpha=0.25, lw=0, label=name)
     axes.plot(data.C, data.L, color=ORANGE, lw=2, label="predicted at the optimum")
-    axes.plot(data.minimum_C, data.minimum_L, "*", color=RED, ms=11, mec="white", mew=0.7, zorder=5)
+    axes.plot(data.minimum_C, data.minimum_L, "*", **MINIMUM)
     axes.axhline(law.irreducible, color=INK, lw=1.2, ls=":", label=f"irreducible loss = {law.irreducible:.3f}")
     top = float(np.quantile(data.run_loss, 0.97))
     bottom = min(law.irreducible, float(data.L_band.min()), float(data.run_loss.min()))

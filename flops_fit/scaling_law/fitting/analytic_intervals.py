@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from flops_fit.scaling_law.fitting.objective import Centred, derivatives, jacobian, to_parameters
+from flops_fit.scaling_law.fitting.objective import Centred, derivatives, jacobian, objective, to_parameters
 
 STEP = 1e-5
 
@@ -63,24 +63,23 @@ def profile_interval(
     """Where the lowest objective with `quantity` held fixed rises by `t²·tau²/(2·m)`; infinite where it never does."""
     value, _ = _value_and_slope(fit.theta, fit.data, quantity, log)
     threshold = stats.t.ppf((1 + level) / 2, fit.freedom) ** 2 * fit.noise / (2 * fit.inside)
-    base = float(derivatives(fit.theta[None], fit.data, fit.weights, fit.delta, np.zeros(1))[0][0])
     low_guess, high_guess = delta_interval(fit, quantity, level, log=log)
     width = max((np.log(high_guess / low_guess) if log else high_guess - low_guess) / 2, 1e-9)
-    ends = [_crossing(fit, quantity, log, value, sign * width, base + threshold) for sign in (-1.0, 1.0)]
+    ends = [_crossing(fit, quantity, log, value, sign * width, threshold) for sign in (-1.0, 1.0)]
     return _back(ends[0], log), _back(ends[1], log)
 
 
 def _crossing(
-    fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], log: bool, value: float, step: float, level: float
+    fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], log: bool, value: float, step: float, rise_at_end: float
 ) -> float:
-    """Walk outwards until the constrained objective passes `level`, then interpolate its square root."""
+    """Walk outwards until the constrained objective has risen by `rise_at_end`, then interpolate its square root."""
     theta, inner, inner_rise = fit.theta, value, 0.0
-    base = float(derivatives(fit.theta[None], fit.data, fit.weights, fit.delta, np.zeros(1))[0][0])
-    goal = np.sqrt(level - base)
+    base = float(objective(fit.theta[None], fit.data, fit.weights, fit.delta)[0])
+    goal = np.sqrt(rise_at_end)
     for number in range(1, 25):
         target = value + step * number / 3
-        theta, objective = _constrained(fit, quantity, log, theta, target)
-        rise = float(np.sqrt(max(objective - base, 0.0)))
+        theta, lowest = _constrained(fit, quantity, log, theta, target)
+        rise = float(np.sqrt(max(lowest - base, 0.0)))
         if not np.isfinite(rise):
             break
         if rise >= goal:
@@ -93,11 +92,11 @@ def _constrained(
     fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], log: bool, theta: np.ndarray, target: float
 ) -> tuple[np.ndarray, float]:
     """The lowest objective with quantity = target, by Newton on the Lagrangian from `theta`."""
-    objective = np.inf
+    lowest = np.inf
     for _ in range(25):
         value, slope = _value_and_slope(theta, fit.data, quantity, log)
         f, gradient, hessian = derivatives(theta[None], fit.data, fit.weights, fit.delta, np.zeros(1))
-        objective = float(f[0])
+        lowest = float(f[0])
         values, vectors = np.linalg.eigh(hessian[0])
         curvature = vectors @ np.diag(np.maximum(np.abs(values), 1e-10 * np.abs(values).max())) @ vectors.T
         system = np.block([[curvature, slope[:, None]], [slope[None, :], np.zeros((1, 1))]])
@@ -106,7 +105,7 @@ def _constrained(
         theta = theta + step * min(1.0, 0.5 / max(size, 1e-12))
         if size < 1e-9:
             break
-    return theta, objective
+    return theta, lowest
 
 
 def _value_and_slope(

@@ -84,30 +84,17 @@ def derivatives(
 
 def to_parameters(theta: np.ndarray, data: Centred) -> np.ndarray:
     """(E, A, B, alpha, beta) of shape (starts, 5) from theta; A and B are for N and D themselves."""
+    log_e, log_a, log_b, alpha, beta = theta.T
     with np.errstate(over="ignore"):
-        return np.column_stack(
-            [
-                np.exp(theta[:, 0]),
-                np.exp(theta[:, 1] + theta[:, 3] * data.n_mean),
-                np.exp(theta[:, 2] + theta[:, 4] * data.d_mean),
-                theta[:, 3],
-                theta[:, 4],
-            ]
-        )
+        terms = np.exp([log_e, log_a + alpha * data.n_mean, log_b + beta * data.d_mean])
+    return np.column_stack([*terms, alpha, beta])
 
 
 def from_parameters(parameters: np.ndarray, data: Centred) -> np.ndarray:
     """The inverse of `to_parameters`."""
     E, A, B, alpha, beta = np.atleast_2d(parameters).T
-    return np.column_stack(
-        [
-            np.log(np.maximum(E, 1e-12)),
-            np.log(A) - alpha * data.n_mean,
-            np.log(B) - beta * data.d_mean,
-            alpha,
-            beta,
-        ]
-    )
+    log_a, log_b = np.log(A) - alpha * data.n_mean, np.log(B) - beta * data.d_mean
+    return np.column_stack([np.log(np.maximum(E, 1e-12)), log_a, log_b, alpha, beta])
 
 
 def _prediction(theta: np.ndarray, data: Centred) -> tuple[np.ndarray, np.ndarray]:

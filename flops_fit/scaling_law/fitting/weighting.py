@@ -1,4 +1,4 @@
-"""Real laws bend: a fit that trusts runs near the valley and at high compute more, as far as the runs ask for it.
+"""Real laws bend: a fit that trusts runs near the valley and at high compute more, as far as the runs support it.
 
 A run's residual scale is `s·sqrt(1 + (ln(N/N_opt)/v)^4 + (ln(C_top/C)/c)^2)`. The level (v, c) is the one with the
 highest profile likelihood under Huber's least favourable density, with two units of log likelihood charged for each of
@@ -8,7 +8,7 @@ v and c; no weighting at all is among the candidates. N_opt follows the fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,9 @@ class Weighting:
         parts += [f"ln(C_top/C) beyond {self.c:g}"] if self.c else []
         return f"valley: runs count less with {' and '.join(parts)} (log likelihood +{self.gain:.1f})"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"other": list(self.other) if self.other else None}
-
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Weighting:
-        """The inverse of `to_dict`."""
+        """From plain JSON values."""
         return cls(**{**content, "other": tuple(content["other"]) if content["other"] else None})
 
 

@@ -1,1 +1,1 @@
-"""The table of runs: whose columns they are, and which rows can be used."""
+"""The table of runs: its columns and units, and which rows are excluded."""

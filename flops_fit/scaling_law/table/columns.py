@@ -1,4 +1,4 @@
-"""From whatever a person has (DataFrame, file, results) to the runs table's own column names and units."""
+"""Read a DataFrame, a file or results into the runs table's own column names and units."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
     """A copy of `runs` with our column names, numbers as floats, and notes on what was renamed, scaled or derived.
 
     `runs`: a DataFrame, a path (.csv, .json, .jsonl or a directory of results), or a list of results or mappings.
-    `units`: factor per column, such as `{"num_params": 1e9}` for a column in billions; 1 says "as it is".
-    Raises `FitError` for missing columns and for columns whose units cannot be what they say.
+    `units`: factor per column, such as `{"num_params": 1e9}` for a column in billions; 1 confirms a column.
+    Raises `FitError` for missing columns and for columns in implausible units.
     """
     table = _read(runs)
     table, notes = _rename(table)
@@ -48,7 +48,7 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
             raise FitError(f"units name {column!r}, which the runs do not have; they have {sorted(table.columns)}")
         if factor != 1:
             table[column] *= factor
-            notes.append(f"{column} multiplied by {factor:g} as asked")
+            notes.append(f"{column} multiplied by {factor:g}, as given in units")
     derived = not {"flops", "num_tokens"} <= set(table.columns)
     _derive_missing(table, notes)
     _check_units(table, units, derived)
@@ -66,7 +66,7 @@ def _read(runs: Any) -> pd.DataFrame:
         return pd.DataFrame(dict(runs))
     if isinstance(runs, Iterable):
         return pd.DataFrame([_row(item) for item in runs])
-    raise FitError(f"runs = {type(runs).__name__} is no DataFrame, path or list of results; give one of these")
+    raise FitError(f"runs = {type(runs).__name__} is not a DataFrame, path or list of results; give one of these")
 
 
 def _row(item: Any) -> dict[str, Any]:
@@ -106,19 +106,19 @@ def _derive_missing(table: pd.DataFrame, notes: list[str]) -> None:
 
 
 def _check_units(table: pd.DataFrame, units: Mapping[str, float], derived: bool) -> None:
-    """Refuse columns that cannot be counts: small ones where no FLOPs speak for them, or FLOPs that do not fit."""
+    """Refuse columns that cannot be counts: small ones that no FLOPs confirm, or FLOPs that do not fit."""
     largest = {name: float(table[name].max()) for name in ("num_params", "num_tokens", "flops")}
     if derived or largest["flops"] < SMALLEST_FLOPS:
         for column in ("num_params", "num_tokens"):
             if column not in units and largest[column] < SMALLEST_PLAUSIBLE:
                 raise FitError(
-                    f"{column} goes up to {largest[column]:g} only, which looks like millions or billions; say which: "
-                    f'units={{"{column}": 1e9}} (or 1 if it is meant as it is)'
+                    f"{column} goes up to {largest[column]:g} only, which looks like millions or billions; give "
+                    f'units={{"{column}": 1e9}} (or 1 if it is a plain count)'
                 )
     ratio = float((table["flops"] / (table["num_params"] * table["num_tokens"])).median())
     if np.isfinite(ratio) and "flops" not in units and not 1e-3 < ratio < 1e7:
         named = ", ".join(f"{name} goes up to {value:.3g}" for name, value in largest.items())
         raise FitError(
             f"flops is {ratio:.3g} times num_params · num_tokens at the median, where 6 is usual, so one of the three "
-            f'is in other units ({named}); say which, for example units={{"num_params": 1e9}} (or "flops": 1 if right)'
+            f'is in other units ({named}); give for example units={{"num_params": 1e9}} (or "flops": 1 if right)'
         )

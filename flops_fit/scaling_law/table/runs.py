@@ -1,4 +1,4 @@
-"""The runs a law is fitted to, as arrays, and those it is not, with the reason."""
+"""The runs a law is fitted to, as arrays, and the excluded ones with the reason."""
 
 from __future__ import annotations
 
@@ -184,5 +184,7 @@ def _split(logs: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
     if np.ptp(logs[members]) <= BUDGET_WIDTH:
         return [members]
     gaps = np.diff(logs[members])
-    cut = int(np.argmax(gaps > gaps.max() * (1 - 1e-6))) + 1  # of equal gaps the first, whatever their last digits
+    cut = (
+        int(np.argmax(gaps > gaps.max() * (1 - 1e-6))) + 1
+    )  # of equal gaps the first, so that last digits do not decide
     return _split(logs, members[:cut]) + _split(logs, members[cut:])

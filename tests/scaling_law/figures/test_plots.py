@@ -8,14 +8,8 @@ import pandas as pd
 import pytest
 
 from flops_fit.scaling_law import fit_scaling_law
-from flops_fit.scaling_law.figures.plots import (
-    all_figures,
-    figure_png,
-    frontier_data,
-    isoflop_data,
-    isoflop_figure,
-    residual_data,
-)
+from flops_fit.scaling_law.figures.plot_data import frontier_data, isoflop_data, residual_data
+from flops_fit.scaling_law.figures.plots import all_figures, figure_png, isoflop_figure
 from flops_fit.synthetic import REPLICATION, synthetic_runs
 
 

@@ -45,7 +45,7 @@ def test_gradient_and_hessian_are_the_objectives():
 def test_random_starts_of_another_optimiser_find_nothing_lower_on_public_tables(name, delta):
     runs = tables.public_tables().get(name)
     if runs is None:
-        pytest.skip("the public tables are not at hand")
+        pytest.skip("the public tables are not available")
     assert never_beaten.compare(name, runs, delta, starts=8) <= 1e-9
 
 
@@ -200,7 +200,7 @@ def test_weighting_is_chosen_where_the_law_bends_and_improves_the_hold_out():
 def test_the_default_extrapolates_better_than_the_plain_fit_on_public_tables():
     public = tables.public_tables()
     if not public:
-        pytest.skip("the public tables are not at hand")
+        pytest.skip("the public tables are not available")
     gains = []
     for name, runs in public.items():
         default, plain = (fit_scaling_law(runs, weighting=way, bootstraps=2).holdout for way in ("auto", "plain"))
