@@ -65,19 +65,26 @@ def params_of(counts: Mapping[str, float], param_count: str) -> int:
 
 
 def check_signature(request: ProbeRequest) -> str:
-    """Refuse a size parameter that the model cannot take; returns a hint for one that `**kwargs` may swallow."""
+    """Refuse arguments that the model cannot take; returns a hint for a size parameter that `**kwargs` may swallow."""
     check_callable(request.model_cls)
     try:
-        parameters = inspect.signature(request.model_cls).parameters
+        signature = inspect.signature(request.model_cls)
     except (TypeError, ValueError):  # some built-in callables have no signature: the first build will tell
         return ""
-    if request.size_param in parameters:
-        return ""
-    near = difflib.get_close_matches(request.size_param, parameters, n=1)
+    size_param, parameters = request.size_param, signature.parameters
+    near = difflib.get_close_matches(size_param, parameters, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(parameters) or 'nothing'}"
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        raise ModelContractError(f"{request.name} takes no argument {request.size_param!r}; {hint}")
-    return hint
+    swallows = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if size_param not in parameters and not swallows:
+        raise ModelContractError(f"{request.name} takes no argument {size_param!r}; {hint}")
+    try:
+        signature.bind(**dict(request.model_kwargs) | {size_param: 1})
+    except TypeError as error:
+        raise ModelContractError(
+            f"{request.name} cannot be called with {', '.join([*request.model_kwargs, size_param])}: {error}; correct "
+            "model_kwargs"
+        ) from error
+    return "" if size_param in parameters else hint
 
 
 def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:

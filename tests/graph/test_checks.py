@@ -95,7 +95,8 @@ class TestPlan:
             "brackets_the_optimum": True,
             "affordable": True,
         }
-        off = dataclasses.replace(plan.experiments[0], num_tokens=2 * plan.experiments[0].num_tokens)
+        double = 2 * plan.experiments[0].num_tokens
+        off = dataclasses.replace(plan.experiments[0], num_tokens=double, tokens_per_param=None)
         bad = passed(checks.plan_checks(dataclasses.replace(plan, experiments=[off]), at(20.0, plan), None, ""))
         assert not bad["flops_on_budget"]
         assert not bad["enough_sizes"]
