@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, need
-from flops_fit.basics.files import write_json
+from flops_fit.basics.files import write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
@@ -86,7 +86,7 @@ def find_optimal(
     directory = Path(output_dir)
     refuse_over_limit(study.hardware, plan, already_finished(plan.experiments, directory / "runs") if resume else {})
     _check_first_steps(study, plan, directory / "runs" if resume else None, progress)
-    write_json(directory / "sweep_plan.json", plan.to_dict())
+    write_value(directory / "sweep_plan.json", plan.to_dict())
     how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
     results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
     save_runs(results, directory / "runs.csv")

@@ -1,4 +1,4 @@
-"""Files at rest: atomic writes, and readers that recognise a torn or foreign file."""
+"""Files at rest: atomic writes, and readers that recognise a torn, changed or foreign file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError
 
 T = TypeVar("T")
+_SEAL = "sha256"  # key of the hash of all else in a file that `write_value` wrote
+_REMEDY = "delete it to have it made again"
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -41,31 +44,54 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Path
     return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def write_value(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Path:
+    """`write_json` of `content`, which names its `schema`, with a hash of it all: what `read_value` reads."""
+    return write_json(path, {**content, _SEAL: content_hash(content)})
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The UTF-8 text of a file; raises `FileNotFoundError`, and `FileError` for a directory or what is no text."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise FileError(f"{path} is not a file; move what is there away")
+    try:
+        return path.read_text(encoding="utf-8")
+    except NotADirectoryError as error:
+        raise FileError(f"{path} is below a file where a folder belongs; move that file away") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is torn or not text ({error}); {_REMEDY}") from error
+
+
 def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     """Read what `write_json` wrote under `schema` (such as `"flops_fit.result/1"`).
 
-    Raises `FileError` naming the file when it is torn, is not JSON or carries another schema,
+    Raises `FileError` naming the file when it is torn, is not JSON, carries another schema, or is no file,
     and `FileNotFoundError` when it is not there.
     """
+    text = read_text(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is torn or not JSON ({error}); delete it to have it made again") from error
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or too deep a nesting
+        raise FileError(f"{path} is torn or not JSON ({error}); {_REMEDY}") from error
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
-        raise FileError(f"{path} holds {found!r} where {schema!r} was expected; delete it to have it made again")
+        raise FileError(f"{path} holds {ascii(found)[:60]} where {schema!r} was expected; {_REMEDY}")
     return content
 
 
 def read_value(path: str | os.PathLike[str], schema: str, make: Callable[[dict[str, Any]], T]) -> T:
-    """`make(content)` of a file under `schema`; `FileError` also where the content has another version's layout."""
+    """`make(content)` of what `write_value` wrote under `schema`.
+
+    Raises `FileError` naming the file also where it was changed since it was written, or `make` refuses its content.
+    """
     content = read_json(path, schema)
+    seal = content.pop(_SEAL, None)
     try:
+        if seal != content_hash(content):
+            raise FileError("was changed since it was written, or is of another version")
         return make(content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise FileError(
-            f"{path} was written by another version ({type(error).__name__}: {error}); delete it to have it made again"
-        ) from error
+    except (FileError, RecursionError, OverflowError) as error:
+        raise FileError(f"{path}: {error}; {_REMEDY}") from error
 
 
 def remove_temporary(directory: str | os.PathLike[str]) -> None:
@@ -75,10 +101,10 @@ def remove_temporary(directory: str | os.PathLike[str]) -> None:
 
 
 def set_aside(path: str | os.PathLike[str]) -> Path:
-    """Rename an unusable file to `<name>.unusable[-k]` so that nothing is lost; returns the new path."""
+    """Rename an unusable file or folder to `<name>.unusable[-k]` so that nothing is lost; returns the new path."""
     path = Path(path)
     number, target = 0, path.with_name(path.name + ".unusable")
-    while target.exists():
+    while os.path.lexists(target):
         number += 1
         target = path.with_name(f"{path.name}.unusable-{number}")
     return path.rename(target)

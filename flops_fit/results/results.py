@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, number, one_of, whole
-from flops_fit.basics.files import read_value, write_json, write_text
+from flops_fit.basics.files import read_value, write_text, write_value
+from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, ResultError
 
 if TYPE_CHECKING:
@@ -106,17 +107,12 @@ class ExperimentResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ExperimentResult:
-        """The inverse of `to_dict`; raises `FileError` naming missing or unknown fields."""
-        names = {item.name for item in dataclasses.fields(cls)}
-        given = {key: value for key, value in content.items() if key != "schema"}
-        try:
-            return cls(**given)
-        except TypeError as error:
-            raise FileError(f"a result has fields {sorted(given)}, known are {sorted(names)}: {error}") from error
+        """The inverse of `to_dict`; raises `FileError` naming a field that is missing, unknown or not valid."""
+        return from_json(cls, content, without=["schema"])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the result as JSON, atomically."""
-        return write_json(path, {"schema": RESULT_SCHEMA} | self.to_dict())
+        return write_value(path, {"schema": RESULT_SCHEMA} | self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ExperimentResult:

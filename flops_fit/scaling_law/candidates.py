@@ -59,11 +59,6 @@ class Candidate:
         """Plain JSON values."""
         return asdict(self) | {"parameters": list(self.parameters)}
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Candidate:
-        """The inverse of `to_dict`."""
-        return cls(**{**content, "parameters": tuple(content["parameters"])})
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import numpy as np
 
-from flops_fit.basics.files import read_value, write_json
-from flops_fit.errors import FitError
+from flops_fit.basics.files import read_value, write_value
+from flops_fit.basics.from_json import from_json
+from flops_fit.errors import FileError, FitError
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.candidates import Candidate
 from flops_fit.scaling_law.checks import verdict as checks
@@ -273,29 +274,16 @@ class FittedLaw:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
-        fields = {key: value for key, value in content.items() if key != "schema"}
-        draws = [[np.nan if value is None else value for value in row] for row in content["draws"]]
-        return cls(
-            **fields
-            | {
-                "flops_per_token": FlopsPerToken(**content["flops_per_token"]),
-                "runs": Runs.from_dict(content["runs"]),
-                "isoflops": tuple(IsoflopMinimum.from_dict(item) for item in content["isoflops"]),
-                "draws": np.array(draws, dtype=float).reshape(-1, 5),
-                "residual": np.array(content["residual"], dtype=float),
-                "scale": np.array(content["scale"], dtype=float),
-                "weighting": Weighting.from_dict(content["weighting"]),
-                "holdout": Holdout(**content["holdout"]) if content["holdout"] else None,
-                "at_bound": tuple(content["at_bound"]),
-                "prediction": Prediction.from_dict(content["prediction"]),
-                "diagnostics": tuple(Diagnostic(**item) for item in content["diagnostics"]),
-            }
-        )
+        """The inverse of `to_dict`; raises `FileError` naming what is missing, unknown or not valid."""
+        law = from_json(cls, content, "law", without=["schema"])
+        count = len(law.runs)
+        if law.draws.size % 5 or len(law.residual) != count or len(law.scale) != count:
+            raise FileError(f"law: draws must be rows of 5, residual and scale have {count} numbers, one for each run")
+        return replace(law, draws=law.draws.reshape(-1, 5))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the law as JSON, atomically."""
-        return write_json(path, {"schema": LAW_SCHEMA} | self.to_dict())
+        return write_value(path, {"schema": LAW_SCHEMA} | self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -8,12 +8,13 @@ procedure, missed them by so much for each factor e in compute. These rates are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from scipy import stats
+
+from flops_fit.basics.from_json import NULL_IS_INFINITY, NULL_IS_NAN
 
 UNSEEN = 1.15  # by which sampling error is widened where no bend shows
 NEAREST = 0.7  # ln C that counts at least: one budget on
@@ -30,16 +31,11 @@ class Miss:
 
     distance: float
     log_loss: float
-    log_size: float
+    log_size: float = field(metadata=NULL_IS_NAN)
 
     def to_dict(self) -> dict[str, float | None]:
         """Plain JSON values."""
         return {name: None if np.isnan(value) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Miss:
-        """The inverse of `to_dict`."""
-        return cls(**{name: float("nan") if value is None else value for name, value in content.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +45,8 @@ class Misfit:
 
     loss_rate: float = 0.0
     size_rate: float = 0.0
-    loss_freedom: float = np.inf
-    size_freedom: float = np.inf
+    loss_freedom: float = field(default=np.inf, metadata=NULL_IS_INFINITY)
+    size_freedom: float = field(default=np.inf, metadata=NULL_IS_INFINITY)
     widening: float = 1.0
 
     def draws(self, quantity: str, distance: float, spread: float, count: int, seed: int) -> np.ndarray:
@@ -67,11 +63,6 @@ class Misfit:
     def to_dict(self) -> dict[str, float | None]:
         """Plain JSON values (infinity as null)."""
         return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Misfit:
-        """The inverse of `to_dict`."""
-        return cls(**{name: np.inf if value is None else value for name, value in content.items()})
 
 
 def misfit_of(misses: Sequence[Miss]) -> Misfit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,22 +75,6 @@ class Prediction:
             "misses": [miss.to_dict() for miss in self.misses],
             "misfit": self.misfit.to_dict(),
         }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Prediction:
-        """The inverse of `to_dict`."""
-        arrays = {
-            name: None if content[name] is None else np.array(content[name], dtype=float)
-            for name in ("members", "draws")
-        }
-        return cls(
-            **arrays,
-            bend_chance=content["bend_chance"],
-            candidates=tuple(Candidate.from_dict(item) for item in content["candidates"]),
-            noise=np.array(content["noise"], dtype=float),
-            misses=tuple(Miss.from_dict(item) for item in content["misses"]),
-            misfit=Misfit.from_dict(content["misfit"]),
-        )
 
 
 def unbent(bend_chance: float) -> Prediction:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, number, one_of, several, whole
 from flops_fit.basics.formatting import format_count
+from flops_fit.basics.from_json import from_json
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.sizes.options import PARAM_COUNTS, ProbeRequest, SizeOptions
@@ -126,14 +127,10 @@ class SizeMap:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SizeMap:
-        """Inverse of `to_dict`. Raises `FileError` for a dictionary of another schema."""
+        """Inverse of `to_dict`. Raises `FileError` for another schema, or naming a field that is not valid."""
         if content.get("schema") != SCHEMA:
             raise FileError(f"a size map has schema {SCHEMA!r}, not {content.get('schema')!r}; build it again")
-        given = {item.name: content[item.name] for item in fields(cls)}
-        given["entries"] = tuple(SizeEntry(**entry) for entry in given["entries"])
-        given["skipped"] = tuple(SkippedSize(**skipped) for skipped in given["skipped"])
-        given["notes"] = tuple(given["notes"])
-        return cls(**given)
+        return from_json(cls, content, without=["schema"])
 
     def to_frame(self) -> pd.DataFrame:
         """One row per size, columns as the fields of `SizeEntry`."""

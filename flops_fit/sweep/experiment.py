@@ -7,10 +7,11 @@ import numbers
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, number, whole
+from flops_fit.basics.from_json import from_json
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import PlanError
 
@@ -96,8 +97,8 @@ class Experiment:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Experiment:
-        """Inverse of `to_dict`."""
-        return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+        """Inverse of `to_dict`; raises `FileError` naming a field that is missing, unknown or not valid."""
+        return from_json(cls, content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +113,6 @@ class DroppedPoint:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> DroppedPoint:
-        """Inverse of `to_dict`."""
-        return cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
 
 
 def parse_budget(budget: Any, name: str = "compute budget") -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fields, is_list, made_of, need, one_of
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
+from flops_fit.basics.from_json import from_json
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.sizes.options import PARAM_COUNTS, SizeOptions
@@ -112,15 +113,10 @@ class SweepPlan:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SweepPlan:
-        """Inverse of `to_dict`. Raises `FileError` for a dictionary of another schema."""
+        """Inverse of `to_dict`. Raises `FileError` for another schema, or naming a field that is not valid."""
         if content.get("schema") != SCHEMA:
             raise FileError(f"a plan has schema {SCHEMA!r}, not {content.get('schema')!r}; plan the sweep again")
-        given = {name: value for name, value in content.items() if name != "schema"}
-        given["experiments"] = [Experiment.from_dict(item) for item in content["experiments"]]
-        for name in ("notes", "target_budgets"):
-            given[name] = tuple(content.get(name, ()))
-        given["dropped"] = [DroppedPoint.from_dict(item) for item in content["dropped"]]
-        return cls(**given)
+        return from_json(cls, content, without=["schema"])
 
     @property
     def content_hash(self) -> str:

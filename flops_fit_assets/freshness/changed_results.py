@@ -23,5 +23,5 @@ def set_aside_if_changed(context: dg.AssetExecutionContext, source: StudySource,
         context.log.warning(str(error))
         changed = True
     if changed:
-        kept = store.set_aside(name)
+        kept = store.set_aside("training_run", name)
         context.log.warning(f"the result was changed since it was materialized; kept as {kept}, training again")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue
 
-from flops_fit.basics.files import read_value, write_json
+from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.basics.from_json import from_json
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.stages import study_plan
@@ -37,6 +38,7 @@ CENTRES_SCHEMA = "flops_fit.centres/1"
 class Centre:
     """The optimum of one budget by the law that was trusted when it was planned."""
 
+    budget: float
     num_params: float
     tokens_per_param: float
 
@@ -47,7 +49,12 @@ class Centres:
 
     identity: str
     param_count: str
-    by_budget: Mapping[float, Centre] = field(default_factory=dict)
+    centres: tuple[Centre, ...] = ()
+
+    @property
+    def by_budget(self) -> Mapping[float, Centre]:
+        """Budget → its centre."""
+        return {centre.budget: centre for centre in self.centres}
 
     def __call__(self, budget: float) -> float | None:
         """N of the centre, None where it follows from `tokens_per_param`: what `study_plan` takes as `centre`."""
@@ -64,8 +71,7 @@ class Centres:
 
     def of(self, budgets: list[float]) -> Centres:
         """Those of `budgets` alone."""
-        kept = {budget: centre for budget, centre in self.by_budget.items() if budget in budgets}
-        return Centres(identity=self.identity, param_count=self.param_count, by_budget=kept)
+        return replace(self, centres=tuple(centre for centre in self.centres if centre.budget in budgets))
 
     def path(self, store: StudyStore) -> Path:
         """Where centres for these experiments are kept."""
@@ -73,18 +79,12 @@ class Centres:
 
     def save(self, store: StudyStore) -> Path:
         """Write as JSON, atomically."""
-        centres = [{"budget": budget, **vars(centre)} for budget, centre in self.by_budget.items()]
-        about = {"schema": CENTRES_SCHEMA, "identity": self.identity, "param_count": self.param_count}
-        return write_json(self.path(store), about | {"centres": centres})
+        return write_value(self.path(store), {"schema": CENTRES_SCHEMA, **asdict(self)})
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Centres:
-        """The inverse of what `save` writes."""
-        by_budget = {
-            item["budget"]: Centre(num_params=item["num_params"], tokens_per_param=item["tokens_per_param"])
-            for item in content["centres"]
-        }
-        return cls(identity=content["identity"], param_count=content["param_count"], by_budget=by_budget)
+    def load(cls, path: Path) -> Centres:
+        """Read what `save` wrote; raises `FileError` for a torn or changed file."""
+        return read_value(path, CENTRES_SCHEMA, lambda content: from_json(cls, content, without=["schema"]))
 
 
 def centres_of(store: StudyStore, study: Study, size_map: SizeMap, overrides: Mapping[str, Any]) -> Centres | None:
@@ -97,9 +97,8 @@ def centres_of(store: StudyStore, study: Study, size_map: SizeMap, overrides: Ma
         return decided
     fixed = {*decided.by_budget, *store.read("sweep_plan").compute_budgets, *_begun(store, study, size_map, overrides)}
     budgets = overrides.get("compute_budgets", study.sweep.compute_budgets)
-    new = {budget: _optimum(law, budget) for budget in budgets if budget not in fixed}
-    known = {budget: centre for budget, centre in new.items() if centre is not None}
-    return Centres(identity=decided.identity, param_count=decided.param_count, by_budget={**decided.by_budget, **known})
+    new = [_optimum(law, budget) for budget in budgets if budget not in fixed]
+    return replace(decided, centres=(*decided.centres, *(centre for centre in new if centre is not None)))
 
 
 def expected_ratios(plan: SweepPlan, centres: Centres | None, tokens_per_param: float) -> dict[float, float]:
@@ -144,7 +143,7 @@ def _optimum(law: ScalingLaw, budget: float) -> Centre | None:
     at = law.predict(budget)
     if at["warnings"]:
         return None
-    return Centre(num_params=float(at["optimal_params"]), tokens_per_param=float(at["tokens_per_param"]))
+    return Centre(budget=budget, num_params=float(at["optimal_params"]), tokens_per_param=float(at["tokens_per_param"]))
 
 
 def _decided(store: StudyStore, study: Study, size_map: SizeMap) -> Centres:
@@ -154,7 +153,7 @@ def _decided(store: StudyStore, study: Study, size_map: SizeMap) -> Centres:
     if not path.exists():
         return nothing
     try:
-        return read_value(path, CENTRES_SCHEMA, Centres.from_dict)
+        return Centres.load(path)
     except FileError as error:
         raise FileError(
             f"{error}. Better restore it from a copy: budgets that it centred on the law are otherwise planned, and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster import AssetKey, DagsterInstance, InitResourceContext, InputContext, IOManager, OutputContext, io_manager
 
@@ -14,9 +14,6 @@ from flops_fit_assets.freshness.history import latest_version, latest_versions
 from flops_fit_assets.freshness.versions import version_of
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +32,10 @@ class StudyIOManager(IOManager):
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Keep the value; a training's result was written, atomically, by the training itself."""
-        partition = context.partition_key if context.has_partition_key else None
         if not isinstance(obj, ExperimentResult):
-            self._store.write(context.asset_key.path[-1], obj, partition)
+            if changed := self.set_aside_if_changed(context.asset_key):
+                context.log.warning(changed)
+            self._store.write(context.asset_key.path[-1], obj)
 
     def load_input(self, context: InputContext) -> Any:
         """The value of an asset or of one partition; of several partitions, a dict of those that can be used."""
@@ -71,6 +69,16 @@ class StudyIOManager(IOManager):
             else:
                 unusable[partition] = "its file was changed since it was materialized; materialize it again"
         return Kept(values=values, unusable=unusable)
+
+    def set_aside_if_changed(self, key: AssetKey) -> str | None:
+        """Rename the file of an asset without partitions that is not what was materialized; what to say of it."""
+        if not self._store.path(key.path[-1]).exists():
+            return None
+        try:
+            self.load(key)
+        except FileError as error:
+            return f"{error}. Kept as {self._store.set_aside(key.path[-1]).name}, made again"
+        return None
 
     def load(self, key: AssetKey) -> Any:
         """The value of an asset without partitions; raises `FileError` where it is not what was materialized."""

@@ -30,6 +30,7 @@ from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
+from flops_fit_assets.metadata.published_files import law_figures, missing_files, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import refuse_unusable
 from flops_fit_assets.storage.store import StudyStore
@@ -99,8 +100,12 @@ class HeadlessStudy:
         if not self._is_current("scaling_law", law_from):
             self._materialize("scaling_law")
             done.append("scaling_law")
+        law = self._store.read("scaling_law")
+        if missing := missing_files(self._store):
+            self._say(f"written again, since they were gone: {', '.join(path.name for path in missing)}")
+            publish(self._store, self._source.study, plan, law, finished, law_figures(law))
         return Outcome(
-            law=self._store.read("scaling_law"),
+            law=law,
             plan=plan,
             results=results,
             done=[*done, *trained],
@@ -134,6 +139,10 @@ class HeadlessStudy:
     @property
     def _store(self) -> StudyStore:
         return self._source.store
+
+    @property
+    def _files(self) -> StudyIOManager:
+        return StudyIOManager(self._store, self.instance)
 
     def _observe(self) -> None:
         for part, version in fingerprints(self._source.study).items():
@@ -169,17 +178,21 @@ class HeadlessStudy:
         return latest_version(self.instance, key) == held and latest_made_from(self.instance, key) == made_from
 
     def _materialize(self, stage: str) -> None:
+        if changed := self._files.set_aside_if_changed(self._source.key(stage)):
+            self._say(changed)
         self.runs.materialize(self.instance, stage)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _train_what_is_missing(
         self, plan: SweepPlan, workers: WorkerPool
     ) -> tuple[dict[str, ExperimentResult], list[str]]:
         """Results of the plan by id, the old and the new, and the ids of the new."""
         ids = [experiment.experiment_id for experiment in plan.experiments]
-        manager = StudyIOManager(self._store, self.instance)
-        kept = manager.load_partitions(self._source.key("training_run"), ids)
+        kept = self._files.load_partitions(self._source.key("training_run"), ids)
         for name, reason in kept.unusable.items():
-            self.console.print(f"[yellow]{name}[/]: {reason}; trained again", highlight=False)
+            self._say(f"{name}: {reason}; trained again")
         todo = longest_first(item for item in plan.experiments if item.experiment_id not in kept.values)
         refuse_over_limit(self._source.study.hardware, plan, kept.values)
         self._try_first_steps(plan, kept.values)
@@ -193,7 +206,7 @@ class HeadlessStudy:
         found = preflight_if_due(self._source.study, plan, finished)
         if found is not None:
             for problem in found.problems:
-                self.console.print(f"at its first steps {problem}", style="yellow", highlight=False, markup=False)
+                self._say(f"at its first steps {problem}")
             self.console.print(found.cost(), highlight=False, markup=False, soft_wrap=True)
 
     def _train(self, experiments: list[Experiment], workers: WorkerPool) -> list[ExperimentResult]:

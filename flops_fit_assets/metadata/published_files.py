@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import write_bytes
@@ -35,6 +36,16 @@ def law_figures(law: ScalingLaw) -> dict[str, Figure]:
     }
 
 
+def missing_files(store: StudyStore) -> list[Path]:
+    """Which of the files that `publish` writes are not there."""
+    return [path for path in _paths(store) if not path.is_file()]
+
+
+def _paths(store: StudyStore) -> list[Path]:
+    plots = store.directory / "plots"
+    return [store.directory / "runs.csv", store.report, plots / "isoflop.png", plots / "frontier.png"]
+
+
 def publish(
     store: StudyStore,
     study: Study,
@@ -46,6 +57,8 @@ def publish(
     """Write `runs.csv`, `report.html` and `plots/*.png` beside the law."""
     from flops_fit.report.report import write_report
 
+    for path in _paths(store):
+        store.room_for(path)
     table = save_runs(results.values(), store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
     images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}

@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from flops_fit.basics.files import read_value, write_json
+from flops_fit.basics.files import read_value, set_aside, write_value
+from flops_fit.basics.from_json import from_json
+from flops_fit.errors import FileError
 
 RECORD_FILE, _LOCK = ".stored.json", ".stored.lock"
 _SCHEMA = "flops_fit.stored/1"
@@ -24,6 +26,14 @@ class Copy:
 
     stamp: str
     local: State
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What a record file holds: the storage's name, and file name → its stamp, size and time of the last write."""
+
+    storage: str
+    files: Mapping[str, tuple[str, int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +64,7 @@ class Copies:
             for path, names in self._by_record(changes).items():
                 held = self._read(path) | {name: changes[name] for name in names}
                 files = {name: [copy.stamp, *copy.local] for name, copy in held.items() if copy is not None}
-                write_json(path, {"schema": _SCHEMA, "storage": self.storage, "files": files})
+                write_value(path, {"schema": _SCHEMA, "storage": self.storage, "files": files})
 
     def _by_record(self, names: Iterable[str]) -> dict[Path, list[str]]:
         found: dict[Path, list[str]] = {}
@@ -68,12 +78,16 @@ class Copies:
         return (self.directory.joinpath(*parts[:2]) if own else self.directory) / RECORD_FILE
 
     def _read(self, path: Path) -> dict[str, Copy]:
-        if not path.exists():
+        try:
+            held = read_value(path, _SCHEMA, lambda content: from_json(_Record, content, without=["schema"]))
+        except FileNotFoundError:
             return {}
-        storage, files = read_value(path, _SCHEMA, lambda content: (content["storage"], content["files"]))
-        if storage != self.storage:  # of another storage, which says nothing about this one
+        except FileError:
+            set_aside(path)
             return {}
-        return {name: Copy(stamp=stamp, local=(size, when)) for name, (stamp, size, when) in files.items()}
+        if held.storage != self.storage:  # of another storage, which says nothing about this one
+            return {}
+        return {name: Copy(stamp=stamp, local=(size, when)) for name, (stamp, size, when) in held.files.items()}
 
 
 def state_of(path: Path) -> State | None:

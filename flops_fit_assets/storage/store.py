@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.files import read_value, set_aside, write_json
-from flops_fit.errors import FileError
+from flops_fit.basics.files import read_value, set_aside, write_value
+from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit_assets.storage.background_upload import uploading
 from flops_fit_assets.storage.mirror import Mirror
@@ -41,6 +42,16 @@ class StudyStore:
         """The report, one self-contained page."""
         return self.directory / "report.html"
 
+    def room_for(self, path: Path) -> Path:
+        """`path`, free to be written: a folder there, or a file where one of its folders belongs, is set aside."""
+        blocking = [folder for folder in path.parents if self.directory in folder.parents and folder.is_file()]
+        for found in [*blocking[-1:], *([path] if path.is_dir() else [])]:
+            kept = set_aside(found)
+            warnings.warn(
+                f"{found} was in the way of what is written there; kept as {kept.name}", FlopsFitWarning, stacklevel=3
+            )
+        return path
+
     def path(self, asset: str, partition: str | None = None) -> Path:
         """Where the value of an asset is kept."""
         if asset == "training_run":
@@ -51,11 +62,11 @@ class StudyStore:
 
     def write(self, asset: str, value: Any, partition: str | None = None) -> Path:
         """Keep `value` of an asset, atomically."""
-        path = self.path(asset, partition)
+        path = self.room_for(self.path(asset, partition))
         if hasattr(value, "save"):
             value.save(path)
         else:
-            write_json(path, value.to_dict())
+            write_value(path, value.to_dict())
         self.push(path)
         return path
 
@@ -82,17 +93,18 @@ class StudyStore:
         if self.mirror and paths:
             self.mirror.push(*paths)
 
-    def set_aside(self, partition: str) -> Path:
-        """Rename the result of an experiment, in the storage too; returns where it is kept."""
-        path = self.path("training_run", partition)
+    def set_aside(self, asset: str, partition: str | None = None) -> Path:
+        """Rename the file of an asset, of a partition in the storage too; returns where it is kept."""
+        path = self.path(asset, partition)
         kept = set_aside(path)
-        if self.mirror:
+        if self.mirror and partition:
             self.mirror.push_folder(path.parent, remove=True)
         return kept
 
     @contextmanager
     def training(self, partition: str, on_problem: Callable[[str], None]) -> Iterator[None]:
         """Hold the folder of an experiment in step with the storage while it is trained in the body."""
+        self.room_for(self.path("training_run", partition))
         if self.mirror is None:
             yield
             return

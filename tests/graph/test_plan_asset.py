@@ -102,7 +102,7 @@ def test_a_plan_changed_by_hand_trains_nothing(planned):
     path.write_text(
         text.replace(f'"num_tokens": {experiment.num_tokens}', f'"num_tokens": {experiment.num_tokens + 7}')
     )
-    with pytest.raises(RunFailed, match=r"sweep_plan\.json was changed since sweep_plan was materialized"):
+    with pytest.raises(RunFailed, match=r"sweep_plan\.json: was changed since it was written"):
         runs.materialize(instance, "training_run", experiment.experiment_id)
     path.write_text(text)
 

@@ -100,6 +100,10 @@ class Page:
 
         wait_for(pressed, seconds, f"{xpath} to press")
 
+    def look_into_frame(self):
+        """Let what follows concern the first frame of the page, of whatever site."""
+        self._do("POST", "/frame", {"id": 0})
+
     def screenshot(self, path):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -156,7 +156,7 @@ def test_a_result_changed_in_the_storage_is_kept_as_evidence_and_trained_again(c
         said = io.StringIO()
         again = run_study(cluster / "study.toml", cluster, Console(file=said, width=400))
         assert again.done == [name]
-        assert f"{name}: its file was changed since it was materialized" in said.getvalue()
+        assert "result.json: was changed since it was written" in said.getvalue()
         assert json.loads(stored.read_text())["loss"] == true["loss"] == again.results[name].loss
         shutil.rmtree(cluster / "tiny")
     kept = [json.loads(path.read_text())["loss"] for path in sorted(stored.parent.glob("*.unusable*"))]

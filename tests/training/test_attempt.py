@@ -32,7 +32,7 @@ def test_a_disk_without_room_for_the_result_is_a_status(kind, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     study, one = kind
-    monkeypatch.setattr("flops_fit.results.results.write_json", full)
+    monkeypatch.setattr("flops_fit.results.results.write_value", full)
     result = run_experiment(study, one, output_dir=tmp_path)
     assert result.status == "disk_full"
     monkeypatch.undo()

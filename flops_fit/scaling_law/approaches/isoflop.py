@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -39,13 +38,6 @@ class IsoflopMinimum:
     centre: float
     reason: str
     bias: float = 1.0
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> IsoflopMinimum:
-        """From plain JSON values."""
-        interval = content["interval"]
-        coefficients = tuple(content["coefficients"])
-        return cls(**{**content, "interval": tuple(interval) if interval else None, "coefficients": coefficients})
 
 
 @dataclass(frozen=True, kw_only=True)

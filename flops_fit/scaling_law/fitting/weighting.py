@@ -7,9 +7,8 @@ v and c; no weighting at all is among the candidates. N_opt follows the fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -51,11 +50,6 @@ class Weighting:
         parts = [f"|ln(N/N_opt)| beyond {self.v:g}"] if self.v else []
         parts += [f"ln(C_top/C) beyond {self.c:g}"] if self.c else []
         return f"valley: runs count less with {' and '.join(parts)} (log likelihood +{self.gain:.1f})"
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Weighting:
-        """From plain JSON values."""
-        return cls(**{**content, "other": tuple(content["other"]) if content["other"] else None})
 
 
 @dataclass(frozen=True, kw_only=True)

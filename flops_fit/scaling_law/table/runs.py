@@ -75,15 +75,6 @@ class Runs:
         excluded = [[item.row, item.experiment_id, item.reason] for item in self.excluded]
         return {"experiment_id": list(self.experiment_id), **columns, "excluded": excluded, "notes": list(self.notes)}
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Runs:
-        """The inverse of `to_dict`."""
-        arrays = {name: np.array([np.nan if v is None else v for v in content[name]], dtype=float) for name in ARRAYS}
-        arrays["cluster"] = arrays["cluster"].astype(int)
-        excluded = tuple(ExcludedRun(row=r, experiment_id=i, reason=why) for r, i, why in content["excluded"])
-        ids = tuple(content["experiment_id"])
-        return cls(**arrays, experiment_id=ids, excluded=excluded, notes=tuple(content["notes"]))
-
 
 ARRAYS = ("num_params", "num_tokens", "flops", "loss", "budget", "weight", "cluster", "epochs")
 
