@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from flops_fit import ScalingLaw, fit_scaling_law
 from flops_fit.scaling_law.approaches.isoflop import fit_power_law, isoflop_minima
+from flops_fit.scaling_law.misfit import misfit_of
 from flops_fit.scaling_law.table.runs import read_runs
 
 Numbers = Callable[..., np.ndarray]
@@ -19,14 +20,14 @@ Interval = Callable[..., tuple[float, float]]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Forecast:
     """`N_opt(C)` and `L_opt(C)`; `loss(N, D)` where the approach has one; `interval` as a law's; `verdict(C)` of a law
-    for "loss" and "N_opt"; what the law says of itself in `note`."""
+    for "loss" and "N_opt"; `with_prior(p)` the interval of a law whose misfit's prior is p times as large."""
 
     N_opt: Numbers
     L_opt: Numbers
     loss: Numbers | None = None
     interval: Interval | None = None
     verdict: Callable[[str, float], str] | None = None
-    note: str = ""
+    with_prior: Callable[[float], Interval] | None = None
 
 
 def default(train: pd.DataFrame) -> Forecast:
@@ -54,8 +55,19 @@ FORECASTERS = {"default": default, "approach 3": approach_3, "approach 2": appro
 
 def _of_law(law: ScalingLaw) -> Forecast:
     return Forecast(
-        N_opt=law.N_opt, L_opt=law.L_opt, loss=law.loss, interval=law.interval, verdict=lambda *_: law.verdict
+        N_opt=law.N_opt,
+        L_opt=law.L_opt,
+        loss=law.loss,
+        interval=law.interval,
+        verdict=lambda name, C: law.verdict_at(C, name),
+        with_prior=lambda prior: _with_prior(law, prior).interval,
     )
+
+
+def _with_prior(law: ScalingLaw, prior: float) -> ScalingLaw:
+    if not law.candidates:
+        return law
+    return replace(law, prediction=replace(law.prediction, misfit=misfit_of(law.prediction.misses, prior=prior)))
 
 
 def _saturating(C: np.ndarray, loss: np.ndarray) -> Numbers:

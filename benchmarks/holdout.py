@@ -26,6 +26,7 @@ from tables import farseer, public_tables
 from flops_fit.basics.formatting import markdown_table
 
 LIMITS = {"N_opt": np.log(1.5), "loss": 0.02}  # what "trustworthy" promises
+PRIORS = (0.35, 0.5, 0.7, 1.0, 1.4)  # times the misfit's prior rates, that a family left out judges
 INTERVALS = ("N_opt", "L_opt", "new_run")
 
 
@@ -55,9 +56,14 @@ def score(forecast: Forecast, held: HoldOut) -> list[dict[str, Any]]:
                 row |= _covered(name, np.array([forecast.interval(name, minimum.C)]), np.array([truth]))
         if forecast.verdict is not None:
             row |= {f"verdict {name}": forecast.verdict(name, minimum.C) for name in LIMITS}
+        if forecast.with_prior is not None:
+            for prior in PRIORS:
+                interval = forecast.with_prior(prior)
+                for name, truth in (("N_opt", minimum.N), ("L_opt", minimum.loss)):
+                    row |= _covered(f"{name} x{prior}", np.array([interval(name, minimum.C)]), np.array([truth]))
         rows.append(row)
     shared = {"table": held.table, "family": held.family, "k": held.groups, "distance": held.distance}
-    return [shared | {"note": forecast.note} | row for row in rows]
+    return [shared | row for row in rows]
 
 
 def _runs_band(forecast: Forecast, N: float, D: float) -> tuple[float, float]:
@@ -149,6 +155,24 @@ def coverage_table(scores: pd.DataFrame, way: str) -> str:
     return markdown_table(("k", *(f"{name} {what}" for name in INTERVALS for what in ("covered", "half width"))), rows)
 
 
+def left_out_table(scores: pd.DataFrame) -> str:
+    """The misfit's prior settled on the other five families (the least that covers 90 % there), judged on each."""
+    own = scores[(scores["way"] == "default") & (scores["what"] == "minimum")]
+    rows, found = [], []
+    for name in ("N_opt", "L_opt"):
+        cover = {prior: by_family(own, f"{name} x{prior} covered") for prior in PRIORS}
+        cells = []
+        for family in FAMILIES:
+            others = {p: np.nanmean([v for other, v in cover[p].items() if other != family]) for p in PRIORS}
+            prior = next((p for p in PRIORS if others[p] >= 0.9), PRIORS[-1])
+            found.append((name, cover[prior][family]))
+            width = by_family(own, f"{name} x{prior} width", np.median)[family]
+            cells.append(f"{100 * cover[prior][family]:.0f} % (prior x{prior}, half width {100 * width:.1f} %)")
+        mean = np.nanmean([value for which, value in found if which == name])
+        rows.append((name, *cells, f"{100 * mean:.0f} %"))
+    return markdown_table(("", *FAMILIES, "mean"), rows)
+
+
 def verdict_table(scores: pd.DataFrame, way: str) -> str:
     """Of the held-out minima, the share within the limits by what the law said at their compute."""
     own = scores[(scores["way"] == way) & (scores["what"] == "minimum")]
@@ -183,6 +207,7 @@ def report(scores: pd.DataFrame) -> str:
         f"{len(count)} hold-outs of {count['table'].nunique()} tables, {len(minima)} held-out minima.",
         "## Errors\n\n" + error_tables(real),
         "## Coverage of the default's 90 % intervals (means over families)\n\n" + coverage_table(real, "default"),
+        "## The misfit's prior, settled without the family it is judged on\n\n" + left_out_table(real),
         "## By verdict\n\n" + verdict_table(real, "default"),
         "## Farseer's own split\n\n" + farseer_split(),
     ]

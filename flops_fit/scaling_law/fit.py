@@ -16,12 +16,12 @@ from flops_fit.scaling_law.checks.holdout import hold_out
 from flops_fit.scaling_law.checks.of_fit import undetermined
 from flops_fit.scaling_law.checks.verdict import diagnose
 from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
-from flops_fit.scaling_law.fitting.shape import bend_chance
+from flops_fit.scaling_law.fitting.shape import BEND, bend_chance
 from flops_fit.scaling_law.fitting.uncertainty import bootstrap
 from flops_fit.scaling_law.fitting.weighting import MIN_RUNS, ValleyFit, fit_valley
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
 from flops_fit.scaling_law.law import ScalingLaw
-from flops_fit.scaling_law.prediction import FORMS, SIGNIFICANT, Prediction, bent, unbent
+from flops_fit.scaling_law.prediction import FORMS, Prediction, bent, unbent
 from flops_fit.scaling_law.quantities import PARAMETERS, law_loss
 from flops_fit.scaling_law.table.runs import Runs, read_runs
 
@@ -107,7 +107,15 @@ def fit_scaling_law(
         at_bound=fit.at_bound,
         weighting=chosen.weighting(other),
         holdout=held,
-        diagnostics=diagnose(replace(evidence, holdout=held)),
+        diagnostics=diagnose(
+            replace(
+                evidence,
+                holdout=held,
+                members=prediction.members,
+                bend_chance=prediction.bend_chance if form == "auto" else bend_chance(_plain_of(chosen, other)),
+                misfit_measured=bool(prediction.candidates),
+            )
+        ),
         prediction=prediction,
         options={
             "method": method,
@@ -118,6 +126,11 @@ def fit_scaling_law(
             "seed": seed,
         },
     )
+
+
+def _plain_of(chosen: ValleyFit, other: ParametricFit | None) -> ParametricFit:
+    """The fit that trusts all runs alike."""
+    return chosen.fit if chosen.is_plain or other is None else other
 
 
 def _predict_with(
@@ -131,9 +144,8 @@ def _predict_with(
 ) -> tuple[Prediction, Rolling | None]:
     """The five-parameter law where it has the shape of the runs, else what predicts the largest budgets best, with the
     candidates at every stage."""
-    plain = chosen.fit if chosen.is_plain or other is None else other
-    chance = bend_chance(plain)
-    if chance >= SIGNIFICANT:
+    chance = bend_chance(_plain_of(chosen, other))
+    if chance >= BEND:
         return unbent(chance), None
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in minima if minimum.interior}

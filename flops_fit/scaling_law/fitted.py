@@ -123,10 +123,27 @@ class FittedLaw:
         """The loss that answers approach as N and D grow, in nats; E of the five-parameter law."""
         return float(np.exp(np.log(self.members[:, 0]).mean()))
 
+    def predicted_error(self, compute: float, quantity: str = "N_opt", *, level: float = 0.9) -> float:
+        """Relative error of "N_opt", "D_opt" or "loss" (at the optimum of C FLOPs) that is not passed with probability
+        `level`: by how much the further end of the interval is off, 0.5 for a factor 1.5."""
+        if quantity not in checks.LIMITS:
+            raise FitError(f"quantity = {quantity!r} is unknown here; give one of {', '.join(checks.LIMITS)}")
+        name = "L_opt" if quantity == "loss" else quantity
+        point = {"N_opt": self.N_opt, "D_opt": self.D_opt, "L_opt": self.L_opt}[name](compute)
+        low, high = self.interval(name, compute, level=level)
+        return max(high / point, point / low if low > 0 else np.inf) - 1
+
+    def verdict_at(self, compute: float, quantity: str = "N_opt") -> str:
+        """ "trustworthy", "provisional" or "not supported" of "N_opt", "D_opt" or "loss" at C FLOPs: whether its
+        predicted error at 90 % is within a factor 1.5 (the loss: 2 %), and no finding speaks against it."""
+        findings = (*self.diagnostics, *filter(None, [checks.extrapolation(self.runs, float(compute))]))
+        return checks.verdict(findings, quantity, self.predicted_error(compute, quantity))
+
     @property
     def verdict(self) -> str:
-        """ "trustworthy", "provisional" or "not supported"; the reasons are in `diagnostics`."""
-        return checks.verdict(self.diagnostics)
+        """The worse of those of N_opt and loss at 10 times the largest run; the reasons are in `diagnostics`."""
+        further = 10 * float(self.runs.flops.max())
+        return checks.worst(self.verdict_at(further, quantity) for quantity in ("N_opt", "loss"))
 
     @property
     def determined(self) -> bool:
@@ -244,6 +261,7 @@ class FittedLaw:
             "optimal_tokens_interval": self.interval("D_opt", compute, level=level),
             "expected_loss_interval": self.interval("L_opt", compute, level=level),
             "level": level,
+            "verdicts": {name: self.verdict_at(compute, name) for name in ("N_opt", "loss")},
             "extrapolation": float(compute) / float(self.runs.flops.max()),
             "warnings": [finding.message for finding in findings],
         }

@@ -65,10 +65,10 @@ class Misfit:
         return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
 
 
-def misfit_of(misses: Sequence[Miss]) -> Misfit:
-    """The misfit of a study whose runs show a bend, from its misses."""
-    loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, LOSS_RATE)
-    size_rate, size_freedom = _pooled([miss.log_size for miss in misses], misses, SIZE_RATE)
+def misfit_of(misses: Sequence[Miss], *, prior: float = 1.0) -> Misfit:
+    """The misfit of a study whose runs show a bend, from its misses; `prior` times what public studies showed."""
+    loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, prior * LOSS_RATE)
+    size_rate, size_freedom = _pooled([miss.log_size for miss in misses], misses, prior * SIZE_RATE)
     return Misfit(loss_rate=loss_rate, size_rate=size_rate, loss_freedom=loss_freedom, size_freedom=size_freedom)
 
 

@@ -14,7 +14,6 @@ from flops_fit.scaling_law.mixture import mixed_loss
 from flops_fit.scaling_law.table.runs import Runs
 
 FORMS = ("auto", "chinchilla")
-SIGNIFICANT = 0.01  # chance below which the runs show a bend
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -107,8 +107,21 @@ def _others(law: FittedLaw) -> str:
     )
 
 
+def _verdicts(law: FittedLaw) -> list[str]:
+    """What is to be thought of each target: N_opt and loss apart."""
+    if not law.determined:
+        return []
+    lines = []
+    for compute in law.default_budgets()[-2:]:
+        size, loss = (law.predicted_error(compute, name) for name in ("N_opt", "loss"))
+        at = f"    {format_flops(compute):<12}"
+        lines.append(f"{at}  N_opt within x{1 + size:.2f} at 90 %: {law.verdict_at(compute, 'N_opt')}")
+        lines.append(f"{' ' * len(at)}  loss within {loss:.2%} at 90 %: {law.verdict_at(compute, 'loss')}")
+    return lines
+
+
 def _findings(law: FittedLaw) -> str:
-    lines = [f"  verdict     {law.verdict}"]
+    lines = [f"  verdict     {law.verdict}", *_verdicts(law)]
     for finding in law.diagnostics:
         lines.append(f"    {finding.severity:<8} {finding.message}")
         lines.append(f"             -> {finding.remedy}")

@@ -12,6 +12,7 @@ from flops_fit.scaling_law.fitting.objective import jacobian
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval, refit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
+from flops_fit.scaling_law.mixture import as_members, mixed_optimum
 from flops_fit.scaling_law.table.runs import Runs
 
 MOST_LEFT_OUT = 300
@@ -19,7 +20,11 @@ MOST_LEFT_OUT = 300
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """`fit` is the law's own fit, `other` its alternative (plain for weighted and the reverse; None with few runs)."""
+    """`fit` is the law's own fit, `other` its alternative (plain for weighted and the reverse; None with few runs).
+
+    `members` are the laws that answer where the runs bend; `bend_chance` is that of the residuals if they do not (None:
+    not tested), and `misfit_measured` whether left-out budgets say what the bend does to answers.
+    """
 
     runs: Runs
     fit: ParametricFit
@@ -28,6 +33,9 @@ class Evidence:
     flops_per_token: FlopsPerToken
     draws: np.ndarray
     holdout: Holdout | None
+    members: np.ndarray | None = None
+    bend_chance: float | None = None
+    misfit_measured: bool = False
 
     @property
     def far(self) -> float:
@@ -38,6 +46,11 @@ class Evidence:
     def standardised(self) -> np.ndarray:
         """`ln L - ln L_pred` over its robust scale, shape (runs,)."""
         return -self.fit.residual / (self.fit.scale * max(self.fit.sigma, 1e-12))
+
+    def N_opt(self, compute: float) -> float:
+        """N_opt at C FLOPs of what answers."""
+        members = as_members(self.fit.parameters) if self.members is None else self.members
+        return float(mixed_optimum(members, compute, self.flops_per_token))
 
     def log_N_opt(self, parameters: np.ndarray) -> np.ndarray:
         """ln N_opt far out, for parameters of shape (..., 5)."""

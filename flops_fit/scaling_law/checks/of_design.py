@@ -7,6 +7,7 @@ import numpy as np
 from flops_fit.basics.formatting import format_flops
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
+from flops_fit.scaling_law.checks.holdout import compute_groups
 
 
 def _interior_minima(evidence: Evidence) -> Diagnostic | None:
@@ -20,18 +21,21 @@ def _interior_minima(evidence: Evidence) -> Diagnostic | None:
             message="no budget has 3 or more sizes, so no IsoFLOP curve can be drawn",
             remedy="train at least 5 sizes per compute budget",
         )
+    inside = len(evidence.minima) - len(outside)
+    few = inside < max(2, len(evidence.minima) / 4)
+    enough = inside >= max(3, len(evidence.minima) / 2)
     named = "; ".join(f"{format_flops(minimum.compute_budget)} FLOPs: {minimum.reason}" for minimum in outside)
     below = sum("below" in minimum.reason for minimum in outside)
     return Diagnostic(
         code="no_interior_minimum",
-        severity="error" if 2 * len(outside) > len(evidence.minima) else "warning",
+        severity="error" if few else "info" if enough else "warning",
         message=f"no interior minimum in {len(outside)} of {len(evidence.minima)} budgets ({named})",
         remedy=f"add {'smaller' if 2 * below > len(outside) else 'larger'} models to these budgets",
     )
 
 
 def _budgets(evidence: Evidence) -> Diagnostic | None:
-    count = len(evidence.minima) or len(evidence.runs.budgets)
+    count = len(evidence.minima) or len(np.unique(compute_groups(evidence.runs)))
     if count >= 3:
         return None
     return Diagnostic(

@@ -10,12 +10,13 @@ from flops_fit.scaling_law.approaches.isoflop import fit_power_law
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
-from flops_fit.scaling_law.quantities import exponent_a
+from flops_fit.scaling_law.fitting.shape import BEND
 
 MAX_CONDITION = 1e7
 UNDETERMINED = 1e11  # of studies with a law it stays below 1e9, without one it is above 1e13: rounding never decides
 ONE_LINE = 1e-4  # 1 - |correlation| of ln N and ln D: 1e-15 with one budget or one ratio, above 1e-2 in any grid
 SIGNIFICANT = 1e-3
+APART = 0.15  # in the exponent of N_opt, beyond which two approaches disagree
 
 
 def undetermined(evidence: Evidence) -> Diagnostic | None:
@@ -177,19 +178,35 @@ def _approaches(evidence: Evidence) -> Diagnostic | None:
     inside = [minimum for minimum in evidence.minima if minimum.interior]
     if len(inside) < 3:
         return None
-    compute = 10 * float(evidence.runs.flops.max())
+    top = float(evidence.runs.flops.max())
+    compute = 10 * top
     own = fit_power_law(np.array([m.compute_budget for m in inside]), np.array([m.N / m.bias for m in inside]))
-    best = evidence.fit.parameters
-    law = float(np.exp(evidence.log_N_opt(best)) * 0.1 ** exponent_a(best))
+    law = evidence.N_opt(compute)
     factor = float(own(compute)) / law
-    if max(factor, 1 / factor) <= 1.5:
+    exponent = float(np.log10(law / evidence.N_opt(top)))
+    if max(factor, 1 / factor) <= 1.5 and abs(own.exponent - exponent) <= APART:
         return None
     return Diagnostic(
         code="approaches_disagree",
         severity="warning",
         message=f"at {format_flops(compute)} FLOPs the budgets' own minima point to N = "
-        f"{format_count(float(own(compute)))}, the law to {format_count(law)}",
+        f"{format_count(float(own(compute)))} (a = {own.exponent:.2f}), the law to {format_count(law)} "
+        f"(a = {exponent:.2f})",
         remedy="add sizes on both sides of the optimum; while the two differ, trust neither far beyond the runs",
+    )
+
+
+def _bend(evidence: Evidence) -> Diagnostic | None:
+    chance = evidence.bend_chance
+    if chance is None or chance >= BEND:
+        return None
+    measured = evidence.misfit_measured
+    return Diagnostic(
+        code="law_bends",
+        severity="info" if measured else "warning",
+        message=f"the runs bend away from the five-parameter law (chance {chance:.1g})"
+        + ("" if measured else ", which its intervals, about sampling alone, know nothing of"),
+        remedy="read the intervals, which hold the misfit" if measured else "fit with form='auto'",
     )
 
 
@@ -243,4 +260,5 @@ CHECKS = (
     _approaches,
     _curve_bias,
     _alternative,
+    _bend,
 )

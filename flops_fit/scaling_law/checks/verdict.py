@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.checks import of_design as design_checks
@@ -11,19 +13,52 @@ from flops_fit.scaling_law.checks.diagnostic import SEVERITIES, Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.table.runs import Runs
 
+VERDICTS = ("trustworthy", "provisional", "not supported")
+LIMITS = {"N_opt": 0.5, "D_opt": 0.5, "loss": 0.02}  # relative error at 90 % that "trustworthy" stays within
+EVEN = 2.44  # times the limit, in logarithms: about as likely within it as not (normal quantiles 0.95 over 0.75)
+# what a misfit measured on left-out budgets holds already, and what is of the five-parameter law where another answers
+MEASURED = {"residual_trend", "lack_of_fit", "holdout_error"}
+OF_FIVE = {"high_leverage", "weighting_matters"}
+OF_SIZE = {  # these speak against N_opt and D_opt, not against the loss, which is flat around the optimum
+    "approaches_disagree",
+    "high_leverage",
+    "no_interior_minimum",
+    "no_isoflop_curves",
+    "weakly_identified",
+    "weighting_matters",
+}
+
 
 def diagnose(evidence: Evidence) -> tuple[Diagnostic, ...]:
-    """Every finding, gravest first; of a fit that the runs do not determine only that."""
+    """Every finding, gravest first; of a fit that the runs do not determine only that.
+
+    Warnings of what the misfit of the form has measured already are information.
+    """
     lost = fit_checks.undetermined(evidence)
     checks = design_checks.CHECKS if lost else (*design_checks.CHECKS, *fit_checks.CHECKS)
     found: list[Diagnostic | None] = [lost, *(check(evidence) for check in checks)]
-    return tuple(sorted(filter(None, found), key=lambda finding: -SEVERITIES.index(finding.severity)))
+    known = (MEASURED if evidence.misfit_measured else set()) | (OF_FIVE if evidence.members is not None else set())
+    said = [replace(finding, severity="info") if finding.code in known else finding for finding in filter(None, found)]
+    return tuple(sorted(said, key=lambda finding: -SEVERITIES.index(finding.severity)))
 
 
-def verdict(diagnostics: tuple[Diagnostic, ...]) -> str:
-    """ "not supported" with any error, "provisional" with any warning, else "trustworthy"."""
-    severities = {finding.severity for finding in diagnostics}
-    return "not supported" if "error" in severities else "provisional" if "warning" in severities else "trustworthy"
+def verdict(diagnostics: Iterable[Diagnostic], quantity: str, error: float) -> str:
+    """What is to be thought of "N_opt", "D_opt" or "loss" at a target, where `error` is its relative error at 90 %.
+
+    "trustworthy": within `LIMITS`, and no finding speaks against it; "not supported": as likely outside as not, or an
+    error among the findings; "provisional" between. Warnings about N_opt alone do not count against the loss.
+    """
+    counted = [finding for finding in diagnostics if quantity != "loss" or finding.code not in OF_SIZE]
+    severities = {finding.severity for finding in counted}
+    ratio = math.log1p(error) / math.log1p(LIMITS[quantity])
+    if "error" in severities or not ratio <= EVEN:
+        return "not supported"
+    return "provisional" if "warning" in severities or ratio > 1 else "trustworthy"
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """The gravest of several."""
+    return max(verdicts, key=VERDICTS.index)
 
 
 def too_far(runs: Runs, budgets: Iterable[float]) -> list[str]:

@@ -13,6 +13,7 @@ from flops_fit.scaling_law.fitting.objective import jacobian
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 
 CLIP = 2.5
+BEND = 0.01  # chance below which the runs show a bend
 EXACT = 1e-7  # residuals below this are rounding
 
 

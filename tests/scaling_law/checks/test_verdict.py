@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from bent_studies import bent_runs
 
+from flops_fit.errors import FitError
 from flops_fit.scaling_law import FlopsPerToken, fit_scaling_law, read_runs
+from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
-from flops_fit.scaling_law.checks.verdict import diagnose
+from flops_fit.scaling_law.checks.verdict import diagnose, verdict
 from flops_fit.scaling_law.fitting.parametric import fit_parametric
 from flops_fit.synthetic import DATA_HEAVY, MODEL_HEAVY, REPLICATION, synthetic_runs
 
@@ -114,6 +117,7 @@ TRIGGERS = {
     "outliers": with_outlier,
     "holdout_error": breaks_at_the_top,
     "approaches_disagree": curves_apart,
+    "law_bends": bent_runs,
     "curve_bias": lambda: good(span=30.0, law=DATA_HEAVY),
     "weighting_matters": bends_off_the_valley,
 }
@@ -181,3 +185,63 @@ def test_findings_come_gravest_first_with_a_remedy():
     assert order == sorted(order)
     assert all(finding.remedy and finding.message for finding in law.diagnostics)
     assert law.verdict == "not supported"
+
+
+def test_what_can_be_trusted_depends_on_the_target():
+    law = fit_scaling_law(bent_runs(noise=0.003), bootstraps=200)
+    assert law.verdict_at(3e20, "N_opt") == "trustworthy"
+    assert law.verdict_at(1e22, "N_opt") != "trustworthy"
+    errors = [law.predicted_error(compute, "loss") for compute in (3e20, 1e21, 1e22)]
+    assert errors == sorted(errors)
+    low, high = law.interval("N_opt", 1e22)
+    assert 1 + law.predicted_error(1e22) == pytest.approx(max(high / law.N_opt(1e22), law.N_opt(1e22) / low))
+    with pytest.raises(FitError, match="give one of N_opt, D_opt, loss"):
+        law.verdict_at(1e21, "alpha")
+
+
+@pytest.mark.parametrize(
+    ("error", "severities", "said"),
+    [
+        (0.4, (), "trustworthy"),
+        (0.6, (), "provisional"),
+        (1.5, ("info",), "provisional"),
+        (1.8, (), "not supported"),
+        (np.inf, (), "not supported"),
+        (0.1, ("warning",), "provisional"),
+        (0.1, ("info", "error"), "not supported"),
+    ],
+)
+def test_a_verdict_is_the_predicted_error_over_its_limit_and_what_was_found(error, severities, said):
+    findings = [Diagnostic(code="any", severity=severity, message="", remedy="") for severity in severities]
+    assert verdict(findings, "N_opt", error) == said
+
+
+def test_what_speaks_against_the_size_alone_leaves_the_loss_be():
+    apart = [Diagnostic(code="approaches_disagree", severity="warning", message="", remedy="")]
+    assert [verdict(apart, name, 0.01) for name in ("N_opt", "loss")] == ["provisional", "trustworthy"]
+
+
+@pytest.mark.parametrize(("steeper", "apart"), [(0.1, False), (0.2, True)])
+def test_approaches_whose_exponents_differ_disagree_even_where_they_meet(steeper, apart):
+    law = fit_scaling_law(good(), bootstraps=20)
+    meet = 10 * law.runs.flops.max()  # where N_opt is compared
+    minima = tuple(
+        replace(minimum, N=law.N_opt(meet) * (minimum.compute_budget / meet) ** (law.a + steeper), bias=1.0)
+        for minimum in law.isoflops
+    )
+    evidence = Evidence(
+        runs=law.runs,
+        fit=fit_parametric(law.runs.num_params, law.runs.num_tokens, law.runs.loss),
+        other=None,
+        minima=minima,
+        flops_per_token=law.flops_per_token,
+        draws=law.draws,
+        holdout=None,
+    )
+    assert ("approaches_disagree" in {finding.code for finding in diagnose(evidence)}) is apart
+
+
+def test_a_five_parameter_law_of_runs_that_bend_is_not_trusted_on_its_sampling_error():
+    law = fit_scaling_law(bent_runs(), form="chinchilla", bootstraps=50)
+    assert {finding.code: finding.severity for finding in law.diagnostics}["law_bends"] == "warning"
+    assert law.verdict != "trustworthy"
