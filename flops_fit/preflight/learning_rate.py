@@ -122,30 +122,32 @@ def check_learning_rate(
 ) -> LearningRateCheck:
     """Train the smallest and the largest experiment of the cheapest budget at `factors` times the recipe's rate.
 
-    The results are kept in `output_dir`, one folder per factor, and are not trained again. The cost is that of
-    `2 * len(factors)` experiments of the cheapest budget. Raises `StudyError` for a plan without experiments or
-    fewer than three factors.
+    All of them side by side. The results are kept in `output_dir`, under the experiment's id and the factor, and are
+    not trained again. The cost is that of `2 * len(factors)` experiments of the cheapest budget. Raises `StudyError`
+    for a plan without experiments or fewer than three factors.
     """
     if len(factors) < 3 or any(factor <= 0 for factor in factors):
         raise StudyError(f"factors = {tuple(factors)!r} must be at least 3 positive numbers, such as {DEFAULT_FACTORS}")
-    ends = checked_experiments(plan)
-    losses: dict[str, list[float | None]] = {item.experiment_id: [] for item in ends}
-    flops = 0.0
-    for factor in sorted(factors):
-        folder = Path(output_dir) / f"rate_x{factor:g}"
-        for result in train_all(_with_rate(study, factor), ends, output_dir=folder, progress=progress):
-            losses[result.experiment_id].append(result.loss)
-            flops += result.flops
+    tried = {item: _at_rates(study, item, sorted(factors)) for item in checked_experiments(plan)}
+    rates = {variant.experiment_id: rate for variants in tried.values() for variant, rate in variants.items()}
+    recipe = dataclasses.replace(study.training, learning_rate=_Listed(rates))
+    results = train_all(
+        dataclasses.replace(study, training=recipe),
+        [variant for variants in tried.values() for variant in variants],
+        output_dir=Path(output_dir),
+        progress=progress,
+    )
+    losses = {result.experiment_id: result.loss for result in results}
     curves = tuple(
         RateCurve(
             experiment=item,
             recipe_rate=study.training.peak_learning_rate(item),
-            rates=tuple(factor * study.training.peak_learning_rate(item) for factor in sorted(factors)),
-            losses=tuple(losses[item.experiment_id]),
+            rates=tuple(variants.values()),
+            losses=tuple(losses[variant.experiment_id] for variant in variants),
         )
-        for item in ends
+        for item, variants in tried.items()
     )
-    return LearningRateCheck(curves=curves, flops=flops)
+    return LearningRateCheck(curves=curves, flops=sum(result.flops for result in results))
 
 
 def checked_experiments(plan: SweepPlan) -> list[Experiment]:
@@ -158,17 +160,18 @@ def checked_experiments(plan: SweepPlan) -> list[Experiment]:
     return [sizes[0], sizes[-1]] if len(sizes) > 1 else sizes
 
 
-@dataclass(frozen=True)
-class _Scaled:
-    """A learning-rate rule times a factor; a class, so that worker processes can receive it."""
+def _at_rates(study: Study, experiment: Experiment, factors: Sequence[float]) -> dict[Experiment, float]:
+    """The experiment under an id of its own for each factor → the factor times the recipe's rate."""
+    peak = study.training.peak_learning_rate(experiment)
+    name = experiment.experiment_id
+    return {dataclasses.replace(experiment, experiment_id=f"{name}-x{factor:g}"): factor * peak for factor in factors}
 
-    study: Study
-    factor: float
+
+@dataclass(frozen=True)
+class _Listed:
+    """A learning-rate rule that is a table; a class, so that worker processes can receive it."""
+
+    rates: dict[str, float]
 
     def __call__(self, experiment: Experiment) -> float:
-        return self.factor * self.study.training.peak_learning_rate(experiment)
-
-
-def _with_rate(study: Study, factor: float) -> Study:
-    recipe = dataclasses.replace(study.training, learning_rate=_Scaled(study, factor))
-    return dataclasses.replace(study, training=recipe)
+        return self.rates[experiment.experiment_id]

@@ -6,6 +6,7 @@ initialisers switched off; extrapolated by a polynomial that reproduces every si
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from collections.abc import Callable
@@ -106,6 +107,8 @@ class Prober:
 
     def _on_meta(self, size: int, above: Failure | None) -> Probe | Failure:
         if not self.probes:
+            if self.request.measures:  # torch imports this to measure: seconds, once here or again in each process
+                importlib.import_module("torch._dynamo")
             tried = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
             if isinstance(tried, Failure) and tried.kind in (ENDED, TOO_LONG):
                 return tried

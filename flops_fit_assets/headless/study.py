@@ -115,7 +115,7 @@ class HeadlessStudy:
     def bring_plan_up_to_date(self, workers: WorkerPool | None = None) -> tuple[SweepPlan, list[str]]:
         """The current plan, and which of size map and plan had to be made for it.
 
-        Where one has to be, there will be trainings: `workers` start, which takes them as long as planning.
+        Where the size map has to be, there will be trainings: `workers` start, which takes them as long as that.
         """
         self._observe()
         done = [stage for stage in ("size_map", "sweep_plan") if self._ensure(stage, workers)]
@@ -160,7 +160,7 @@ class HeadlessStudy:
             made_from = versions.plan_made_from(self._source.study, size_map_version)
         if self._is_current(stage, made_from):
             return False
-        if workers is not None:
+        if workers is not None and stage == "size_map":
             workers.start()
         try:
             self._materialize(stage)

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster_pages import served, served_definitions
 from live_daemon import Live
-from pipeline_study import DAGSTER_WARNINGS, run, write_study
+from pipeline_study import DAGSTER_WARNINGS, FINISHED, write_study
 from webdriver import wait_for
 
 from flops_fit_assets.automation.retries import RETRY_OF_TAG
@@ -15,25 +15,24 @@ from flops_fit_assets.instance.home import open_instance
 pytestmark = DAGSTER_WARNINGS
 
 
-BUDGETS = (3e5, 6e5, 1.2e6)
+@pytest.mark.xdist_group("pages")
+def test_an_edit_starts_exactly_what_it_affects(pages):
+    """And with the automation off and the study as it was, others go on with the same pages."""
+    live = Live(*pages)
+    live.edit(lambda text: "# a comment\n" + text, **FINISHED)
+    live.switch_on()
+    assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
+    live.edit(budgets=(3e5, 6e5, 2e8), **FINISHED)  # two of its four sizes would need more tokens than there are
+    assert live.settle()[0] == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
+    live.switch_off()
+    live.edit(**FINISHED)
 
 
 @pytest.fixture
-def address(tmp_path):
-    """The pages of a study that a headless run has finished."""
-    study = write_study(tmp_path, BUDGETS, sizes=2)
-    run(study, tmp_path)
-    with served(study, tmp_path) as address:
+def address(finished_home):
+    """The pages of a study that a headless run has finished, and nobody else's."""
+    with served(finished_home / "study.toml", finished_home) as address:
         yield address
-
-
-def test_an_edit_starts_exactly_what_it_affects(address, tmp_path):
-    live = Live(tmp_path, address)
-    live.edit(lambda text: "# a comment\n" + text, budgets=BUDGETS, sizes=2)
-    live.switch_on()
-    assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
-    live.edit(budgets=(*BUDGETS, 2.4e6), sizes=2)
-    assert live.settle()[0] == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
 
 
 @pytest.mark.slow

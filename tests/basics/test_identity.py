@@ -114,12 +114,14 @@ print(fingerprint_callable(Model))
 
 
 def test_a_class_typed_into_a_console_is_known_by_what_its_methods_do():
-    def printed(code):
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    def printed():
+        code = CONSOLE.replace("FACTOR", "2") + CONSOLE.replace("FACTOR", "3")
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return ran.stdout.split()
 
-    once, again = (printed(CONSOLE.replace("FACTOR", "2")) for _ in range(2))
+    once, again = printed(), printed()
     assert once == again
-    assert printed(CONSOLE.replace("FACTOR", "3")) != once
+    assert len(set(once)) == 2
 
 
 OWN = """

@@ -8,25 +8,16 @@ import os
 from pathlib import Path
 
 import pytest
-from dagster_pages import schedule_state, served
-from pipeline_study import DAGSTER_WARNINGS, materializations, run, write_study
+from dagster_pages import schedule_state
+from pipeline_study import DAGSTER_WARNINGS, materializations
 from webdriver import CHROMEDRIVER, CHROMIUM, browser, wait_for
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.xdist_group("pages"),
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs Chromium and chromedriver on the PATH"),
     *DAGSTER_WARNINGS,
 ]
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """A study that has been run once, and the address of its pages."""
-    home = tmp_path_factory.mktemp("pages")
-    study = write_study(home)
-    run(study, home)
-    with served(study, home) as address:
-        yield home, address
 
 
 @pytest.fixture

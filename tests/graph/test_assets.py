@@ -1,11 +1,12 @@
 """Through Dagster, only what a change affects is done again."""
 
 import json
+import shutil
 
 import dagster as dg
 import pytest
 from pickles import pickles_in
-from pipeline_study import DAGSTER_WARNINGS, budget_of, materializations, result_files, run, write_study
+from pipeline_study import DAGSTER_WARNINGS, FINISHED, budget_of, materializations, result_files, run, write_study
 
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import AlreadyRunning, study_lock
@@ -15,18 +16,18 @@ pytestmark = DAGSTER_WARNINGS
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory):
+def story(finished, tmp_path_factory):
     """A study run, run again, given a budget, robbed of it, given it back; with what each step did."""
-    home = tmp_path_factory.mktemp("home")
-    steps = {}
+    home = shutil.copytree(finished, tmp_path_factory.mktemp("home"), dirs_exist_ok=True)
+    first = json.loads((home / "first_run.json").read_text())
+    steps = {"first": first | {"made": materializations(home), "files": result_files(home)}}
     for name, budgets in {
-        "first": (3e5, 6e5),
         "unchanged": (3e5, 6e5),
         "budget added": (3e5, 6e5, 1.2e6),
         "budget removed": (3e5, 6e5),
         "budget back": (3e5, 6e5, 1.2e6),
     }.items():
-        outcome = run(write_study(home, budgets), home)
+        outcome = run(write_study(home, budgets, **FINISHED), home)
         steps[name] = {
             "outcome": outcome,
             "made": materializations(home),
@@ -50,7 +51,7 @@ def test_a_first_run_makes_everything_once(story):
         "training_run": trainings,
         "scaling_law": 1,
     }
-    assert all(result.status == "completed" for result in story["first"]["outcome"].results.values())
+    assert set(story["first"]["statuses"].values()) == {"completed"}
 
 
 def test_an_unchanged_study_makes_nothing(story):

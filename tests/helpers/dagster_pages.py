@@ -122,13 +122,19 @@ def launch(address, asset, config, partition=None):
 
 def switch_on(address, sensor):
     """Start a sensor, as its switch on the page does."""
+    _switch(address, sensor, "startSensor")
+
+
+def switch_off(address, sensor):
+    """Give a sensor the state it has where nobody has switched it: off, for those that start trainings."""
+    _switch(address, sensor, "resetSensor")
+
+
+def _switch(address, sensor, mutation):
     selector = repository_of(address) | {"sensorName": sensor}
-    answer = ask(
-        address,
-        "mutation On($s: SensorSelector!){startSensor(sensorSelector: $s){__typename ... on Sensor{name}}}",
-        s=selector,
-    )
-    assert answer["startSensor"]["__typename"] == "Sensor", answer
+    query = f"mutation M($s: SensorSelector!){{{mutation}(sensorSelector: $s){{__typename ... on Sensor{{name}}}}}}"
+    answer = ask(address, query, s=selector)
+    assert answer[mutation]["__typename"] == "Sensor", answer
 
 
 def schedule_state(address, schedule):

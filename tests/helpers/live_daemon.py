@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from dagster_pages import launch, runs, switch_on, ticks
+from dagster_pages import launch, runs, switch_off, switch_on, ticks
 from pipeline_study import write_study
 from webdriver import wait_for
 
@@ -25,6 +25,11 @@ class Live:
         self.edited = time.time()
         for sensor in ("automation", "watch"):
             switch_on(self.address, f"{sensor}_{self.name}")
+
+    def switch_off(self):
+        """As they are when nobody has touched them."""
+        for sensor in ("automation", "watch"):
+            switch_off(self.address, f"{sensor}_{self.name}")
 
     def edit(self, change=lambda text: text, **options):
         """Write the study file anew with `options`, its text passed through `change`."""

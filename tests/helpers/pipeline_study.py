@@ -1,7 +1,12 @@
 """A study file that trains in seconds, what ran for it, and what that left."""
 
+import atexit
+import functools
 import io
+import json
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +25,7 @@ DAGSTER_WARNINGS = [
 
 STUDY = """\
 name = "{name}"
+owners = {owners}
 
 [model]
 factory = "{module}:{model}"
@@ -44,19 +50,42 @@ weight_decay = 0.0
 
 [hardware]
 device = "cpu"
-workers = 2
+workers = {workers}
 price_per_hour = 2.0
 """
 
 
 def write_study(
-    folder, budgets=(3e5, 6e5), sizes=4, model="TinyMLP", module="tiny_study", name="tiny", targets=()
-) -> Path:
-    """`study.toml` in `folder`."""
+    folder, budgets=(3e5, 6e5), sizes=4, model="TinyMLP", module="tiny_study", name="tiny", targets=(), owners=(),
+    workers=1,
+) -> Path:  # fmt: skip
+    """`study.toml` in `folder`, and beside it a new Dagster instance (see `_new_instance`)."""
     path = Path(folder) / "study.toml"
-    lists = {"budgets": list(budgets), "targets": list(targets)}
-    path.write_text(STUDY.format(**lists, sizes=sizes, model=model, module=module, name=name))
+    lists = {"budgets": list(budgets), "targets": list(targets), "owners": list(owners)}
+    path.write_text(STUDY.format(**lists, sizes=sizes, model=model, module=module, name=name, workers=workers))
+    if not (path.parent / "dagster").exists():
+        shutil.copytree(_new_instance().name, path.parent, dirs_exist_ok=True)
     return path
+
+
+@functools.cache
+def _new_instance():
+    """A home with an empty instance, to be copied: to make one takes Dagster a second."""
+    home = tempfile.TemporaryDirectory(prefix="flops_fit_instance_")
+    atexit.register(home.cleanup)
+    with open_instance(Path(home.name), 2):
+        return home
+
+
+# A target and owners, so that whoever looks at a study that has run finds all there is to see.
+FINISHED = {"targets": ("1e9",), "owners": ("team:scaling", "someone@example.org")}
+
+
+def run_finished_study(home):
+    """Run the study that tests copy, on two workers; what was done and how it ended is kept in `first_run.json`."""
+    outcome = run(write_study(home, **FINISHED, workers=2), home)
+    statuses = {name: result.status for name, result in outcome.results.items()}
+    (Path(home) / "first_run.json").write_text(json.dumps({"done": outcome.done, "statuses": statuses}))
 
 
 def run(path, home):

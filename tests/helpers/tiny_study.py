@@ -15,7 +15,7 @@ OPTIONS = {
     "weight_decay": 0.0,
     "device": "cpu",
 }  # of `find_optimal`
-OPTIONS |= {"workers": 2, "progress": False}
+OPTIONS |= {"workers": 1, "progress": False}
 
 
 class TinyMLP(torch.nn.Module):

@@ -15,20 +15,12 @@ def visible_gpus(payload, emit):
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def fail_on_two(payload, emit):
-    if payload == 2:
-        raise ValueError("two is refused")
-    return payload
-
-
-def die_on_two(payload, emit):
-    if payload == 2:
+def go_wrong(payload, emit):
+    if payload == "fail":
+        raise ValueError("refused")
+    if payload == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    return payload
-
-
-def exit_on_two(payload, emit):
-    if payload == 2:
+    if payload == "exit":
         os._exit(3)
     return payload
 

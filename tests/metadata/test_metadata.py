@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import dagster as dg
 import pytest
@@ -21,12 +22,12 @@ pytestmark = DAGSTER_WARNINGS
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    path = write_study(home, targets=("1e9",))
-    text = 'owners = ["team:scaling", "someone@example.org"]\n' + path.read_text()
-    path.write_text(text)
+def ran(finished, tmp_path_factory):
+    """The home and file of a study that has run, what running it again finds, and what its first run showed."""
+    home = shutil.copytree(finished, tmp_path_factory.mktemp("home"), dirs_exist_ok=True)
+    path = home / "study.toml"
     outcome = run(path, home)
+    assert not outcome.done
     with open_instance(home, 2) as instance:
         names = ("size_map", "sweep_plan", "experiment", "training_run", "scaling_law")
         shown = {name: latest_materialization(instance, dg.AssetKey(name)).metadata for name in names}
@@ -86,7 +87,7 @@ def test_the_owners_own_every_asset_that_is_made(ran):
 @pytest.mark.parametrize("owners", ['["scaling"]', '"team:scaling"', "[1]"])
 def test_owners_that_dagster_would_not_take_are_refused_readably(tmp_path, owners):
     path = write_study(tmp_path)
-    path.write_text(f"owners = {owners}\n" + path.read_text())
+    path.write_text(path.read_text().replace("owners = []", f"owners = {owners}"))
     with pytest.raises(StudyError, match=r"owners .*(team:scaling)"):
         StudySource.of(path, home=tmp_path)
 

@@ -6,15 +6,13 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from dagster_pages import ask, repository_of, runs, served
-from pipeline_study import DAGSTER_WARNINGS, materializations, write_study
+from dagster_pages import ask, repository_of, runs
+from pipeline_study import DAGSTER_WARNINGS, materializations
 from webdriver import CHROMEDRIVER, CHROMIUM, browser, wait_for
-
-from flops_fit_assets.headless.dagster_runs import AssetRuns
-from flops_fit_assets.instance.home import open_instance
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.xdist_group("pages"),
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs Chromium and chromedriver on the PATH"),
     *DAGSTER_WARNINGS,
 ]
@@ -86,18 +84,6 @@ JSON_POST = """
     fetch('/graphql', {method: 'POST', headers: {'Content-Type': 'application/json'},
                        body: JSON.stringify({query, variables})}).finally(() => { window.left = 0; });
 """
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """A study that has been planned, and the address of its pages."""
-    home = tmp_path_factory.mktemp("pages")
-    planned = AssetRuns.of(write_study(home), home)
-    with open_instance(home, 2) as instance:
-        for stage in ("size_map", "sweep_plan"):
-            planned.materialize(instance, stage)
-    with served(planned.path, home) as address:
-        yield home, address
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 import pytest
 from tiny_study import tiny_study
 
-from flops_fit import Recipe
+from flops_fit import Hardware, Recipe
 from flops_fit.errors import StudyError
 from flops_fit.preflight.learning_rate import LearningRateCheck, RateCurve, check_learning_rate
 from flops_fit.stages import study_plan, study_size_map
 
 
 def check(tmp_path, rate, factors=(0.125, 1.0, 8.0)):
-    study = tiny_study(training=Recipe(learning_rate=rate, weight_decay=0.0))
+    training = Recipe(learning_rate=rate, weight_decay=0.0)
+    study = tiny_study(training=training, hardware=Hardware(device="cpu", workers=1))
     plan = study_plan(study, study_size_map(study))
     return check_learning_rate(study, plan, factors=factors, output_dir=tmp_path, progress=False), plan
 

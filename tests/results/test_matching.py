@@ -193,9 +193,8 @@ def test_imported_trainings_are_done_and_only_the_others_are_trained(flops_fit, 
     assert not run(path, tmp_path).done
 
 
-def test_results_that_are_there_stay(flops_fit, tmp_path):
-    path = write_study(tmp_path)
-    run(path, tmp_path)
+def test_results_that_are_there_stay(flops_fit, finished_home, tmp_path):
+    path = finished_home / "study.toml"
     before, made = result_files(tmp_path), materializations(tmp_path)
     study = Study.from_toml(path)
     study_rows(path, study_plan(study, study_size_map(study)).experiments).to_json("runs.json", orient="records")

@@ -163,8 +163,7 @@ def test_a_result_changed_in_the_storage_is_kept_as_evidence_and_trained_again(c
     assert kept == [true["loss"] * 0.5, true["loss"] * 0.25]
 
 
-def test_a_study_that_was_there_before_its_storage_is_taken_along(tmp_path, monkeypatch):
-    run(write_study(tmp_path, sizes=3), tmp_path)
+def test_a_study_that_was_there_before_its_storage_is_taken_along(finished_home, tmp_path, monkeypatch):
     assert not list((tmp_path / "tiny").rglob(".stored*")), "without a storage nothing is noted"
     before = result_files(tmp_path)
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "shared"))

@@ -418,7 +418,8 @@ def test_six_n_far_from_what_is_measured_is_warned_of():
         return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
     long_context = {"sample_batch": (tokens, tokens), "loss_fn": loss, "tokens_per_example": 8192}
-    size_map = build_size_map(models.GPT, "width", {"context": 8192, "vocabulary": 64}, max_params=1e8, **long_context)
+    kwargs, sizes = {"context": 8192, "vocabulary": 64}, [128, 256, 512, 1024]
+    size_map = build_size_map(models.GPT, "width", kwargs, size_values=sizes, **long_context)
     with pytest.warns(FlopsFitWarning, match=r'is off: measured are x\d[\d.]* of it .* give flops = "measured"'):
         plan_from_size_map(size_map, [1e16])
     images = {"sample_batch": (torch.zeros(2, 3, 32, 32), torch.zeros(2)), "loss_fn": lambda out, _: out.mean()}

@@ -37,7 +37,7 @@ compute_budgets = {budgets}
 num_sizes_per_budget = {sizes}
 
 [hardware]
-workers = 2
+workers = {workers}
 
 [trainer]
 command = '''{command}'''
@@ -45,17 +45,17 @@ timeout_seconds = {timeout}
 """
 
 
-def write_study(folder, command=COMMAND, budgets=("1e14", "1e15", "1e16"), sizes=5, timeout=60):
+def write_study(folder, command=COMMAND, budgets=("1e14", "1e15", "1e16"), sizes=5, timeout=60, workers=1):
     path = Path(folder) / "study.toml"
-    given = {"budgets": json.dumps(list(budgets)), "sizes": sizes, "timeout": timeout}
+    given = {"budgets": json.dumps(list(budgets)), "sizes": sizes, "timeout": timeout, "workers": workers}
     path.write_text(STUDY.format(command=command, **given))
     return path
 
 
 def test_the_whole_pipeline_recovers_the_law_that_the_program_follows(tmp_path):
     """At a hundred times the largest budget, the optimum of the true law, by a search of its own."""
-    outcome = run(write_study(tmp_path, budgets=("1e14", "1e15", "1e16", "1e17"), sizes=7), tmp_path)
-    assert len(outcome.results) == 28
+    outcome = run(write_study(tmp_path), tmp_path)
+    assert len(outcome.results) == 15
     assert not outcome.not_completed
     compute = 1e18
     best = min((10 ** (step / 1000) for step in range(6000, 10000)), key=lambda n: own_trainer.law(n, compute / 6 / n))
@@ -314,7 +314,7 @@ def test_a_command_does_not_outlive_a_killed_parent(tmp_path):
 def test_commands_under_way_when_the_run_is_killed_are_waited_for(tmp_path):
     """What has been paid for is not thrown away, and nothing is trained twice."""
     command = f"echo once >> {{output_dir}}/count; sleep 6; {COMMAND}"
-    path = write_study(tmp_path, command, budgets=("1e14", "1e15"), sizes=1)
+    path = write_study(tmp_path, command, budgets=("1e14", "1e15"), sizes=1, workers=2)
     killed = subprocess.Popen(
         [sys.executable, "-m", "flops_fit_assets.cli", "run", str(path)],
         env=os.environ | {"FLOPS_FIT_HOME": str(tmp_path)},
