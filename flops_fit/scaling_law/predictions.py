@@ -11,6 +11,7 @@ from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.table.runs import without_rounding
 
 PREDICTION_HEADERS = ("Compute (FLOPs)", "N_opt", "90 %", "D_opt", "D/N", "Loss", "90 %")
+VERDICT_HEADERS = ("Compute (FLOPs)", "N_opt, 90 %", "N_opt", "Loss, 90 %", "Loss")
 
 
 def budgets_to_show(own: Iterable[float], targets: Iterable[float]) -> list[float]:
@@ -23,6 +24,17 @@ def prediction_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str,
     not determine."""
     dashes = ("–",) * (len(PREDICTION_HEADERS) - 1)
     return [_row(law, compute) if law.determined else (format_flops(compute), *dashes) for compute in budgets]
+
+
+def verdict_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str, ...]]:
+    """Compute, N_opt's error at 90 %, its verdict, the loss's error and its verdict; nothing of a law that the runs do
+    not determine."""
+    rows: list[tuple[str, ...]] = []
+    for compute in budgets if law.determined else ():
+        size, loss = (law.predicted_error(compute, name) for name in ("N_opt", "loss"))
+        said = [law.verdict_at(compute, name) for name in ("N_opt", "loss")]
+        rows.append((format_flops(compute), f"within x{1 + size:.2f}", said[0], f"within {loss:.2%}", said[1]))
+    return rows
 
 
 def _row(law: FittedLaw, compute: float) -> tuple[str, ...]:

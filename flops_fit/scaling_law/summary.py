@@ -11,7 +11,7 @@ from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
-from flops_fit.scaling_law.predictions import budgets_to_show, prediction_rows
+from flops_fit.scaling_law.predictions import budgets_to_show, prediction_rows, verdict_rows
 
 ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits than are shown
 
@@ -109,14 +109,10 @@ def _others(law: FittedLaw) -> str:
 
 def _verdicts(law: FittedLaw) -> list[str]:
     """What is to be thought of each target: N_opt and loss apart."""
-    if not law.determined:
-        return []
     lines = []
-    for compute in law.default_budgets()[-2:]:
-        size, loss = (law.predicted_error(compute, name) for name in ("N_opt", "loss"))
-        at = f"    {format_flops(compute):<12}"
-        lines.append(f"{at}  N_opt within x{1 + size:.2f} at 90 %: {law.verdict_at(compute, 'N_opt')}")
-        lines.append(f"{' ' * len(at)}  loss within {loss:.2%} at 90 %: {law.verdict_at(compute, 'loss')}")
+    for compute, size, of_size, loss, of_loss in verdict_rows(law, law.default_budgets()[-2:]):
+        lines.append(f"    {compute:<12}  N_opt {size} at 90 %: {of_size}")
+        lines.append(f"{' ' * 18}loss {loss} at 90 %: {of_loss}")
     return lines
 
 

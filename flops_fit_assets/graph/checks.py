@@ -153,9 +153,15 @@ def _learnt(result: ExperimentResult, first_loss: float | None) -> AssetCheckRes
 
 def law_checks(law: ScalingLaw, missing: Sequence[str]) -> list[AssetCheckResult]:
     """Interior minima, no missing experiment, approaches that agree, a law that can be trusted."""
+    from flops_fit.scaling_law.predictions import verdict_rows
+
     outside = [format_flops(minimum.compute_budget) for minimum in law.isoflops if not minimum.interior]
     findings = [f"{item.message} {item.remedy}" for item in law.diagnostics if item.severity != "info"]
-    verdict = f"{law.verdict}: " + (" ".join(findings) or "no finding speaks against it")
+    targets = (
+        f"at {compute} FLOPs N_opt {size} ({of_size}), loss {loss} ({of_loss}), at 90 %;"
+        for compute, size, of_size, loss, of_loss in verdict_rows(law, law.default_budgets()[-2:-1])
+    )
+    verdict = f"{law.verdict}: " + " ".join([*targets, *(findings or ["no finding speaks against it"])])
     serious = _error if law.verdict == "not supported" else _warn
     return [
         _warn("minima_are_interior", not outside, f"at an end: {', '.join(outside)}" if outside else "all of them"),
