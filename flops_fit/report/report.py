@@ -17,7 +17,7 @@ from flops_fit.report.report_style import STYLE, definitions, details, html_tabl
 from flops_fit.scaling_law.all_approaches import compare_approaches
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.law import ScalingLaw
-from flops_fit.scaling_law.predictions import (
+from flops_fit.scaling_law.prediction_table import (
     PREDICTION_HEADERS,
     VERDICT_HEADERS,
     budgets_to_show,

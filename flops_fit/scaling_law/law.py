@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import answers
 from flops_fit.scaling_law.fitted import FittedLaw
-from flops_fit.scaling_law.predictions import prediction_rows
+from flops_fit.scaling_law.prediction_table import prediction_rows
 from flops_fit.scaling_law.summary import summarise
 
 if TYPE_CHECKING:

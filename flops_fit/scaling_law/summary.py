@@ -11,7 +11,7 @@ from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
-from flops_fit.scaling_law.predictions import budgets_to_show, prediction_rows, verdict_rows
+from flops_fit.scaling_law.prediction_table import budgets_to_show, prediction_rows, verdict_rows
 
 ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits than are shown
 

@@ -107,7 +107,7 @@ class Prober:
 
     def _on_meta(self, size: int, above: Failure | None) -> Probe | Failure:
         if not self.probes:
-            if self.request.options.measures:  # torch imports this to measure: seconds, once here or again in each process
+            if self.request.options.measures:  # needs this module: seconds, once here or again in each process
                 importlib.import_module("torch._dynamo")
             tried = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
             if isinstance(tried, Failure) and tried.kind in (ENDED, TOO_LONG):

@@ -153,7 +153,7 @@ def _learnt(result: ExperimentResult, first_loss: float | None) -> AssetCheckRes
 
 def law_checks(law: ScalingLaw, missing: Sequence[str]) -> list[AssetCheckResult]:
     """Interior minima, no missing experiment, approaches that agree, a law that can be trusted."""
-    from flops_fit.scaling_law.predictions import verdict_rows
+    from flops_fit.scaling_law.prediction_table import verdict_rows
 
     outside = [format_flops(minimum.compute_budget) for minimum in law.isoflops if not minimum.interior]
     findings = [f"{item.message} {item.remedy}" for item in law.diagnostics if item.severity != "info"]

@@ -95,7 +95,7 @@ def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
     Below it, which of `targets` are too far from the runs.
     """
     from flops_fit.scaling_law.checks.verdict import too_far
-    from flops_fit.scaling_law.predictions import PREDICTION_HEADERS, budgets_to_show, prediction_rows
+    from flops_fit.scaling_law.prediction_table import PREDICTION_HEADERS, budgets_to_show, prediction_rows
 
     table = markdown_table(PREDICTION_HEADERS, prediction_rows(law, budgets_to_show(law.default_budgets(), targets)))
     return "\n\n".join([table, *too_far(law.runs, targets)])
