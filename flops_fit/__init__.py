@@ -22,7 +22,7 @@ _EXPORTS = {
     "Hardware": "cost.hardware",
     "SizeMap": "sizes.size_map",
     "build_size_map": "sizes.size_map",
-    "Experiment": "sweep.sweep_plan",
+    "Experiment": "sweep.experiment",
     "SweepPlan": "sweep.sweep_plan",
     "plan_sweep": "sweep.sweep_plan",
     "plan_from_size_map": "sweep.sweep_plan",
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from flops_fit.study.sections import TrainerSpec as TrainerSpec
     from flops_fit.study.study import Study as Study
     from flops_fit.sweep.counts import plan_from_counts as plan_from_counts
-    from flops_fit.sweep.sweep_plan import Experiment as Experiment
+    from flops_fit.sweep.experiment import Experiment as Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan as SweepPlan
     from flops_fit.sweep.sweep_plan import plan_from_size_map as plan_from_size_map
     from flops_fit.sweep.sweep_plan import plan_sweep as plan_sweep

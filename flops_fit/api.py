@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, need
+from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
 from flops_fit.basics.files import write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.cost.spending import refuse_over_limit
@@ -67,6 +67,7 @@ def find_optimal(
     """
     for name, flag in (("train", train), ("resume", resume), ("progress", progress)):
         need(name, flag, FLAG)  # "no" would count as true
+    need("output_dir", output_dir, made_of(str | os.PathLike, "the path of a folder"))
     need("on_log", on_log, Rule(callable, "a function of one event") | LEFT_OUT)
     study = study_from_options(
         model_cls, model_size_param, model_kwargs, dataset, eval_dataset, loss_fn, compute_budgets, options

@@ -68,7 +68,7 @@ def study_plan(
 
 
 def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:
-    """Last stage: the scaling law of the results that belong to `plan`, whatever else is given."""
+    """Last stage: the scaling law of those results that belong to `plan`."""
     from flops_fit.scaling_law import fit_scaling_law
 
     wanted = {experiment.experiment_id for experiment in plan.experiments}

@@ -105,12 +105,6 @@ def test_a_diverged_experiment_is_kept_as_data_and_left_out_of_the_fit(tmp_path)
     assert diverged["reason"].str.contains("last finite one was").all()
 
 
-@pytest.mark.parametrize("option", ["train", "resume", "progress"])
-def test_text_is_no_truth_value(option, tmp_path):
-    with pytest.raises(PlanError, match=f"{option} = 'no' must be True or False"):
-        whole(tmp_path, **{option: "no"})
-
-
-def test_held_out_data_alone_is_not_dropped_silently():
-    with pytest.raises(StudyError, match="eval_dataset is given without dataset"):
-        find_optimal(TinyMLP, "width", compute_budgets=BUDGETS, eval_dataset=held_out())
+def test_options_of_data_alone_are_not_dropped_silently():
+    with pytest.raises(StudyError, match="eval_dataset and eval_fraction given without dataset"):
+        find_optimal(TinyMLP, "width", compute_budgets=BUDGETS, eval_dataset=held_out(), eval_fraction=0.1)

@@ -80,9 +80,9 @@ def of_law():
 
 
 def toml_keys():
-    from flops_fit.study.study_file import _SECTIONS
+    from flops_fit.study.study_file import SECTIONS
 
-    return {name: sorted(item.name for item in dataclasses.fields(kind)) for name, kind in _SECTIONS.items()}
+    return {name: sorted(item.name for item in dataclasses.fields(kind)) for name, kind in SECTIONS.items()}
 
 
 def found():

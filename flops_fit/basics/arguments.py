@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
+import re
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
@@ -59,9 +61,14 @@ def one_of(*choices: str) -> Rule:
     return Rule(lambda value: isinstance(value, str) and value in choices, f"one of {', '.join(choices)}")
 
 
-def several(item: Rule, words: str) -> Rule:
-    """A list, tuple or array of at least one value, `item` holding for each."""
-    return Rule(lambda values: is_list(values) and len(values) > 0 and all(map(item.holds, values)), words)
+def matching(pattern: str, words: str) -> Rule:
+    """Text that the regular expression `pattern` matches from end to end."""
+    return Rule(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, words)
+
+
+def several(item: Rule, words: str, *, least: int = 1) -> Rule:
+    """A list, tuple or array of at least `least` values, `item` holding for each."""
+    return Rule(lambda values: is_list(values) and len(values) >= least and all(map(item.holds, values)), words)
 
 
 def made_of(kind: Any, words: str) -> Rule:
@@ -93,6 +100,12 @@ def check_fields(
         need(prefix + name, value, rule, error)
         if is_number(value):
             object.__setattr__(instance, name, plain_number(value))
+
+
+def did_you_mean(name: str, known: Collection[str], otherwise: str = "") -> str:
+    """The known name that is nearest to one that is not, else `otherwise` or all that are known."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise or f"known are {', '.join(sorted(known))}"
 
 
 def is_list(value: Any) -> bool:

@@ -30,7 +30,7 @@ class CostEstimate:
         memory_bytes: experiment id → peak memory with whole batches; None where the parameters were not counted.
         device_bytes: memory of one worker's device; None where it is not known.
         in_parts: ids of experiments whose batch does not fit at once: its gradient is accumulated in parts.
-        too_large: ids of experiments that do not fit the device in whatever parts.
+        too_large: ids of experiments that do not fit the device in any number of parts.
         error: median relative error of predicting each finished run from the others; None before there are four.
     """
 

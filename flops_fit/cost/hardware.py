@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, number, one_of, whole
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, matching, need, number, one_of, whole
 from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.accelerators import find_accelerator
 from flops_fit.errors import StudyError
@@ -18,10 +17,7 @@ _BENCHMARK_ROWS = {"cpu": 1024, "cuda": 8192}
 _WORTH_MEASURING_SECONDS = 30.0  # of training on one CPU core
 _RULES = {
     "name": TEXT,
-    "device": Rule(
-        lambda device: isinstance(device, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is not None,
-        "one of auto, cpu, cuda, mps",
-    ),
+    "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "one of auto, cpu, cuda, mps"),
     "workers": whole() | Rule(lambda workers: workers is None, "left out for one per core or GPU"),
     "accelerator": TEXT | LEFT_OUT,
     "peak_precision": one_of("bf16", "tf32", "fp32"),
@@ -156,6 +152,8 @@ def measure_peak(device: str = "cpu", precision: str = "float32") -> float:
     """FLOP/s of matrix products on one device ("cpu": one core), the best of a few in about a second."""
     import torch
 
+    need("device", device, one_of(*_BENCHMARK_ROWS))
+    need("precision", precision, one_of("float32", "bfloat16"))
     rows = _BENCHMARK_ROWS[device]
     threads = torch.get_num_threads()
     matrix = torch.ones(rows, rows, device=device, dtype=getattr(torch, precision))

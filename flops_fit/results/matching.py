@@ -1,4 +1,4 @@
-"""Runs trained elsewhere as results of a plan's experiments: matched by size, tokens and seed, or left out with why."""
+"""Runs trained elsewhere as results of a plan's experiments: matched by size, tokens and seed, or not, and why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.errors import FileError
+from flops_fit.errors import FileError, ResultError
 from flops_fit.results.results import ExperimentResult, load_runs
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, Experiment
 from flops_fit.sweep.sweep_plan import SweepPlan
@@ -25,8 +25,8 @@ class Unmatched:
     reason: str
 
 
-class _LeftOut(Exception):
-    """Why a row cannot be used."""
+class _NoMatch(Exception):
+    """Why a row matches no experiment."""
 
 
 def match_runs(
@@ -52,9 +52,9 @@ def match_runs(
         try:
             result = _matched(plan, run)
             if result.experiment_id in first:
-                raise _LeftOut(f"row {first[result.experiment_id]} is the same experiment, {result.experiment_id}")
+                raise _NoMatch(f"row {first[result.experiment_id]} is the same experiment, {result.experiment_id}")
             found[result.experiment_id], first[result.experiment_id] = result, row
-        except _LeftOut as error:
+        except (_NoMatch, ResultError) as error:
             unmatched.append(Unmatched(row=row, reason=str(error)))
     return list(found.values()), unmatched
 
@@ -82,12 +82,12 @@ def _is_empty(value: Any) -> bool:
 def _matched(plan: SweepPlan, run: Mapping[str, Any]) -> ExperimentResult:
     status = run.get("status", "completed")
     if status not in ("completed", "diverged"):
-        raise _LeftOut(f"status = {status!r}; only completed and diverged runs are taken")
+        raise _NoMatch(f"status = {status!r}; only completed and diverged runs are taken")
     tokens, loss = _number(run, "num_tokens"), _number(run, "loss") if status == "completed" else None
     experiment = _experiment(plan, run, tokens, status)
     flops = _number(run, "flops") if "flops" in run else experiment.flops_per_token * tokens
     if status == "completed" and not _is_near(flops, experiment.planned_flops):
-        raise _LeftOut(
+        raise _NoMatch(
             f"flops = {flops:.4g} where {experiment.planned_flops:.4g} are planned: "
             f"{flops / experiment.planned_flops - 1:+.1%}, more than {PLAN_TOLERANCE:.0%}; leave them out to have "
             "them computed as the plan does"
@@ -110,7 +110,7 @@ def _matched(plan: SweepPlan, run: Mapping[str, Any]) -> ExperimentResult:
 
 
 def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: str) -> Experiment:
-    """The experiment of the plan that `run` is one of; raises `_LeftOut` naming the first thing that speaks against."""
+    """The experiment of the plan that `run` is one of; raises `_NoMatch` naming the first thing that speaks against."""
     left, seed = list(plan.experiments), run.get("seed", 0)
     if "experiment_id" in run:
         left = _narrowed(left, "experiment_id", run["experiment_id"], "experiment_id")
@@ -121,10 +121,10 @@ def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: 
         left = _narrowed(left, "num_params", _number(run, "num_params"), "num_params")
     left = _narrowed(left, "seed", seed, "seed")
     if not {"experiment_id", "num_params", "size_param_value", plan.size_param} & run.keys():
-        raise _LeftOut(f"neither num_params nor {plan.size_param} is given; give one of them")
+        raise _NoMatch(f"neither num_params nor {plan.size_param} is given; give one of them")
     nearest = min(left, key=lambda item: abs(item.num_tokens - tokens))
     if not (_is_near(tokens, nearest.num_tokens) or (status == "diverged" and tokens < nearest.num_tokens)):
-        raise _LeftOut(
+        raise _NoMatch(
             f"num_tokens = {tokens:,.12g} where the nearest planned are {nearest.num_tokens:,} "
             f"({nearest.experiment_id}): {tokens / nearest.num_tokens - 1:+.1%}, more than {PLAN_TOLERANCE:.0%}"
         )
@@ -137,20 +137,20 @@ def _narrowed(left: Sequence[Experiment], column: str, value: Any, field: str) -
         known = sorted({getattr(item, field) for item in left})
         shown = ", ".join(str(item) for item in known[:8]) + (", …" if len(known) > 8 else "")
         value = f"{value:.12g}" if isinstance(value, float) else value
-        raise _LeftOut(f"{column} = {value} is in no experiment of the plan that fits otherwise; planned are {shown}")
+        raise _NoMatch(f"{column} = {value} is in no experiment of the plan that fits otherwise; planned are {shown}")
     return kept
 
 
 def _number(run: Mapping[str, Any], name: str) -> float:
     if name not in run:
-        raise _LeftOut(f"{name} is not given")
+        raise _NoMatch(f"{name} is not given")
     value = run[name]
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise _LeftOut(f"{name} = {value!r} is no number") from error
+        raise _NoMatch(f"{name} = {value!r} is no number") from error
     if not math.isfinite(number):
-        raise _LeftOut(f"{name} = {number} is not finite; correct it, or say status = diverged")
+        raise _NoMatch(f"{name} = {number} is not finite; correct it, or say status = diverged")
     return number
 
 

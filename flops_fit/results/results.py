@@ -98,7 +98,7 @@ class ExperimentResult:
 
     @classmethod
     def of(cls, experiment: Experiment, **outcome: Any) -> ExperimentResult:
-        """The result of `experiment`; `outcome` has whatever the plan does not know."""
+        """The result of `experiment`; `outcome` has the fields that the plan does not know."""
         return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,14 +1,8 @@
-"""Building one model of a given size, counting it, and letting it go: on the meta device, or for real in a subprocess.
-
-The rungs of the ladder: the meta device, where nothing is allocated; where a constructor cannot run there, a real
-build with initialisers switched off, in a process with a memory cap and a time limit; where that ends too, counts
-extrapolated by a polynomial that reproduces every size built (see `flops_fit.sizes.extrapolation`).
-"""
+"""Building one model of a given size, counting it and freeing it: on the meta device, or for real."""
 
 from __future__ import annotations
 
 import copy
-import difflib
 import gc
 import inspect
 import weakref
@@ -21,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from flops_fit.basics.arguments import need, number
+from flops_fit.basics.arguments import did_you_mean, need, number
 from flops_fit.data.nested import to_meta
 from flops_fit.errors import ModelContractError
 from flops_fit.loss import batch_loss
@@ -72,8 +66,7 @@ def check_signature(request: ProbeRequest) -> str:
     except (TypeError, ValueError):  # some built-in callables have no signature: the first build will tell
         return ""
     size_param, parameters = request.size_param, signature.parameters
-    near = difflib.get_close_matches(size_param, parameters, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(parameters) or 'nothing'}"
+    hint = did_you_mean(size_param, parameters, f"it takes {', '.join(parameters) or 'nothing'}")
     swallows = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if size_param not in parameters and not swallows:
         raise ModelContractError(f"{request.name} takes no argument {size_param!r}; {hint}")
@@ -88,7 +81,7 @@ def check_signature(request: ProbeRequest) -> str:
 
 
 def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:
-    """Build one model on "meta" or "cpu", count it and free it; whatever its constructor raises passes through."""
+    """Build one model on "meta" or "cpu", count it and free it; errors of its constructor pass through."""
     with ExitStack() as stack:
         stack.enter_context(NoGpu())
         stack.enter_context(torch.device("meta") if device == "meta" else without_initialisers())

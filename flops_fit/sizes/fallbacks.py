@@ -1,7 +1,7 @@
-"""Counting one size after the other, each by the best way that carries it.
+"""Counting sizes one after another, each in the best way that works for it.
 
-The rungs, from the best down: built on the meta device, where nothing is allocated; built for real in a subprocess with
-initialisers switched off; extrapolated by a polynomial that reproduces every size that was built.
+The ladder of ways, from the top: built on the meta device, where nothing is allocated; built for real in a subprocess
+with initialisers switched off; extrapolated by a polynomial that reproduces every size that was built.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Prober:
             self.probe(size)
 
     def _descend(self, size: int) -> Probe | Failure:
-        """Down the ladder to the first rung that carries this size, or until the model itself refuses it."""
+        """Go down the ladder to the first way that works for this size, or until the model itself refuses the size."""
         failure: Failure | None = None
         for rung in self._rungs(size):
             outcome = rung(size, failure)
@@ -149,7 +149,11 @@ class Prober:
             return outcome
         self._raise_if_hopeless(outcome)
         if outcome.kind == CannotMeasure.__name__:
-            raise ModelContractError(self._cannot_measure(size, outcome.message))
+            raise ModelContractError(
+                f"the FLOPs of {self.request.name} at {self.request.at(size)} cannot be measured: a training step on "
+                f'sample_batch raised {outcome.message}; correct the step, or give flops = "6nd" or a function of the '
+                "model"
+            )
         if outcome.kind in _FOR_GOOD:
             raise _FOR_GOOD[outcome.kind](outcome.message)
         wrong_shape = outcome.kind == "RuntimeError" and "allocate" not in outcome.message
@@ -173,12 +177,6 @@ class Prober:
     def _leave_meta(self, finding: str) -> None:
         self.on_meta = False
         self.notes.append(f"{finding}; sizes are built for real, in a subprocess and without initialising weights")
-
-    def _cannot_measure(self, size: int, message: str) -> str:
-        return (
-            f"the FLOPs of {self.request.name} at {self.request.at(size)} cannot be measured: a training step on "
-            f'sample_batch raised {message}; correct the step, or give flops = "6nd" or a function of the model'
-        )
 
 
 def _params(probe: Probe) -> dict[str, float]:

@@ -104,7 +104,7 @@ def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], An
     On the meta device no arithmetic is done, whatever the size. Recomputation is told from the rest by gradient
     recording, which is on in a backward pass only while checkpointed activations are made again.
 
-    Raises whatever the model raises on the batch, and `ModelContractError` where the loss has no gradient.
+    Errors of the model on the batch pass through; `ModelContractError` where the loss has no gradient.
     """
     examples = batch_examples(batch)
     forward, backward, kept = _FlopCounter(), _FlopCounter(), _KeptMemory(model)

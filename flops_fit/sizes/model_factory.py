@@ -14,8 +14,8 @@ def create_model(
 ) -> Any:
     """`model_cls(**model_kwargs, **{size_param: size})`.
 
-    Raises `ModelContractError` for something that cannot be called or for a size parameter given twice; whatever the
-    constructor itself raises passes through.
+    Raises `ModelContractError` for something that cannot be called or for a size parameter given twice; errors of the
+    constructor itself pass through.
     """
     kwargs = dict(model_kwargs or {})
     check_callable(model_cls)

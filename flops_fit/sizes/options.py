@@ -10,6 +10,7 @@ from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fi
 from flops_fit.errors import ModelContractError, PlanError
 
 PARAM_COUNTS = ("total", "trainable", "non_embedding")
+FLOPS_METHODS = ("6nd", "measured", "function")
 
 
 _RULES = {

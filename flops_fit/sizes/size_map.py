@@ -13,7 +13,7 @@ from flops_fit.basics.formatting import format_count
 from flops_fit.basics.from_json import from_json
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
-from flops_fit.sizes.options import PARAM_COUNTS, ProbeRequest, SizeOptions
+from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, ProbeRequest, SizeOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ _MAP_RULES = {
     "size_param": TEXT,
     "entries": several(made_of(SizeEntry, "a SizeEntry"), "at least one SizeEntry"),
     "param_count": one_of(*PARAM_COUNTS),
-    "flops_method": one_of("6nd", "measured", "function"),
+    "flops_method": one_of(*FLOPS_METHODS),
     "flops_per_param_per_token": number(above=0),
     "data_unit": TEXT,
 }
@@ -179,20 +179,8 @@ def build_size_map(
 
     Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
     """
-    options = SizeOptions(
-        min_size=min_size,
-        max_size=max_size,
-        size_values=size_values,
-        max_params=max_params,
-        num_sizes=num_sizes,
-        flops=flops,
-        flops_per_param_per_token=flops_per_param_per_token,
-        param_count=param_count,
-        sample_batch=sample_batch,
-        loss_fn=loss_fn,
-        tokens_per_example=tokens_per_example,
-        data_unit=data_unit,
-    )
+    given = locals()
+    options = SizeOptions(**{name: given[name] for name in SizeOptions.__dataclass_fields__})
     return size_map_of(
         ProbeRequest(model_cls=model_cls, size_param=size_param, model_kwargs=model_kwargs or {}, options=options)
     )
@@ -287,7 +275,7 @@ def _remarks(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:
         if None not in (entry.own_num_params, entry.total_params) and entry.own_num_params != entry.total_params:
             counted = {name: getattr(entry, f"{name}_params") for name in PARAM_COUNTS}
             same = [name for name, count in counted.items() if count == entry.own_num_params]
-            hint = f"that is the {same[0]} count" if same else "look which is meant"
+            hint = f"that is the {same[0]} count" if same else "check which of the two you mean"
             convention = request.options.param_count
             meant = "what num_params() says" if convention == "total" else f"the {convention} count"
             remarks.append(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from flops_fit.basics.arguments import did_you_mean
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import StudyError
 from flops_fit.recipe.recipe import Recipe
@@ -31,8 +31,9 @@ def study_from_options(
     given: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "sweep": {}, "training": {}, "hardware": {}}
     for name, value in options.items():
         given[_owner_of(name)][name] = value
-    if dataset is None and eval_dataset is not None:
-        raise StudyError("eval_dataset is given without dataset; give the training data too, or neither")
+    of_data = [*(["eval_dataset"] if eval_dataset is not None else []), *given["data"]]
+    if dataset is None and of_data:
+        raise StudyError(f"{' and '.join(of_data)} given without dataset; give the training data too, or neither")
     return Study(
         name="find_optimal",
         model=ModelSpec(factory=model_cls, size_param=size_param, kwargs=model_kwargs or {}, **given["model"]),
@@ -46,17 +47,9 @@ def study_from_options(
 
 _OPTION_OWNERS = {"model": ModelSpec, "data": DataSpec, "sweep": SweepOptions, "training": Recipe, "hardware": Hardware}
 _NOT_OPTIONS = {
-    "factory",
-    "size_param",
-    "train",
-    "eval",
-    "kwargs",
-    "compute_budgets",
-    "target_budgets",
-    "centre_on_law",
-    "version",
+    "factory", "size_param", "train", "eval", "kwargs", "compute_budgets", "target_budgets", "centre_on_law", "version",
     "name",
-}
+}  # fmt: skip
 
 
 def _owner_of(option: str) -> str:
@@ -67,7 +60,5 @@ def _owner_of(option: str) -> str:
         if item.name not in _NOT_OPTIONS
     }
     if option not in owners:
-        near = difflib.get_close_matches(option, owners, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(owners))}"
-        raise TypeError(f"find_optimal() got an unknown option {option!r}; {hint}")
+        raise TypeError(f"find_optimal() got an unknown option {option!r}; {did_you_mean(option, owners)}")
     return owners[option]

@@ -226,7 +226,7 @@ class SweepOptions:
         """The options of `flops_fit.plan_from_size_map` besides the budgets."""
         others = ("compute_budgets", "target_budgets", "centre_on_law")
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if (name, value) != ("span", None)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, made_of
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
-from flops_fit.study.study_file import read_study_file
+from flops_fit.study.study_file import SECTIONS, read_study_file
 from flops_fit.sweep.command import check_template
 
 if TYPE_CHECKING:
     from flops_fit.data.study_data import StudyData
 
 _RULES = {
-    "name": Rule(
-        lambda name: isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) is not None,
-        "a letter followed by at most 63 letters, digits or underscores",
-    ),
-    "owners": Rule(
-        lambda owners: is_list(owners) and all(map(TEXT.holds, owners)), 'a list of text, such as ["team:scaling"]'
-    ),
-    "model": made_of(ModelSpec, "a ModelSpec"),
-    "sweep": made_of(SweepOptions, "a SweepOptions"),
-    "data": made_of(DataSpec, "a DataSpec") | LEFT_OUT,
-    "loss": made_of(LossSpec, "a LossSpec") | LEFT_OUT,
-    "training": made_of(Recipe, "a Recipe"),
-    "hardware": made_of(Hardware, "a Hardware"),
-    "schedule": made_of(ScheduleSpec, "a ScheduleSpec"),
-    "trainer": made_of(TrainerSpec, "a TrainerSpec") | LEFT_OUT,
+    "name": matching(r"[A-Za-z][A-Za-z0-9_]{0,63}", "a letter followed by at most 63 letters, digits or underscores"),
+    "owners": several(TEXT, 'a list of text, such as ["team:scaling"]', least=0),
+    **{name: made_of(kind, f"a {kind.__name__}") for name, kind in SECTIONS.items()},
 }
+_RULES |= {name: _RULES[name] | LEFT_OUT for name in ("data", "loss", "trainer")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +106,7 @@ class Study:
         return content_hash([self._model_definition(), counted])
 
     def outcome_fingerprint(self) -> str:
-        """Changes with whatever decides an experiment's outcome besides its size, tokens and seed."""
+        """Changes with all that decides an experiment's outcome besides its size, tokens and seed."""
         data = self.prepared_data.fingerprint if self.prepared_data else None
         loss = None
         if self.loss is not None:
@@ -129,7 +117,7 @@ class Study:
         return content_hash([self._model_definition(), data, loss, canonical(self.training.outcome())])
 
     def sweep_fingerprint(self) -> str:
-        """Changes with whatever the plan holds or depends on besides the size map, or whether it may be trained."""
+        """Changes with all that a plan depends on besides the size map, and with what may be spent on it."""
         more = [terms] if (terms := self.hardware.spending_terms) else []
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []

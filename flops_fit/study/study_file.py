@@ -26,7 +26,6 @@ one, [model] may give `num_params = [smallest, largest]` (or a list of counts) i
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -36,12 +35,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from flops_fit.basics.arguments import did_you_mean
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 
-_SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     "model": ModelSpec,
     "data": DataSpec,
     "loss": LossSpec,
@@ -64,12 +64,12 @@ def read_study_file(path: Path) -> dict[str, Any]:
     types, budgets that are no number, callables that cannot be imported. Modules beside the file can be imported.
     """
     content = _read_toml(path)
-    _refuse_unknown(content, {"name", "owners", *_SECTIONS}, "", path)
+    _refuse_unknown(content, {"name", "owners", *SECTIONS}, "", path)
     missing = [name for name in _REQUIRED if name not in content]
     if missing:
         raise StudyError(f"{path}: section [{missing[0]}] is missing; it needs at least [model] and [sweep]")
     _import_from(path.resolve().parent)
-    sections = {name: _section(name, content[name], path) for name in _SECTIONS if name in content}
+    sections = {name: _section(name, content[name], path) for name in SECTIONS if name in content}
     about = {"name": path.resolve().parent.name} | {key: content[key] for key in ("name", "owners") if key in content}
     return about | sections
 
@@ -84,7 +84,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _section(name: str, content: Any, path: Path) -> Any:
-    kind = _SECTIONS[name]
+    kind = SECTIONS[name]
     if not isinstance(content, dict):
         raise StudyError(f"{path}: {name} = {content!r} must be a section, written [{name}]")
     by_counts = name == "model" and "num_params" in content and "factory" not in content
@@ -101,7 +101,7 @@ def _section(name: str, content: Any, path: Path) -> Any:
         raise StudyError(f"{path}: [{name}] {error}") from error
     except TypeError as error:  # a required key is missing
         raise StudyError(
-            f"{path}: [{name}] {str(error).split('__init__() ')[-1]}; known keys are {_listed(known)}"
+            f"{path}: [{name}] {str(error).split('__init__() ')[-1]}; known keys are {', '.join(sorted(known))}"
         ) from error
 
 
@@ -124,9 +124,8 @@ def resolve(reference: Any, where: str) -> Any:
         raise StudyError(f"{where} = {reference!r} cannot be imported: {error}; must be {_EXAMPLE}") from error
     for part in attribute.split("."):
         if not hasattr(target, part):
-            near = difflib.get_close_matches(part, dir(target), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise StudyError(f"{where} = {reference!r}: {module_name} has no {part!r}{hint}")
+            hint = did_you_mean(part, dir(target), "define it there, or name another")
+            raise StudyError(f"{where} = {reference!r}: {module_name} has no {part!r}; {hint}")
         target = getattr(target, part)
     return target
 
@@ -139,10 +138,4 @@ def _import_from(directory: Path) -> None:
 def _refuse_unknown(content: Mapping[str, Any], known: set[str], where: str, path: Path) -> None:
     for key in content:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {_listed(known)}"
-            raise StudyError(f"{path}: {where}has an unknown key {key!r}; {hint}")
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names))
+            raise StudyError(f"{path}: {where}has an unknown key {key!r}; {did_you_mean(key, known)}")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, number, whole
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, is_list, matching, number, whole
 from flops_fit.basics.from_json import from_json
 from flops_fit.basics.identity import content_hash
 from flops_fit.errors import PlanError
@@ -19,10 +18,7 @@ PLAN_TOLERANCE = 0.02  # of tokens and FLOPs, done against planned
 
 
 _RULES = {
-    "experiment_id": Rule(
-        lambda name: isinstance(name, str) and re.fullmatch(r"[^/\\\s.][^/\\\n]*", name) is not None,
-        "text that can name a folder",
-    ),
+    "experiment_id": matching(r"[^/\\\s.][^/\\\n]*", "text that can name a folder"),
     "size_param_value": whole(),
     "num_params": whole(),
     "num_tokens": whole(),
@@ -101,6 +97,14 @@ class Experiment:
         return from_json(cls, content)
 
 
+_DROPPED_RULES = {
+    "compute_budget": number(above=0),
+    "num_params": number(above=0),
+    "reason": TEXT,
+    "size_param_value": whole() | LEFT_OUT,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class DroppedPoint:
     """A grid point that is not in the plan: `num_params` is that of the size, or the one aimed at if no size fits."""
@@ -109,6 +113,9 @@ class DroppedPoint:
     num_params: float
     reason: str
     size_param_value: int | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, _DROPPED_RULES)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, made_of, need, whole
 from flops_fit.basics.files import write_json
 from flops_fit.errors import PlanError
 from flops_fit.sweep.command import fill, values_of
@@ -35,6 +36,7 @@ def export_commands(plan: SweepPlan, command: str) -> list[str]:
     Fields are those of `Experiment`, and the size parameter by its own name; values are quoted for the shell. Raises
     `PlanError` for an unknown field.
     """
+    need("command", command, TEXT)
     return [_filled(command, experiment) for experiment in plan.experiments]
 
 
@@ -54,6 +56,9 @@ def export_slurm(
 
     Raises `PlanError` for an unknown field or a plan without experiments.
     """
+    need("name", name, TEXT)
+    need("options", options, made_of(Mapping | list | tuple, 'such as {"time": "02:00:00"}, or a list of words'))
+    need("max_parallel", max_parallel, whole() | LEFT_OUT)
     commands = export_commands(plan, command)
     if not commands:
         raise PlanError("the plan has no experiments to export; see SweepPlan.dropped for the reasons")

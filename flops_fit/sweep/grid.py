@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flops_fit.basics.arguments import LEFT_OUT, Rule, check_fields, number, several, whole
+from flops_fit.basics.arguments import LEFT_OUT, Rule, check_fields, did_you_mean, number, several, whole
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.errors import PlanError
 from flops_fit.sizes.size_map import SizeEntry, SizeMap
@@ -45,7 +44,7 @@ class GridOptions:
         min_tokens_per_param, max_tokens_per_param: points outside are dropped.
         seeds: every size is trained once with each.
         dataset_tokens: tokens in the training set, if known; bounds what can be trained.
-        max_epochs: how often the data may be seen; points above are dropped, and whatever is above 1 is warned of.
+        max_epochs: how often the data may be seen; points above are dropped, and any above 1 are warned of.
             The default of 4 is where repeated tokens stop being worth about as much as new ones (Muennighoff et al.
             2023).
         tokens_per_example: tokens are planned in whole examples.
@@ -70,9 +69,7 @@ class GridOptions:
         known = cls.__dataclass_fields__
         for name in options:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise TypeError(f"unknown planning option {name!r}; {hint}")
+                raise TypeError(f"unknown planning option {name!r}; {did_you_mean(name, known)}")
         return cls(**options)
 
     def __post_init__(self) -> None:
@@ -255,7 +252,7 @@ def _repeated_data(experiments: Sequence[Experiment], options: GridOptions) -> s
         return None
     return (
         f"{len(repeating)} of {len(epochs)} experiments see data more than once, up to {max(repeating):.3g} times "
-        f"(max_epochs = {options.max_epochs:g}); the law will be one of repeated data. Add data, or set max_epochs = 1"
+        f"(max_epochs = {options.max_epochs:g}); the law will describe repeated data. Add data, or set max_epochs = 1"
     )
 
 
@@ -270,6 +267,7 @@ def _six_n_is_off(size_map: SizeMap, experiments: Sequence[Experiment]) -> str |
     if 1 / SIX_N_WARNING_RATIO <= typical <= SIX_N_WARNING_RATIO:
         return None
     return (
-        f"{size_map.flops_per_param_per_token:g} FLOPs per parameter and {size_map.data_unit} is off: measured are "
-        f'x{typical:.3g} of it (x{off[0]:.3g} to x{off[-1]:.3g} over the experiments); give flops = "measured"'
+        f"{size_map.flops_per_param_per_token:g} FLOPs per parameter and {size_map.data_unit} are far from those "
+        f"measured, which are {typical:.3g} times as many ({off[0]:.3g} to {off[-1]:.3g} times over the experiments); "
+        'give flops = "measured"'
     )

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fields, is_list, made_of, need, one_of
+from flops_fit.basics.arguments import (
+    ARGUMENTS,
+    LEFT_OUT,
+    TEXT,
+    check_fields,
+    did_you_mean,
+    made_of,
+    need,
+    one_of,
+    several,
+)
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.basics.from_json import from_json
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
-from flops_fit.sizes.options import PARAM_COUNTS, SizeOptions
+from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, SizeOptions
 from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.sweep.diff import PlanDiff, diff_plans
-from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budget, parse_budgets
+from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budgets
 from flops_fit.sweep.grid import GridOptions, plan_budgets
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DroppedPoint", "Experiment", "SweepPlan", "parse_budget", "plan_from_size_map", "plan_sweep"]
-
 SCHEMA = "flops_fit.sweep_plan/1"
-
-
 _RULES = {
-    "experiments": Rule(
-        lambda items: is_list(items) and all(isinstance(item, Experiment) for item in items), "a list of Experiments"
-    ),
+    "experiments": several(made_of(Experiment, "an Experiment"), "a list of Experiments", least=0),
     "model_cls_name": TEXT,
     "size_param": TEXT,
     "model_kwargs": ARGUMENTS,
     "param_count": one_of(*PARAM_COUNTS),
-    "flops_method": one_of("6nd", "measured", "function"),
+    "flops_method": one_of(*FLOPS_METHODS),
     "data_unit": TEXT,
 }
 
@@ -211,7 +214,7 @@ def plan_from_size_map(
         identity: hash of what decides an outcome besides size, tokens and seed (model, data, loss, recipe).
         grid: fields of `flops_fit.sweep.grid.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
 
-    Raises `PlanError` for budgets or options that make no sense; warns of budgets that admit no size.
+    Raises `PlanError` for budgets or options outside their limits; warns of budgets that admit no size.
     """
     options = GridOptions.checked(grid)
     need("size_map", size_map, made_of(SizeMap, "a SizeMap, as build_size_map makes it"))
@@ -247,7 +250,7 @@ def plan_sweep(
     min_size: int | None = None,
     max_size: int | None = None,
     size_values: Sequence[int] | None = None,
-    flops_per_param_per_token: float = 6.0,
+    flops_per_param_per_token: float = SizeOptions.flops_per_param_per_token,
     **options: Any,
 ) -> SweepPlan:
     """Probe a model class and plan its sweep: `build_size_map`, then `plan_from_size_map`.
@@ -256,21 +259,17 @@ def plan_sweep(
     Without `identity`, experiment ids depend on the model's source and arguments.
     """
     budgets = parse_budgets(compute_budgets)
-    of_map = set(SizeOptions.__dataclass_fields__)
-    of_plan = {*GridOptions.__dataclass_fields__, "identity"}
+    options |= {"min_size": min_size, "max_size": max_size, "size_values": size_values}
+    options |= {"num_sizes_per_budget": num_sizes_per_budget, "flops_per_param_per_token": flops_per_param_per_token}
+    of_map, of_grid = SizeOptions.__dataclass_fields__, GridOptions.__dataclass_fields__
+    known = {*of_map, *of_grid, "identity"}
     for name in options:
-        if name not in of_map | of_plan:
-            near = difflib.get_close_matches(name, of_map | of_plan, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(of_map | of_plan))}"
-            raise TypeError(f"plan_sweep() got an unknown option {name!r}; {hint}")
+        if name not in known:
+            raise TypeError(f"plan_sweep() got an unknown option {name!r}; {did_you_mean(name, known)}")
     probing = {name: value for name, value in options.items() if name in of_map}
-    probing |= {"min_size": min_size, "max_size": max_size, "size_values": size_values}
-    probing["flops_per_param_per_token"] = flops_per_param_per_token
-    planning = {name: value for name, value in options.items() if name in of_plan}
-    planning["num_sizes_per_budget"] = num_sizes_per_budget
-    GridOptions.checked({name: value for name, value in planning.items() if name != "identity"})  # before any probing
+    planning = {name: value for name, value in options.items() if name in of_grid}
+    GridOptions.checked(planning)  # before any probing
     size_map = build_size_map(model_cls, size_param, model_kwargs, **probing)
-    if "identity" not in planning:
-        definition = [fingerprint_callable(model_cls), size_param, canonical(model_kwargs or {})]
-        planning["identity"] = content_hash(definition)
-    return plan_from_size_map(size_map, budgets, model_kwargs=model_kwargs, **planning)
+    definition = [fingerprint_callable(model_cls), size_param, canonical(model_kwargs or {})]
+    identity = options.get("identity", content_hash(definition))
+    return plan_from_size_map(size_map, budgets, identity=identity, model_kwargs=model_kwargs, **planning)

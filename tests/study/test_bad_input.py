@@ -21,13 +21,17 @@ from flops_fit import (
     SweepPlan,
     TrainerSpec,
     build_size_map,
+    find_optimal,
     plan_from_counts,
     plan_from_size_map,
     plan_sweep,
 )
+from flops_fit.cost.hardware import measure_peak
 from flops_fit.errors import FlopsFitError
 from flops_fit.sizes.size_map import SizeEntry
 from flops_fit.study.sections import ScheduleSpec
+from flops_fit.sweep.experiment import DroppedPoint
+from flops_fit.sweep.export import export_slurm
 
 HUGE = 10**400  # beyond what a float can hold
 NEVER_A_NUMBER = [math.nan, math.inf, -math.inf, True, "many", "1e3", "", [1], (), {}, 1j, HUGE, np.nan, torch.ones(1)]
@@ -41,6 +45,7 @@ NEVER_A_CHOICE = [*NEVER_TEXT, "none of these", None]
 NEVER_SIZES = [5, "8", [], ["a"], [0], [-4], [2.5], [True], [math.nan], {8: 1}, [None], [[8]]]
 NEVER_BUDGETS = [None, [], "1e18", 1e18, {}, [0], [-1.0], ["many"], [True], [math.nan], ["inf"], [None], [[1e18]]]
 NEVER_BUDGETS += [[HUGE]]
+NEVER_FLAGS = ["no", "False", 0, 1, None]
 NEVER_ARGUMENTS = [3, "depth=4", ["depth"], {3: 4}]
 
 ENTRY = SizeEntry(size=8, num_params=1000, flops_per_token=6000.0)
@@ -151,7 +156,7 @@ FIELDS = {
     lambda **options: SweepOptions(**{"compute_budgets": [1e9]} | options): {
         "target_budgets": [None, "1e18", 1e18, [0], ["many"], [math.inf]],
         "centre_on_law": [1, "true", None],
-        **{name: [value for value in values if value is not None] for name, values in GRID.items()},
+        **GRID,
     },
     ScheduleSpec: {
         "cron": [3, None, "", "daily", "0 6 * *", "0 6 * * * *", "60 6 * * *", "0 24 * * *", "0 6 0 * *", "0 6 * 13 *",
@@ -209,6 +214,29 @@ FIELDS = {
         "measured_flops_per_token": NEVER_AT_LEAST_0,
         "total_params": NEVER_OPTIONAL_COUNT,
         "activation_bytes_per_token": NEVER_AT_LEAST_0,
+    },
+    lambda **options: DroppedPoint(**{"compute_budget": 1e9, "num_params": 1.0, "reason": "none"} | options): {
+        "compute_budget": [*NEVER_ABOVE_0, None],
+        "num_params": [*NEVER_ABOVE_0, None],
+        "reason": [*NEVER_TEXT, None],
+        "size_param_value": NEVER_COUNTS,
+    },
+    lambda **options: export_slurm(plan(experiments=[hand_made(compute_budget=1e9)]), **{"command": "t"} | options): {
+        "command": [*NEVER_TEXT, None],
+        "name": [*NEVER_TEXT, None],
+        "options": [3, "gres=gpu:1", None],
+        "max_parallel": NEVER_COUNTS,
+    },
+    measure_peak: {"device": [*NEVER_A_CHOICE, "mps"], "precision": [*NEVER_A_CHOICE, "float64"]},
+    lambda **options: find_optimal(TinyMLP, "width", compute_budgets=[1e9], **options): {
+        "train": NEVER_FLAGS,
+        "resume": NEVER_FLAGS,
+        "progress": NEVER_FLAGS,
+        "on_log": [3, "print"],
+        "output_dir": [3, None, ["runs"]],
+        "workers": NEVER_COUNTS,
+        "learning_rate": [0, "fast", None],
+        "max_epochs": [*NEVER_ABOVE_0, None],
     },
     plan: {
         "experiments": [None, 3, {}, "a", [3]],
