@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flops_fit_assets.instance.home import DEMO_STUDY, home_directory
+from flops_fit_assets.instance.home import DEMO_STUDY
+from flops_fit_assets.instance.where import home_directory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,10 @@ SOME_NOT_COMPLETED = 2
 
 
 class _Readable(click.Group):
-    """Errors of this project are printed as their message, without a traceback, and end with exit code 1."""
+    """Errors of this project and of the machine are printed in a line, without a traceback, and end with exit code 1.
+
+    Anything else is an error in this program, whose traceback is wanted.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         from flops_fit.errors import FlopsFitError
@@ -35,6 +39,14 @@ class _Readable(click.Group):
                 return super().invoke(ctx)
         except FlopsFitError as error:
             raise click.ClickException(str(error)) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from flops_fit_assets.instance.trouble import readable
+
+            if (said := readable(error)) is None:
+                raise
+            raise click.ClickException(said) from error
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

@@ -12,7 +12,7 @@ from dagster import AssetKey, AssetSpec, DagsterInvalidDefinitionError, DynamicP
 
 from flops_fit.errors import StudyError
 from flops_fit.study.study import Study
-from flops_fit_assets.instance.home import home_directory
+from flops_fit_assets.instance.where import home_directory
 from flops_fit_assets.storage.mirror import Mirror
 from flops_fit_assets.storage.remote import Storage, storage_url
 from flops_fit_assets.storage.store import StudyStore

@@ -158,7 +158,12 @@ def load_runs(path: str | os.PathLike[str]) -> pd.DataFrame:
     }
     if path.suffix not in readers:
         raise FileError(f"{path} is no directory, .csv, .json or .jsonl file; give one of these")
-    return readers[path.suffix](path)
+    try:
+        return readers[path.suffix](path)
+    except FileNotFoundError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:  # pandas has many
+        raise FileError(f"{path} is not a table of runs ({type(error).__name__}: {error}); correct it") from error
 
 
 def failed_result(experiment: Experiment, reason: str, *, status: str = "failed") -> ExperimentResult:

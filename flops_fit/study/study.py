@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
+from flops_fit.basics.blame import said_by
 from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.cost.hardware import Hardware
-from flops_fit.errors import FlopsFitError, StudyError
+from flops_fit.errors import DataError, FlopsFitError, LossError, StudyError
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
@@ -78,8 +79,8 @@ class Study:
 
         spec = self.data
         return prepare_data(
-            _made(spec.train, spec.kwargs),
-            _made(spec.eval, spec.kwargs),
+            _made("data.train", spec.train, spec.kwargs),
+            _made("data.eval", spec.eval, spec.kwargs),
             tokens_per_example=spec.tokens_per_example,
             eval_fraction=spec.eval_fraction,
             version=spec.version,
@@ -90,7 +91,9 @@ class Study:
         """The loss, checked; None for a study without one."""
         if self.loss is None:
             return None
-        made = self.loss.fn if self.loss.kwargs is None else self.loss.fn(**self.loss.kwargs)
+        made = self.loss.fn
+        if self.loss.kwargs is not None:
+            made = _called("loss.fn", self.loss.fn, self.loss.kwargs, LossError)
         return validate_loss_fn(made)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,9 +136,19 @@ class Study:
         return {item.name: _described(getattr(self, item.name)) for item in fields(self)}
 
 
-def _made(source: Any, kwargs: Mapping[str, Any]) -> Any:
+def _made(name: str, source: Any, kwargs: Mapping[str, Any]) -> Any:
     is_factory = callable(source) and not hasattr(source, "__getitem__") and not hasattr(source, "__iter__")
-    return source(**kwargs) if is_factory or isinstance(source, type) else source
+    return _called(name, source, kwargs, DataError) if is_factory or isinstance(source, type) else source
+
+
+def _called(name: str, function: Any, kwargs: Mapping[str, Any], kind: type[FlopsFitError]) -> Any:
+    """`function(**kwargs)`; what the user's code raises becomes an error of `kind` that says so in a line."""
+    try:
+        return function(**kwargs)
+    except FlopsFitError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise kind(f"{name} raised {said_by(error)}; correct it there") from error
 
 
 def _described(value: Any) -> Any:

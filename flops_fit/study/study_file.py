@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from flops_fit.basics.arguments import did_you_mean
+from flops_fit.basics.blame import said_by
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.recipe.recipe import Recipe
@@ -77,9 +78,11 @@ def read_study_file(path: Path) -> dict[str, Any]:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StudyError(f"{path} does not exist; give the path of a study.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except IsADirectoryError as error:
+        raise StudyError(f"{path} is a directory; give the path of a study.toml") from error
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or too deep a nesting
         raise StudyError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -122,6 +125,8 @@ def resolve(reference: Any, where: str) -> Any:
         target: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise StudyError(f"{where} = {reference!r} cannot be imported: {error}; must be {_EXAMPLE}") from error
+    except (Exception, SystemExit) as error:  # of the user's own code, which runs as it is imported
+        raise StudyError(f"{where} = {reference!r} cannot be imported: {said_by(error)}; correct it there") from error
     for part in attribute.split("."):
         if not hasattr(target, part):
             hint = did_you_mean(part, dir(target), "define it there, or name another")

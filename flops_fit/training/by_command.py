@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def read_report(path: Path, experiment: Experiment) -> Report:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadReport(f"the command ended without a result in {path}; {_REMEDY}") from error
-    except ValueError as error:  # of JSON or of UTF-8
+    except (ValueError, RecursionError, IsADirectoryError) as error:  # of JSON or of UTF-8, or no file at all
         raise BadReport(f"{path} is not JSON ({error}); {_REMEDY}") from error
     if not isinstance(content, dict) or not {"num_tokens", "loss"} <= content.keys():
         found = f"has {', '.join(sorted(content)) or 'nothing'}" if isinstance(content, dict) else "is no object"
@@ -156,9 +157,13 @@ def _optional(content: Mapping[str, Any], name: str, path: Path) -> float | None
 
 def _number(content: Mapping[str, Any], name: str, path: Path) -> float:
     value = content[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _fits(value):
         raise BadReport(f"{name} = {value!r} in {path} must be a number; correct what the command writes")
     return float(value)
+
+
+def _fits(value: float) -> bool:
+    return isinstance(value, float) or abs(value) <= sys.float_info.max  # JSON's whole numbers have no end
 
 
 def _whole(content: Mapping[str, Any], name: str, path: Path) -> int:

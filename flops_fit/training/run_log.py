@@ -6,10 +6,12 @@ The first step is always there: its loss, before anything was learnt, is what a 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from flops_fit.basics.files import write_text
+from flops_fit.basics.files import read_text, set_aside, write_text
+from flops_fit.errors import FlopsFitWarning
 
 LOG_FILE = "log.jsonl"
 _LINES = 100
@@ -45,12 +47,21 @@ def first_loss(directory: Path) -> float | None:
         with (directory / LOG_FILE).open(encoding="utf-8") as file:
             line = json.loads(file.readline())
         return float(line["loss"]) if line["step"] == 1 else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # no log, or one that is not ours
+    except (FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError, RecursionError):  # none, or not ours
         return None
 
 
 def _lines(path: Path) -> list[dict[str, float]]:
+    """The lines of a log; a damaged one is set aside with a warning, and has none."""
     if not path.exists():
         return []
-    complete = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line without its end was cut by a kill
-    return [json.loads(line) for line in complete]
+    try:
+        complete = read_text(path).split("\n")[:-1]  # a line without its end was cut by a kill
+        lines = [json.loads(line) for line in complete]
+        if all(isinstance(line, dict) and type(line.get("step")) is int for line in lines):
+            return lines
+    except (ValueError, RecursionError):  # of JSON; a `FileError` too
+        pass
+    kept = set_aside(path)
+    warnings.warn(f"{path} is damaged; kept as {kept.name}, and begun again", FlopsFitWarning, stacklevel=3)
+    return []

@@ -11,7 +11,7 @@ from flops_fit.preflight.learning_rate import DEFAULT_FACTORS, check_learning_ra
 from flops_fit.preflight.preflight import preflight, refuse_trainer
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.study import Study
-from flops_fit_assets.instance.home import home_directory
+from flops_fit_assets.instance.where import home_directory
 
 if TYPE_CHECKING:
     from rich.console import Console

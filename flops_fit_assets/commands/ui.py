@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.files import write_text
 from flops_fit.errors import FlopsFitError
 from flops_fit.study.study import Study
-from flops_fit_assets.instance.home import HOME_VARIABLE, STUDY_VARIABLE, home_directory, instance_directory
+from flops_fit_assets.instance.home import STUDY_VARIABLE, instance_directory
 from flops_fit_assets.instance.locks import pages_lock, say_holder
+from flops_fit_assets.instance.where import HOME_VARIABLE, home_directory
 from flops_fit_assets.pages.guard import FORBIDDEN, checked_hosts
 from flops_fit_assets.pages.guarded_dagster import ALLOWED_VARIABLE
 

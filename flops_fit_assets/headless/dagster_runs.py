@@ -13,7 +13,7 @@ import dagster as dg
 from flops_fit.errors import FileError, FlopsFitError
 from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
 from flops_fit_assets.definitions import definitions_of
-from flops_fit_assets.instance.home import open_instance
+from flops_fit_assets.instance.home import open_instance, open_instance_of_pages
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import storage_url
 
@@ -99,9 +99,10 @@ def end_lost_runs(home: Path) -> int:
     They would hold the places of others for ever. Only for whoever holds `pages_lock`. Runs on other machines are left
     to their launcher, headless ones to the next headless process.
     """
-    if not (home / "dagster" / "dagster.yaml").exists():
+    opened = open_instance_of_pages(home)
+    if opened is None:
         return 0
-    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+    with opened as instance:
         if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
             return 0
         found = instance.get_runs(dg.RunsFilter(statuses=[*_UNDER_WAY, dg.DagsterRunStatus.CANCELING]))

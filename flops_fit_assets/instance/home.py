@@ -1,17 +1,16 @@
-"""Where a study's data and Dagster's instance live: `FLOPS_FIT_HOME`, or `flops_fit_data` in the working directory."""
+"""Dagster's instance in a home: its folder, its configuration, and how it is opened."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_text
+from flops_fit_assets.instance.trouble import InstanceError, readable
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-HOME_VARIABLE = "FLOPS_FIT_HOME"
 STUDY_VARIABLE = "FLOPS_FIT_STUDY"
 TRAINING_POOL = "flops_fit_training"
 DEMO_STUDY = Path(__file__).parents[2] / "flops_fit" / "examples" / "demo" / "study.toml"
@@ -50,11 +49,6 @@ run_retries:
 """
 
 
-def home_directory() -> Path:
-    """The absolute path of the home; nothing is created."""
-    return Path(os.environ.get(HOME_VARIABLE) or "flops_fit_data").resolve()
-
-
 def instance_directory(home: Path, workers: int) -> Path:
     """Dagster's folder in `home`, made with its `dagster.yaml` if it is not there."""
     directory = home / "dagster"
@@ -67,13 +61,31 @@ def instance_directory(home: Path, workers: int) -> Path:
 def open_instance(home: Path, workers: int) -> DagsterInstance:
     """The Dagster instance in `home` with the storage of its `dagster.yaml`, for runs in processes of this project.
 
-    The caller disposes of it (it is a context manager).
+    The caller disposes of it (it is a context manager). Raises `InstanceError` where it cannot be opened.
     """
-    from dagster import DagsterInstance
-    from dagster._core.instance.ref import InstanceRef  # the one way to replace a section without a second file
-
     from flops_fit_assets.instance.sqlite import relax_syncing
 
     directory = instance_directory(home, workers)
     relax_syncing()
-    return DagsterInstance.from_ref(InstanceRef.from_dir(str(directory), overrides=_HEADLESS))
+    return _opened(directory, _HEADLESS)
+
+
+def open_instance_of_pages(home: Path) -> DagsterInstance | None:
+    """The instance in `home` as Dagster's own processes have it, None where there is none; as `open_instance`."""
+    directory = home / "dagster"
+    return _opened(directory, {}) if (directory / "dagster.yaml").exists() else None
+
+
+def _opened(directory: Path, overrides: dict[str, Any]) -> DagsterInstance:
+    from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef  # the one way to replace a section without a second file
+
+    try:
+        return DagsterInstance.from_ref(InstanceRef.from_dir(str(directory), overrides=overrides))
+    except Exception as error:  # of YAML, of Dagster's own schema, of a module that it names, of SQLite, of the disk
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in said if line.startswith("Error 1")), said[0] if said else type(error).__name__)
+        written = directory / "dagster.yaml"
+        raise InstanceError(
+            readable(error) or f"{written} is not valid ({reason}); correct it, or delete it to have it written again"
+        ) from error

@@ -53,7 +53,7 @@ def test_help_imports_nothing_heavy():
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "run", "ui"])
-def test_a_study_that_cannot_be_meant_is_refused_readably(flops_fit, tmp_path, command, budgets, message):
+def test_a_study_that_is_not_valid_is_refused_readably(flops_fit, tmp_path, command, budgets, message):
     write_study(tmp_path)
     text = (tmp_path / "study.toml").read_text().replace("[300000.0, 600000.0]", budgets)
     (tmp_path / "study.toml").write_text(text)

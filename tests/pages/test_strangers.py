@@ -121,21 +121,26 @@ def mutations(address):
         ["mutation A($p: ExecutionParams!){launchRun(executionParams: $p){__typename}}",
          {"p": {"selector": pipeline, "runConfigData": {}}}],
         ["mutation A($r: [PartitionsByAssetSelector!]!){wipeAssets(assetPartitionRanges: $r){__typename}}",
-         {"r": [{"assetKey": {"path": ["sweep_plan"]}}]}],
+         {"r": [{"assetKey": {"path": ["experiment"]}}]}],
         ["mutation A($s: SensorSelector!){startSensor(sensorSelector: $s){__typename}}", {"s": sensor}],
         ["mutation A($n: String!){reloadRepositoryLocation(repositoryLocationName: $n){__typename}}", {"n": name}],
     ]  # fmt: skip
 
 
+def watch_sensor(address):
+    """The id and the status of the sensor that looks for edits."""
+    query = "query S($s: SensorSelector!){sensorOrError(sensorSelector: $s){... on Sensor{sensorState{id status}}}}"
+    selector = repository_of(address) | {"sensorName": "watch_tiny"}
+    return ask(address, query, s=selector)["sensorOrError"]["sensorState"]
+
+
 def state(home, address):
     """Whatever the mutations would change: runs, history, the sensor, when the location was loaded."""
-    query = "query S($s: SensorSelector!){sensorOrError(sensorSelector: $s){... on Sensor{sensorState{status}}}}"
-    sensor = ask(address, query, s=repository_of(address) | {"sensorName": "watch_tiny"})["sensorOrError"]
     loaded = ask(address, "{workspaceOrError{... on Workspace{locationEntries{updatedTimestamp}}}}")
     return {
         "runs": len(runs(address)),
-        "history": materializations(home)["sweep_plan"],
-        "sensor": sensor["sensorState"]["status"],
+        "history": materializations(home)["experiment"],
+        "sensor": watch_sensor(address)["status"],
         "loaded": json.dumps(loaded),
     }
 
@@ -189,4 +194,5 @@ def test_the_pages_themselves_can_do_all_of_it(pages):
             page.run(JSON_POST, query, variables)
             wait_for(lambda: page.run("return window.left") == 0, 120, query)
     after = state(home, address)
+    ask(address, "mutation S($i: String!){stopSensor(id: $i){__typename}}", i=watch_sensor(address)["id"])  # as it was
     assert {name for name in before if before[name] != after[name]} == {"runs", "history", "sensor", "loaded"}
