@@ -14,13 +14,13 @@ ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1
 	$(BIN)/flops-fit ui
 
 test: $(INSTALLED) lint   ## what CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow and not gpu and not ray" -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not ray" -q
 
 test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; what CI runs after `make test`
 	$(BIN)/python -m pytest -m ray -q
 
 test-all: $(INSTALLED) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

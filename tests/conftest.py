@@ -12,20 +12,31 @@ if HELPERS not in sys.path:
     sys.path.insert(0, HELPERS)
 
 
+# Files that share the fixture `pages`, and so one process; in this order, for what the last of them leaves switched on.
+PAGES = ("test_live", "test_ui", "test_strangers")
 # What takes longest begins first, so that no process is left with it at the end.
-FIRST = ["pages", "test_storage", "test_by_command", "test_cli", "test_assets", "test_conditions", "test_checks"]
+FIRST = (*PAGES, "test_storage", "test_by_command", "test_cli", "test_assets", "test_conditions", "test_checks")
 
 
 def pytest_collection_modifyitems(items):
-    """The tests of a file are a group of xdist's (`--dist loadgroup`): one process makes their fixtures."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: FIRST.index(_group(item)) if _group(item) in FIRST else len(FIRST))
+    """Files in the order of `FIRST`, then the others."""
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
-def _group(item):
-    return item.get_closest_marker("xdist_group").args[0]
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile` a file keeps to one process, and the files of `PAGES` to the same one.
+
+    Not by the mark `xdist_group`: xdist 3.8 writes a test's group where pytest 9.2 does not read it.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class PagesTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "pages" if Path(file).stem in PAGES else file
+
+    return PagesTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +54,7 @@ def session_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(session_folder):
-    """The home of `pipeline_study.finished_study` after its first run, to be copied and not changed."""
+    """The home that `pipeline_study.run_finished_study` fills, to be copied and not changed."""
     from once import made_once
     from pipeline_study import run_finished_study
 
@@ -52,7 +63,7 @@ def finished(session_folder):
 
 @pytest.fixture(scope="session")
 def pages(finished, tmp_path_factory):
-    """The folder of a study that has run once, and the address of its pages; all who use them are one xdist group."""
+    """The folder of a study that has run once, and the address of its pages; all who use them are in `PAGES`."""
     from dagster_pages import served
 
     home = shutil.copytree(finished, tmp_path_factory.mktemp("pages"), dirs_exist_ok=True)

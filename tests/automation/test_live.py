@@ -15,7 +15,6 @@ from flops_fit_assets.instance.home import open_instance
 pytestmark = DAGSTER_WARNINGS
 
 
-@pytest.mark.xdist_group("pages")
 def test_an_edit_starts_exactly_what_it_affects(pages):
     """And with the automation off and the study as it was, others go on with the same pages."""
     live = Live(*pages)

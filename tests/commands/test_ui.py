@@ -14,7 +14,6 @@ from webdriver import CHROMEDRIVER, CHROMIUM, browser, wait_for
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("pages"),
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs Chromium and chromedriver on the PATH"),
     *DAGSTER_WARNINGS,
 ]
