@@ -101,7 +101,7 @@ def _one_of(kinds: Sequence[Any], value: Any, where: str) -> Any:
 
 
 def _sequence(origin: Any, arguments: Sequence[Any], value: Any, where: str) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise _wrong(where, value, "a list")
     if origin is tuple and arguments[-1] is not ...:
         if len(value) != len(arguments):

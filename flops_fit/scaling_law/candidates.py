@@ -9,11 +9,12 @@ it has been (`misfit`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from flops_fit.basics.from_json import NULL_IS_INFINITY
 from flops_fit.scaling_law.checks.holdout import NEAR, Holdout, compute_groups
 from flops_fit.scaling_law.fitting.bent import FREE, fit_forms, refit_form, to_members
 from flops_fit.scaling_law.fitting.objective import Centred, centre
@@ -46,7 +47,7 @@ class Candidate:
     window: int | None
     parameters: tuple[float, ...]
     sigma: float
-    error: float
+    error: float = field(metadata=NULL_IS_INFINITY)  # infinite where the runs are too few to be judged so
     chosen: bool
 
     @property
@@ -57,7 +58,8 @@ class Candidate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"parameters": list(self.parameters)}
+        error = self.error if np.isfinite(self.error) else None
+        return asdict(self) | {"parameters": list(self.parameters), "error": error}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -97,7 +97,7 @@ def centres_of(store: StudyStore, study: Study, size_map: SizeMap, overrides: Ma
         return decided
     fixed = {*decided.by_budget, *store.read("sweep_plan").compute_budgets, *_begun(store, study, size_map, overrides)}
     budgets = overrides.get("compute_budgets", study.sweep.compute_budgets)
-    new = [_optimum(law, budget) for budget in budgets if budget not in fixed]
+    new = [_optimum(law, budget) for budget in dict.fromkeys(budgets) if budget not in fixed]
     return replace(decided, centres=(*decided.centres, *(centre for centre in new if centre is not None)))
 
 

@@ -49,10 +49,10 @@ class Automation:
                 if partition not in fail:
                     self.runs.materialize(self.instance, name, partition or None)
 
-    def settle(self, quiet=2):
-        """What is started until two ticks start nothing any more, one entry for each tick that starts something."""
+    def settle(self, most=8):
+        """What is started, one entry for each tick that starts something: two quiet ticks end it, or `most` of them."""
         story, idle = [], 0
-        while idle < quiet and len(story) < 8:
+        while idle < (2 if story else most) and len(story) < most:
             if started := self.tick():
                 story.append(started)
                 self.do()
@@ -139,5 +139,5 @@ def test_the_watch_observes_a_change_and_only_once(tmp_path):
 def test_a_half_written_study_fails_the_watch_with_its_reason(tmp_path):
     runs = AssetRuns.of(write_study(tmp_path), tmp_path)
     runs.source.origin.write_text('name = "ti')
-    with open_instance(tmp_path, 2) as instance, pytest.raises(StudyError, match="the plan that was made before"):
+    with open_instance(tmp_path, 2) as instance, pytest.raises(StudyError, match="the earlier plan stays in force"):
         watching(runs.source, instance)

@@ -93,7 +93,7 @@ def test_budgets_in_the_launchpad_override_the_studys_and_are_shown_as_such(page
     press_materialize_in_dialog(page)
     wait_for(lambda: materializations(home)["sweep_plan"] > made["sweep_plan"], 180, "a new plan")
     page.open(f"{address}/assets/sweep_plan")
-    page.wait_for_text("override", "compute_budgets = (300000.0, 600000.0, 1200000.0)", "to train")
+    page.wait_for_text("override", "compute_budgets = (300000.0, 1200000.0, 600000.0)", "to train")
     assert len(json.loads((home / "tiny" / "sweep_plan.json").read_text())["compute_budgets"]) == 3
     assert materializations(home)["training_run"] == made["training_run"], "planned, not trained"
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flops_fit.basics.from_json import from_json
 from flops_fit.scaling_law.misfit import LOSS_RATE, MOST_OWN, PRIOR_FREEDOM, SIZE_RATE, Misfit, Miss, misfit_of
 
 
@@ -33,4 +34,4 @@ def test_draws_are_student_and_grow_with_the_distance():
 
 def test_kept_and_read_again_it_is_the_same():
     for misfit in (Misfit(), misfit_of([Miss(distance=1.0, log_loss=0.01, log_size=np.nan)])):
-        assert Misfit.from_dict(misfit.to_dict()) == misfit
+        assert from_json(Misfit, misfit.to_dict()) == misfit

@@ -131,3 +131,12 @@ def test_runs_far_larger_than_any_training_run_are_predicted_on_a_public_grid(mo
     law = fit_scaling_law(train, bootstraps=2)
     left = ((law.loss(test["num_params"], test["num_tokens"]) - test["loss"]) ** 2).sum()
     assert 1 - left / ((test["loss"] - test["loss"].mean()) ** 2).sum() >= 0.9
+
+
+def test_a_law_with_a_candidate_that_could_not_be_judged_is_kept(tmp_path):
+    """With three budgets the windows of the last ones cannot be fitted without the largest: their error is infinite."""
+    law = fit_scaling_law(bent_runs(budgets=3), bootstraps=20)
+    errors = [candidate.error for candidate in law.candidates]
+    assert np.inf in errors
+    law.save(tmp_path / "law.json")
+    assert [candidate.error for candidate in ScalingLaw.load(tmp_path / "law.json").candidates] == errors

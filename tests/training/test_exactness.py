@@ -117,7 +117,7 @@ def test_every_epoch_is_complete_before_an_example_comes_again(tmp_path):
     experiment = study_plan(study, study_size_map(study)).experiments[0]
     served.count = 100
     repeating = dataclasses.replace(study, sweep=SweepOptions(compute_budgets=(1e8,), max_epochs=3.0))
-    asked = order(repeating, served, dataclasses.replace(experiment, num_tokens=250), tmp_path)
+    asked = order(repeating, served, dataclasses.replace(experiment, num_tokens=250, tokens_per_param=None), tmp_path)
     assert sorted(asked[:100]) == sorted(asked[100:200]) == list(range(100))
     assert asked[:100] != asked[100:200]
     assert len(set(asked[200:])) == 50
