@@ -24,18 +24,22 @@ from flops_fit.sizes.model_factory import check_callable, create_model, own_num_
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.sizes.sandbox import NoGpu, without_initialisers
 
+MEASURING = 5  # times as long as a call while a model is built takes an operation whose FLOPs are counted
+
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """One valid size, counted.
 
     `counts` has those of "own", "total", "trainable", "non_embedding", "measured", "recompute" (FLOPs of a batch),
-    "activation_bytes" (of a batch) and "function" that are known.
+    "activation_bytes" (of a batch) and "function" that are known. `work` is what that took: calls of torch while it was
+    built, and `MEASURING` for each operation of the step that was measured.
     """
 
     size: int
     counts: Mapping[str, float]
     source: str
+    work: int = 0
 
 
 class CannotMeasure(Exception):
@@ -83,16 +87,17 @@ def check_signature(request: ProbeRequest) -> str:
 def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:
     """Build one model on "meta" or "cpu", count it and free it; errors of its constructor pass through."""
     with ExitStack() as stack:
-        stack.enter_context(NoGpu())
+        watched = stack.enter_context(NoGpu())
         stack.enter_context(torch.device("meta") if device == "meta" else without_initialisers())
         model = create_model(request.model_cls, request.size_param, size, request.model_kwargs)
     alive = weakref.ref(model) if isinstance(model, nn.Module) else None
     counts = _counts(model, request, device)
+    work = watched.calls + MEASURING * counts.pop("operations", 0)
     del model
     for generation in range(3):
         if alive is not None and alive() is not None:  # it is part of a reference cycle
             gc.collect(generation)
-    return Probe(size=size, counts=counts, source="meta" if device == "meta" else "real")
+    return Probe(size=size, counts=counts, source="meta" if device == "meta" else "real", work=int(work))
 
 
 def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
@@ -150,6 +155,7 @@ def _measured(model: nn.Module, options: SizeOptions, device: str) -> dict[str, 
         "measured": flops.forward + flops.backward,
         "recompute": flops.recompute,
         "activation_bytes": flops.activation_bytes,
+        "operations": flops.operations,
     }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -35,7 +34,7 @@ _FOR_GOOD: dict[str, type[Exception]] = {  # failures of the model or the option
     "ShapesUnknown": ShapesUnknown,
     "PlanError": PlanError,
 }
-HEAVY_SECONDS = 0.5
+HEAVY_WORK = 8000  # half a second on one core: a count, so that a plan does not depend on what else the machine does
 HEAVY_BYTES = 256 << 20
 
 Rung = Callable[[int, Failure | None], Probe | Failure | None]  # of a size, and of how the rung above failed
@@ -50,7 +49,7 @@ class Prober:
 
     Attributes:
         on_meta: false once a constructor was found that only runs for real.
-        too_heavy_above: sizes above are extrapolated, once building one has taken too long or too much memory.
+        too_heavy_above: sizes above are extrapolated, once building one has taken too much work or memory.
         skipped: sizes that have no count, and why.
         first_error: what the first size that failed on the meta device raised.
         notes: what happened on the way, for the reader of the map.
@@ -112,7 +111,7 @@ class Prober:
             tried = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
             if isinstance(tried, Failure) and tried.kind in (ENDED, TOO_LONG):
                 return tried
-        started, peak = time.thread_time(), peak_bytes() or 0
+        peak = peak_bytes() or 0
         try:
             probe = build_and_count(self.request, size, device="meta")
         except FlopsFitError:
@@ -122,7 +121,7 @@ class Prober:
             failure = Failure(kind=type(error).__name__, message=str(error))
             self._raise_if_hopeless(failure)
             return replace(failure, is_invalid=failure.kind in INVALID_SIZE and not _speaks_of_meta(error))
-        heavy = time.thread_time() - started > HEAVY_SECONDS or (peak_bytes() or 0) - peak > HEAVY_BYTES
+        heavy = probe.work > HEAVY_WORK or (peak_bytes() or 0) - peak > HEAVY_BYTES
         if heavy and self.probes:  # the first build also pays for what torch imports late
             self._now_too_heavy(max((light for light in self.probes if light < size), default=size))
         return probe
@@ -170,7 +169,7 @@ class Prober:
         if self.too_heavy_above is None:
             self.too_heavy_above = size
             self.notes.append(
-                f"building sizes above {self.request.at(size)} takes too long or too much memory; where a polynomial "
+                f"building sizes above {self.request.at(size)} takes too much work or memory; where a polynomial "
                 "reproduces the count of every size built, theirs are extrapolated by it"
             )
 

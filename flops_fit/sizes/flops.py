@@ -89,6 +89,7 @@ class PassFlops:
         recompute: done again by activation checkpointing; not part of the other two.
         examples: leading dimension of the batch.
         activation_bytes: memory that the forward pass keeps for the backward pass, parameters not included.
+        operations: how many were dispatched.
     """
 
     forward: int
@@ -96,6 +97,7 @@ class PassFlops:
     recompute: int
     examples: int
     activation_bytes: int
+    operations: int
 
 
 def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], Any]) -> PassFlops:
@@ -125,6 +127,7 @@ def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], An
         recompute=backward.recorded,
         examples=examples,
         activation_bytes=sum(kept.storages.values()),
+        operations=forward.operations + backward.operations,
     )
 
 
@@ -150,8 +153,10 @@ class _FlopCounter(TorchDispatchMode):
         super().__init__()
         self.recorded = 0
         self.unrecorded = 0
+        self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
         kwargs = kwargs or {}
         formula = _FORMULAS.get(func._overloadpacket)
         if formula is None and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):

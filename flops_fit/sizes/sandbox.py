@@ -85,9 +85,14 @@ def _no_waiting() -> Iterator[None]:
 
 
 class NoGpu(TorchFunctionMode):
-    """Raises `UsesGpu` where a tensor would be made on, or moved to, an accelerator."""
+    """Raises `UsesGpu` where a tensor would be made on, or moved to, an accelerator; counts the calls it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in ("cuda", "xpu", "ipu", "hpu"):
