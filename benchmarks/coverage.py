@@ -4,7 +4,8 @@
 
 Synthetic studies of 5 budgets over two decades, 7 sizes a factor 6 to each side, each budget's grid off the optimum by
 a random factor (ln sd 0.3), noise of 0.3 %: Gaussian, Student t with 3 degrees of freedom, or 5 % outliers of ten
-times the noise. `--write` keeps the table in benchmarks/coverage.md.
+times the noise. The intervals are those of `form="chinchilla"`, about sampling error alone. `--write` keeps the table
+in benchmarks/coverage.md.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def coverage(law, kind, studies, bootstraps):
     truth = truths(law)
     for seed in range(studies):
         runs = study(law, kind, seed)
-        bands = intervals(fit_scaling_law(runs, bootstraps=bootstraps, seed=seed))
+        bands = intervals(fit_scaling_law(runs, form="chinchilla", bootstraps=bootstraps, seed=seed))
         squares = intervals(fit_scaling_law(runs, delta=1e3, bootstraps=bootstraps, seed=seed))
         covered.append((bands[:, 0] <= truth) & (truth <= bands[:, 1]))
         widths.append(np.column_stack([np.ptp(bands, axis=1), np.ptp(squares, axis=1)]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, overload
@@ -25,7 +26,14 @@ from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.intervals import PARTS, draw, optimum_of
 from flops_fit.scaling_law.mixture import as_members, mixed_loss, mixed_optimum
 from flops_fit.scaling_law.prediction import Prediction
-from flops_fit.scaling_law.quantities import EXPONENTS, PARAMETERS, checked_compute, exponent_a, quantity_function
+from flops_fit.scaling_law.quantities import (
+    EXPONENTS,
+    PARAMETERS,
+    checked_compute,
+    exponent_a,
+    optima,
+    quantity_function,
+)
 from flops_fit.scaling_law.table.runs import Runs
 
 LAW_SCHEMA = "flops_fit.scaling_law/1"
@@ -118,6 +126,18 @@ class FittedLaw:
         own = self.prediction.draws
         return as_members(self.draws) if own is None else own
 
+    @functools.cached_property
+    def optimum_draws(self) -> Callable[[float], np.ndarray]:
+        """C FLOPs → N_opt of every bootstrap refit, shape (resamples,); the last 256 are remembered."""
+        remembered = functools.lru_cache(maxsize=256)
+        return remembered(lambda compute: optima(self.member_draws, compute, self.flops_per_token))
+
+    @functools.cached_property
+    def _optimum(self) -> Callable[[float], float]:
+        """C FLOPs → N_opt; the last 256 are remembered."""
+        remembered = functools.lru_cache(maxsize=256)
+        return remembered(lambda compute: float(mixed_optimum(self.members, compute, self.flops_per_token)))
+
     @property
     def irreducible(self) -> float:
         """The loss that answers approach as N and D grow, in nats; E of the five-parameter law."""
@@ -156,7 +176,8 @@ class FittedLaw:
 
     def N_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal parameters at C FLOPs."""
-        return _plain(mixed_optimum(self.members, checked_compute(compute), self.flops_per_token))
+        C = checked_compute(compute)
+        return mixed_optimum(self.members, C, self.flops_per_token) if C.ndim else self._optimum(float(C))
 
     def D_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal tokens at C FLOPs; `flops_per_token(N_opt)·D_opt = C`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,15 @@ from flops_fit.scaling_law.fitting.weighting import Weighting, residual_scale
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.mixture import as_members
 from flops_fit.scaling_law.prediction import Prediction
-from flops_fit.scaling_law.quantities import AT_COMPUTE, EXPONENTS, PARAMETERS, from_size, quantity_function
+from flops_fit.scaling_law.quantities import (
+    AT_COMPUTE,
+    EXPONENTS,
+    PARAMETERS,
+    at_size,
+    checked_compute,
+    from_size,
+    quantity_function,
+)
 from flops_fit.scaling_law.table.runs import Runs
 
 PARTS = ("sampling", "misfit", "run")
@@ -46,6 +54,8 @@ class Fitted(Protocol):
     def prediction(self) -> Prediction: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
+    @property
+    def optimum_draws(self) -> Callable[[float], np.ndarray]: ...
     def N_opt(self, compute: float, /) -> Any: ...
 
 
@@ -63,7 +73,11 @@ def draw(
     if quantity in (*PARAMETERS, *EXPONENTS):
         return function(as_members(law.draws))
     point = float(function(law.members[None])[0])
-    sampled = function(law.member_draws)
+    if quantity in AT_COMPUTE:
+        C = float(checked_compute(compute))
+        sampled = at_size(quantity, law.member_draws, law.optimum_draws(C), C, law.flops_per_token)
+    else:
+        sampled = function(law.member_draws)
     draws = sampled if "sampling" in parts else np.full(len(law.draws), point)
     if "misfit" in parts:
         C = float(compute or law.flops_per_token(num_params or 1.0) * (num_tokens or 1.0))

@@ -8,6 +8,7 @@ procedure, missed them by so much for each factor e in compute. These rates are 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -57,8 +58,7 @@ class Misfit:
         )
         if rate == 0:
             return np.zeros(count)
-        level = (np.random.default_rng(seed).permutation(count) + 0.5) / count
-        return np.asarray(np.hypot(rate * max(distance, NEAREST), spread) * stats.t.ppf(level, freedom))
+        return np.asarray(np.hypot(rate * max(distance, NEAREST), spread) * _student(count, freedom, seed))
 
     def to_dict(self) -> dict[str, float | None]:
         """Plain JSON values (infinity as null)."""
@@ -70,6 +70,13 @@ def misfit_of(misses: Sequence[Miss], *, prior: float = 1.0) -> Misfit:
     loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, prior * LOSS_RATE)
     size_rate, size_freedom = _pooled([miss.log_size for miss in misses], misses, prior * SIZE_RATE)
     return Misfit(loss_rate=loss_rate, size_rate=size_rate, loss_freedom=loss_freedom, size_freedom=size_freedom)
+
+
+@functools.lru_cache(maxsize=8)
+def _student(count: int, freedom: float, seed: int) -> np.ndarray:
+    """Student's t at evenly spaced probabilities, shuffled, shape (count,)."""
+    level = (np.random.default_rng(seed).permutation(count) + 0.5) / count
+    return np.asarray(stats.t.ppf(level, freedom))
 
 
 def _pooled(errors: list[float], misses: Sequence[Miss], prior: float) -> tuple[float, float]:

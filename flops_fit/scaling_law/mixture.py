@@ -10,7 +10,8 @@ import numpy as np
 
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
 
-HALVINGS = 44  # of the bracket around N_opt
+STEPS = 44  # towards N_opt at most: halvings of the bracket where nothing faster works
+CLOSE = 1e-13  # in ln N
 
 
 def as_members(parameters: np.ndarray) -> np.ndarray:
@@ -35,20 +36,45 @@ def mixed_optimum(members: np.ndarray, compute: np.ndarray | float, flops_per_to
     own = np.log(optimal_params(members[..., :5], C, flops_per_token))
     if members.shape[-2] == 1:
         return np.asarray(np.exp(own[..., 0]))
-    low, high = own.min(axis=-1), own.max(axis=-1)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        falling = _slope(members, middle[..., None], C, flops_per_token) < 0
+    return np.asarray(np.exp(_sign_change(members, own.min(axis=-1), own.max(axis=-1), C, flops_per_token)))
+
+
+def _sign_change(
+    members: np.ndarray, low: np.ndarray, high: np.ndarray, C: np.ndarray, flops_per_token: FlopsPerToken
+) -> np.ndarray:
+    """ln N between `low` and `high` where the slope turns from falling to rising, by regula falsi (Illinois)."""
+    logs = np.log(members[..., 1]), np.log(members[..., 2])
+    at_low, at_high = (_slope(members, logs, end[..., None], C, flops_per_token) for end in (low, high))
+    best, was_falling = low, None
+    for _ in range(STEPS):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            middle = low - at_low * (high - low) / (at_high - at_low)
+        middle = np.where(np.isfinite(middle), np.clip(middle, low, high), (low + high) / 2)
+        slope = _slope(members, logs, middle[..., None], C, flops_per_token)
+        moved, best = np.abs(middle - best), middle
+        falling = slope < 0
+        kept = np.where(falling == was_falling, 0.5, 1.0)  # an end that stays twice is moved nearer
+        at_low, at_high = np.where(falling, slope, at_low * kept), np.where(falling, at_high * kept, slope)
         low, high = np.where(falling, middle, low), np.where(falling, high, middle)
-    return np.asarray(np.exp((low + high) / 2))
+        was_falling = falling
+        if not (moved > CLOSE).any():
+            break
+    return best
 
 
-def _slope(members: np.ndarray, log_n: np.ndarray, C: np.ndarray, flops_per_token: FlopsPerToken) -> np.ndarray:
-    """d ln L / d ln N at C FLOPs, the mean over members."""
-    E, A, B, alpha, beta, gamma = np.moveaxis(members, -1, 0)
+def _slope(
+    members: np.ndarray,
+    logs: tuple[np.ndarray, np.ndarray],
+    log_n: np.ndarray,
+    C: np.ndarray,
+    flops_per_token: FlopsPerToken,
+) -> np.ndarray:
+    """d ln L / d ln N at C FLOPs, the mean over members; `logs` are ln A and ln B."""
+    E, _, _, alpha, beta, gamma = np.moveaxis(members, -1, 0)
     N = np.exp(log_n)
-    term_n, term_d = A * N**-alpha, B * (C / flops_per_token(N)) ** -beta
+    term_n = np.exp(logs[0] - alpha * log_n)
+    term_d = np.exp(logs[1] - beta * (np.log(C) - np.log(flops_per_token(N))))
     total = term_n + term_d
-    power = total**gamma
+    power = np.exp(gamma * np.log(total))
     change = beta * term_d * flops_per_token.elasticity(N) - alpha * term_n
     return np.asarray((gamma * power / total * change / (E + power)).mean(axis=-1))

@@ -55,16 +55,24 @@ def quantity_function(
         return lambda m: mixed_loss(m, num_params, num_tokens)
     if quantity in AT_COMPUTE and compute is not None:
         budget = float(checked_compute(compute))
-        return lambda m: _at_compute(flops_per_token, m, quantity, budget)
+        return lambda m: at_size(quantity, m, optima(m, budget, flops_per_token), budget, flops_per_token)
     raise FitError(
         f"no interval for {quantity!r} with compute = {compute!r}: give E, A, B, alpha, beta, a or b; "
         f"{', '.join(AT_COMPUTE)} with compute; or loss or new_run with num_params and num_tokens"
     )
 
 
-def _at_compute(flops_per_token: FlopsPerToken, members: np.ndarray, quantity: str, compute: float) -> np.ndarray:
-    with np.errstate(all="ignore"):  # draws of runaway exponents give 0 or infinity, and are shown as such
-        N = mixed_optimum(members, compute, flops_per_token)
+def optima(members: np.ndarray, compute: float, flops_per_token: FlopsPerToken) -> np.ndarray:
+    """N_opt of each of many draws, (k,) for members (k, members, 6); 0 or infinity of exponents that ran away."""
+    with np.errstate(all="ignore"):
+        return mixed_optimum(members, compute, flops_per_token)
+
+
+def at_size(
+    quantity: str, members: np.ndarray, N: np.ndarray, compute: float, flops_per_token: FlopsPerToken
+) -> np.ndarray:
+    """One of `AT_COMPUTE` where N is the members' optimum at C FLOPs, (k,) for members (k, members, 6)."""
+    with np.errstate(all="ignore"):
         if quantity == "L_opt":
             return mixed_loss(members, N, compute / flops_per_token(N))
         return from_size(quantity, N, compute, flops_per_token)

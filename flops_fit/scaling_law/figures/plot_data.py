@@ -125,7 +125,7 @@ def isoflop_data(law: FittedLaw) -> IsoflopData:
     )
 
 
-def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 60) -> FrontierData:
+def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 30) -> FrontierData:
     """The frontier from the smallest run's compute to `beyond` times the largest's."""
     low, high = float(law.runs.flops.min()), float(law.runs.flops.max())
     C = np.geomspace(low, high * beyond, points)

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.image import imsave
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from flops_fit.basics.formatting import format_count
 from flops_fit.scaling_law.figures.plot_data import (
@@ -190,9 +192,13 @@ def all_figures(law: FittedLaw, *, without: Collection[str] = ()) -> dict[str, F
 
 
 def figure_png(figure: Figure, dpi: int = 130) -> bytes:
-    """The figure as PNG."""
+    """The figure as PNG; drawn once, where `savefig` would lay it out and draw it twice."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    unsigned: Any = {"Software": None}
+    imsave(buffer, np.asarray(canvas.buffer_rgba()), format="png", dpi=dpi, metadata=unsigned)
     return buffer.getvalue()
 
 
@@ -271,7 +277,7 @@ def _ticks(axes: Axes, which: str, show: Callable[[float], str], *, factor: floa
     low, high = getattr(axes, f"get_{which}lim")()
     axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low < factor else (1.0,), numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _tidy(axes: Axes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from flops_fit.scaling_law.table.columns import runs_frame
 BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
 EQUAL_BUDGET = 0.02  # what counts as equal,
 MOSTLY = 0.6  # and the share of runs that must fall into budgets for there to be any
+NEEDED = ("loss", "num_params", "num_tokens", "flops")
 ROUNDING = 1e-12  # relative: numbers closer than this are one number, computed in two ways or on two machines
 
 
@@ -60,7 +62,7 @@ class Runs:
     def subset(self, keep: np.ndarray) -> Runs:
         """The runs where `keep` (bool, (runs,)) holds."""
         arrays = {name: getattr(self, name)[keep] for name in ARRAYS}
-        ids = tuple(name for name, kept in zip(self.experiment_id, keep, strict=True) if kept)
+        ids = tuple(itertools.compress(self.experiment_id, keep.tolist()))
         return Runs(**arrays, experiment_id=ids, excluded=self.excluded, notes=self.notes)
 
     def to_frame(self) -> pd.DataFrame:
@@ -131,7 +133,7 @@ def without_rounding(values: np.ndarray) -> np.ndarray:
 def _reasons(table: pd.DataFrame) -> list[str]:
     """Why each row cannot be used; empty where it can."""
     reasons = [""] * len(table)
-    for row in range(len(table)):
+    for row in np.flatnonzero(_is_doubtful(table)).tolist():
         reasons[row] = _reason(table.iloc[row])
     identity = [name for name in ("experiment_id", "num_params", "num_tokens", "loss", "seed") if name in table]
     compared = table[identity].assign(loss=without_rounding(table["loss"].to_numpy(dtype=float)))
@@ -140,12 +142,21 @@ def _reasons(table: pd.DataFrame) -> list[str]:
     return reasons
 
 
+def _is_doubtful(table: pd.DataFrame) -> np.ndarray:
+    """Which rows `_reason` may have something against, (rows,) bool; it reads row by row, which takes its time."""
+    numbers = table[[name for name in (*NEEDED, "weight") if name in table]].to_numpy(dtype=float)
+    doubtful = ~(np.isfinite(numbers) & (numbers > 0)).all(axis=1)
+    if "status" in table:
+        doubtful |= (table["status"] != "completed").to_numpy(dtype=bool, na_value=True)
+    return np.asarray(doubtful)
+
+
 def _reason(row: pd.Series) -> str:
     status = row.get("status", "completed")
     if isinstance(status, str) and status != "completed":
         why = row.get("reason")
         return f"status is {status}" + (f": {why}" if isinstance(why, str) and why else "")
-    for name in ("loss", "num_params", "num_tokens", "flops"):
+    for name in NEEDED:
         value = row[name]
         if not np.isfinite(value):
             return f"{name} is {'missing or not a number' if np.isnan(value) else 'infinite'}"
