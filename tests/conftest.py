@@ -1,5 +1,6 @@
 """What all tests share: single-threaded torch, helpers importable in worker processes, and a study that has run."""
 
+import gc
 import os
 import shutil
 import sys
@@ -37,6 +38,12 @@ def pytest_xdist_make_scheduler(config, log):
             return "pages" if Path(file).stem in PAGES else file
 
     return PagesTogether(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_finish():
+    """What the modules hold is there to stay: no collection of garbage need look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

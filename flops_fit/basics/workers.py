@@ -1,4 +1,4 @@
-"""Independent tasks side by side: long-lived worker processes, one thread each, torch loaded once.
+"""Independent tasks side by side: long-lived worker processes, one thread each, torch loaded once for all of them.
 
 Own processes instead of `multiprocessing`, which would run the caller's `__main__` again in every worker: a notebook
 or a script without `if __name__ == "__main__"` works here. Tasks and results travel as pickles over a pipe, never to
@@ -24,10 +24,13 @@ from typing import IO, Any
 
 import cloudpickle
 
+from flops_fit.basics import forks
+
 _SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _OUTER = "FLOPS_FIT_OUTER_ENVIRONMENT"  # what these were before, for programs that are not ours
 
 OnEvent = Callable[[int, dict[str, Any]], None]
+_Process = subprocess.Popen[bytes] | forks.Forked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +154,10 @@ class _Worker:
 
     def __init__(self, function: str, shared: Any, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self._module = function.split(":")[0]
         self._start = pickle.dumps({"function": function, "sys_path": sys.path})
         self._shared = _pickled(shared)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Process | None = None
         self.stopped = False
 
     def start(self) -> None:
@@ -192,15 +196,18 @@ class _Worker:
         if self._process is not None:
             _discard(self._process)
 
-    def _launch(self) -> subprocess.Popen[bytes]:
+    def _launch(self) -> _Process:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | dict(self._environment)
         if _OUTER not in environment:
             environment[_OUTER] = json.dumps({name: os.environ.get(name) for name in _SET_HERE})
         command = [sys.executable, "-m", "flops_fit.basics.workers"]
-        path = os.pathsep.join([entry for entry in sys.path if entry] + [os.getcwd()])
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | {"PYTHONPATH": path}
-        )
+        environment["PYTHONPATH"] = os.pathsep.join([entry for entry in sys.path if entry] + [os.getcwd()])
+        process: _Process
+        if forks.POSSIBLE:
+            ours = self._module.startswith("flops_fit")  # the user's are imported by each process as they are then
+            process = forks.fork(command, environment, self._module if ours else None)
+        else:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self._process = process
         assert process.stdin is not None
         send(process.stdin, self._start)
@@ -215,7 +222,7 @@ def _pickled(shared: Any) -> bytes:
         raise CannotBeSent(f"{type(error).__name__}: {error}") from error
 
 
-def _discard(process: subprocess.Popen[bytes]) -> int:
+def _discard(process: _Process) -> int:
     """Wait for a process that ended or was killed, close its pipes, and return its exit code."""
     code = process.wait()
     for pipe in (process.stdin, process.stdout):
@@ -310,4 +317,7 @@ def _perform(function: Any, payload: Any, shared: Any, outgoing: IO[bytes]) -> t
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        forks.serve(int(sys.argv[1]), main)
+    else:
+        main()

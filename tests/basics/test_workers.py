@@ -1,14 +1,21 @@
 """Worker processes: parallel, reused, and a death or an error is one task's outcome."""
 
 import os
+import signal
 import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
+from webdriver import wait_for
 
 from flops_fit.basics.devices import worker_environments
-from flops_fit.basics.workers import CannotBeSent, run_tasks
+from flops_fit.basics.workers import CannotBeSent, WorkerPool, run_tasks
+
+
+def ended(process):
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def outcomes(name, payloads, **options):
@@ -89,3 +96,34 @@ def test_every_worker_sees_a_gpu_of_its_own(monkeypatch):
     assert worker_environments("cpu") == worker_environments("cuda:1") == [{}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert [each["CUDA_VISIBLE_DEVICES"] for each in worker_environments("cuda")] == ["3", "5"]
+
+
+def test_what_is_random_differs_between_workers():
+    first = {}
+    for process, numbers in (outcome.value for outcome in outcomes("random_numbers", range(6))):
+        first.setdefault(process, numbers)
+    assert len(first) == 2
+    assert len(set(first.values())) == 2
+    assert all(len(set(column)) == 2 for column in zip(*first.values(), strict=True))
+
+
+def test_a_worker_has_the_environment_and_directory_of_its_time(monkeypatch, tmp_path):
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("OF_THE_TEST", folder.name)
+        assert outcomes("surroundings", [0])[0].value == (str(folder), folder.name)
+
+
+def test_workers_start_again_where_what_they_fork_from_was_killed():
+    (first,) = outcomes("grandparent", [0])
+    os.kill(first.value, signal.SIGKILL)
+    wait_for(lambda: ended(first.value), 60, "the end of the process that workers are forked from")
+    (second,) = outcomes("grandparent", [0])
+    assert second.value not in (None, first.value)
+
+
+def test_a_pool_can_be_left_before_its_workers_began():
+    with WorkerPool("worker_tasks:square", num_workers=2) as pool:
+        pool.start()
+    assert [outcome.value for outcome in outcomes("square", [3])] == [9]
