@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY_INSTALLED := $(VENV)/.installed-ray
 
-.PHONY: demo ui test test-ray test-all lint clean
+.PHONY: demo ui test test-browser test-ray test-all lint clean
 
 demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
 	$(BIN)/flops-fit demo
@@ -13,10 +13,13 @@ demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to the
 ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
 	$(BIN)/flops-fit ui
 
-test: $(INSTALLED) lint   ## what CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not ray" -q
+test: $(INSTALLED) lint   ## what CI runs first, five minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not ray and not browser" -q
 
-test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; what CI runs after `make test`
+test-browser: $(INSTALLED)  ## the pages in a headless Chromium, which must be there; what CI runs after `make test`
+	$(BIN)/python -m pytest -m browser -q
+
+test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; what CI runs last
 	$(BIN)/python -m pytest -m ray -q
 
 test-all: $(INSTALLED) lint

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import random
+import time
 import warnings
 
 import numpy as np
@@ -15,6 +16,8 @@ from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, find_optimal, load_
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.preflight.preflight import preflight
 from flops_fit.stages import study_plan, study_size_map
+
+PAUSE = 0.02
 
 
 class Broken(TinyMLP):
@@ -49,6 +52,15 @@ class Hungry(TinyMLP):
         return super().forward(inputs)
 
 
+class Waits(TinyMLP):
+    """Every step in training takes at least `PAUSE` seconds."""
+
+    def forward(self, inputs):
+        if self.training:
+            time.sleep(PAUSE)
+        return super().forward(inputs)
+
+
 def study_of(model, **changes):
     return tiny_study(model=ModelSpec(factory=model, size_param="width", max_size=64), **changes)
 
@@ -60,13 +72,13 @@ def checked(model=TinyMLP, **changes):
 
 
 def test_a_sound_study_has_no_problems_and_both_ends_are_measured():
-    found, plan = checked()
+    found, plan = checked(Waits)
     assert found.problems == ()
     sizes = [item.size_param_value for item in plan.experiments]
     assert [trial.experiment.size_param_value for trial in found.trials] == [min(sizes), max(sizes)]
     for trial in found.trials:
         assert trial.initial_loss == pytest.approx(math.log(4), abs=0.4), "four classes, nothing learnt yet"
-        assert trial.seconds_per_step > 0
+        assert trial.seconds_per_step >= PAUSE
         assert trial.batch_examples == pytest.approx(0.5 * trial.experiment.num_tokens**0.5, abs=1)
         assert trial.memory_bytes > 16 * trial.experiment.total_params
     assert "no problems found" in found.summary()

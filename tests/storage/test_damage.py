@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import warnings
+from contextlib import contextmanager
 
 import pytest
 from damage import as_text, changed, torn
@@ -100,30 +101,37 @@ def expect(kind, read, path, whole):
         assert len(refusal) < 1000
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@seed(14)
-@FUZZ
-@given(data=st.data())
-def test_a_changed_value_is_refused(study, kind, data):
-    paths, read = study
-    path, whole, text = paths[kind], read(kind), paths[kind].read_text()
+@contextmanager
+def restored(path):
+    """The text of a file, which is there again afterwards."""
+    text = path.read_text()
     try:
-        path.write_text(as_text(data.draw(changed(json.loads(text)))))
-        expect(kind, read, path, whole)
+        yield text
     finally:
         path.write_text(text)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@seed(14)
-@FUZZ
-@given(data=st.data())
+def fuzzed(test):
+    """`test` with many kinds of damage of each file."""
+    return pytest.mark.parametrize("kind", KINDS)(seed(14)(FUZZ(given(data=st.data())(test))))
+
+
+@fuzzed
+def test_a_changed_value_is_refused(study, kind, data):
+    paths, read = study
+    path, whole = paths[kind], read(kind)
+    with restored(path) as text:
+        path.write_text(as_text(data.draw(changed(json.loads(text)))))
+        expect(kind, read, path, whole)
+
+
+@fuzzed
 def test_a_file_that_was_made_with_a_wrong_value_is_refused_or_a_value(study, kind, data):
     """The hash is right, so only the types speak against it: by a damaged program, or one of another version."""
     paths, read = study
-    path, text = paths[kind], paths[kind].read_text()
-    content = {name: value for name, value in json.loads(text).items() if name != "sha256"}
-    try:
+    path = paths[kind]
+    with restored(path) as text:
+        content = {name: value for name, value in json.loads(text).items() if name != "sha256"}
         wrong = data.draw(changed(content))
         try:
             write_value(path, wrong)
@@ -131,22 +139,15 @@ def test_a_file_that_was_made_with_a_wrong_value_is_refused_or_a_value(study, ki
             return
         _, refusal = outcome(read, kind, path)
         assert refusal is None or str(path) in refusal
-    finally:
-        path.write_text(text)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@seed(14)
-@FUZZ
-@given(data=st.data())
+@fuzzed
 def test_a_torn_file_is_refused(study, kind, data):
     paths, read = study
-    path, whole, text = paths[kind], read(kind), paths[kind].read_text()
-    try:
+    path, whole = paths[kind], read(kind)
+    with restored(path) as text:
         path.write_bytes(data.draw(torn(text)))
         expect(kind, read, path, whole)
-    finally:
-        path.write_text(text)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in HEALED])
