@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
@@ -43,6 +45,7 @@ VERDICTS = {
     "not supported": ("bad", "The runs do not support a law: the numbers below are shown, not to be used."),
 }
 
+MOST_RUNS = 1000  # that are listed one by one
 NOT_SHOWN = "<p>Not shown, since the runs do not support a law.</p>"
 
 
@@ -230,9 +233,11 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
         "Residual sd": f"{law.sigma:.3%} of the loss (robust)",
         "Prediction": law.prediction.description,
         "Intervals": f"pairs bootstrap, {len(law.draws)} resamples, seed {law.options.get('seed')}; misfit of the form",
-        "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items()),
+        "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items() if key != "thinned"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+    if law.thinned:
+        facts["Thinned"] = "; ".join(law.thinned)
     if law.runs.notes:
         facts["Columns"] = "; ".join(law.runs.notes)
     if plan is not None:
@@ -266,9 +271,12 @@ def _runs(law: ScalingLaw) -> str:
             f"{runs.loss[i]:.4f}",
             f"{-law.residual[i]:+.2%}",
         )
-        for i in range(len(runs))
+        for i in np.unique(np.linspace(0, len(runs) - 1, min(MOST_RUNS, len(runs))).astype(int)).tolist()
     ]
-    return html_table(("Run", "FLOPs", "Parameters", "Tokens", "Loss", "Above the law"), rows)
+    table = html_table(("Run", "FLOPs", "Parameters", "Tokens", "Loss", "Above the law"), rows)
+    if len(rows) == len(runs):
+        return table
+    return f"<p>{len(rows):,} of {len(runs):,} runs, spread evenly; <code>law.runs</code> has all.</p>{table}"
 
 
 def _plan(plan: Any) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.scaling_law.approaches.envelope import Envelope
-from flops_fit.scaling_law.approaches.interpolated import interpolated_minima, interpolated_power_law
+from flops_fit.scaling_law.approaches.interpolated import MOST_SIZES, interpolated_minima, interpolated_power_law
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, fit_power_law, isoflop_minima
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.flops_per_token import optimal_params
@@ -58,7 +58,9 @@ def compare_approaches(
     if len(noisy) >= 2:
         power = interpolated_power_law(noisy)
         own = float(power(compute))
-        note = "follows noise where sizes are few" if len(law.runs) < 100 else ""
+        many = any(minimum.runs > MOST_SIZES for minimum in law.isoflops)
+        note = f"at most {MOST_SIZES} sizes of a budget, spread evenly" if many else ""
+        note = "follows noise where sizes are few" if len(law.runs) < 100 else note
         found.append(Approach(name="Akima per budget", a=power.exponent, N=own, ratio=own / N, note=note))
     if curves is not None:
         own = float(curves.N_law(compute))

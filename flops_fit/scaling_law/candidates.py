@@ -16,9 +16,11 @@ import numpy as np
 
 from flops_fit.basics.from_json import NULL_IS_INFINITY
 from flops_fit.scaling_law.checks.holdout import NEAR, Holdout, compute_groups
-from flops_fit.scaling_law.fitting.bent import FREE, fit_forms, refit_form, to_members
-from flops_fit.scaling_law.fitting.objective import Centred, centre
+from flops_fit.scaling_law.fitting.bent import FREE, fit_forms, linearised, refit_form, to_members, with_free
+from flops_fit.scaling_law.fitting.objective import LARGE, Centred, centre
+from flops_fit.scaling_law.fitting.one_step import resample
 from flops_fit.scaling_law.fitting.parametric import fit_parametric
+from flops_fit.scaling_law.fitting.uncertainty import resampled_counts
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
 from flops_fit.scaling_law.misfit import Miss
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
@@ -160,16 +162,24 @@ class Rolling:
             N_ratio=float(without / final),
         )
 
-    def refits(self, counts: np.ndarray) -> np.ndarray:
-        """The chosen members refitted with every run counted `counts` (refits, runs) times, (refits, members, 6)."""
+    def refits(self, resamples: int, seed: int) -> tuple[np.ndarray, str]:
+        """The chosen members refitted on resampled runs, (resamples, members, 6), and what each is in large tables
+        instead of a refit (`one_step`), in words."""
         part = self.parts[0]
+        if len(self.runs) > LARGE:
+            keys = self.chosen()
+            fits = [linearised(part.theta[k], part.scale[k], self.data, part.weights[k[1]], k[0]) for k in keys]
+            found, words = resample(fits, self.runs.cluster, resamples, seed)
+            whole = [with_free(own, part.theta[k], k[0]) for own, k in zip(found, keys, strict=True)]
+            return to_members(np.stack(whole, axis=1), self.data), words
+        counts = resampled_counts(self.runs.cluster, resamples, seed)
         refitted = []
         for key in self.chosen():
             used = part.weights[key[1]] > 0
-            data = _subset(self.data, used)
+            data = self.data.subset(used)
             weights = counts[:, used] * part.weights[key[1]][used]
             refitted.append(to_members(refit_form(part.theta[key], part.scale[key], data, weights, key[0]), data))
-        return np.stack(refitted, axis=1)
+        return np.stack(refitted, axis=1), ""
 
     def _off(self, members: np.ndarray, where: np.ndarray) -> np.ndarray:
         """`ln L_pred - ln L` of the runs at `where`."""
@@ -248,7 +258,3 @@ def _near_weight(part: Runs, runs: Runs, flops_per_token: FlopsPerToken) -> np.n
     law = fit_parametric(part.num_params, part.num_tokens, part.loss, weights=part.weight)
     distance = np.log(runs.num_params / optimal_params(law.parameters, runs.flops, flops_per_token))
     return np.asarray(runs.weight / (1 + (distance / VALLEY) ** 4))
-
-
-def _subset(data: Centred, keep: np.ndarray) -> Centred:
-    return Centred(n=data.n[keep], d=data.d[keep], log_loss=data.log_loss[keep], n_mean=data.n_mean, d_mean=data.d_mean)

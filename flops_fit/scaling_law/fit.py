@@ -15,6 +15,7 @@ from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import hold_out
 from flops_fit.scaling_law.checks.of_fit import undetermined
 from flops_fit.scaling_law.checks.verdict import diagnose
+from flops_fit.scaling_law.fitting.objective import LARGE
 from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
 from flops_fit.scaling_law.fitting.shape import BEND, bend_chance
 from flops_fit.scaling_law.fitting.uncertainty import bootstrap
@@ -72,7 +73,20 @@ def fit_scaling_law(
     if form not in FORMS:
         raise FitError(f"form = {form!r} is unknown; give one of {', '.join(FORMS)}")
     table = read_runs(runs, units=units)
-    per_token = _per_token(flops_per_token, table)
+    options = {
+        "method": method,
+        "delta": delta,
+        "weighting": weighting,
+        "form": form,
+        "bootstraps": bootstraps,
+        "seed": seed,
+    }
+    return _fit(table, _per_token(flops_per_token, table), options)
+
+
+def _fit(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) -> ScalingLaw:
+    """The law of a table, with `options` as of `fit_scaling_law`."""
+    delta, weighting, form = (options[name] for name in ("delta", "weighting", "form"))
     chosen, other = fit_both(table, per_token, delta, weighting)
     fit = chosen.fit
     minima = with_bias(
@@ -81,13 +95,13 @@ def fit_scaling_law(
         lambda N, D: law_loss(fit.parameters, N, D),
         lambda C: optimal_params(fit.parameters, C, per_token),
     )
-    draws = bootstrap(fit, table.cluster, resamples=bootstraps, seed=seed)
+    draws, refits = bootstrap(fit, table.cluster, resamples=options["bootstraps"], seed=options["seed"])
     evidence = Evidence(
         runs=table, fit=fit, other=other, minima=minima, flops_per_token=per_token, draws=draws, holdout=None
     )
-    prediction, rolling = Prediction(), None
+    prediction, rolling, member_refits = Prediction(), None, ""
     if form == "auto" and undetermined(evidence) is None:
-        prediction, rolling = _predict_with(table, per_token, chosen, other, minima, bootstraps, seed)
+        prediction, rolling, member_refits = _predict_with(table, per_token, chosen, other, minima, options)
     if rolling is not None and prediction.form == "bent":
         held = rolling.holdout()
     else:
@@ -117,15 +131,21 @@ def fit_scaling_law(
             )
         ),
         prediction=prediction,
-        options={
-            "method": method,
-            "delta": delta,
-            "weighting": weighting,
-            "form": form,
-            "bootstraps": bootstraps,
-            "seed": seed,
-        },
+        options=options | _thinned(len(table), refits, member_refits),
     )
+
+
+def _thinned(runs: int, refits: str, member_refits: str) -> dict[str, Any]:
+    """What was not done in full in a large table, in words, as an option of the law."""
+    if runs <= LARGE:
+        return {}
+    said = [
+        f"of {runs:,} runs the search began on {LARGE:,}, spread evenly over compute and size; it ended on all of them",
+        f"each resample of the five-parameter law is {refits}",
+        *([f"each resample of what answers is {member_refits}"] if member_refits else []),
+        "leaving one run out is one Newton step from the fit",
+    ]
+    return {"thinned": said}
 
 
 def _plain_of(chosen: ValleyFit, other: ParametricFit | None) -> ParametricFit:
@@ -139,18 +159,18 @@ def _predict_with(
     chosen: ValleyFit,
     other: ParametricFit | None,
     minima: Sequence[IsoflopMinimum],
-    bootstraps: int,
-    seed: int,
-) -> tuple[Prediction, Rolling | None]:
+    options: Mapping[str, Any],
+) -> tuple[Prediction, Rolling | None, str]:
     """The five-parameter law where it has the shape of the runs, else what predicts the largest budgets best, with the
-    candidates at every stage."""
+    candidates at every stage and what their resamples are."""
     chance = bend_chance(_plain_of(chosen, other))
     if chance >= BEND:
-        return unbent(chance), None
+        return unbent(chance), None, ""
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in minima if minimum.interior}
     rolling = roll(runs, flops_per_token, optimum, own)
-    return bent(chance, rolling, runs, bootstraps, seed), rolling
+    prediction, refits = bent(chance, rolling, runs, options["bootstraps"], options["seed"])
+    return prediction, rolling, refits
 
 
 def _per_token(given: Any, runs: Runs) -> FlopsPerToken:

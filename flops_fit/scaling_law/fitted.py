@@ -115,6 +115,11 @@ class FittedLaw:
         return self.prediction.candidates
 
     @property
+    def thinned(self) -> tuple[str, ...]:
+        """What was not done in full, since the runs are many; nothing up to 2,000 runs."""
+        return tuple(self.options.get("thinned", ()))
+
+    @property
     def members(self) -> np.ndarray:
         """(E, A, B, alpha, beta, gamma) of the laws that answer together, shape (members, 6)."""
         own = self.prediction.members

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from flops_fit.scaling_law.candidates import Candidate, Rolling
-from flops_fit.scaling_law.fitting.uncertainty import resampled_counts
 from flops_fit.scaling_law.misfit import UNSEEN, Misfit, Miss, misfit_of
 from flops_fit.scaling_law.mixture import mixed_loss
 from flops_fit.scaling_law.table.runs import Runs
@@ -81,8 +80,9 @@ def unbent(bend_chance: float) -> Prediction:
     return Prediction(bend_chance=bend_chance, misfit=Misfit(widening=UNSEEN))
 
 
-def bent(bend_chance: float, rolling: Rolling, runs: Runs, resamples: int, seed: int) -> Prediction:
-    """The chosen candidates', with their refits; the five-parameter law's with their misfit where runs are few."""
+def bent(bend_chance: float, rolling: Rolling, runs: Runs, resamples: int, seed: int) -> tuple[Prediction, str]:
+    """The chosen candidates', with their refits and what these are (`Rolling.refits`); the five-parameter law's with
+    their misfit where runs are few."""
     misses = rolling.misses()
     shared: dict[str, Any] = {
         "bend_chance": bend_chance,
@@ -91,9 +91,9 @@ def bent(bend_chance: float, rolling: Rolling, runs: Runs, resamples: int, seed:
         "misfit": misfit_of(misses),
     }
     if len(rolling.chosen()) == 1:
-        return Prediction(**shared)
+        return Prediction(**shared), ""
     members = rolling.members()
     near = rolling.near & (rolling.parts[0].weights[rolling.widest()] > 0)
     fitted = mixed_loss(members, runs.num_params[near], runs.num_tokens[near])
-    draws = rolling.refits(resampled_counts(runs.cluster, resamples, seed))
-    return Prediction(**shared, members=members, draws=draws, noise=np.log(fitted / runs.loss[near]))
+    draws, words = rolling.refits(resamples, seed)
+    return Prediction(**shared, members=members, draws=draws, noise=np.log(fitted / runs.loss[near])), words

@@ -36,6 +36,7 @@ def _head(law: FittedLaw) -> str:
         f"  weighting   {law.weighting.description}",
         f"  prediction  {law.prediction.description}",
     ]
+    lines += [f"  {'' if at else 'thinned':<11} {said}" for at, said in enumerate(law.thinned)]
     return "\n".join(lines if law.determined else [*lines[:2], lines[3]])
 
 

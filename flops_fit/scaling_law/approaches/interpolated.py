@@ -17,6 +17,7 @@ from flops_fit.scaling_law.approaches.isoflop import PowerLaw, fit_power_law
 from flops_fit.scaling_law.table.runs import Runs
 
 POINTS_PER_GAP = 25
+MOST_SIZES = 60  # of a budget that are interpolated; of more, so many evenly spread ones
 SPREAD_FLOOR = 0.33  # of the distance between neighbouring sizes: a minimum is not located better than that
 
 
@@ -40,7 +41,8 @@ def interpolated_minima(
 ) -> tuple[InterpolatedMinimum, ...]:
     """The optimum of every budget with at least 4 sizes whose minimum is mostly inside the grid, ascending in compute.
 
-    `noise` gives each loss's standard deviation in nats; of several runs of one size the lowest loss counts.
+    `noise` gives each loss's standard deviation in nats; of several runs of one size the lowest loss counts, and of
+    more than 60 sizes every so many.
     """
     generator = np.random.default_rng(seed)
     found = []
@@ -81,4 +83,5 @@ def _lowest_by_size(members: Runs) -> tuple[np.ndarray, np.ndarray]:
     sizes, inverse = np.unique(members.num_params, return_inverse=True)
     loss = np.full(len(sizes), np.inf)
     np.minimum.at(loss, inverse, members.loss)
-    return sizes, loss
+    few = np.unique(np.linspace(0, len(sizes) - 1, min(MOST_SIZES, len(sizes))).astype(int))
+    return sizes[few], loss[few]

@@ -10,6 +10,7 @@ from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.fitted import FittedLaw
 
 MAX_CURVES = 10
+MOST_DRAWN = 3000  # runs that a figure shows as points
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,15 +106,31 @@ class CloudData:
     a_interval: tuple[float, float]
 
 
+def drawn_runs(law: FittedLaw) -> np.ndarray:
+    """Indices of the runs that figures show as points: all, or 3,000 spread evenly over compute and size."""
+    runs = law.runs
+    if len(runs) <= MOST_DRAWN:
+        return np.arange(len(runs))
+    order = np.lexsort((runs.num_params, runs.flops))
+    return np.sort(order[np.linspace(0, len(order) - 1, MOST_DRAWN).astype(int)])
+
+
+def drawn_words(law: FittedLaw) -> str:
+    """How many of the runs figures show, where that is not all of them."""
+    return "" if len(law.runs) <= MOST_DRAWN else f" ({MOST_DRAWN:,} of {len(law.runs):,} drawn)"
+
+
 def isoflop_data(law: FittedLaw) -> IsoflopData:
     """The IsoFLOP curves; where runs form no budgets, the law along a few computes that span them."""
     runs = law.runs
+    drawn = np.zeros(len(runs), dtype=bool)
+    drawn[drawn_runs(law)] = True
     own = {minimum.compute_budget: minimum for minimum in law.isoflops}
     budgets = sorted(own) or list(np.geomspace(runs.flops.min(), runs.flops.max(), 6))
     if len(budgets) > MAX_CURVES:
         budgets = [budgets[i] for i in np.unique(np.linspace(0, len(budgets) - 1, MAX_CURVES).round().astype(int))]
-    curves = tuple(_curve(law, budget, own.get(budget)) for budget in budgets)
-    other = ~np.isin(runs.budget, budgets)
+    curves = tuple(_curve(law, budget, own.get(budget), drawn) for budget in budgets)
+    other = drawn & ~np.isin(runs.budget, budgets)
     path_C = np.geomspace(budgets[0] / 1.5, budgets[-1] * 1.5, 60)
     return IsoflopData(
         curves=curves,
@@ -133,6 +150,7 @@ def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 30) ->
     bands = {name: np.array([each["total"] for each in found]) for name, found in parts.items()}
     sampling = {name: np.array([each["sampling"] for each in found]) for name, found in parts.items()}
     interior = [minimum for minimum in law.isoflops if minimum.interior]
+    drawn = drawn_runs(law)
     return FrontierData(
         C=C,
         N=law.N_opt(C),
@@ -149,22 +167,23 @@ def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 30) ->
         minimum_D=np.array([m.D for m in interior]),
         minimum_L=np.array([m.loss for m in interior]),
         minimum_N_interval=np.reshape([m.interval or (m.N, m.N) for m in interior], (-1, 2)),
-        run_C=law.runs.flops,
-        run_loss=law.runs.loss,
+        run_C=law.runs.flops[drawn],
+        run_loss=law.runs.loss[drawn],
         C_fitted=(low, high),
         flops_per_param_per_token=law.flops_per_token(law.N_opt(C)) / law.N_opt(C),
     )
 
 
 def residual_data(law: FittedLaw) -> ResidualData:
-    """Residuals and their running median over compute."""
+    """Residuals and their running median over compute, that of all runs."""
+    drawn = drawn_runs(law)
     order = np.argsort(law.runs.flops)
     residual = np.log(law.runs.loss / law.loss(law.runs.num_params, law.runs.num_tokens))
     groups = [group for group in np.array_split(order, max(1, min(8, len(order) // 5))) if len(group)]
     return ResidualData(
-        flops=law.runs.flops,
-        distance=np.clip(law.runs.num_params / law.N_opt(law.runs.flops), 1e-6, 1e6),
-        residual=residual,
+        flops=law.runs.flops[drawn],
+        distance=np.clip(law.runs.num_params[drawn] / law.N_opt(law.runs.flops[drawn]), 1e-6, 1e6),
+        residual=residual[drawn],
         sigma=law.sigma,
         trend_C=np.array([np.exp(np.log(law.runs.flops[group]).mean()) for group in groups]),
         trend=np.array([np.median(residual[group]) for group in groups]),
@@ -175,13 +194,14 @@ def contour_data(law: FittedLaw, *, points: int = 80) -> ContourData:
     """L(N, D) over the runs' range and half a decade beyond."""
     N = np.geomspace(law.runs.num_params.min() / 3, law.runs.num_params.max() * 3, points)
     D = np.geomspace(law.runs.num_tokens.min() / 3, law.runs.num_tokens.max() * 3, points)
+    drawn = drawn_runs(law)
     path_C = np.geomspace(law.runs.flops.min() / 30, law.runs.flops.max() * 30, 60)
     return ContourData(
         N=N,
         D=D,
         loss=law.loss(N[None, :], D[:, None]),
-        run_N=law.runs.num_params,
-        run_D=law.runs.num_tokens,
+        run_N=law.runs.num_params[drawn],
+        run_D=law.runs.num_tokens[drawn],
         path_N=law.N_opt(path_C),
         path_D=law.D_opt(path_C),
     )
@@ -199,8 +219,9 @@ def cloud_data(law: FittedLaw) -> CloudData:
     )
 
 
-def _curve(law: FittedLaw, budget: float, minimum: IsoflopMinimum | None) -> IsoflopCurve:
-    members = law.runs.subset(law.runs.budget == budget)
+def _curve(law: FittedLaw, budget: float, minimum: IsoflopMinimum | None, drawn: np.ndarray) -> IsoflopCurve:
+    own = law.runs.budget == budget
+    members, shown = law.runs.subset(own), law.runs.subset(own & drawn)
     compute = float(np.median(members.flops)) if len(members) else budget
     centre = law.N_opt(compute)
     sizes = np.append(members.num_params, centre)
@@ -208,8 +229,8 @@ def _curve(law: FittedLaw, budget: float, minimum: IsoflopMinimum | None) -> Iso
     own_N = np.geomspace(members.num_params.min(), members.num_params.max(), 60) if minimum else np.empty(0)
     return IsoflopCurve(
         compute_budget=budget,
-        N=members.num_params,
-        loss=members.loss,
+        N=shown.num_params,
+        loss=shown.loss,
         law_N=N,
         law_loss=law.loss(N, compute / law.flops_per_token(N)),
         own_N=own_N,

@@ -25,6 +25,7 @@ from flops_fit.scaling_law.figures.plot_data import (
     IsoflopData,
     cloud_data,
     contour_data,
+    drawn_words,
     frontier_data,
     isoflop_data,
     residual_data,
@@ -69,7 +70,10 @@ def isoflop_figure(law: FittedLaw) -> Figure:
     axes.set_title("IsoFLOP curves: loss against model size at fixed compute", loc="left")
     _tidy(axes)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, title="Compute (FLOPs)", alignment="left")
+    said = drawn_words(law).replace(" (", "\n(")
+    figure.legend(
+        handles, labels, loc="outside right center", frameon=False, title=f"Compute (FLOPs){said}", alignment="left"
+    )
     return figure
 
 
@@ -118,7 +122,7 @@ def residual_figure(law: FittedLaw) -> Figure:
     left.set_ylim(-limit, limit)
     beyond = int((np.abs(data.residual) > limit).sum())
     left.set_title("Residuals by compute" + (f" ({beyond} runs off the scale)" if beyond else ""), loc="left")
-    right.set_title("Residuals by distance from the optimum", loc="left")
+    right.set_title(f"Residuals by distance from the optimum{drawn_words(law)}", loc="left")
     left.legend(frameon=False, loc="best")
     _ticks(right, "x", lambda value: f"{value:g}", factor=300)
     _powers_of_ten(left)
@@ -134,7 +138,7 @@ def contour_figure(law: FittedLaw) -> Figure:
     filled = axes.contourf(data.N, data.D, data.loss, levels=levels, cmap="viridis_r", extend="both", alpha=0.85)
     lines = axes.contour(data.N, data.D, data.loss, levels=levels[::3], colors="white", linewidths=0.8)
     axes.clabel(lines, fmt="%.2f", fontsize=8)
-    axes.plot(data.run_N, data.run_D, "o", color="white", ms=4.5, mec=INK, mew=0.8, label="runs")
+    axes.plot(data.run_N, data.run_D, "o", color="white", ms=4.5, mec=INK, mew=0.8, label=f"runs{drawn_words(law)}")
     axes.plot(data.path_N, data.path_D, "--", color=INK, lw=1.6, label="compute optimum")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -241,7 +245,7 @@ def _power_law_panel(
 
 
 def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
-    axes.plot(data.run_C, data.run_loss, "o", color=GREY, ms=4, mew=0, alpha=0.6, label="runs")
+    axes.plot(data.run_C, data.run_loss, "o", color=GREY, ms=4, mew=0, alpha=0.6, label=f"runs{drawn_words(law)}")
     for each, name in zip((data.L_band, data.L_sampling), BANDS, strict=True):
         axes.fill_between(data.C, *each.T, color=ORANGE, alpha=0.25, lw=0, label=name)
     axes.plot(data.C, data.L, color=ORANGE, lw=2, label="predicted at the optimum")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flops_fit.scaling_law.fitting.objective import Centred, huber
+from flops_fit.scaling_law.fitting.objective import LARGE, Centred, huber, sample
+from flops_fit.scaling_law.fitting.one_step import Linearised, linearise
 from flops_fit.scaling_law.fitting.parametric import DELTA_FLOOR, TUNING, robust_sigma
 from flops_fit.scaling_law.fitting.starts import grid_starts
 
@@ -37,7 +38,13 @@ def _terms(theta: np.ndarray, data: Centred) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_forms(data: Centred, weights: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Both forms under each row of `weights` (fits, runs): theta (fits, 6) and residual scale (fits,) by form."""
+    """Both forms under each row of `weights` (fits, runs): theta (fits, 6) and residual scale (fits,) by form.
+
+    In large tables the search is that of a sample, and ends row by row on all runs that have a weight.
+    """
+    if len(data.n) > LARGE:
+        part = sample(data)
+        return _settle_each(fit_forms(data.subset(part), weights[:, part])[0], data, weights)
     found = [grid_starts(data, row, count=STARTS) for row in weights]
     rows = np.repeat(np.arange(len(weights)), [len(starts) for starts in found])
     flat = _from_five(np.vstack(found))
@@ -161,6 +168,42 @@ def _settle(theta: np.ndarray, data: Centred, weights: np.ndarray, form: str) ->
             break
         scale = new
     return theta, scale
+
+
+def _settle_each(
+    starts: dict[str, np.ndarray], data: Centred, weights: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    theta, scale = {}, {}
+    for form, start in starts.items():
+        used = [(start[[at]], data.subset(row > 0), row[row > 0][None]) for at, row in enumerate(weights)]
+        settled = [_settle(*each, form) for each in used]
+        theta[form], scale[form] = (np.concatenate(each) for each in zip(*settled, strict=True))
+    return theta, scale
+
+
+def linearised(theta: np.ndarray, scale: float, data: Centred, weights: np.ndarray, form: str) -> Linearised:
+    """A fit of `fit_forms` as one Newton step sees it; theta of its free parameters alone."""
+    free, delta = FREE[form], max(TUNING * scale, DELTA_FLOOR)
+    prior = np.where(np.arange(6) == 5, (delta / (TUNING * PRIOR)) ** 2, 0.0)[free]
+    residual, slopes = _jacobian(theta[None], data)
+
+    used = weights > 0
+
+    def refit(counts: np.ndarray) -> np.ndarray:
+        trusted = counts[:, used] * weights[used]
+        return refit_form(theta, scale, data.subset(used), trusted, form, iterations=10)[:, free]
+
+    box = LOWER[free], UPPER[free]
+    return linearise(
+        theta[free], residual[0], slopes[0, free].T, weights, np.array(delta), box=box, prior=prior, refit=refit
+    )
+
+
+def with_free(own: np.ndarray, theta: np.ndarray, form: str) -> np.ndarray:
+    """`theta` (6,) with the parameters that `form` is free in replaced by `own` (..., free)."""
+    whole = np.broadcast_to(theta, (*own.shape[:-1], 6)).copy()
+    whole[..., FREE[form]] = own
+    return whole
 
 
 def _scales(theta: np.ndarray, data: Centred, weights: np.ndarray, form: str) -> np.ndarray:

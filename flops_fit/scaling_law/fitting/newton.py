@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flops_fit.scaling_law.fitting.objective import Centred, derivatives
+from flops_fit.scaling_law.fitting.objective import LARGE, Centred, derivatives
 
 MAX_EXPONENT = 5.0
 MIN_EXPONENT = 1e-6
 MIN_LOG_E = -30.0  # below this E changes no loss in double precision: "E = 0"
 LOWER = np.array([MIN_LOG_E, -60.0, -60.0, MIN_EXPONENT, MIN_EXPONENT])
 E_IS_ZERO = np.log(1e-9)  # ln E below this, relative to the smallest loss, is E = 0
+MOST_LARGE = 40
 UPPER = np.array([60.0, 60.0, 60.0, MAX_EXPONENT, MAX_EXPONENT])
 
 
@@ -42,8 +43,9 @@ def minimise(
     takes the exact Hessian's eigenvalues in absolute value plus a damping that shrinks with success; the Huber
     curvature starts as reweighted least squares and blends into Newton (at once where the starts are `warm`). A start
     is converged when the decrease that the quadratic model still promises is below `tolerance` times the objective, or
-    the step below 1e-13.
+    the step below 1e-13. In large tables there are 40 iterations at most, since a search on a sample went before.
     """
+    max_iterations = min(max_iterations, MOST_LARGE) if len(data.n) > LARGE else max_iterations
     theta = np.clip(theta, LOWER, UPPER)
     thresholds = np.asarray(delta, dtype=float)
     count = len(theta)

@@ -7,9 +7,11 @@ the sum over runs of `weight · Huber_delta(ln L_pred - ln L)` (Hoffmann et al. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+LARGE = 2000  # runs beyond which a search begins on a sample and resamples are one step each (`one_step`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,16 @@ class Centred:
     log_loss: np.ndarray
     n_mean: float
     d_mean: float
+
+    def subset(self, keep: np.ndarray) -> Centred:
+        """The runs at `keep`, centred as before."""
+        return replace(self, n=self.n[keep], d=self.d[keep], log_loss=self.log_loss[keep])
+
+
+def sample(data: Centred) -> np.ndarray:
+    """Indices of at most `LARGE` runs, spread evenly over compute and size, on which a search begins."""
+    order = np.lexsort((data.n, (data.n + data.d).round(6)))
+    return np.sort(order[np.linspace(0, len(order) - 1, min(LARGE, len(order))).astype(int)])
 
 
 def centre(num_params: np.ndarray, num_tokens: np.ndarray, loss: np.ndarray) -> Centred:

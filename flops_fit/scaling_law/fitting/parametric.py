@@ -9,7 +9,7 @@ import numpy as np
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitting.newton import MAX_EXPONENT, MIN_EXPONENT, MIN_LOG_E, Minimum, at_zero, minimise
-from flops_fit.scaling_law.fitting.objective import Centred, centre, residuals, to_parameters
+from flops_fit.scaling_law.fitting.objective import LARGE, Centred, centre, residuals, sample, to_parameters
 from flops_fit.scaling_law.fitting.starts import grid_starts
 
 TUNING = 1.345  # Huber's constant: 95 % efficiency under Gaussian noise
@@ -110,10 +110,16 @@ def _starts(data: Centred, weights: np.ndarray) -> np.ndarray:
 
 
 def _fit_auto(data: Centred, weights: np.ndarray) -> tuple[Minimum, float]:
-    """Alternate between the fit and delta = 1.345 sigma of its residuals until delta settles."""
-    starts = _starts(data, weights)
+    """Alternate between the fit and delta = 1.345 sigma of its residuals until delta settles.
+
+    In large tables from where that ends for a sample.
+    """
     delta = 0.0
-    found = minimise(starts, data, weights, 0.01, max_iterations=30)
+    if len(weights) > LARGE:
+        part = sample(data)
+        found, delta = _fit_auto(data.subset(part), weights[part])
+    else:
+        found = minimise(_starts(data, weights), data, weights, 0.01, max_iterations=30)
     for _ in range(30):
         best = found.theta[np.argmin(found.value)]
         new = max(TUNING * robust_sigma(residuals(best[None], data)[0], weights), DELTA_FLOOR)
@@ -125,8 +131,11 @@ def _fit_auto(data: Centred, weights: np.ndarray) -> tuple[Minimum, float]:
 
 
 def _fit_delta(data: Centred, weights: np.ndarray, delta: float) -> tuple[Minimum, float]:
-    """Down a ladder of deltas, each step starting where the last ended."""
+    """Down a ladder of deltas, each step starting where the last ended; in large tables for a sample first."""
     delta = max(delta, LAD_DELTA)
+    if len(weights) > LARGE:
+        part = sample(data)
+        return minimise(_distinct(_fit_delta(data.subset(part), weights[part], delta)[0]), data, weights, delta), delta
     found = minimise(_starts(data, weights), data, weights, max(delta, 1e-2), max_iterations=60)
     rungs = max(1, int(np.ceil(np.log(max(1e-2 / delta, 1.0)) / np.log(3.0))))
     for rung in np.geomspace(max(delta, 1e-2), delta, rungs + 1)[1:]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flops_fit.scaling_law.fitting.newton import Minimum, minimise
-from flops_fit.scaling_law.fitting.objective import huber, residuals
+from flops_fit.scaling_law.fitting.objective import LARGE, Centred, huber, residuals, sample
 from flops_fit.scaling_law.fitting.parametric import DELTA_FLOOR, TUNING, ParametricFit, as_fit, robust_sigma
 
 DISTANCES = (np.inf, 2.0, 1.4)  # v: |ln(N/N_opt)| at which the scale starts to grow
@@ -92,7 +92,7 @@ def fit_valley(
     for _ in range(ROUNDS):
         distance = np.log(np.exp(plain.data.n + plain.data.n_mean) / optimum(best.parameters))
         scales = np.array([residual_scale(distance, log_age, v, c) for v, c in LEVELS])
-        found, deltas = _fit_scales(best, scales)
+        found, deltas = _fit_scales(np.repeat(best.theta[None], len(scales), axis=0), plain.data, plain.weights, scales)
         criterion = _criterion(found, scales, plain)
         choice = int(np.argmin(criterion[1:])) + 1 if forced else int(np.argmin(criterion))
         best = as_fit(found, choice, plain.data, plain.weights, float(deltas[choice]), scales[choice])
@@ -106,18 +106,21 @@ def residual_scale(distance: np.ndarray, log_age: np.ndarray, v: float, c: float
     return np.sqrt(1 + (distance / v) ** 4 + (log_age / c) ** 2)
 
 
-def _fit_scales(start: ParametricFit, scales: np.ndarray) -> tuple[Minimum, np.ndarray]:
-    """Fits for all rows of `scales` (levels, runs) at once, each with its own delta = 1.345 sigma; the deltas."""
-    theta = np.repeat(start.theta[None], len(scales), axis=0)
-    weights = start.weights / scales**2
+def _fit_scales(theta: np.ndarray, data: Centred, trust: np.ndarray, scales: np.ndarray) -> tuple[Minimum, np.ndarray]:
+    """Fits from `theta` (levels, 5) for all rows of `scales` (levels, runs) at once, each with its own delta = 1.345
+    sigma, in large tables from those of a sample; the deltas. `trust` are the runs' own weights."""
+    if len(trust) > LARGE:
+        part = sample(data)
+        theta = _fit_scales(theta, data.subset(part), trust[part], scales[:, part])[0].theta
+    weights = trust / scales**2
     deltas = np.zeros(len(scales))
     for _ in range(8):
-        scaled = residuals(theta, start.data) / scales
-        new = np.array([max(TUNING * robust_sigma(row, start.weights), DELTA_FLOOR) for row in scaled])
+        scaled = residuals(theta, data) / scales
+        new = np.array([max(TUNING * robust_sigma(row, trust), DELTA_FLOOR) for row in scaled])
         if (np.abs(new - deltas) <= 1e-4 * new).all():
             break
         deltas = new
-        found = minimise(theta, start.data, weights, deltas[:, None] * scales, tolerance=1e-11, warm=True)
+        found = minimise(theta, data, weights, deltas[:, None] * scales, tolerance=1e-11, warm=True)
         theta = found.theta
     return found, deltas
 
