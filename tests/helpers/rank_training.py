@@ -1,4 +1,4 @@
-"""What each process of `torchrun` does in the tests: `rank_training.py FOLDER SCENARIO`."""
+"""What each of several processes does in the tests: a program of `torchrun` (`FOLDER SCENARIO` ...), or a task."""
 
 import dataclasses
 import os
@@ -84,10 +84,15 @@ def train(folder, scenario):
         training_loop.held_out_loss = evaluate
 
 
-if __name__ == "__main__":
+def train_together(steps, emit=None):
+    """The scenarios of `steps`, one after the other, in this process of several; the task of a worker process too."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
-    for folder, scenario in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+    for folder, scenario in steps:
         result = train(folder, scenario)
         result.save(Path(folder) / f"returned-{RANK}.json")
     torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    train_together(zip(sys.argv[1::2], sys.argv[2::2], strict=True))

@@ -91,4 +91,4 @@ def long_study():
 
 def long_experiment():
     """A training of many steps, for those who kill it."""
-    return experiment(num_tokens=20_000, width=16)
+    return experiment(num_tokens=10_000, width=16)

@@ -10,7 +10,9 @@ import torch
 from paths import HELPERS, ROOT
 from rank_training import train
 from safetensors.torch import load_file
+from webdriver import free_port
 
+from flops_fit.basics.workers import run_tasks
 from flops_fit.results.results import ExperimentResult
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -26,14 +28,20 @@ def torchrun(*arguments, cwd=HELPERS):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Every scenario on two processes in one start of them: scenario → (folder, what each process returned)."""
+    """Every scenario on two processes in one start of them: scenario → (folder, what each process returned).
+
+    They are worker processes with the variables that `torchrun` sets, since those start in an instant.
+    """
     home = tmp_path_factory.mktemp("ranks")
     steps = [("plain", "plain"), ("resumed", "stop"), ("resumed", "plain"), ("parted", "parted")]
     steps += [("single", "single"), ("fails", "fails"), ("diverges", "diverges"), ("plain", "plain")]
     for name, _ in steps:
         (home / name).mkdir(exist_ok=True)
-    ran = torchrun("rank_training.py", *(word for name, scenario in steps for word in (home / name, scenario)))
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    payload = [(home / name, scenario) for name, scenario in steps]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [shared | {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"} for rank in ("0", "1")]
+    ended = run_tasks("rank_training:train_together", [payload] * 2, num_workers=2, environments=ranks)
+    assert [outcome.error for outcome in ended] == [None, None]
     results = {}
     for name in dict(steps):
         results[name] = [ExperimentResult.load(home / name / f"returned-{rank}.json") for rank in (0, 1)]

@@ -2,54 +2,20 @@
 
 import json
 import random
-import signal
-import subprocess
-import sys
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from paths import HELPERS
+from killed_training import kill_after, train_in_worker
 from tiny_study import long_experiment, long_study
 
 from flops_fit import run_experiment
 from flops_fit.results.results import ExperimentResult
 
-TRAIN = """
-import sys, time, torch
-sys.path.insert(0, sys.argv[1])
-from tiny_study import long_study, long_experiment
-from flops_fit import run_experiment
-from flops_fit.training import loop
-torch.set_num_threads(1)
-loop._LOG_SECONDS = 0.0  # so that every step is reported
-told, last = int(sys.argv[3]), int(sys.argv[4])
-
-def report(event):
-    if event["step"] == told:
-        print("there", flush=True)
-    if event["step"] == last:  # so that it cannot come to its end, however long the killer takes
-        time.sleep(600)
-
-print("ready", flush=True)
-run_experiment(long_study(), long_experiment(), output_dir=sys.argv[2], on_log=report)
-"""
-STEPS_MORE = 25
-
-
-def start(folder, told=0, last=0):
-    command = [sys.executable, "-c", TRAIN, str(HELPERS), str(folder), str(told), str(last)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    return process
-
 
 def kill(folder, step, delay):
     """Kill a training `delay` seconds after it has reported `step`; the last step that it had logged."""
-    with start(folder, step, step + STEPS_MORE) as process:
-        assert process.stdout.readline() == "there\n"
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    assert "was killed (signal 9, SIGKILL" in kill_after(folder, step, delay)
     lines = (folder / long_experiment().experiment_id / "log.jsonl").read_text().splitlines()
     return max(json.loads(line)["step"] for line in lines if line.endswith("}"))
 
@@ -75,11 +41,12 @@ def test_killed_at_random_moments_the_result_is_the_same_to_the_bit(tmp_path, ki
 
 
 def test_the_same_experiment_given_to_two_processes_is_trained_once(tmp_path):
-    first = start(tmp_path)
-    time.sleep(0.1)
-    second = run_experiment(long_study(), long_experiment(), output_dir=tmp_path)
-    with first:
-        assert first.wait() == 0
+    begun = threading.Event()
+    with ThreadPoolExecutor() as side:
+        first = side.submit(train_in_worker, tmp_path, on_event=lambda *_: begun.set())
+        assert begun.wait(120)
+        second = run_experiment(long_study(), long_experiment(), output_dir=tmp_path)
+        assert first.result() == second
     lines = (tmp_path / second.experiment_id / "log.jsonl").read_text().splitlines()
     steps = [line.split(",")[0] for line in lines]
     assert len(steps) == len(set(steps))
