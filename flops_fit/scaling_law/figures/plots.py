@@ -7,7 +7,7 @@ same distinctions in black and white.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,7 @@ MINIMUM: dict[str, Any] = {"color": RED, "ms": 12, "mec": "white", "mew": 0.8, "
 def isoflop_figure(law: FittedLaw) -> Figure:
     """Loss against N: each budget's runs, the fitted law along the budget, and the minima."""
     data = isoflop_data(law)
-    figure = Figure(figsize=(9.6, 5.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = _panels(9.6, 5.2, 1, right=2.5)
     computes = [curve.compute_budget for curve in data.curves]
     norm = LogNorm(min(computes) / 1.3, max(computes) * 2.2)
     colours = [colormaps["viridis"](norm(compute)) for compute in computes]
@@ -71,17 +70,15 @@ def isoflop_figure(law: FittedLaw) -> Figure:
     _tidy(axes)
     handles, labels = axes.get_legend_handles_labels()
     said = drawn_words(law).replace(" (", "\n(")
-    figure.legend(
-        handles, labels, loc="outside right center", frameon=False, title=f"Compute (FLOPs){said}", alignment="left"
-    )
+    where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1 - 2.4 / 9.6, 0.5)}
+    figure.legend(handles, labels, title=f"Compute (FLOPs){said}", alignment="left", frameon=False, **where)
     return figure
 
 
 def frontier_figure(law: FittedLaw) -> Figure:
     """N_opt and D_opt against compute with 90 % bands and the 20-tokens-per-parameter line, and the loss frontier."""
     data = frontier_data(law)
-    figure = Figure(figsize=(12.6, 4.4), layout="constrained")
-    params, tokens, loss = figure.subplots(1, 3)
+    figure, (params, tokens, loss) = _panels(12.6, 4.4, 3)
     a = law.a_at(data.C_fitted[1])
     sizes, seen = f"N_opt ∝ C^{a:.3f}", f"D_opt ∝ C^{1 - a:.3f}"
     _power_law_panel(params, data, data.N, (data.N_band, data.N_sampling), data.minimum_N, BLUE, sizes)
@@ -105,9 +102,11 @@ def frontier_figure(law: FittedLaw) -> Figure:
 def residual_figure(law: FittedLaw) -> Figure:
     """Residuals against compute and against the distance from the optimum."""
     data = residual_data(law)
-    figure = Figure(figsize=(10.0, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, x, label in ((left, data.flops, "Compute C (FLOPs)"), (right, data.distance, "N / N_opt(C)")):
+    figure, (left, right) = _panels(10.0, 4.0, 2, gap=0.25, sharey=True)
+    for axes, x, label in (
+        (left, data.flops, "Compute C (FLOPs)"),
+        (right, data.distance, f"N / N_opt(C){drawn_words(law)}"),
+    ):
         axes.axhspan(-2 * data.sigma, 2 * data.sigma, color=BLUE, alpha=0.10, lw=0, label="±2 residual sd")
         axes.axhline(0, color=INK, lw=0.8)
         axes.plot(x, data.residual, "o", color=BLUE, ms=4.5, mec="white", mew=0.5, alpha=0.85)
@@ -122,7 +121,7 @@ def residual_figure(law: FittedLaw) -> Figure:
     left.set_ylim(-limit, limit)
     beyond = int((np.abs(data.residual) > limit).sum())
     left.set_title("Residuals by compute" + (f" ({beyond} runs off the scale)" if beyond else ""), loc="left")
-    right.set_title(f"Residuals by distance from the optimum{drawn_words(law)}", loc="left")
+    right.set_title("Residuals by distance from the optimum", loc="left")
     left.legend(frameon=False, loc="best")
     _ticks(right, "x", lambda value: f"{value:g}", factor=300)
     _powers_of_ten(left)
@@ -132,8 +131,7 @@ def residual_figure(law: FittedLaw) -> Figure:
 def contour_figure(law: FittedLaw) -> Figure:
     """Contours of L(N, D) with the runs and the path of the optimum."""
     data = contour_data(law)
-    figure = Figure(figsize=(7.0, 5.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = _panels(7.0, 5.2, 1)
     levels = np.quantile(data.loss, np.linspace(0.01, 0.97, 16))
     filled = axes.contourf(data.N, data.D, data.loss, levels=levels, cmap="viridis_r", extend="both", alpha=0.85)
     lines = axes.contour(data.N, data.D, data.loss, levels=levels[::3], colors="white", linewidths=0.8)
@@ -155,8 +153,7 @@ def contour_figure(law: FittedLaw) -> Figure:
 def cloud_figure(law: FittedLaw) -> Figure:
     """The bootstrap cloud of alpha and beta, and the distribution of a."""
     data = cloud_data(law)
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = _panels(9.6, 4.0, 2)
     left.plot(data.alpha, data.beta, ".", color=BLUE, ms=4, alpha=0.35, mew=0)
     left.plot([], [], "o", color=BLUE, ms=4, mew=0, label=f"{len(data.a)} bootstrap refits")
     left.plot(data.estimate[0], data.estimate[1], "*", color=RED, ms=15, mec="white", label="estimate")
@@ -204,6 +201,19 @@ def figure_png(figure: Figure, dpi: int = 130) -> bytes:
     unsigned: Any = {"Software": None}
     imsave(buffer, np.asarray(canvas.buffer_rgba()), format="png", dpi=dpi, metadata=unsigned)
     return buffer.getvalue()
+
+
+def _panels(
+    width: float, height: float, count: int, *, gap: float = 0.9, right: float = 0.15, sharey: bool = False
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with panels side by side, all lengths in inches: laid out beforehand, since Matplotlib's own layout
+    engines draw everything twice more to find out."""
+    figure = Figure(figsize=(width, height))
+    left, above, below = 0.9, 0.4, 0.6
+    panel = (width - left - right - gap * (count - 1)) / count
+    margins = {"left": left / width, "right": 1 - right / width, "bottom": below / height, "top": 1 - above / height}
+    figure.subplots_adjust(**margins, wspace=gap / panel)
+    return figure, figure.subplots(1, count, sharey=sharey, squeeze=False)[0]
 
 
 def _draw_other_runs(axes: Axes, data: IsoflopData, norm: Any) -> None:
