@@ -133,11 +133,11 @@ def test_fit_of_nothing_is_refused_readably(flops_fit):
     assert "runs.csv does not exist" in result.output
 
 
-def test_a_failing_experiment_gives_exit_code_2_and_the_rest_goes_on(tmp_path):
-    study = write_study(tmp_path, model="FailsWhenWide", module="failing_model")
-    process = start(tmp_path / "home", "run", str(study))
-    output, _ = process.communicate(timeout=500)
-    assert process.returncode == 2, output
+@pytest.mark.filterwarnings("ignore::flops_fit.errors.FlopsFitWarning")
+def test_a_failing_experiment_gives_exit_code_2_and_the_rest_goes_on(flops_fit, tmp_path):
+    result = flops_fit("run", str(write_study(tmp_path, model="FailsWhenWide", module="failing_model")))
+    output = result.output
+    assert result.exit_code == 2, output
     assert "RuntimeError: wide models have a bug" in output
     made = materializations(tmp_path / "home")
     wide = [name for name in result_files(tmp_path / "home") if int(name.split("-width")[1].split("-")[0]) >= 30]

@@ -3,10 +3,9 @@
 import importlib.util
 import io
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import fsspec
 import pytest
 from click.testing import CliRunner
 from fsspec.implementations.memory import MemoryFileSystem
-from paths import HELPERS
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run, write_study
 from rich.console import Console
 
 from flops_fit import ExperimentResult
+from flops_fit.basics.workers import run_tasks
 from flops_fit.errors import FileError, StudyError
 from flops_fit_assets.cli import main
 from flops_fit_assets.headless.dagster_runs import _LISTENER as LISTENER
@@ -216,16 +215,6 @@ LONG = """\
 checkpoint_seconds = 0.0
 batch_tokens = 64
 """
-TRAIN = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from flops_fit_assets.storage import background_upload
-from flops_fit_assets.headless.dagster_runs import AssetRuns, train_partition
-background_upload.UPLOAD_SECONDS = 0.02
-folder, storage, name = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-train_partition(name, lambda event: None, AssetRuns.of(folder / "study.toml", folder, storage))
-"""
 
 
 def test_a_training_killed_on_one_machine_goes_on_from_its_checkpoint_on_another(tmp_path):
@@ -236,12 +225,15 @@ def test_a_training_killed_on_one_machine_goes_on_from_its_checkpoint_on_another
     with open_instance(tmp_path, 2) as instance:
         name = max(plan_in(here, instance), key=lambda item: item.num_tokens).experiment_id
     checkpoint = tmp_path / "shared" / "tiny" / "runs" / name / "checkpoint.safetensors"
-    command = [sys.executable, "-c", TRAIN, str(HELPERS), str(tmp_path), storage, name]
-    with subprocess.Popen(command) as process:
+
+    def kill(_, event):
         end = time.monotonic() + 120
-        while not checkpoint.exists() and process.poll() is None and time.monotonic() < end:
+        while not checkpoint.exists() and time.monotonic() < end:
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+        os.kill(event["process"], signal.SIGKILL)
+
+    (outcome,) = run_tasks("stored_training:train", [(name, here)], num_workers=1, on_event=kill)
+    assert "was killed (signal 9, SIGKILL" in outcome.error
     assert checkpoint.exists()
     assert not checkpoint.with_name("result.json").exists()
     stale = tmp_path / "tiny"  # what the killed machine has
