@@ -92,7 +92,7 @@ def centres_of(store: StudyStore, study: Study, size_map: SizeMap, overrides: Ma
     if not overrides.get("centre_on_law", study.sweep.centre_on_law):
         return None
     decided = _decided(store, study, size_map)
-    law = trusted_law(store, study, size_map)
+    law = own_law(store, study, size_map)
     if law is None:
         return decided
     fixed = {*decided.by_budget, *store.read("sweep_plan").compute_budgets, *_begun(store, study, size_map, overrides)}
@@ -116,15 +116,15 @@ def centred_metadata(centres: Centres | None, plan: SweepPlan) -> dict[str, Any]
     return {"centred on the law": MetadataValue.md(ours.text())} if ours and ours.by_budget else {}
 
 
-def trusted_law(store: StudyStore, study: Study, size_map: SizeMap) -> ScalingLaw | None:
-    """The law on disk if it is trustworthy, and of the plan on disk, whose experiments the study would plan today."""
+def own_law(store: StudyStore, study: Study, size_map: SizeMap) -> ScalingLaw | None:
+    """The law on disk if it is of the plan on disk, whose experiments the study would plan today."""
     try:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
     except (FileNotFoundError, FileError):  # neither is needed to plan; whoever needs it says what is wrong with it
         return None
     ours = {item.experiment_id for item in plan.experiments if _is_of(item, study)}
     fits = plan.param_count == size_map.param_count and ours.issuperset(law.runs.experiment_id)
-    return law if law.verdict == "trustworthy" and fits else None
+    return law if fits else None
 
 
 def _is_of(experiment: Experiment, study: Study) -> bool:
@@ -139,10 +139,10 @@ def _is_of(experiment: Experiment, study: Study) -> bool:
 
 
 def _optimum(law: ScalingLaw, budget: float) -> Centre | None:
-    """None beyond what the law can be trusted with."""
-    at = law.predict(budget)
-    if at["warnings"]:
+    """None where N_opt of that budget is not trustworthy."""
+    if law.verdict_at(budget, "N_opt") != "trustworthy":
         return None
+    at = law.predict(budget)
     return Centre(budget=budget, num_params=float(at["optimal_params"]), tokens_per_param=float(at["tokens_per_param"]))
 
 

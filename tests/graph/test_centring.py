@@ -13,7 +13,7 @@ from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.sections import TrainerSpec
 from flops_fit.synthetic import KnownLaw
 from flops_fit_assets.freshness.history import latest_materialization
-from flops_fit_assets.graph.centring import Centres, centres_of, trusted_law
+from flops_fit_assets.graph.centring import Centres, centres_of, own_law
 from flops_fit_assets.headless.study import headless_study
 from flops_fit_assets.storage.store import StudyStore
 
@@ -136,17 +136,17 @@ def test_without_a_law_to_trust_the_ratio_of_the_study_counts(store, spoil):
     assert planned(store, study(MORE)) == study_plan(study(MORE), study_size_map(study()))
 
 
-def test_a_law_that_is_not_trustworthy_is_not_used(store):
+def test_a_law_that_is_not_trustworthy_at_the_budget_is_not_used(store):
     plan = store.read("sweep_plan")
     law = fit_study(study(), plan, trained(plan)[:14])
-    assert law.verdict != "trustworthy"
+    assert law.verdict_at(1e19, "N_opt") != "trustworthy"
     store.write("scaling_law", law)
-    assert trusted_law(store, study(), study_size_map(study())) is None
+    assert planned(store, study(MORE)) == study_plan(study(MORE), study_size_map(study()))
 
 
 def test_the_law_of_another_recipe_is_not_used(store):
     other = study(MORE, version="2")
-    assert trusted_law(store, other, study_size_map(other)) is None
+    assert own_law(store, other, study_size_map(other)) is None
 
 
 def test_a_budget_farther_than_the_law_reaches_is_not_centred_on_it(store):
