@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bent_studies import bent_runs
 
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.synthetic import CHINCHILLA, REPLICATION, synthetic_runs
@@ -39,6 +40,7 @@ STUDIES = {
     "without E": without_irreducible_loss,
     "even in compute": evenly_spaced_in_compute,
     "equal losses": equal_lowest_losses,
+    "bent": lambda: bent_runs(noise=0.002, seed=3),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flops_fit.scaling_law.fitting.objective import LARGE, Centred, huber, sample
+from flops_fit.scaling_law.fitting.objective import LARGE, Centred, huber, prediction, sample
 from flops_fit.scaling_law.fitting.one_step import Linearised, linearise
 from flops_fit.scaling_law.fitting.parametric import DELTA_FLOOR, TUNING, robust_sigma
 from flops_fit.scaling_law.fitting.starts import grid_starts
@@ -136,18 +136,20 @@ def _step(
 
 
 def _jacobian(theta: np.ndarray, data: Centred) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (fits, runs) and d ln L / d theta (fits, 6, runs)."""
-    term_n, term_d = _terms(theta, data)
-    alpha, beta, gamma = (np.exp(theta[:, k : k + 1]) for k in (3, 4, 5))
-    total, floor = term_n + term_d, np.exp(theta[:, :1])
-    power = total**gamma
+    """Residuals (fits, runs) and d ln L / d theta (fits, 6, runs), by the chain rule from the five-parameter law
+    without E: `ln L = ln(E + exp(gamma·ln T))` with T the sum of its two terms."""
+    exponents, gamma = np.exp(theta[:, 3:5]), np.exp(theta[:, 5:])
+    two_terms = np.column_stack([np.full(len(theta), -np.inf), theta[:, 1:3], exponents])
+    residual, slopes = prediction(two_terms, data)
+    log_terms = residual + data.log_loss
+    floor, power = np.exp(theta[:, :1]), np.exp(gamma * log_terms)
     loss = floor + power
-    share = gamma * power / (total * loss)
+    share = gamma * power / loss
     jacobian = np.empty((len(theta), 6, len(data.n)))
     jacobian[:, 0] = floor / loss
-    jacobian[:, 1], jacobian[:, 2] = share * term_n, share * term_d
-    jacobian[:, 3], jacobian[:, 4] = -alpha * data.n * jacobian[:, 1], -beta * data.d * jacobian[:, 2]
-    jacobian[:, 5] = power * gamma * np.log(total) / loss
+    np.multiply(slopes[:, 1:5], share[:, None], out=jacobian[:, 1:5])
+    jacobian[:, 3:5] *= exponents[:, :, None]
+    np.multiply(share, log_terms, out=jacobian[:, 5])
     return np.log(loss) - data.log_loss, jacobian
 
 

@@ -51,7 +51,7 @@ def residuals(theta: np.ndarray, data: Centred) -> np.ndarray:
 
 def jacobian(theta: np.ndarray, data: Centred) -> np.ndarray:
     """d ln L_pred / d theta, shape (runs, 5), for one `theta` of shape (5,)."""
-    return np.moveaxis(_prediction(theta[None], data)[1][0], 0, -1)
+    return np.moveaxis(prediction(theta[None], data)[1][0], 0, -1)
 
 
 def huber(residual: np.ndarray, delta: float | np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def derivatives(
     (1: iteratively reweighted least squares). With fractions p = (E, A-term, B-term)/L and u linear in theta, the
     second derivative of `ln L` is `diag(p) - p pᵀ`, hence H = Jᵀ(psi' - psi)J + the blocks of `psi·diag(p)`.
     """
-    residual, jacobian = _prediction(theta, data)
+    residual, jacobian = prediction(theta, data)
     size = np.abs(residual)
     inner = np.minimum(size, delta)
     value = np.einsum("sr,sr->s", inner * (size - 0.5 * inner), np.broadcast_to(weights, size.shape))
@@ -109,7 +109,7 @@ def from_parameters(parameters: np.ndarray, data: Centred) -> np.ndarray:
     return np.column_stack([np.log(np.maximum(E, 1e-12)), log_a, log_b, alpha, beta])
 
 
-def _prediction(theta: np.ndarray, data: Centred) -> tuple[np.ndarray, np.ndarray]:
+def prediction(theta: np.ndarray, data: Centred) -> tuple[np.ndarray, np.ndarray]:
     """Residuals (starts, runs) and the Jacobian of `ln L_pred`, (starts, 5, runs)."""
     term_n = np.exp(theta[:, 1:2] - theta[:, 3:4] * data.n)
     term_d = np.exp(theta[:, 2:3] - theta[:, 4:5] * data.d)
