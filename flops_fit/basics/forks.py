@@ -23,7 +23,10 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-POSSIBLE = sys.platform == "linux"  # elsewhere a process with torch in it cannot be forked safely
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, that of WSL, AMD's
+# Elsewhere than on Linux a process with torch in it cannot be forked safely; where there is a GPU, a fork of a process
+# that has so much as counted GPUs cannot use one, and nothing promises that importing torch never will.
+POSSIBLE = sys.platform == "linux" and not any(map(os.path.exists, _GPU_DRIVERS))
 # What every training needs: the first step of an optimizer imports the second.
 _LOADED = ("torch", "torch._dynamo")
 _NUMBER = struct.Struct("<q")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from webdriver import wait_for
 
+from flops_fit.basics import forks
 from flops_fit.basics.devices import worker_environments
 from flops_fit.basics.workers import CannotBeSent, WorkerPool, run_tasks
 
@@ -115,6 +116,7 @@ def test_a_worker_has_the_environment_and_directory_of_its_time(monkeypatch, tmp
         assert outcomes("surroundings", [0])[0].value == (str(folder), folder.name)
 
 
+@pytest.mark.skipif(not forks.POSSIBLE, reason="workers are no forks here")
 def test_workers_start_again_where_what_they_fork_from_was_killed():
     (first,) = outcomes("grandparent", [0])
     os.kill(first.value, signal.SIGKILL)
