@@ -68,7 +68,12 @@ def finished(session_folder):
     return made_once(session_folder, "finished", run_finished_study)
 
 
-@pytest.fixture(scope="session")
+def _while_used(fixture_name, config):
+    """Pages cost time as long as they are served; without the browser's tests one file alone uses them."""
+    return "module" if "not browser" in config.getoption("markexpr") else "session"
+
+
+@pytest.fixture(scope=_while_used)
 def pages(finished, tmp_path_factory):
     """The folder of a study that has run once, and the address of its pages; all who use them are in `PAGES`."""
     from dagster_pages import served
