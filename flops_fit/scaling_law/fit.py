@@ -11,6 +11,7 @@ import numpy as np
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima, with_bias
 from flops_fit.scaling_law.candidates import Rolling, roll
+from flops_fit.scaling_law.checks.diverged import COMPARED, without_diverged
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import hold_out
 from flops_fit.scaling_law.checks.of_fit import undetermined
@@ -47,7 +48,8 @@ def fit_scaling_law(
         runs: DataFrame, path (.csv, .json, .jsonl, directory of results) or list of results; needs N, loss and D or
             FLOPs, under these or usual names.
         method: "parametric" (Hoffmann et al. 2022, approach 3).
-        delta: Huber threshold on log-loss residuals; 0 for least absolute deviation; "auto" for 1.345 robust sigma.
+        delta: Huber threshold on log-loss residuals; 0 for least absolute deviation; "auto" for 1.345 robust sigma,
+            without runs that are taken for diverged (`law.runs.excluded`).
         weighting: "plain" (all runs alike), "valley" (runs near the optimum and at high compute count more) or "auto"
             (as far as the runs' likelihood supports it, often not at all). By default "auto", and "plain" where delta
             is a number, which gives the objective of published fits.
@@ -73,6 +75,7 @@ def fit_scaling_law(
     if form not in FORMS:
         raise FitError(f"form = {form!r} is unknown; give one of {', '.join(FORMS)}")
     table = read_runs(runs, units=units)
+    table = without_diverged(table) if delta == "auto" else table
     options = {
         "method": method,
         "delta": delta,
@@ -144,6 +147,7 @@ def _thinned(runs: int, refits: str, member_refits: str) -> dict[str, Any]:
         f"each resample of the five-parameter law is {refits}",
         *([f"each resample of what answers is {member_refits}"] if member_refits else []),
         "leaving one run out is one Newton step from the fit",
+        f"to find runs that diverged each was compared with {COMPARED} others and the law",
     ]
     return {"thinned": said}
 
