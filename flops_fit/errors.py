@@ -9,6 +9,10 @@ class StudyError(FlopsFitError, ValueError):
     """A study (or its `study.toml`) with a value outside its limits, or that contradicts itself."""
 
 
+class SourceChanged(StudyError):
+    """Source code that is another than what was imported, planned from or begun with."""
+
+
 class ModelContractError(FlopsFitError, TypeError):
     """A model that cannot be counted or built as the study says."""
 

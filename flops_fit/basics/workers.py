@@ -25,6 +25,7 @@ from typing import IO, Any
 import cloudpickle
 
 from flops_fit.basics import forks
+from flops_fit.errors import FlopsFitError
 
 _SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _OUTER = "FLOPS_FIT_OUTER_ENVIRONMENT"  # what these were before, for programs that are not ours
@@ -312,6 +313,8 @@ def _perform(function: Any, payload: Any, shared: Any, outgoing: IO[bytes]) -> t
 
     try:
         return "value", function(payload, emit) if shared is None else function(payload, emit, shared)
+    except FlopsFitError as error:  # which says all by itself
+        return "error", str(error)
     except Exception:
         return "error", traceback.format_exc(limit=-5)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, default_collate
 
+from flops_fit.basics.identity import Pieces, content_hash, fingerprint_callable
+from flops_fit.basics.origin import LOCAL, origin
+from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.data.batches import Examples, epoch_order
 from flops_fit.errors import DataError, DataTypeError, FlopsFitWarning
 from flops_fit.loss import split_batch
@@ -92,11 +96,12 @@ def count_tokens_per_example(examples: Examples) -> int:
     return int(targets.numel()) if is_sequence else 1
 
 
-def data_fingerprint(examples: Examples) -> str:
-    """16 hex digits that change with the data.
+def data_fingerprint(examples: Examples, code: str) -> str:
+    """16 hex digits that change with the data, and with the `code` that it is read by (of `data_code`).
 
     A dataset's own `fingerprint` (or Hugging Face's `_fingerprint`) is taken where it has one; a `TensorDataset` is
-    hashed whole; of anything else the type, the length and 64 evenly spaced examples are hashed.
+    hashed whole; of anything else the type, the length and 64 evenly spaced examples are hashed, drawn from fixed seeds
+    where they are random (the global generators are seeded for it).
     """
     digest = hashlib.sha256()
     own = getattr(examples.dataset, "fingerprint", None) or getattr(examples.dataset, "_fingerprint", None)
@@ -107,11 +112,20 @@ def data_fingerprint(examples: Examples) -> str:
             _hash_value(digest, tensor)
     else:
         digest.update(f"{type(examples.dataset).__qualname__} {examples.num_examples}".encode())
+        seed_everything(_SPLIT_SEED)
         for example in _spread(examples):
             _hash_value(digest, example)
     if examples.indices is not None:
         _hash_value(digest, examples.indices)
+    digest.update(code.encode())
     return digest.hexdigest()[:16]
+
+
+def data_code(examples: Examples, pieces: Pieces) -> str:
+    """Fingerprints of the dataset's class, if it is the user's own, and of a collate function; fills `pieces`."""
+    kind = type(examples.dataset)
+    source = fingerprint_callable(kind, pieces) if origin(kind) == LOCAL else ""
+    return source + ("" if examples.collate is default_collate else fingerprint_callable(examples.collate, pieces))
 
 
 def _spread(examples: Examples) -> list[Any]:
@@ -127,25 +141,47 @@ def _hash_value(digest: Any, value: Any) -> None:
         array = value.detach().cpu().contiguous()
         digest.update(f"{array.dtype}{tuple(array.shape)}".encode())
         digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for key in sorted(value):
             digest.update(str(key).encode())
             _hash_value(digest, value[key])
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for item in value:
             _hash_value(digest, item)
-    else:
+    elif value is None or isinstance(value, bool | int | float | str | bytes):
         digest.update(repr(value).encode())
+    else:  # an image counts by its pixels
+        value = np.asarray(value) if hasattr(value, "__array_interface__") else value
+        digest.update(content_hash(value).encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCode:
+    """The code that training and held-out data are read by: its fingerprints, and the pieces that it is made of.
+
+    A process that the data was sent to cannot see the source of a class of a notebook, so that this goes with it.
+    """
+
+    training: str
+    held_out: str
+    pieces: Pieces
+
+    @classmethod
+    def of(cls, training: Examples, held_out: Examples) -> DataCode:
+        """As it is in this process."""
+        pieces = Pieces()
+        return cls(training=data_code(training, pieces), held_out=data_code(held_out, pieces), pieces=pieces)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyData:
-    """A study's data, opened: what is trained on, what is held out, and how tokens are counted."""
+    """A study's data, opened: what is trained on, what is held out, how tokens are counted, and the code behind it."""
 
     train: Examples
     held_out: Examples
     tokens_per_example: int
     fingerprint: str
+    code: DataCode
 
     @property
     def num_tokens(self) -> int | None:
@@ -161,8 +197,12 @@ def prepare_data(
     tokens_per_example: int | str = "auto",
     eval_fraction: float = 0.02,
     version: str | None = None,
+    code: DataCode | None = None,
 ) -> StudyData:
-    """Open a study's datasets, split off held-out data where none is given, count tokens and fingerprint it all."""
+    """Open a study's datasets, split off held-out data where none is given, count tokens and fingerprint it all.
+
+    `code` is that of the process which sent the data here, if one did; `version` stands for data and code.
+    """
     training = open_examples(train, "dataset")
     if held_out is None:
         training, evaluation = split_held_out(training, eval_fraction)
@@ -172,7 +212,18 @@ def prepare_data(
             warnings.warn(
                 "eval_dataset is the training data itself: its loss is not held-out", FlopsFitWarning, stacklevel=2
             )
-    per_example = count_tokens_per_example(training) if tokens_per_example == "auto" else int(tokens_per_example)
-    parts = [version] if version else [data_fingerprint(training), data_fingerprint(evaluation)]
+    with isolated_random_state():
+        per_example = count_tokens_per_example(training) if tokens_per_example == "auto" else int(tokens_per_example)
+        if version:
+            code, parts = DataCode(training="", held_out="", pieces={}), [version]
+        else:
+            code = code or DataCode.of(training, evaluation)
+            parts = [data_fingerprint(training, code.training), data_fingerprint(evaluation, code.held_out)]
     fingerprint = hashlib.sha256(repr([*parts, per_example]).encode()).hexdigest()[:16]
-    return StudyData(train=training, held_out=evaluation, tokens_per_example=per_example, fingerprint=fingerprint)
+    return StudyData(
+        train=training,
+        held_out=evaluation,
+        tokens_per_example=per_example,
+        fingerprint=fingerprint,
+        code=code,
+    )

@@ -128,6 +128,8 @@ def check_learning_rate(
     """
     if len(factors) < 3 or any(factor <= 0 for factor in factors):
         raise StudyError(f"factors = {tuple(factors)!r} must be at least 3 positive numbers, such as {DEFAULT_FACTORS}")
+    for item in checked_experiments(plan):
+        study.refuse_unless_planned(item.outcome_fingerprint, plan.made_from)
     tried = {item: _at_rates(study, item, sorted(factors)) for item in checked_experiments(plan)}
     rates = {variant.experiment_id: rate for variants in tried.values() for variant, rate in variants.items()}
     recipe = dataclasses.replace(study.training, learning_rate=_Listed(rates))
@@ -161,10 +163,14 @@ def checked_experiments(plan: SweepPlan) -> list[Experiment]:
 
 
 def _at_rates(study: Study, experiment: Experiment, factors: Sequence[float]) -> dict[Experiment, float]:
-    """The experiment under an id of its own for each factor → the factor times the recipe's rate."""
+    """The experiment under an id of its own for each factor → the factor times the recipe's rate.
+
+    It is of no study then, as the rate is not what the study's own is.
+    """
     peak = study.training.peak_learning_rate(experiment)
     name = experiment.experiment_id
-    return {dataclasses.replace(experiment, experiment_id=f"{name}-x{factor:g}"): factor * peak for factor in factors}
+    of_none = dataclasses.replace(experiment, outcome_fingerprint="")
+    return {dataclasses.replace(of_none, experiment_id=f"{name}-x{factor:g}"): factor * peak for factor in factors}
 
 
 @dataclass(frozen=True)

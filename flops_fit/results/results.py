@@ -13,11 +13,10 @@ from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, number, one
 from flops_fit.basics.files import read_value, write_text, write_value
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, ResultError
+from flops_fit.sweep.experiment import Experiment
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from flops_fit.sweep.experiment import Experiment
 
 RESULT_SCHEMA = "flops_fit.result/1"
 RESULT_FILE = "result.json"
@@ -26,6 +25,7 @@ STATUSES = (*FINAL_STATUSES, "out_of_data", "out_of_memory", "timed_out", "disk_
 SOURCES = ("trained", "imported")
 _PLANNED = (
     "experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "flops_per_token", "seed",
+    "outcome_fingerprint",
 )  # fmt: skip
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
@@ -58,6 +58,7 @@ class ExperimentResult:
         seconds: training time, held-out evaluation not included, summed over resumed parts.
         weights_sha256: of the final weights, so that a repetition can be compared bit by bit.
         source: "trained" by this study, or "imported" from a table of runs.
+        outcome_fingerprint: of the study that it was trained from; "" where the experiment was of none.
 
     Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
@@ -85,6 +86,7 @@ class ExperimentResult:
     weights_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     source: str = "trained"
+    outcome_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, ResultError)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
 from flops_fit.basics.blame import said_by
-from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
+from flops_fit.basics.identity import Pieces, changed_pieces, content_hash
 from flops_fit.cost.hardware import Hardware
-from flops_fit.errors import DataError, FlopsFitError, LossError, StudyError
+from flops_fit.errors import DataError, FlopsFitError, LossError, SourceChanged, StudyError
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.recipe.recipe import Recipe
+from flops_fit.study.identity import StudyIdentity, differences
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 from flops_fit.study.study_file import SECTIONS, read_study_file
 from flops_fit.sweep.command import check_template
@@ -84,6 +85,7 @@ class Study:
             tokens_per_example=spec.tokens_per_example,
             eval_fraction=spec.eval_fraction,
             version=spec.version,
+            code=self.__dict__.get("data_code"),
         )
 
     @functools.cached_property
@@ -96,28 +98,61 @@ class Study:
             made = _called("loss.fn", self.loss.fn, self.loss.kwargs, LossError)
         return validate_loss_fn(made)
 
+    @functools.cached_property
+    def identity(self) -> StudyIdentity:
+        """What decides outcomes besides the data: taken once, as later the code may be edited or have run."""
+        return StudyIdentity.of(self.model, self.loss, self.training, self.trainer)
+
     def __getstate__(self) -> dict[str, Any]:
-        """Without the opened data, which a worker process opens itself."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        """Without the opened data, which a worker process opens itself; with what only this process can tell."""
+        sections = {item.name: getattr(self, item.name) for item in fields(self)}
+        return sections | {"identity": self.identity, "data_code": self._opened and self._opened.code}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process modules are imported anew: they may be others than where the study was sent from."""
+        pieces = {**state["identity"].pieces, **(state["data_code"].pieces if state["data_code"] else {})}
+        self.__dict__.update(state, changed=changed_pieces(pieces))
+
+    @property
+    def _opened(self) -> StudyData | None:
+        return self.__dict__.get("prepared_data")
 
     def model_fingerprint(self) -> str:
         """Changes with the model's source (not its comments), its arguments, and how it is counted."""
-        spec = self.model
-        flops = fingerprint_callable(spec.flops) if callable(spec.flops) else spec.flops
-        counted = [spec.min_size, spec.max_size, spec.size_values, spec.max_params, flops]
-        counted += [spec.flops_per_param_per_token, spec.param_count]
-        return content_hash([self._model_definition(), counted])
+        return content_hash([self.identity.model, self.identity.counting])
 
     def outcome_fingerprint(self) -> str:
-        """Changes with all that decides an experiment's outcome besides its size, tokens and seed."""
-        data = self.prepared_data.fingerprint if self.prepared_data else None
-        loss = None
-        if self.loss is not None:
-            loss = self.loss.version or [fingerprint_callable(self.loss.fn), canonical(self.loss.kwargs)]
-        if self.trainer is not None:  # which knows nothing of the recipe
-            own = [self.trainer.command, self.trainer.version]
-            return content_hash([self._model_definition(), data, loss, {"trainer": own}])
-        return content_hash([self._model_definition(), data, loss, canonical(self.training.outcome())])
+        """Changes with whatever decides an experiment's outcome besides its size, tokens and seed."""
+        own = self.identity
+        return content_hash([own.model, self._data_fingerprint, own.loss, own.training])
+
+    def outcome_parts(self) -> dict[str, str]:
+        """Name → hash of the parts of `outcome_fingerprint`, to tell which of them has changed."""
+        return self.identity.parts(self._data_fingerprint)
+
+    def covered(self) -> Pieces:
+        """The code that its experiments' ids follow from, that of the data included."""
+        return self.identity.pieces | (self.prepared_data.code.pieces if self.prepared_data else {})
+
+    def refuse_unless_planned(self, planned: str, parts: Mapping[str, str] | None = None) -> None:
+        """Raise `SourceChanged` unless `planned` is this study's `outcome_fingerprint`; "" stands for any study.
+
+        `parts` are the `outcome_parts` that it was planned from, to name what has changed since.
+        """
+        changed = self.__dict__.get("changed", [])
+        if not changed and planned not in ("", self.outcome_fingerprint()):
+            changed = differences(parts, self.outcome_parts()) if parts else []
+            changed = changed or ["model, data, loss or recipe"]
+        if changed:
+            raise SourceChanged(
+                f"study {self.name!r} is not what its experiments were planned from: {', '.join(changed)} changed "
+                "since; plan again (`flops-fit run` does), or restore what was changed. Data that is read differently "
+                "every time needs a `version` in [data]"
+            )
+
+    @property
+    def _data_fingerprint(self) -> str | None:
+        return self.prepared_data.fingerprint if self.prepared_data else None
 
     def sweep_fingerprint(self) -> str:
         """Changes with all that a plan depends on besides the size map, and with what may be spent on it."""
@@ -126,10 +161,6 @@ class Study:
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
         budgets = sorted(set(self.sweep.compute_budgets))  # whose order and repetition change no experiment
         return content_hash([budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
-
-    def _model_definition(self) -> list[Any]:
-        spec = self.model
-        return [spec.version or fingerprint_callable(spec.factory), spec.size_param, canonical(spec.kwargs)]
 
     def to_dict(self) -> dict[str, Any]:
         """A readable description in plain JSON values: callables by name, datasets by type."""

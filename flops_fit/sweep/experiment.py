@@ -46,6 +46,7 @@ class Experiment:
         measured_flops_per_token: what one forward and backward pass was measured to cost, where it was measured.
         total_params: all parameters, where the model let them be counted.
         activation_bytes_per_token: memory kept for the backward pass, where it was measured.
+        outcome_fingerprint: of the study it was planned from, which alone may train it; "" where any may.
 
     Raises `PlanError` for a value outside its limits, and for tokens per parameter more than 2 % from D / N.
     """
@@ -62,6 +63,7 @@ class Experiment:
     measured_flops_per_token: float | None = None
     total_params: int | None = None
     activation_bytes_per_token: float | None = None
+    outcome_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "compute_budget", parse_budget(self.compute_budget))

@@ -57,6 +57,7 @@ class SweepPlan:
         data_unit: what one unit of `num_tokens` is.
         notes: what a reader should know of the plan, also given as warnings when it was made.
         target_budgets: FLOPs at which its law is asked to predict; nothing is planned for them.
+        made_from: part → hash of the study it was planned from (`Study.outcome_parts`), to tell what has changed since.
 
     Raises `PlanError` for two experiments of one id, and for one whose budget is not among `compute_budgets`.
     """
@@ -72,6 +73,7 @@ class SweepPlan:
     data_unit: str = "token"
     notes: tuple[str, ...] = ()
     target_budgets: tuple[float, ...] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES)
@@ -109,6 +111,7 @@ class SweepPlan:
             "flops_method": self.flops_method,
             "data_unit": self.data_unit,
             "notes": list(self.notes),
+            **({"made_from": dict(self.made_from)} if self.made_from else {}),
             **({"target_budgets": list(self.target_budgets)} if self.target_budgets else {}),
             "experiments": [experiment.to_dict() for experiment in self.experiments],
             "dropped": [point.to_dict() for point in self.dropped],

@@ -35,7 +35,7 @@ def attempt(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / LOCK_FILE):
-            if resume and (finished := load_finished(directory)) is not None:
+            if resume and (finished := load_finished(directory, experiment)) is not None:
                 return finished
             remove_temporary(directory)
             result = train(hook)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,10 @@ from safetensors.torch import save
 
 from flops_fit.basics.files import set_aside, write_bytes
 from flops_fit.errors import FlopsFitWarning
+from flops_fit.training.evaluation import tensors_sha256
+
+if TYPE_CHECKING:
+    from flops_fit.sweep.experiment import Experiment
 
 CHECKPOINT_SCHEMA = "flops_fit.checkpoint/1"
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -33,40 +38,43 @@ class Progress:
 
 def save_checkpoint(
     path: str | os.PathLike[str],
-    experiment_id: str,
+    experiment: Experiment,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Write weights, optimizer and random state, and progress: a kill at any moment leaves the old file or the new."""
+    """Write weights, optimizer and random state, and progress, with a checksum of it all.
+
+    A kill at any moment leaves the old file or the new.
+    """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     tensors |= _optimizer_tensors(optimizer)
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     owned = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    about = {"schema": CHECKPOINT_SCHEMA, "experiment_id": experiment_id, "torch": torch.__version__}
-    about["progress"] = json.dumps(vars(progress))
+    about = _made_by(experiment) | {"progress": json.dumps(vars(progress))}
+    about["checksum"] = _checksum(owned, about["progress"])
     write_bytes(path, save(owned, metadata=about))
 
 
 def load_checkpoint(
     path: str | os.PathLike[str],
-    experiment_id: str,
+    experiment: Experiment,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> Progress | None:
     """Put the training back where the checkpoint left it; None where there is none that can be used.
 
-    A checkpoint that is torn, of another experiment or of another torch version is renamed, with a warning, and the
-    training starts again.
+    A checkpoint that is torn or damaged, of another experiment, of another study, of another torch version, or that
+    does not fit the model is renamed, with a warning, and the training starts again.
     """
     path = Path(path)
     if not path.exists():
         return None
     try:
         tensors, about = _read(path)
-        problem = _mismatch(about, experiment_id)
+        problem = _mismatch(tensors, about, experiment) or _misfit(tensors, model, optimizer)
     except (SafetensorError, OSError) as error:
         problem = f"is torn ({error})"
     if problem:
@@ -77,17 +85,54 @@ def load_checkpoint(
     return Progress(**json.loads(about["progress"]))
 
 
+def _made_by(experiment: Experiment) -> dict[str, str]:
+    return {
+        "schema": CHECKPOINT_SCHEMA,
+        "experiment_id": experiment.experiment_id,
+        "outcome_fingerprint": experiment.outcome_fingerprint,
+        "torch": torch.__version__,
+    }
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], progress: str) -> str:
+    return hashlib.sha256(f"{tensors_sha256(tensors)} {progress}".encode()).hexdigest()
+
+
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def _mismatch(about: Mapping[str, str], experiment_id: str) -> str | None:
-    expected = {"schema": CHECKPOINT_SCHEMA, "experiment_id": experiment_id, "torch": torch.__version__}
-    for name, value in expected.items():
+def _mismatch(tensors: Mapping[str, torch.Tensor], about: Mapping[str, str], experiment: Experiment) -> str | None:
+    """What it was made by that this training is not, or that it is not as it was written."""
+    for name, value in _made_by(experiment).items():
         if about.get(name) != value:
             return f"is of {name} {about.get(name)!r}, not {value!r}"
+    if about.get("checksum") != _checksum(tensors, about.get("progress", "")):
+        return "is damaged (its checksum differs)"
     return None
+
+
+def _misfit(
+    tensors: Mapping[str, torch.Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> str | None:
+    """What of the model or the optimizer has no tensor of its shape, or the other way round."""
+    wanted = {f"model/{name}": value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    for name in sorted(wanted.keys() | {name for name in tensors if name.startswith("model/")}):
+        found, needed = (_shape(group.get(name)) for group in (tensors, wanted))
+        if found != needed:
+            return f"has {found} for {name} where the model has {needed}"
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, value in tensors.items():
+        if name.startswith("optimizer/"):
+            index = int(name.split("/")[1])
+            if index >= len(parameters) or value.shape not in (parameters[index].shape, torch.Size([])):
+                return f"has {_shape(value)} for {name}, of which the optimizer has none"
+    return None if "random/cpu" in tensors else "has no random state"
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}"
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -99,9 +144,8 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
 
 
 def _restore(tensors: Mapping[str, torch.Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    model.load_state_dict(
-        {name[len("model/") :]: value for name, value in tensors.items() if name.startswith("model/")}
-    )
+    weights = {name[len("model/") :]: value for name, value in tensors.items() if name.startswith("model/")}
+    model.load_state_dict({**model.state_dict(), **weights})  # what of it is no tensor stays as it is
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):

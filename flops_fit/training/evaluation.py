@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,8 +35,13 @@ def held_out_loss(
 
 def weights_sha256(model: torch.nn.Module) -> str:
     """SHA-256 over names and bytes of all parameters and buffers."""
+    return tensors_sha256(model.state_dict())
+
+
+def tensors_sha256(named: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and bytes of those that are tensors."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(named.items()):
         if isinstance(value, torch.Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -125,10 +125,6 @@ class TrainingLoop:
         return self.job.directory / CHECKPOINT_FILE
 
     @property
-    def _name(self) -> str:
-        return self.job.experiment.experiment_id
-
-    @property
     def _tail_start(self) -> int:
         return self.steps.steps - max(1, self.steps.steps // 10)
 
@@ -139,7 +135,8 @@ class TrainingLoop:
 
     def _load_checkpoint(self) -> None:
         if self.job.resume:
-            self.progress = load_checkpoint(self._checkpoint, self._name, self.model, self.optimizer) or Progress()
+            found = load_checkpoint(self._checkpoint, self.job.experiment, self.model, self.optimizer)
+            self.progress = found or Progress()
 
     def _advance(self, step: int, loss: float, seconds: float) -> None:
         self.progress = Progress(
@@ -155,7 +152,7 @@ class TrainingLoop:
         limit = recipe.timeout_seconds
         is_over = limit is not None and clock.this_run() > limit
         if is_over or clock.due("checkpoint", recipe.checkpoint_seconds):
-            save_checkpoint(self._checkpoint, self._name, self.model, self.optimizer, self.progress)
+            save_checkpoint(self._checkpoint, self.job.experiment, self.model, self.optimizer, self.progress)
         if is_over:
             where = f"step {self.progress.step} of {self.steps.steps}"
             raise TimedOut(f"{where} was reached after timeout_seconds = {limit:g}; run again to go on from there")

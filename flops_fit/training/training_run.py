@@ -10,7 +10,7 @@ import torch
 
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
-from flops_fit.errors import OutOfData, StudyError
+from flops_fit.errors import OutOfData, SourceChanged, StudyError
 from flops_fit.recipe.steps import Steps, plan_steps
 from flops_fit.results.finished import load_finished
 from flops_fit.results.results import ExperimentResult
@@ -22,7 +22,7 @@ from flops_fit.training.failures import describe_failure
 from flops_fit.training.log_events import OnLog
 from flops_fit.training.loop import Job, TrainingLoop, make_optimizer
 from flops_fit.training.rank_loop import RankLoop
-from flops_fit.training.ranks import current_ranks
+from flops_fit.training.ranks import Ranks, current_ranks
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
@@ -53,11 +53,13 @@ def run_experiment(
     A study with a `trainer` has its own command run instead; see `flops_fit.training.by_command.run_external`.
 
     Whatever goes wrong in the model, the data, the loss or the machine becomes the result's status with its reason (see
-    `ExperimentResult`). Raises `StudyError` for a study without data or loss.
+    `ExperimentResult`). Raises `StudyError` for a study without data or loss, and `SourceChanged` where the study is
+    not the one that the experiment was planned from.
     """
     directory, ranks = Path(output_dir) / experiment.experiment_id, current_ranks()
-    if resume and ranks is None and (finished := load_finished(directory)) is not None:
+    if resume and ranks is None and (finished := load_finished(directory, experiment)) is not None:
         return finished
+    _refuse_unless_planned(study, experiment, ranks)
     if study.trainer is not None:
         return _by_command(study, experiment, directory, on_log, resume)
     data, loss_fn = study.prepared_data, study.loss_function
@@ -75,6 +77,17 @@ def run_experiment(
     if ranks is None:
         return _lead(job, on_log)
     return ranks.together(lambda: _lead(job, on_log), lambda: _isolated(job, None))
+
+
+def _refuse_unless_planned(study: Study, experiment: Experiment, ranks: Ranks | None) -> None:
+    try:
+        study.refuse_unless_planned(experiment.outcome_fingerprint)
+    except SourceChanged as error:
+        if ranks is not None:
+            ranks.vote(failure=("failed", str(error)))
+        raise
+    if ranks is not None:  # another process may see other files
+        ranks.vote()
 
 
 def _by_command(

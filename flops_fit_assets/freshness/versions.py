@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"
 CODE_VERSION = "1"
-_OUTCOME = ("experiment_id", "status", "loss", "train_loss", "num_params", "num_tokens", "flops", "flops_per_token")
+_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions")
 
 
 def version_of(value: SizeMap | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:
@@ -27,7 +27,7 @@ def version_of(value: SizeMap | SweepPlan | Experiment | ExperimentResult | Scal
     A result's leaves out how fast it was and on what machine, a plan's the order in which budgets were given.
     """
     if isinstance(value, ExperimentResult):
-        return content_hash({name: getattr(value, name) for name in _OUTCOME})
+        return content_hash({name: each for name, each in value.to_dict().items() if name not in _HOW_FAST_AND_WHERE})
     if isinstance(value, SweepPlan):
         return value.content_hash
     return content_hash(value.to_dict())

@@ -172,6 +172,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
             gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
             with store.training(experiment.experiment_id, context.log.warning), gpu:
                 set_aside_if_changed(context, source, experiment)
+                study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
                 return run_experiment(study, experiment, output_dir=store.runs, on_log=report)
 
         result = _refused_readably(trained)

@@ -1,5 +1,6 @@
 """Results and the runs table."""
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -38,6 +39,32 @@ def test_round_trip(tmp_path):
 def test_a_status_must_be_known_and_agree_with_the_loss(changes):
     with pytest.raises(ValueError, match=r"status|loss"):
         result(**changes)
+
+
+FIELDS = [item.name for item in dataclasses.fields(ExperimentResult)]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_file_of_which_any_field_was_edited_is_refused(tmp_path, name):
+    path = result().save(tmp_path / "result.json")
+    content = json.loads(path.read_text())
+    value = content[name]
+    edits = [value * 1.001, value + 1] if isinstance(value, int | float) else ["edited", None, [value]]
+    for edited in edits:
+        if edited != value:
+            path.write_text(json.dumps(content | {name: edited}))
+            with pytest.raises(FileError, match=r"result\.json: was changed since it was written.*delete it to have"):
+                ExperimentResult.load(path)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_data_version_of_a_result_covers_all_but_how_fast_it_was_and_where(name):
+    from flops_fit_assets.freshness.versions import version_of
+
+    changed = result()
+    object.__setattr__(changed, name, {"edited": "yes"})
+    free = {"seconds", "tokens_per_second", "device", "versions"}
+    assert (version_of(changed) == version_of(result())) == (name in free)
 
 
 def test_unknown_and_missing_fields_are_named():
