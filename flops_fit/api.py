@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
 from flops_fit.basics.files import write_value
 from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.workers import CannotBeSent, WorkerPool
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
@@ -22,7 +25,7 @@ from flops_fit.study.options import study_from_options
 from flops_fit.study.study import Study
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
-from flops_fit.training.side_by_side import train_all
+from flops_fit.training.side_by_side import study_workers, train_all
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,21 +89,41 @@ def find_optimal(
         _show(plan)
     directory = Path(output_dir)
     refuse_over_limit(study.hardware, plan, already_finished(plan.experiments, directory / "runs") if resume else {})
-    _check_first_steps(study, plan, directory / "runs" if resume else None, progress)
-    write_value(directory / "sweep_plan.json", plan.to_dict())
-    how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
-    results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
+    with _workers(study, plan) as workers:
+        _check_first_steps(study, plan, directory / "runs" if resume else None, progress, workers)
+        write_value(directory / "sweep_plan.json", plan.to_dict())
+        how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log, "workers": workers}
+        results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
     save_runs(results, directory / "runs.csv")
     law = fit_study(study, plan, results)
     law.save(directory / "scaling_law.json")
     return law
 
 
-def _check_first_steps(study: Study, plan: SweepPlan, runs: Path | None, progress: bool) -> None:
-    """Refuse a study that fails at every size, warn where it fails at one, and say how long it would take."""
-    from flops_fit.preflight.preflight import preflight_if_due
+@contextmanager
+def _workers(study: Study, plan: SweepPlan) -> Iterator[WorkerPool | None]:
+    """Worker processes for first steps and trainings; None where they cannot get the study, as `train_all` says."""
+    try:
+        pool = study_workers(study, plan.num_experiments)
+    except CannotBeSent:
+        yield None
+        return
+    with pool:
+        yield pool
 
-    found = preflight_if_due(study, plan, already_finished(plan.experiments, runs) if runs else ())
+
+def _check_first_steps(
+    study: Study, plan: SweepPlan, runs: Path | None, progress: bool, workers: WorkerPool | None
+) -> None:
+    """Refuse a study that fails at every size, warn where it fails at one, and say how long it would take."""
+    from flops_fit.preflight.preflight import IN_WORKERS, preflight_if_due
+
+    finished = already_finished(plan.experiments, runs) if runs else {}
+    in_workers = functools.partial(workers.run, function=IN_WORKERS) if workers else None
+    try:
+        found = preflight_if_due(study, plan, finished, in_workers)
+    except CannotBeSent:  # the worker could not load it; `train_all` says so
+        found = preflight_if_due(study, plan, finished)
     if found is not None and found.problems:
         problems = "\n".join(found.problems)
         warnings.warn(f"one size fails at its first steps; the others are trained:\n{problems}", FlopsFitWarning, 3)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.alive import users_code
 from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.recipe.recipe import doubts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _SAMPLE_EXAMPLES = 4
 
 
+@users_code("its sizes are probed")
 def study_size_map(study: Study) -> SizeMap:
     """Stage one: size → parameters and FLOPs per token. Knows no budgets."""
     _ = study.identity  # before any of its code has run
@@ -42,6 +44,7 @@ def study_size_map(study: Study) -> SizeMap:
     return size_map_of(study.model.request(**sample))
 
 
+@users_code("its sweep is planned")
 def study_plan(
     study: Study, size_map: SizeMap, *, overrides: Mapping[str, Any] | None = None, centre: Any = None
 ) -> SweepPlan:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 import warnings
 from collections import Counter
@@ -39,6 +41,14 @@ class _Readable(click.Group):
                 return super().invoke(ctx)
         except FlopsFitError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            ctx.exit(_interrupted(error))
+        except SystemExit as error:  # ours are `ctx.exit`
+            from flops_fit.basics.blame import said_by
+
+            raise click.ClickException(
+                f"the study's own code ended the program: {said_by(error)}; let it raise an error instead, or return"
+            ) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -47,6 +57,19 @@ class _Readable(click.Group):
             if (said := readable(error)) is None:
                 raise
             raise click.ClickException(said) from error
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    """After Ctrl-C, or another signal that asks a process to end, say how far it came and how to go on; the code."""
+    number = getattr(error, "number", signal.SIGINT)
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    again = shlex.join(["flops-fit", *sys.argv[1:]])
+    click.echo(
+        f"interrupted ({signal.Signals(number).name}){notes}; what is finished is kept, and a training under way goes "
+        f"on from its last checkpoint; to go on: {again}",
+        err=True,
+    )
+    return 128 + number
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -92,7 +115,7 @@ def check(study: Path) -> None:
     from flops_fit_assets.commands.check import print_preflight
 
     if not print_preflight(study, _console()):
-        sys.exit(1)
+        click.get_current_context().exit(1)
 
 
 @main.command("learning-rate")
@@ -126,7 +149,7 @@ def import_runs(runs: Path, study: Path) -> None:
     from flops_fit_assets.commands.import_runs import print_import
 
     if not print_import(runs, study, home_directory(), _console()):
-        sys.exit(SOME_NOT_COMPLETED)
+        click.get_current_context().exit(SOME_NOT_COMPLETED)
 
 
 @main.command()
@@ -180,7 +203,7 @@ def ui(study: Path, port: int, allow_host: tuple[str, ...]) -> None:
     refuse_unusable(storage_url())
     if study == Path("study.toml") and not study.exists():
         study = DEMO_STUDY
-    sys.exit(serve(study, port, _console(), allow_host))
+    click.get_current_context().exit(serve(study, port, _console(), allow_host))
 
 
 def _run(study: Path) -> None:
@@ -190,7 +213,7 @@ def _run(study: Path) -> None:
     outcome = run_study(study, home_directory(), console)
     _print_outcome(outcome, console)
     if outcome.not_completed:
-        sys.exit(SOME_NOT_COMPLETED)
+        click.get_current_context().exit(SOME_NOT_COMPLETED)
 
 
 def _print_outcome(outcome: Outcome, console: Console) -> None:
@@ -232,5 +255,12 @@ def _console() -> Console:
     return Console()
 
 
+def start() -> None:
+    """The command as typed: in a process that may crash, under another that says so."""
+    from flops_fit_assets.commands import supervised
+
+    supervised.start(main)
+
+
 if __name__ == "__main__":
-    main()
+    start()

@@ -127,7 +127,9 @@ def test_nobody_imports_examples_or_the_command_line():
 def test_no_pickle_at_rest():
     """Only what talks to child processes pickles, and only over a pipe."""
     pickling = importers("pickle", "cloudpickle", "dill", "joblib", "shelve")
-    assert pickling == paths("flops_fit/basics/workers.py", "flops_fit/sizes/sandbox.py")
+    assert pickling == paths(
+        "flops_fit/basics/worker_process.py", "flops_fit/basics/workers.py", "flops_fit/sizes/sandbox.py"
+    )
 
 
 @pytest.mark.parametrize(

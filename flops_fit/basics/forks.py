@@ -43,26 +43,32 @@ class Forked:
 
     def kill(self) -> None:
         """SIGKILL, unless it has ended; one that has not begun never will."""
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        """Send it this signal, unless it has ended; one that has not begun never will."""
         with contextlib.suppress(ProcessLookupError, ValueError):  # it ended meanwhile, and another thread has waited
             if self._pid is None and not self._has_news():
-                self._code = -signal.SIGKILL
+                self._code = -number
                 self._status.close()
             elif self._code is None:
                 self._pid = self._pid or self._next()
                 if self._pid and not self._has_news():
-                    os.kill(self._pid, signal.SIGKILL)
+                    os.kill(self._pid, number)
 
-    def wait(self) -> int:
-        """Its exit code once it has ended; negative: the signal that ended it."""
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code once it has ended (negative: the signal that ended it); raises `subprocess.TimeoutExpired`."""
         if self._code is None:
             self._pid = self._pid or self._next()
+            if timeout is not None and not self._has_news(timeout):
+                raise subprocess.TimeoutExpired("a forked process", timeout)
             code = self._next()
             self._code = -signal.SIGKILL if code is None else code
             self._status.close()
         return self._code
 
-    def _has_news(self) -> bool:
-        return bool(select.select([self._status], [], [], 0)[0])
+    def _has_news(self, timeout: float = 0) -> bool:
+        return bool(select.select([self._status], [], [], timeout)[0])
 
     def _next(self) -> int | None:
         message = self._status.read(_NUMBER.size)
@@ -88,14 +94,14 @@ class _Server:
     def lives(self) -> bool:
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def fork(self, environment: Mapping[str, str], load: str | None) -> Forked:
+    def fork(self, environment: Mapping[str, str], dump: int, load: str | None) -> Forked:
         request = {"environment": dict(environment), "directory": os.getcwd(), "load": load}
         body = json.dumps(request).encode()
         theirs_in, stdin = os.pipe()
         stdout, theirs_out = os.pipe()
         status, theirs_status = os.pipe()
         try:
-            socket.send_fds(self._socket, [_NUMBER.pack(len(body))], [theirs_in, theirs_out, 2, theirs_status])
+            socket.send_fds(self._socket, [_NUMBER.pack(len(body))], [theirs_in, theirs_out, 2, dump, theirs_status])
             self._socket.sendall(body)
         finally:
             for end in (theirs_in, theirs_out, theirs_status):
@@ -113,17 +119,18 @@ _lock = threading.Lock()
 _server: _Server | None = None
 
 
-def fork(command: Sequence[str], environment: Mapping[str, str], load: str | None = None) -> Forked:
+def fork(command: Sequence[str], environment: Mapping[str, str], dump: int, load: str | None = None) -> Forked:
     """A process in `environment` and this directory, forked from the one that `command` starts, if it does not run yet.
 
-    `command` gets a number more, and must call `serve` with it. `load` is a module to import before the fork.
+    `command` gets a number more, and must call `serve` with it. `dump` is a descriptor that the process gets too, and
+    `load` a module to import before the fork.
     """
     global _server
     with _lock:
         if _server is None or not _server.lives:
             _stop()
             _server = _Server(command, environment)
-        return _server.fork(environment, load)
+        return _server.fork(environment, dump, load)
 
 
 @atexit.register
@@ -134,22 +141,22 @@ def _stop() -> None:
     _server = None
 
 
-def serve(number: int, job: Callable[[], None]) -> None:
-    """Fork a process that runs `job` for every request that arrives at the socket with this number, until it closes."""
+def serve(number: int, job: Callable[[int], None]) -> None:
+    """Fork a process that runs `job(dump)` for every request that comes through the socket `number` until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, whose end is ours
     signal.signal(signal.SIGCHLD, _reap)
     for name in _LOADED:
         importlib.import_module(name)
     with socket.socket(fileno=number) as requests:
         while True:
-            header, ends, _, _ = socket.recv_fds(requests, _NUMBER.size, 4)
+            header, ends, _, _ = socket.recv_fds(requests, _NUMBER.size, 5)
             if not header:
                 return
             request = json.loads(_read(requests, _NUMBER.unpack(header)[0]))
             if request["load"]:
                 importlib.import_module(request["load"])
             gc.freeze()  # so that no collection touches, and thereby copies, what the forks share
-            if not _is_closed(ends[3]) and os.fork() == 0:
+            if not _is_closed(ends[-1]) and os.fork() == 0:
                 requests.close()
                 _wait_for_fork(ends, request, job)
             for end in ends:
@@ -176,36 +183,38 @@ def _is_closed(pipe: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _wait_for_fork(ends: Sequence[int], request: Mapping[str, Any], job: Callable[[], None]) -> NoReturn:
+def _wait_for_fork(ends: Sequence[int], request: Mapping[str, Any], job: Callable[[int], None]) -> NoReturn:
     """Fork the process itself, say its number, wait for it, and say how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
         _become(ends, request, job)
-    for end in ends[:3]:
+    *others, status_pipe = ends
+    for end in others:
         os.close(end)
     with contextlib.suppress(BrokenPipeError):
-        os.write(ends[3], _NUMBER.pack(child))
+        os.write(status_pipe, _NUMBER.pack(child))
     _, status = os.waitpid(child, 0)
     with contextlib.suppress(BrokenPipeError):
-        os.write(ends[3], _NUMBER.pack(os.waitstatus_to_exitcode(status)))
+        os.write(status_pipe, _NUMBER.pack(os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
 
-def _become(ends: Sequence[int], request: Mapping[str, Any], job: Callable[[], None]) -> NoReturn:
+def _become(ends: Sequence[int], request: Mapping[str, Any], job: Callable[[int], None]) -> NoReturn:
     """Take over pipes, environment and directory, then run `job`."""
     code = 1
     try:
         for number, end in enumerate(ends[:3]):
             os.dup2(end, number)
-        for end in ends:
+        dump = ends[3]
+        for end in (*ends[:3], ends[-1]):
             os.close(end)
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(request["directory"])
         if "numpy" in sys.modules:  # as in a process of its own; `random` does so by itself
             sys.modules["numpy"].random.seed()
-        job()
+        job(dump)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

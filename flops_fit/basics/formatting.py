@@ -54,6 +54,19 @@ def format_bytes(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def safe_text(text: str, longest: int = 4000) -> str:
+    """`text` as any terminal, file and page can show it: unprintable characters escaped, its middle left out if long.
+
+    What it returns it leaves as it is.
+    """
+    if len(text) > longest:
+        left_out = f" … ({len(text):,} characters) … "
+        end = longest // 4
+        text = text[: longest - end - len(left_out)] + left_out + text[-end:]
+    escaped = "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)
+    return escaped if len(escaped) <= longest else safe_text(escaped, longest)
+
+
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A GitHub-flavoured Markdown table; cells are `str()` of their values."""
     lines = ["| " + " | ".join(headers) + " |", "|" + "|".join("---" for _ in headers) + "|"]

@@ -9,9 +9,11 @@ import os
 import site
 import sys
 import sysconfig
+from pathlib import Path
 from typing import Any
 
 OWN = ("flops_fit", "flops_fit_assets")  # the same source wherever and however it is installed
+_HERE = Path(__file__).parents[1]
 COMMON, INSTALLED, LOCAL = "common", "installed", "local"
 
 
@@ -37,6 +39,14 @@ def _origin(package: str, path: str | None) -> str:
         return INSTALLED
     of_python = [sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")]
     return COMMON if path.startswith((*of_python, "<frozen")) else LOCAL
+
+
+def is_users_file(path: str) -> bool:
+    """Whether a line of code is the user's own: of no library, and not this one's but for its examples."""
+    parents = Path(path).parents
+    if any(_HERE.parent / package in parents for package in OWN):
+        return _HERE / "examples" in parents
+    return not path.startswith("<") and _origin("", path) == LOCAL
 
 
 @functools.cache

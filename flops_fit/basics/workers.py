@@ -13,34 +13,37 @@ import json
 import os
 import pickle
 import queue
-import signal
-import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import cloudpickle
 
 from flops_fit.basics import forks
-from flops_fit.errors import FlopsFitError
+from flops_fit.basics.alive import patience, silent_too_long, still_alive
+from flops_fit.basics.pipes import LONGEST, Garbled, receive, send
+from flops_fit.basics.post_mortem import dump_file, end_with_dump, how_it_ended, where
 
+_GRACE_SECONDS = 5.0
 _SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _OUTER = "FLOPS_FIT_OUTER_ENVIRONMENT"  # what these were before, for programs that are not ours
 
 OnEvent = Callable[[int, dict[str, Any]], None]
+OnDeath = Callable[["TaskOutcome"], None]
 _Process = subprocess.Popen[bytes] | forks.Forked
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOutcome:
-    """What became of the task at `index`: its value, or the error as text."""
+    """What became of the task at `index`: its value, or the error as text; `died` where its worker did."""
 
     index: int
     value: Any = None
     error: str | None = None
+    died: bool = False
 
 
 class CannotBeSent(Exception):
@@ -54,6 +57,7 @@ def run_tasks(
     num_workers: int,
     shared: Any = None,
     on_event: OnEvent | None = None,
+    on_death: OnDeath | None = None,
     environments: Sequence[Mapping[str, str]] = (),
 ) -> Iterator[TaskOutcome]:
     """Run `function` (as `"package.module:name"`) on every payload in `num_workers` processes; yield as they finish.
@@ -66,7 +70,7 @@ def run_tasks(
     """
     count = min(num_workers, len(payloads))
     with WorkerPool(function, num_workers=count, shared=shared, environments=environments) as pool:
-        yield from pool.run(payloads, on_event)
+        yield from pool.run(payloads, on_event, on_death=on_death)
 
 
 class WorkerPool:
@@ -83,7 +87,7 @@ class WorkerPool:
         shared: Any = None,
         environments: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        turns = itertools.cycle(environments or ({},))
+        self._function, turns = function, itertools.cycle(environments or ({},))
         self._workers = [_Worker(function, shared, next(turns)) for _ in range(num_workers)]
         self._threads: list[threading.Thread] = []
 
@@ -95,9 +99,33 @@ class WorkerPool:
         for worker in self._workers:
             worker.start()
 
-    def run(self, payloads: Sequence[Any], on_event: OnEvent | None = None) -> Iterator[TaskOutcome]:
-        """The outcome of the task with each payload, as they finish."""
-        todo = iter(enumerate(payloads))
+    def run(
+        self,
+        payloads: Sequence[Any],
+        on_event: OnEvent | None = None,
+        *,
+        function: str | None = None,
+        on_death: OnDeath | None = None,
+    ) -> Iterator[TaskOutcome]:
+        """The outcome of the task with each payload, as they finish; `function` is called instead of the pool's own.
+
+        With `on_death`, which hears of it first, a task whose worker died is tried once more when the others are done.
+        """
+        died = []
+        for outcome in self._run(payloads, on_event, function):
+            if outcome.died and on_death is not None:
+                on_death(outcome)
+                died.append(outcome.index)
+            else:
+                yield outcome
+        if died:
+            again = self._run(
+                [payloads[index] for index in died], lambda at, event: on_event and on_event(died[at], event), function
+            )
+            yield from (replace(outcome, index=died[outcome.index]) for outcome in again)
+
+    def _run(self, payloads: Sequence[Any], on_event: OnEvent | None, function: str | None) -> Iterator[TaskOutcome]:
+        todo = iter(enumerate((function or self._function, payload) for payload in payloads))
         lock, events = threading.Lock(), queue.SimpleQueue[tuple[str, int, Any]]()
         self._threads = [
             threading.Thread(target=_serve, args=(worker, todo, lock, events), daemon=True)
@@ -128,7 +156,8 @@ def _collect(
             raise CannotBeSent(content)
         else:
             expected -= 1
-            yield TaskOutcome(index=index, **{kind: content})
+            value, error = (content, None) if kind == "value" else (None, content)
+            yield TaskOutcome(index=index, value=value, error=error, died=kind == "died")
 
 
 def _serve(
@@ -142,9 +171,9 @@ def _serve(
             task = next(todo, None)
         if task is None:
             return
-        index, payload = task
+        index, call = task
         try:
-            for kind, content in worker.run(payload):
+            for kind, content in worker.run(call):
                 events.put((kind, index, content))
         except Exception as error:  # such as a process that cannot be started: the task's outcome, not a silent wait
             events.put(("error", index, f"{type(error).__name__}: {error}"))
@@ -159,6 +188,8 @@ class _Worker:
         self._start = pickle.dumps({"function": function, "sys_path": sys.path})
         self._shared = _pickled(shared)
         self._process: _Process | None = None
+        self._dump: IO[bytes] | None = None
+        self._tasks = itertools.count(1)
         self.stopped = False
 
     def start(self) -> None:
@@ -166,25 +197,50 @@ class _Worker:
         if self._process is None:
             self._launch()
 
-    def run(self, payload: Any) -> Iterator[tuple[str, Any]]:
-        """Messages of one task: any number of "event", then "value", "error" or "not loaded"."""
-        process = self._process or self._launch()
+    def run(self, call: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Messages of one task (a function by its name, and what it is given).
+
+        Any number of "event", then "value", "error", "died" or "not loaded".
+        """
+        process, limit, task = self._process or self._launch(), patience(), next(self._tasks)
         if self.stopped:  # told to stop while it was starting
             process.kill()
         assert process.stdin is not None
         assert process.stdout is not None
+        hung: list[float] = []
         try:
-            send(process.stdin, cloudpickle.dumps(payload))
+            send(process.stdin, task, cloudpickle.dumps(call))
             while True:
-                kind, content = pickle.loads(receive(process.stdout))
-                yield kind, content
-                if kind != "event":
+                with _within(limit, process, hung):
+                    kind, content = pickle.loads(receive(process.stdout, task, LONGEST)[1])
+                if kind == "alive":
+                    still_alive()
+                else:
+                    yield kind, content
+                if kind not in ("alive", "event"):
                     return
         except (EOFError, BrokenPipeError):
-            self._process = None
-            code = _discard(process)
-            if not self.stopped:
-                yield "error", f"the worker process {_how_it_ended(code)}"
+            said = self._how_it_ended(hung)
+        except Garbled:
+            process.kill()
+            self._how_it_ended(hung)
+            said = "was ended: its pipe carried what it did not say; write to no descriptor that you did not open"
+        if not self.stopped:
+            yield ("error" if hung else "died"), f"the worker process {said}"
+
+    def _how_it_ended(self, hung: list[float]) -> str:
+        """In words, of a process that closed its pipe; it is gone afterwards."""
+        process, dump = self._process, self._dump
+        assert process is not None
+        self._process = self._dump = None
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:  # it closed the pipe and goes on
+            process.kill()
+        code, place = _discard(process), where(dump)
+        if dump is not None:
+            dump.close()
+        return silent_too_long(hung[0], place) if hung else how_it_ended(code) + place
 
     def stop(self) -> None:
         """Kill the process, in the middle of a task if need be; a task under way ends without an outcome."""
@@ -196,24 +252,44 @@ class _Worker:
         """Release the process and its pipes, once nothing runs any more."""
         if self._process is not None:
             _discard(self._process)
+        if self._dump is not None:
+            self._dump.close()
 
     def _launch(self) -> _Process:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | dict(self._environment)
         if _OUTER not in environment:
             environment[_OUTER] = json.dumps({name: os.environ.get(name) for name in _SET_HERE})
-        command = [sys.executable, "-m", "flops_fit.basics.workers"]
+        command = [sys.executable, "-m", "flops_fit.basics.worker_process"]
         environment["PYTHONPATH"] = os.pathsep.join([entry for entry in sys.path if entry] + [os.getcwd()])
+        file = dump_file()
         process: _Process
-        if forks.POSSIBLE:
+        if forks.POSSIBLE and file is not None:
             ours = self._module.startswith("flops_fit")  # the user's are imported by each process as they are then
-            process = forks.fork(command, environment, self._module if ours else None)
+            process = forks.fork(command, environment, file.fileno(), self._module if ours else None)
         else:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self._process = process
+        self._process, self._dump = process, file
         assert process.stdin is not None
-        send(process.stdin, self._start)
-        send(process.stdin, self._shared)
+        send(process.stdin, 0, self._start)
+        send(process.stdin, 0, self._shared)
         return process
+
+
+@contextlib.contextmanager
+def _within(seconds: float, process: _Process, hung: list[float]) -> Iterator[None]:
+    """End the process where the block takes longer, and note that in `hung`."""
+
+    def end() -> None:
+        hung.append(seconds)
+        end_with_dump(process)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _pickled(shared: Any) -> bytes:
@@ -233,94 +309,9 @@ def _discard(process: _Process) -> int:
     return code
 
 
-def _how_it_ended(code: int) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = ", probably for lack of memory" if name == "SIGKILL" else ""
-        return f"was killed (signal {-code}, {name}{hint})"
-    return f"exited with code {code}"
-
-
 def outer_environment() -> dict[str, str]:
     """The environment for a program that is not ours: as it was before a worker process changed it for itself."""
     environment = dict(os.environ)
     before = json.loads(environment.pop(_OUTER, "{}"))
     environment |= {name: value for name, value in before.items() if value is not None}
     return {name: value for name, value in environment.items() if before.get(name, "") is not None}
-
-
-def send(pipe: IO[bytes], message: bytes) -> None:
-    """Write one length-prefixed message."""
-    pipe.write(struct.pack("<Q", len(message)) + message)
-    pipe.flush()
-
-
-def receive(pipe: IO[bytes]) -> bytes:
-    """Read one length-prefixed message; raises `EOFError` where the pipe ends."""
-    header = pipe.read(8)
-    if len(header) < 8:
-        raise EOFError
-    (length,) = struct.unpack("<Q", header)
-    body = pipe.read(length)
-    if len(body) < length:
-        raise EOFError
-    return body
-
-
-def main() -> None:
-    """The worker process: tasks come in on standard input, messages go out on what was standard output."""
-    incoming = os.fdopen(os.dup(0), "rb")
-    outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # what the user's code prints goes to standard error
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle, which then stops us
-    start = pickle.loads(receive(incoming))
-    sys.path[:] = start["sys_path"]
-    function, shared, problem = _load(start["function"], receive(incoming))
-    try:
-        while True:
-            payload = pickle.loads(receive(incoming))
-            if problem:
-                send(outgoing, pickle.dumps(("not loaded", problem)))
-                continue
-            send(outgoing, pickle.dumps(_perform(function, payload, shared, outgoing)))
-    except (EOFError, BrokenPipeError):  # the parent is done, or gone
-        return
-
-
-def _load(reference: str, pickled: bytes) -> tuple[Any, Any, str | None]:
-    import importlib
-
-    import torch
-
-    torch.set_num_threads(1)
-    module, name = reference.split(":")
-    function = getattr(importlib.import_module(module), name)
-    try:
-        return function, pickle.loads(pickled), None
-    except Exception as error:  # whatever importing the user's modules raises
-        return function, None, f"{type(error).__name__}: {error}"
-
-
-def _perform(function: Any, payload: Any, shared: Any, outgoing: IO[bytes]) -> tuple[str, Any]:
-    import traceback
-
-    def emit(event: dict[str, Any]) -> None:
-        try:
-            send(outgoing, pickle.dumps(("event", event)))
-        except BrokenPipeError:  # the parent is gone: stop at once, as if killed with it, so that nothing is recorded
-            os._exit(1)
-
-    try:
-        return "value", function(payload, emit) if shared is None else function(payload, emit, shared)
-    except FlopsFitError as error:  # which says all by itself
-        return "error", str(error)
-    except Exception:
-        return "error", traceback.format_exc(limit=-5)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        forks.serve(int(sys.argv[1]), main)
-    else:
-        main()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from flops_fit.basics.devices import choose_device
 from flops_fit.basics.formatting import format_bytes, format_count
 from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.estimate import peak_memory
@@ -69,10 +70,15 @@ class _Stages:
         """What `work` returns; None where it fails."""
         try:
             return work()
-        except Exception as error:  # whatever the user's own code raises is what this is here to find
+        except (Exception, SystemExit) as error:  # whatever the user's own code raises is what this is here to find
             status, reason = describe_failure(error)
             self.problems.append(f"{stage}: {reason}" if status == "failed" else f"{stage}: {status}: {reason}")
             return None
+
+
+def try_in_worker(experiment: Experiment, emit: Any, study: Study) -> Trial:
+    """`try_experiment` as a task of a worker process; see `flops_fit.basics.workers.run_tasks`."""
+    return try_experiment(study, experiment, choose_device(study.hardware.device))
 
 
 def try_experiment(study: Study, experiment: Experiment, device: torch.device) -> Trial:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from flops_fit.basics.alive import users_code
 from flops_fit.basics.devices import choose_device, device_name
-from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table
+from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.errors import DataError, StudyError
 from flops_fit.preflight.first_steps import Trial, try_experiment
 from flops_fit.recipe.steps import plan_steps
 
 if TYPE_CHECKING:
+    from flops_fit.basics.workers import TaskOutcome
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
+
+
+IN_WORKERS = "flops_fit.preflight.first_steps:try_in_worker"
+InWorkers = Callable[[Sequence["Experiment"]], Iterable["TaskOutcome"]]
+"""Runs `try_in_worker` on each experiment in processes of its own, so that a crash is a problem among others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +79,15 @@ class Preflight:
         return markdown_table(headers, [_row(trial) for trial in self.trials])
 
 
-def preflight(study: Study, plan: SweepPlan) -> Preflight:
+def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None) -> Preflight:
     """Take a few steps of the smallest and of the largest experiment of `plan`, as training would take them.
 
     The steps run through the training's own code (a batch that does not fit into memory is split, for example) at a
     learning rate of 0, so that what is found is the model's, the data's or the loss's own and not the rate's. Then
     comes a held-out step on one batch. All failures at both sizes are reported together. Nothing is written, the global
     random state is as before, and the models are gone afterwards.
+
+    With `in_workers` this happens in other processes, otherwise here.
 
     Raises `StudyError` for a study without data or loss, or a plan without experiments.
     """
@@ -89,8 +98,7 @@ def preflight(study: Study, plan: SweepPlan) -> Preflight:
     device = choose_device(study.hardware.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise StudyError(f'hardware.device = "{device}" and no GPU is to be seen here; set device = "auto" or "cpu"')
-    with isolated_random_state(), _one_thread():
-        trials = tuple(try_experiment(study, experiment, device) for experiment in ends)
+    trials = _there(in_workers, ends) if in_workers else _here(study, ends, device)
     return Preflight(
         trials=trials,
         device=device_name(device),
@@ -98,6 +106,21 @@ def preflight(study: Study, plan: SweepPlan) -> Preflight:
         num_experiments=plan.num_experiments,
         workers=study.hardware.num_workers(),
     )
+
+
+@users_code("its first steps are taken")
+def _here(study: Study, ends: Sequence[Experiment], device: torch.device) -> tuple[Trial, ...]:
+    with isolated_random_state(), _one_thread():
+        return tuple(try_experiment(study, experiment, device) for experiment in ends)
+
+
+def _there(in_workers: InWorkers, ends: Sequence[Experiment]) -> tuple[Trial, ...]:
+    found = {}
+    for outcome in in_workers(ends):
+        tried = ends[outcome.index]
+        problem = f"first steps: {safe_text(outcome.error or 'no answer')}"
+        found[outcome.index] = outcome.value or Trial(experiment=tried, problems=(problem,))
+    return tuple(found[index] for index in range(len(ends)))
 
 
 def refuse_trainer(study: Study) -> None:
@@ -109,7 +132,12 @@ def refuse_trainer(study: Study) -> None:
         )
 
 
-def preflight_if_due(study: Study, plan: SweepPlan, finished: Container[str]) -> Preflight | None:
+def preflight_if_due(
+    study: Study,
+    plan: SweepPlan,
+    finished: Container[str],
+    in_workers: InWorkers | None = None,
+) -> Preflight | None:
     """`preflight` where much is at stake: several experiments are missing, one of them the smallest or the largest.
 
     A study with a trainer of its own, whose steps are not ours to take, has none.
@@ -121,7 +149,7 @@ def preflight_if_due(study: Study, plan: SweepPlan, finished: Container[str]) ->
     missing = [item for item in plan.experiments if item.experiment_id not in finished]
     if len(missing) < 2 or all(item.experiment_id in finished for item in _ends(plan)):
         return None
-    found = preflight(study, plan)
+    found = preflight(study, plan, in_workers)
     if found.nothing_works:
         listed = "\n".join(f"- {problem}" for problem in found.problems)
         raise StudyError(f"no size tried gets through its first steps, so nothing is trained; correct these:\n{listed}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, number, one_of, whole
 from flops_fit.basics.files import read_value, write_text, write_value
+from flops_fit.basics.formatting import safe_text
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, ResultError
 from flops_fit.sweep.experiment import Experiment
@@ -52,6 +53,7 @@ class ExperimentResult:
         flops: training FLOPs done: `flops_per_token * num_tokens`, forward and backward.
         status: "completed"; or with a `reason` "diverged" (a loss that is not finite), "out_of_data" (more tokens than
             the data has), "out_of_memory", "timed_out", "disk_full", "failed" (any other error).
+        reason: as text that can be shown, 4,000 characters at most.
         loss: held-out loss at the end, mean over the study's held-out data; None unless completed.
         train_loss: mean training loss over the last tenth of the steps.
         epochs: passes over the training data; above 1, data was repeated. None for a stream.
@@ -90,6 +92,8 @@ class ExperimentResult:
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, ResultError)
+        if self.reason is not None:
+            object.__setattr__(self, "reason", safe_text(self.reason))
         if (self.status == "completed") != (self.loss is not None):
             raise ResultError(f"a {self.status} experiment cannot have loss = {self.loss!r}")
 

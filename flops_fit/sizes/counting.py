@@ -131,7 +131,7 @@ def _measured_if_possible(model: nn.Module, options: SizeOptions, device: str) -
     """Nothing where measuring fails and the plan does not rest on it."""
     try:
         return _measured(model, options, device)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if options.flops == "measured":
             raise CannotMeasure(f"{type(error).__name__}: {error}") from error
         return {}
@@ -146,7 +146,7 @@ def _measured(model: nn.Module, options: SizeOptions, device: str) -> dict[str, 
     try:
         twin = model.to("meta") if device == "meta" else meta_twin(model)
         flops = measure_flops(twin, to_meta(options.sample_batch), to_meta(options.loss_fn))
-    except Exception:
+    except (Exception, SystemExit):
         if device == "meta":
             raise
         with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):

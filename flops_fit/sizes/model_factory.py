@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flops_fit.basics.alive import still_alive
 from flops_fit.errors import ModelContractError
 
 
@@ -23,7 +24,11 @@ def create_model(
         raise ModelContractError(
             f"model_kwargs sets {size_param} = {kwargs[size_param]!r}, which is the size parameter; take it out"
         )
-    return model_cls(**kwargs, **{size_param: size})
+    still_alive()
+    try:
+        return model_cls(**kwargs, **{size_param: size})
+    except SystemExit as error:
+        raise RuntimeError(f"the constructor called sys.exit({error.code!r}) at {size_param} = {size}") from error
 
 
 def check_callable(model_cls: Any) -> None:
@@ -71,7 +76,7 @@ def own_num_params(model: Any) -> int | None:
         raise ModelContractError(f"{name} = {method!r} is no method; make it num_params() -> int")
     try:
         count = method()
-    except Exception as error:  # perhaps for lack of data: on the meta device, or before the first batch
+    except (Exception, SystemExit) as error:  # perhaps for lack of data: on the meta device, or before the first batch
         raise CannotCount(f"{name}() raised {type(error).__name__}: {error}; it must return a whole number") from error
     whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
     if not whole or count <= 0:

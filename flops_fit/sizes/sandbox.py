@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch.nn.modules import module as module_internals
 from torch.overrides import TorchFunctionMode
 
+from flops_fit.basics import alive
+from flops_fit.basics.process_state import process_state_kept
 from flops_fit.basics.random_state import isolated_random_state
 
 MEMORY_CAP = 4 << 30
@@ -35,34 +36,10 @@ class UsesGpu(Exception):
 def contained() -> Iterator[None]:
     """Inside: no output, no warnings, no waiting, no gradients; afterwards all global state is as it was.
 
-    Covers random numbers, torch's default type, device, threads and global module hooks, the environment and the
-    working directory.
+    Covers random numbers and all of `process_state_kept`.
     """
-    dtype, device, threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
-    environment, directory = dict(os.environ), os.getcwd()
-    hooks = [(registry, dict(registry)) for registry in _global_hooks()]
-    try:
-        with _silence(), _no_waiting(), isolated_random_state(), torch.no_grad():
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
-        if torch.get_default_device() != device:
-            torch.set_default_device(device)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        if os.environ != environment:
-            os.environ.clear()
-            os.environ.update(environment)
-        os.chdir(directory)
-        for registry, content in hooks:
-            registry.clear()
-            registry.update(content)
-
-
-def _global_hooks() -> list[dict[Any, Any]]:
-    """Torch's registries of hooks on every module."""
-    named = vars(module_internals).items()
-    return [value for name, value in named if name.startswith("_global_") and isinstance(value, dict)]
+    with process_state_kept(), _silence(), _no_waiting(), isolated_random_state(), torch.no_grad():
+        yield
 
 
 @contextmanager
@@ -168,6 +145,9 @@ def _read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
 
 def _run_and_exit(job: Callable[[], Any], writer: int) -> NoReturn:
     """What the forked process does; it never returns into the caller's stack."""
+    alive.tell(None)  # the one that waits for it is alive
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(2 * SECONDS_CAP))  # should that one be killed, nobody else ends an endless loop
     try:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         torch.set_num_threads(1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.basics.alive import users_code
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
 from flops_fit.basics.blame import said_by
 from flops_fit.basics.identity import Pieces, changed_pieces, content_hash
@@ -65,13 +66,15 @@ class Study:
     def from_toml(cls, path: str | Path) -> Study:
         """Read `study.toml`: see `flops_fit.study.study_file`. Raises `StudyError` where it is not valid."""
         path = Path(path)
-        given = read_study_file(path)
+        with users_code(f"what {path} names is imported"):
+            given = read_study_file(path)
         try:
             return cls(**given)
         except FlopsFitError as error:
             raise StudyError(f"{path}: {error}") from error
 
     @functools.cached_property
+    @users_code("its data is opened")
     def prepared_data(self) -> StudyData | None:
         """The opened datasets; None for a study without data."""
         if self.data is None:

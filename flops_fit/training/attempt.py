@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from flops_fit.basics.alive import still_alive
 from flops_fit.basics.files import remove_temporary
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.results import RESULT_FILE, ExperimentResult, failed_result
@@ -31,20 +34,38 @@ def attempt(
     cannot be made, a disk too full for the lock or the result) become the result's status too. `train` gets `on_log`,
     guarded against its own errors, and `on_log` hears of the end, with `peak` (FLOP/s) as in `finished_event`.
     """
-    hook = Guarded(on_log) if on_log else None
+    hook, own = Guarded(on_log) if on_log else None, os.getpid()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / LOCK_FILE):
+        with _locked(directory):
             if resume and (finished := load_finished(directory, experiment)) is not None:
                 return finished
             remove_temporary(directory)
             result = train(hook)
+            if os.getpid() != own:  # a copy that the user's code forked, and that came back from there
+                os._exit(1)
             result.save(directory / RESULT_FILE)
             if result.is_final:  # anything else may go on from its checkpoint once the cause is gone
                 (directory / CHECKPOINT_FILE).unlink(missing_ok=True)
-    except Exception as error:  # one experiment's trouble must not end the others
+    except (Exception, SystemExit) as error:  # one experiment's trouble must not end the others
         status, reason = describe_failure(error)
         result = failed_result(experiment, reason, status=status)
     if hook:
         hook(finished_event(experiment, result, peak=peak))
     return result
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the experiment in `directory`; who waits for the process that holds it is alive."""
+    lock = FileLock(directory / LOCK_FILE)
+    while True:
+        try:
+            lock.acquire(timeout=1.0)
+            break
+        except Timeout:
+            still_alive()
+    try:
+        yield
+    finally:
+        lock.release()

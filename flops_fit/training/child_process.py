@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from flops_fit.basics.alive import still_alive
 from flops_fit.errors import TimedOut
 
 GRACE_SECONDS = 10.0  # launchers such as torchrun end their own children when asked to, and cannot when killed
@@ -35,12 +38,21 @@ def run_command(
         )
     try:
         with _watched(process):
-            return process.wait(timeout_seconds)
-    except subprocess.TimeoutExpired as error:
-        raise TimedOut(f"the command ran longer than timeout_seconds = {timeout_seconds:g} and was ended") from error
+            return _wait(process, timeout_seconds)
     finally:
         if process.returncode is None:  # the watcher could not be started
             _end(process)
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_seconds: float | None) -> int:
+    """The exit code; who waits for another program is alive."""
+    end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while (left := end - time.monotonic()) > 0:
+        try:
+            return process.wait(min(left, 1.0))
+        except subprocess.TimeoutExpired:
+            still_alive()
+    raise TimedOut(f"the command ran longer than timeout_seconds = {timeout_seconds:g} and was ended")
 
 
 @contextlib.contextmanager

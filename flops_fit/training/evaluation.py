@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from flops_fit.basics.alive import still_alive
 from flops_fit.data.batches import Examples
 from flops_fit.data.nested import batch_size, to_device
 from flops_fit.loss import LossFn, batch_loss
@@ -29,6 +30,7 @@ def held_out_loss(
             size = batch_size(batch)
             total += batch_loss(model, to_device(batch, device), loss_fn).item() * size
             count += size
+            still_alive()
     model.train(was_training)
     return total / count
 

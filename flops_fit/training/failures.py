@@ -16,7 +16,7 @@ _LINES_SHOWN = 3
 _OWN_FOLDER, _TORCH_FOLDER = Path(__file__).parent.parent, Path(torch.__file__).parent
 
 
-def describe_failure(error: Exception) -> tuple[str, str]:
+def describe_failure(error: BaseException) -> tuple[str, str]:
     """`(status, reason)` of an exception that ended a training; an unforeseen one is "failed", with its traceback."""
     if isinstance(error, FailedOnRank):
         return error.status, error.reason
@@ -30,7 +30,7 @@ def describe_failure(error: Exception) -> tuple[str, str]:
     return "failed", f"{type(error).__name__}: {error}\n{_short_traceback(error)}"
 
 
-def _short_traceback(error: Exception) -> str:
+def _short_traceback(error: BaseException) -> str:
     """The last lines of the user's own code, without the library's and torch's, then the line that raised."""
     frames = traceback.extract_tb(error.__traceback__)
     shown = [frame for frame in frames if not _is_library(Path(frame.filename))][-_LINES_SHOWN:]
@@ -51,5 +51,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0] or type(error).__name__

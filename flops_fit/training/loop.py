@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from flops_fit.basics.alive import still_alive
 from flops_fit.basics.devices import autocast
 from flops_fit.data.nested import batch_size, slice_batch, to_device
 from flops_fit.data.study_data import StudyData
@@ -139,6 +140,7 @@ class TrainingLoop:
             self.progress = found or Progress()
 
     def _advance(self, step: int, loss: float, seconds: float) -> None:
+        still_alive()
         self.progress = Progress(
             step=step + 1,
             examples=self.steps.end(step + 1),

@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from flops_fit.basics.formatting import format_count, format_rate
 from flops_fit.results.results import ExperimentResult
@@ -91,7 +92,14 @@ class StudyProgress:
         self._show_overall()
         if result.status != "completed":
             reason = (result.reason or "").split("\n", 1)[0]
-            self._console.print(f"[bold red]{result.status}[/] {result.experiment_id}: {reason}", highlight=False)
+            self._say(result.status, f"{result.experiment_id}: {reason}")
+
+    def lost(self, experiment_id: str, error: str) -> None:
+        """Say that an experiment's process died, and that it is tried once more."""
+        self._say("tried once more", f"{experiment_id}: {error}")
+
+    def _say(self, what: str, text: str) -> None:
+        self._console.print(Text.assemble((what, "bold red"), f" {text}"), highlight=False)
 
     def _show_overall(self) -> None:
         done = self._done_flops + sum(flops for _, flops in self._running.values())

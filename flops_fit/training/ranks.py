@@ -85,7 +85,7 @@ class Ranks:
             raise FailedOnRank(status, where + reason)
         return total
 
-    def agree(self, error: Exception) -> tuple[str, str]:
+    def agree(self, error: BaseException) -> tuple[str, str]:
         """`describe_failure` of an error that ended this process's training, the same in all; the others learn it."""
         own = describe_failure(error)
         if isinstance(error, FailedOnRank):  # it was they who told

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from flops_fit.basics.workers import CannotBeSent, run_tasks
+from flops_fit.basics.workers import CannotBeSent, TaskOutcome, WorkerPool
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.errors import FlopsFitWarning
 from flops_fit.results.finished import already_finished
@@ -31,16 +32,18 @@ def train_all(
     resume: bool = True,
     progress: bool = True,
     on_log: OnLog | None = None,
+    workers: WorkerPool | None = None,
 ) -> list[ExperimentResult]:
     """Train every experiment, side by side on this machine's workers, and return the results in the same order.
 
     `on_log` is called in this process with the events of all of them; see `flops_fit.training.log_events.LogEvent`.
     Where the model, data or loss cannot be sent to worker processes (they hold an open file or a lock, say), the
-    experiments are trained in this process one after the other, said once in a warning.
+    experiments are trained in this process one after the other, said once in a warning. An experiment whose process
+    died is tried once more. `workers` of `study_workers` may be given, so that they start but once.
     """
+    output_dir = output_dir.absolute()  # whatever the user's code makes the working directory
     results = already_finished(experiments, output_dir) if resume else {}
     ordered = longest_first(item for item in experiments if item.experiment_id not in results)
-    workers = study.hardware.num_workers()
     planned = sum(item.planned_flops for item in ordered)
     wanted = progress or on_log is not None
     peak = peak_to_show(study.hardware, planned, study.training.precision) if wanted else None
@@ -50,28 +53,35 @@ def train_all(
     return [results[experiment.experiment_id] for experiment in experiments]
 
 
-def _side_by_side(
-    study: Study, experiments: Sequence[Experiment], workers: int, output_dir: Path, resume: bool, bars: StudyProgress
-) -> Iterator[ExperimentResult]:
+def study_workers(study: Study, tasks: int) -> WorkerPool:
+    """Worker processes that have `study`, for `tasks` trainings; raises `CannotBeSent` where they cannot get it."""
     from flops_fit.basics.devices import worker_environments
 
+    return WorkerPool(
+        "flops_fit.training.side_by_side:train_in_worker",
+        num_workers=min(tasks, study.hardware.num_workers()),
+        shared=study,
+        environments=worker_environments(study.hardware.device),
+    )
+
+
+def _side_by_side(
+    study: Study,
+    experiments: Sequence[Experiment],
+    workers: WorkerPool | None,
+    output_dir: Path,
+    resume: bool,
+    bars: StudyProgress,
+) -> Iterator[ExperimentResult]:
     payloads = [(experiment, output_dir, resume) for experiment in experiments]
+
+    def on_death(outcome: TaskOutcome) -> None:
+        bars.lost(experiments[outcome.index].experiment_id, outcome.error or "")
+
     try:
-        outcomes = run_tasks(
-            "flops_fit.training.side_by_side:train_in_worker",
-            payloads,
-            num_workers=workers,
-            shared=study,
-            on_event=lambda _, event: bars.update(event),
-            environments=worker_environments(study.hardware.device),
-        )
-        for outcome in outcomes:
-            experiment = experiments[outcome.index]
-            result = outcome.value or failed_result(experiment, outcome.error or "no result")
-            if outcome.value is None:  # its process is gone and cannot say so
-                bars.update(finished_event(experiment, result))
-            bars.finish(result)
-            yield result
+        with nullcontext(workers) if workers else study_workers(study, len(experiments)) as pool:
+            outcomes = pool.run(payloads, lambda _, event: bars.update(event), on_death=on_death)
+            yield from _results(experiments, outcomes, bars)
     except CannotBeSent as error:
         message = (
             f"worker processes cannot get the model, data or loss ({error}); training in this process instead, "
@@ -79,6 +89,18 @@ def _side_by_side(
         )
         warnings.warn(message, FlopsFitWarning, stacklevel=4)
         yield from _one_by_one(study, experiments, output_dir, resume, bars)
+
+
+def _results(
+    experiments: Sequence[Experiment], outcomes: Iterable[TaskOutcome], bars: StudyProgress
+) -> Iterator[ExperimentResult]:
+    for outcome in outcomes:
+        experiment = experiments[outcome.index]
+        result = outcome.value or failed_result(experiment, outcome.error or "no result")
+        if outcome.value is None:  # its process is gone and cannot say so
+            bars.update(finished_event(experiment, result))
+        bars.finish(result)
+        yield result
 
 
 def _one_by_one(

@@ -126,7 +126,10 @@ def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
         loop = prepare_loop(job, device, on_log)
         loop.train()
         loss = loop.held_out_loss()
-    except Exception as error:  # whatever the user's model, data or loss raise becomes data, with its reason
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever the user's model, data or loss raise becomes data, with its reason
         status, reason = describe_failure(error) if job.ranks is None else job.ranks.agree(error)
         return _result(job, device, loop, status=status, reason=reason)
     return _result(job, device, loop, status="completed", loss=loss)

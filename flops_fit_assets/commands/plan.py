@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from flops_fit.basics.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
 from flops_fit.cost.estimate import CostEstimate, estimate
@@ -112,5 +113,5 @@ def _dropped(plan: SweepPlan) -> Table:
         table.add_column(header)
     for point in plan.dropped:
         size = "" if point.size_param_value is None else str(point.size_param_value)
-        table.add_row(format_flops(point.compute_budget), size, format_count(point.num_params), point.reason)
+        table.add_row(format_flops(point.compute_budget), size, format_count(point.num_params), Text(point.reason))
     return table

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -16,6 +16,10 @@ from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.instance.home import open_instance, open_instance_of_pages
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import storage_url
+
+if TYPE_CHECKING:
+    from flops_fit.preflight.first_steps import Trial
+    from flops_fit.sweep.experiment import Experiment
 
 HEADLESS_TAG = "flops_fit/headless"
 _PARTITION_TAG = "dagster/partition"
@@ -77,6 +81,13 @@ def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs
     except RunFailed as error:
         return _failed_result(runs, partition, ended.get("status", "failed"), ended.get("reason") or str(error))
     return runs.source.store.read("training_run", partition)
+
+
+def try_in_worker(experiment: Experiment, emit: Callable[[dict[str, Any]], None], runs: AssetRuns) -> Trial:
+    """The first steps of one experiment, as a task of the same worker processes."""
+    from flops_fit.preflight import first_steps
+
+    return first_steps.try_in_worker(experiment, emit, runs.source.study)
 
 
 def end_orphans(

@@ -7,6 +7,7 @@ instance, so that the pages show the same history as for runs started there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,15 +196,16 @@ class HeadlessStudy:
             self._say(f"{name}: {reason}; trained again")
         todo = longest_first(item for item in plan.experiments if item.experiment_id not in kept.values)
         refuse_over_limit(self._source.study.hardware, plan, kept.values)
-        self._try_first_steps(plan, kept.values)
+        self._try_first_steps(plan, kept.values, workers)
         results = dict(kept.values)
         for result in self._train(todo, workers):
             results[result.experiment_id] = result
         return {name: results[name] for name in ids}, [item.experiment_id for item in todo]
 
-    def _try_first_steps(self, plan: SweepPlan, finished: Mapping[str, ExperimentResult]) -> None:
+    def _try_first_steps(self, plan: SweepPlan, finished: Mapping[str, ExperimentResult], workers: WorkerPool) -> None:
         """Refuse to spend on a study that fails at every size tried; say what fails at one."""
-        found = preflight_if_due(self._source.study, plan, finished)
+        in_workers = functools.partial(workers.run, function="flops_fit_assets.headless.dagster_runs:try_in_worker")
+        found = preflight_if_due(self._source.study, plan, finished, in_workers)
         if found is not None:
             for problem in found.problems:
                 self._say(f"at its first steps {problem}")
@@ -216,18 +218,29 @@ class HeadlessStudy:
         peak = peak_to_show(self._source.study.hardware, planned, self._source.study.training.precision)
         with StudyProgress(len(experiments), planned_flops=planned, peak=peak, console=self.console) as bars:
             ids = [experiment.experiment_id for experiment in experiments]
-            outcomes = workers.run(ids, on_event=lambda _, event: bars.update(event))
-            for outcome in outcomes:
-                results.append(self._result_of(experiments[outcome.index], outcome))
-                bars.finish(results[-1])
+
+            def on_death(outcome: TaskOutcome) -> None:
+                bars.lost(ids[outcome.index], outcome.error or "")
+                self._end_run_of(ids[outcome.index], outcome.error)
+
+            try:
+                for outcome in workers.run(ids, lambda _, event: bars.update(event), on_death=on_death):
+                    results.append(self._result_of(experiments[outcome.index], outcome))
+                    bars.finish(results[-1])
+            except KeyboardInterrupt as error:
+                error.add_note(f"{len(results)} of {len(ids)} experiments were trained")
+                raise
         return results
 
     def _result_of(self, experiment: Experiment, outcome: TaskOutcome) -> ExperimentResult:
         if outcome.value is not None:
             return outcome.value
-        reason = outcome.error or "no result"
-        end_orphans(self.instance, self._source.study.name, partition=experiment.experiment_id, reason=reason)
-        return failed_result(experiment, reason)
+        self._end_run_of(experiment.experiment_id, outcome.error)
+        return failed_result(experiment, outcome.error or "no result")
+
+    def _end_run_of(self, experiment_id: str, reason: str | None) -> None:
+        """Mark the run as failed whose worker died in the middle of it."""
+        end_orphans(self.instance, self._source.study.name, partition=experiment_id, reason=reason)
 
 
 __all__ = ["HeadlessStudy", "Outcome", "RunFailed", "headless_study", "run_study"]
