@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,7 @@ from flops_fit.basics.forks import Forked
 from flops_fit.basics.origin import is_users_file
 
 _FRAME = re.compile(r'File "(.+)", line (\d+) in')
+_TO_DUMP_SECONDS = 5.0
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
 CAN_DUMP = hasattr(signal, "SIGABRT") and os.name == "posix"
 
@@ -32,15 +34,12 @@ def dump_into(descriptor: int) -> Any:
 
 
 def end_with_dump(process: subprocess.Popen[bytes] | Forked) -> None:
-    """End a process that hangs so that it leaves its stack where it can."""
+    """End a process that hangs, so that it leaves its stack where it can; somebody else waits for it."""
     if CAN_DUMP:
         process.send_signal(signal.SIGABRT)
-        try:
-            process.wait(5)
-            return
-        except subprocess.TimeoutExpired:
-            pass
-    process.kill()
+    last = threading.Timer(_TO_DUMP_SECONDS if CAN_DUMP else 0.0, process.kill)
+    last.daemon = True
+    last.start()
 
 
 def where(dump: IO[bytes] | None) -> str:

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flops_fit.basics.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
+from flops_fit.basics.identity import Pieces
+from flops_fit.basics.origin import is_users_file
 from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
@@ -48,8 +50,20 @@ def print_plan(path: Path, console: Console) -> None:
     if plan.experiments and study.trainer is None:
         parts.append(learning_rate_cost(study, plan, cost))
     refusal = over_limit(spent, study.hardware)
-    for line in filter(None, [*parts, cost.memory_text(), refusal and f"would be refused: {refusal}"]):
+    parts += [cost.memory_text() or "", covered_text(study.covered())]
+    for line in filter(None, [*parts, refusal and f"would be refused: {refusal}"]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def covered_text(pieces: Pieces) -> str:
+    """The files and packages that the ids of a study's experiments follow from, in a line; edit one, and ids change."""
+    here = Path.cwd()
+    files = {Path(piece.path) for piece in pieces.values() if piece.path and piece.kind != "package"}
+    own = [path for path in sorted(files) if is_users_file(str(path))]
+    named = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in own]
+    packages = [f"{name} {piece.digest}" for name, piece in sorted(pieces.items()) if piece.kind == "package"]
+    of = "" if len(files) == len(own) else f", and flops_fit's own of {len(files) - len(own)} files"
+    return f"ids cover the code used of {', '.join(named + packages) or 'no file of yours'}{of}"
 
 
 def write_again(path: Path) -> Path:

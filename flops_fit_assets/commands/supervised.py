@@ -28,7 +28,7 @@ from flops_fit.basics.post_mortem import dump_file, dump_into, end_with_dump, ho
 _VARIABLE = "FLOPS_FIT_SUPERVISED"
 _DONE = "done"
 _LOOK_SECONDS = 0.5
-_TO_EXIT_SECONDS = 30.0  # after its last word, such as for a thread that somebody left running
+_TO_EXIT_SECONDS = 10.0  # after its last word, such as for a thread that somebody left running
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _KEPT = "what is finished is kept"
 _BOOT = f"""
@@ -155,6 +155,9 @@ class _Supervisor:
         self._hand_on_signals()
         self._listen(listen)
         code = self._process.wait()
+        if self._hung:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # what it has started
         os.close(hold)
         return self._told(code, where(dump))
 
@@ -192,8 +195,7 @@ class _Supervisor:
             elif self._heard.at and silent > self._patience:
                 self._hung = True
                 end_with_dump(self._process)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)  # what it has started
+                break
         while select.select([descriptor], [], [], 0)[0] and (content := os.read(descriptor, 1 << 16)):
             self._heard.take(content)
         os.close(descriptor)

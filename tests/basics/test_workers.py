@@ -1,6 +1,7 @@
 """Worker processes: parallel, reused, and a death or an error is one task's outcome."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,8 +12,10 @@ import pytest
 from webdriver import wait_for
 
 from flops_fit.basics import forks
+from flops_fit.basics.alive import patience
 from flops_fit.basics.devices import worker_environments
 from flops_fit.basics.workers import CannotBeSent, WorkerPool, run_tasks
+from flops_fit.errors import StudyError
 
 
 def ended(process):
@@ -129,3 +132,65 @@ def test_a_pool_can_be_left_before_its_workers_began():
     with WorkerPool("worker_tasks:square", num_workers=2) as pool:
         pool.start()
     assert [outcome.value for outcome in outcomes("square", [3])] == [9]
+
+
+@pytest.mark.parametrize("what", ["write to every descriptor", "close every descriptor", "crash"])
+def test_what_a_task_does_to_its_process_harms_itself_alone(what):
+    before, harmed, after = outcomes("misbehave", ["before", what, "after"], num_workers=1)
+    assert harmed.died
+    assert harmed.error.startswith("the worker process ")
+    assert (before.value[0], after.value[0]) == ("before", "after")
+
+
+def test_a_crash_is_told_with_the_line_it_happened_in():
+    (found,) = outcomes("misbehave", ["crash"])
+    assert re.search(r"crashed \(signal 11, SIGSEGV\) in worker_tasks.py, line \d+", found.error)
+
+
+def test_what_a_task_changes_in_its_process_is_put_back():
+    before, changed, after = outcomes("misbehave", ["", "change everything", ""], num_workers=1)
+    assert changed.value == ["change everything", "/", "1", "torch.float64", False, True, 1]
+    assert after.value == before.value == ["", os.getcwd(), None, "torch.float32", True, False, 0]
+
+
+def test_a_copy_of_the_process_that_a_task_forks_says_nothing():
+    found = outcomes("misbehave", ["fork and come back", "after"], num_workers=1)
+    assert [outcome.value[0] for outcome in found] == ["fork and come back", "after"]
+
+
+def test_a_task_that_hangs_is_ended_and_told_with_its_line(monkeypatch):
+    monkeypatch.setenv("FLOPS_FIT_PATIENCE_SECONDS", "20")
+    hung, after = outcomes("misbehave", ["hang", "after"], num_workers=1)
+    assert re.search(
+        r"no sign of life for 20 s and was ended in worker_tasks.py, line \d+: an endless loop", hung.error
+    )
+    assert "set FLOPS_FIT_PATIENCE_SECONDS=80" in hung.error
+    assert not hung.died, "it would only hang again"
+    assert after.value[0] == "after"
+
+
+def test_a_task_that_shows_signs_of_life_may_take_longer(monkeypatch):
+    outcomes("square", [1])  # what is imported is in the machine's cache
+    monkeypatch.setattr("flops_fit.basics.workers.patience", lambda: 60.0)
+    with WorkerPool("worker_tasks:square", num_workers=1) as pool:
+        assert [outcome.value for outcome in pool.run([3])] == [9]  # so that starting is not counted
+        monkeypatch.setattr("flops_fit.basics.workers.patience", lambda: 2.0)
+        (found,) = pool.run([1], function="worker_tasks:hang_between_signs_of_life")
+        assert found.value == 1, "3 seconds of work, a sign of life every second at the latest"
+
+
+def test_patience_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("FLOPS_FIT_PATIENCE_SECONDS", "long")
+    with pytest.raises(StudyError, match="FLOPS_FIT_PATIENCE_SECONDS = 'long' must be seconds, above 0"):
+        patience()
+
+
+def test_a_task_whose_worker_died_is_tried_once_more(tmp_path):
+    died = []
+    payloads = [str(tmp_path / "first"), str(tmp_path / "second")]
+    found = outcomes("die_once", payloads, on_death=died.append)
+    assert [outcome.value for outcome in found] == payloads
+    assert sorted(outcome.index for outcome in died) == [0, 1]
+    (again,) = outcomes("go_wrong", ["die"], on_death=died.append)
+    assert again.died, "once and no more"
+    assert len(died) == 3

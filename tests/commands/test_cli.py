@@ -1,6 +1,7 @@
 """`flops-fit` as typed in a terminal: exit codes, messages, and what a kill leaves."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def test_plan_shows_the_cost_and_leaves_nothing(flops_fit, tmp_path):
     assert "8 experiments" in result.output
     assert "8 still to train" in result.output
     assert "learning-rate check: 10 trainings at the cheapest budget, 3.0" in result.output, "10 of 3e5 FLOPs each"
+    assert re.search(r"^ids cover the code used of \S*tests/helpers/tiny_study\.py", result.output, re.MULTILINE)
     assert not (tmp_path / "home").exists()
 
 

@@ -58,3 +58,58 @@ def grandparent(payload, emit):
     from pathlib import Path
 
     return int(Path(f"/proc/{os.getppid()}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def misbehave(payload, emit):
+    """Do to this process what `payload` says, and return what a well-behaved task after it can see."""
+    import sys
+
+    import torch
+
+    if payload == "write to every descriptor":
+        for number in range(3, 64):
+            try:
+                os.write(number, b"garbage " * 8)
+            except OSError:
+                continue
+    if payload == "close every descriptor":
+        os.closerange(3, 256)
+        time.sleep(30)
+    if payload == "fork and come back":
+        os.fork()
+    if payload == "hang":
+        while True:
+            pass
+    if payload == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if payload == "change everything":
+        os.chdir("/")
+        os.environ["FLOPS_FIT_LEFT_BEHIND"] = "1"
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.use_deterministic_algorithms(True)
+        torch.nn.modules.module.register_module_forward_hook(print)
+        sys.stdout.close()
+        os.close(2)
+    else:
+        print("said on standard output")
+    settings = [str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()]
+    hooks = len(torch.nn.modules.module._global_forward_hooks)
+    return [payload, os.getcwd(), os.environ.get("FLOPS_FIT_LEFT_BEHIND"), *settings, hooks]
+
+
+def die_once(payload, emit):
+    """Crash the first time that the file `payload` names is not there."""
+    if not os.path.exists(payload):
+        open(payload, "w").close()
+        os.abort()
+    return payload
+
+
+def hang_between_signs_of_life(payload, emit):
+    from flops_fit.basics.alive import still_alive
+
+    for _ in range(6):
+        time.sleep(0.5)
+        still_alive()
+    return payload

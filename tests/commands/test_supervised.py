@@ -1,0 +1,105 @@
+"""Exit codes tell the truth: the user's code may crash, end or block the process that imports it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from paths import HELPERS, ROOT
+from pipeline_study import write_study
+
+SOURCE = (HELPERS / "awkward_model.py").read_text().splitlines()
+LINES = {kind: SOURCE.index(f'if KIND == "{kind}":') + 2 for kind in ("segfault", "sys.exit")}
+LINES["loop"] = f"({SOURCE.index('    while True:') + 1}|{SOURCE.index('        pass') + 1})"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("awkward"), model="Awkward", module="awkward_model")
+
+
+def start(study, kind, **environment):
+    """`flops-fit plan` in a process of its own."""
+    variables = {"AWKWARD": kind, "PYTHONPATH": os.pathsep.join([str(HELPERS), str(ROOT)])} | environment
+    return subprocess.Popen(
+        [sys.executable, "-m", "flops_fit_assets.cli", "plan", str(study)],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            "segfault",
+            f"crashed (signal 11, SIGSEGV) in awkward_model.py, line {LINES['segfault']}; this was while what",
+        ),
+        ("os._exit", "exited with code 0; this was while what"),
+        ("sys.exit", f"cannot be imported: SystemExit: 0 (awkward_model.py, line {LINES['sys.exit']}); correct it"),
+        ("closes", "exited with code 0; this was while what"),
+    ],
+)
+def test_a_module_that_ends_the_process_is_a_named_failure(study, kind, said):
+    process = start(study, kind)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    assert said in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert output == ""
+
+
+def test_an_endless_loop_is_ended_and_its_line_named(study):
+    process = start(study, "loop", FLOPS_FIT_PATIENCE_SECONDS="2")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    said = rf"no sign of life for 2 s and was ended in awkward_model.py, line {LINES['loop']}: an endless loop"
+    assert re.search(said, errors), errors
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_says_how_to_go_on(study, name):
+    process, number = start(study, "wait"), getattr(signal, name)
+    while not list_children(process.pid):
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 128 + number
+    assert f"interrupted ({name})" in errors
+    assert "what is finished is kept" in errors
+    assert "Traceback" not in errors
+
+
+def test_nothing_outlives_a_command_that_is_killed(study):
+    process = start(study, "wait")
+    while not (children := list_children(process.pid)):
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=300)
+    end = time.monotonic() + 60
+    while any(is_running(child) for child in children) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [child for child in children if is_running(child)] == []
+
+
+def test_a_thread_that_the_users_code_leaves_running_does_not_keep_the_command(study):
+    process = start(study, "thread")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "ValueError: and leaves a thread behind" in errors
+
+
+def list_children(process):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
+    return [int(child) for child in found.stdout.split()]
+
+
+def is_running(process):
+    state = subprocess.run(["ps", "-o", "stat=", str(process)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")

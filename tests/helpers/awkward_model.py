@@ -1,0 +1,32 @@
+"""A model whose module, as AWKWARD in the environment says, ends or blocks the process that imports it."""
+
+import ctypes
+import os
+import sys
+import threading
+import time
+
+from tiny_study import TinyMLP
+
+KIND = os.environ.get("AWKWARD")
+if KIND == "segfault":
+    ctypes.string_at(0)
+if KIND == "os._exit":
+    os._exit(0)
+if KIND == "sys.exit":
+    sys.exit(0)
+if KIND == "loop":
+    while True:
+        pass
+if KIND == "wait":
+    time.sleep(600)
+if KIND == "closes":
+    os.closerange(3, 256)
+    os._exit(0)
+if KIND == "thread":
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    raise ValueError("and leaves a thread behind")
+
+
+class Awkward(TinyMLP):
+    pass
