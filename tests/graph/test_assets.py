@@ -8,6 +8,7 @@ import pytest
 from pickles import pickles_in
 from pipeline_study import DAGSTER_WARNINGS, FINISHED, budget_of, materializations, result_files, run, write_study
 
+from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import AlreadyRunning, study_lock
 from flops_fit_assets.storage.store import StudyStore
@@ -143,3 +144,18 @@ def test_a_torn_plan_is_made_again(story):
 def test_two_runs_of_one_study_at_once_are_refused(story):
     with study_lock(story["home"] / "tiny"), pytest.raises(AlreadyRunning, match=r"process \d+ is running the study"):
         run(story["home"] / "study.toml", story["home"])
+
+
+def test_a_training_launched_of_an_edited_study_is_refused_before_a_step(finished, tmp_path):
+    home = shutil.copytree(finished, tmp_path / "home")
+    path = write_study(home, (3e5, 6e5), **FINISHED)
+    name = sorted(result_files(home))[0]
+    shutil.rmtree(home / "tiny" / "runs" / name)
+    path.write_text(path.read_text().replace("learning_rate = 0.02", "learning_rate = 0.03"))
+    with open_instance(home, 1) as instance:
+        launched = AssetRuns.of(path, home)
+        said = "is not what its experiments were planned from: recipe or trainer changed since; plan again"
+        with pytest.raises(RunFailed, match=said):
+            launched.materialize(instance, "training_run", name)
+    assert not list((home / "tiny" / "runs").glob(f"{name}/*.safetensors"))
+    assert name not in result_files(home)
