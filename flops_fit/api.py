@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
 from flops_fit.basics.files import write_value
 from flops_fit.basics.formatting import format_flops
-from flops_fit.basics.workers import CannotBeSent, WorkerPool
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
+from flops_fit.processes.workers import CannotBeSent, WorkerPool
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import save_runs
 from flops_fit.sizes.contract import check_model

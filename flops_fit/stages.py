@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.alive import users_code
 from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.processes.alive import users_code
 from flops_fit.recipe.recipe import doubts
 from flops_fit.results.finished import as_planned
 from flops_fit.results.results import ExperimentResult, results_frame

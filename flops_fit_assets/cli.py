@@ -44,7 +44,7 @@ class _Readable(click.Group):
         except KeyboardInterrupt as error:
             ctx.exit(_interrupted(error))
         except SystemExit as error:  # ours are `ctx.exit`
-            from flops_fit.basics.blame import said_by
+            from flops_fit.processes.blame import said_by
 
             raise click.ClickException(
                 f"the study's own code ended the program: {said_by(error)}; let it raise an error instead, or return"

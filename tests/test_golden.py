@@ -43,7 +43,7 @@ def example_study(name):
 
 def of_study(study):
     """Everything that says what a study is."""
-    from flops_fit.basics.identity import content_hash
+    from flops_fit.identity.fingerprints import content_hash
 
     size_map = stages().study_size_map(study)
     plan = stages().study_plan(study, size_map)

@@ -1,1 +1,1 @@
-"""What every stage stands on: files, hashes, formatting, random state, devices, worker processes."""
+"""What every stage stands on: files, formatting, argument checks, random state, devices."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError
+from flops_fit.identity.fingerprints import content_hash
 
 T = TypeVar("T")
 _SEAL = "sha256"  # key of the hash of all else in a file that `write_value` wrote

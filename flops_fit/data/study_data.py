@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, default_collate
 
-from flops_fit.basics.identity import Pieces, content_hash, fingerprint_callable
-from flops_fit.basics.origin import LOCAL, origin
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.data.batches import Examples, epoch_order
 from flops_fit.errors import DataError, DataTypeError, FlopsFitWarning
+from flops_fit.identity.fingerprints import Pieces, content_hash, fingerprint_callable
+from flops_fit.identity.origin import LOCAL, origin
 from flops_fit.loss import split_batch
 
 _SPLIT_SEED = 20220329  # the held-out split is the same for every seed of a study

@@ -77,7 +77,7 @@ class _Stages:
 
 
 def try_in_worker(experiment: Experiment, emit: Any, study: Study) -> Trial:
-    """`try_experiment` as a task of a worker process; see `flops_fit.basics.workers.run_tasks`."""
+    """`try_experiment` as a task of a worker process; see `flops_fit.processes.workers.run_tasks`."""
     return try_experiment(study, experiment, choose_device(study.hardware.device))
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flops_fit.basics.alive import users_code
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.errors import DataError, StudyError
 from flops_fit.preflight.first_steps import Trial, try_experiment
+from flops_fit.processes.alive import users_code
 from flops_fit.recipe.steps import plan_steps
 
 if TYPE_CHECKING:
-    from flops_fit.basics.workers import TaskOutcome
+    from flops_fit.processes.workers import TaskOutcome
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan

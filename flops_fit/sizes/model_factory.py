@@ -6,8 +6,8 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flops_fit.basics.alive import still_alive
 from flops_fit.errors import ModelContractError
+from flops_fit.processes.alive import still_alive
 
 
 def create_model(

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 import torch
 from torch.overrides import TorchFunctionMode
 
-from flops_fit.basics import alive
-from flops_fit.basics.process_state import process_state_kept
 from flops_fit.basics.random_state import isolated_random_state
+from flops_fit.processes import alive
+from flops_fit.processes.process_state import process_state_kept
 
 MEMORY_CAP = 4 << 30
 SECONDS_CAP = 30.0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, number, one_of, several, whole
 from flops_fit.basics.formatting import format_count
 from flops_fit.basics.from_json import from_json
-from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
+from flops_fit.identity.fingerprints import content_hash
 from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, ProbeRequest, SizeOptions
 
 if TYPE_CHECKING:

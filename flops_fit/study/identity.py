@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flops_fit.basics.identity import Pieces, canonical, content_hash, fingerprint_callable
+from flops_fit.identity.fingerprints import Pieces, canonical, content_hash, fingerprint_callable
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import LossSpec, ModelSpec, TrainerSpec
 

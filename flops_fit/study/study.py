@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.alive import users_code
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
-from flops_fit.basics.blame import said_by
-from flops_fit.basics.identity import Pieces, changed_pieces, content_hash
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import DataError, FlopsFitError, LossError, SourceChanged, StudyError
+from flops_fit.identity.fingerprints import Pieces, changed_pieces, content_hash
 from flops_fit.loss import LossFn, validate_loss_fn
+from flops_fit.processes.alive import users_code
+from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.identity import StudyIdentity, differences
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec

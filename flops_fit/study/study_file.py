@@ -36,9 +36,9 @@ from pathlib import Path
 from typing import Any
 
 from flops_fit.basics.arguments import did_you_mean
-from flops_fit.basics.blame import said_by
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
+from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 

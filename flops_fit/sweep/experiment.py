@@ -11,8 +11,8 @@ from typing import Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, is_list, matching, number, whole
 from flops_fit.basics.from_json import from_json
-from flops_fit.basics.identity import content_hash
 from flops_fit.errors import PlanError
+from flops_fit.identity.fingerprints import content_hash
 
 PLAN_TOLERANCE = 0.02  # of tokens and FLOPs, done against planned
 

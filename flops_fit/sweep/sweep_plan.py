@@ -21,8 +21,8 @@ from flops_fit.basics.arguments import (
 )
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.basics.from_json import from_json
-from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
+from flops_fit.identity.fingerprints import canonical, content_hash, fingerprint_callable
 from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, SizeOptions
 from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.sweep.diff import PlanDiff, diff_plans

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flops_fit.basics.alive import still_alive
 from flops_fit.basics.files import remove_temporary
+from flops_fit.processes.alive import still_alive
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.results import RESULT_FILE, ExperimentResult, failed_result
 from flops_fit.sweep.experiment import Experiment

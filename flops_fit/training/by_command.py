@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_json
-from flops_fit.basics.workers import outer_environment
 from flops_fit.errors import FlopsFitError, TimedOut
+from flops_fit.processes.workers import outer_environment
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.command import PATHS, fill, values_of
 from flops_fit.sweep.experiment import PLAN_TOLERANCE

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flops_fit.basics.alive import still_alive
 from flops_fit.errors import TimedOut
+from flops_fit.processes.alive import still_alive
 
 GRACE_SECONDS = 10.0  # launchers such as torchrun end their own children when asked to, and cannot when killed
 _WATCHER = 'read -r word && exit; kill -s TERM -- "-$0"; sleep "$1"; kill -s KILL -- "-$0"'

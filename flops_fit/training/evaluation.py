@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from flops_fit.basics.alive import still_alive
 from flops_fit.data.batches import Examples
 from flops_fit.data.nested import batch_size, to_device
 from flops_fit.loss import LossFn, batch_loss
+from flops_fit.processes.alive import still_alive
 
 
 def held_out_loss(

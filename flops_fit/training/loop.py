@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flops_fit.basics.alive import still_alive
 from flops_fit.basics.devices import autocast
 from flops_fit.data.nested import batch_size, slice_batch, to_device
 from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged, TimedOut
 from flops_fit.loss import LossFn, batch_loss
+from flops_fit.processes.alive import still_alive
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
 from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint

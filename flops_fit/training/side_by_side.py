@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from flops_fit.basics.workers import CannotBeSent, TaskOutcome, WorkerPool
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.errors import FlopsFitWarning
+from flops_fit.processes.workers import CannotBeSent, TaskOutcome, WorkerPool
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.study.study import Study
@@ -122,7 +122,7 @@ def _one_by_one(
 
 
 def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
-    """The task of one worker process; see `flops_fit.basics.workers.run_tasks`."""
+    """The task of one worker process; see `flops_fit.processes.workers.run_tasks`."""
     from flops_fit.training.training_run import run_experiment
 
     experiment, output_dir, resume = payload

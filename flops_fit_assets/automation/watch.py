@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from flops_fit.basics.identity import content_hash
 from flops_fit.errors import StudyError
+from flops_fit.identity.fingerprints import content_hash
 from flops_fit_assets.freshness.fingerprints import fresh_fingerprints
 from flops_fit_assets.freshness.history import latest_observed
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from flops_fit.basics.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
-from flops_fit.basics.identity import Pieces
-from flops_fit.basics.origin import is_users_file
 from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
+from flops_fit.identity.fingerprints import Pieces
+from flops_fit.identity.origin import is_users_file
 from flops_fit.results.results import ExperimentResult, load_results
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.study import Study

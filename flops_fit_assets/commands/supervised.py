@@ -22,8 +22,8 @@ from typing import Any, NoReturn
 
 import click
 
-from flops_fit.basics import alive
-from flops_fit.basics.post_mortem import dump_file, dump_into, end_with_dump, how_it_ended, where
+from flops_fit.processes import alive
+from flops_fit.processes.post_mortem import dump_file, dump_into, end_with_dump, how_it_ended, where
 
 _VARIABLE = "FLOPS_FIT_SUPERVISED"
 _DONE = "done"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flops_fit.basics.identity import content_hash
+from flops_fit.identity.fingerprints import content_hash
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.sweep_plan import SweepPlan
 

@@ -18,8 +18,8 @@ from dagster import MetadataValue
 from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.basics.from_json import from_json
-from flops_fit.basics.identity import content_hash
 from flops_fit.errors import FileError, FlopsFitWarning
+from flops_fit.identity.fingerprints import content_hash
 from flops_fit.stages import study_plan
 from flops_fit.sweep.experiment import experiment_id
 from flops_fit_assets.storage.store import StudyStore

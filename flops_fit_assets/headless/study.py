@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from dagster import AssetKey, AssetObservation, DagsterInstance
 
-from flops_fit.basics.workers import TaskOutcome, WorkerPool
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FileError
 from flops_fit.preflight.preflight import preflight_if_due
+from flops_fit.processes.workers import TaskOutcome, WorkerPool
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import longest_first

@@ -107,7 +107,7 @@ def die_once(payload, emit):
 
 
 def hang_between_signs_of_life(payload, emit):
-    from flops_fit.basics.alive import still_alive
+    from flops_fit.processes.alive import still_alive
 
     for _ in range(6):
         time.sleep(0.5)

@@ -17,8 +17,8 @@ from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run
 from rich.console import Console
 
 from flops_fit import ExperimentResult
-from flops_fit.basics.workers import run_tasks
 from flops_fit.errors import FileError, StudyError
+from flops_fit.processes.workers import run_tasks
 from flops_fit_assets.cli import main
 from flops_fit_assets.headless.dagster_runs import _LISTENER as LISTENER
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, train_partition

@@ -12,7 +12,7 @@ from rank_training import train
 from safetensors.torch import load_file
 from webdriver import free_port
 
-from flops_fit.basics.workers import run_tasks
+from flops_fit.processes.workers import run_tasks
 from flops_fit.results.results import ExperimentResult
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

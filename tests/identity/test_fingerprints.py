@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import flops_fit.loss
-from flops_fit.basics.identity import canonical, content_hash, fingerprint_callable
+from flops_fit.identity.fingerprints import canonical, content_hash, fingerprint_callable
 
 MODEL = """
 import torch
@@ -104,7 +104,7 @@ def test_content_hash_ignores_container_and_number_types():
 
 CONSOLE = """
 import torch
-from flops_fit.basics.identity import fingerprint_callable
+from flops_fit.identity.fingerprints import fingerprint_callable
 class Model(torch.nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -127,7 +127,7 @@ def test_a_class_typed_into_a_console_is_known_by_what_its_methods_do():
 OWN = """
 import flops_fit, sysconfig
 from flops_fit import loss
-from flops_fit.basics.identity import fingerprint_callable
+from flops_fit.identity.fingerprints import fingerprint_callable
 print(flops_fit.__file__.startswith(sysconfig.get_path("purelib")), flops_fit.__version__)
 print(*map(fingerprint_callable, [loss.cross_entropy, loss.model_loss, loss.validate_loss_fn]))
 """

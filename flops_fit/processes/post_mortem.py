@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from flops_fit.basics.forks import Forked
-from flops_fit.basics.origin import is_users_file
+from flops_fit.identity.origin import is_users_file
+from flops_fit.processes.forks import Forked
 
 _FRAME = re.compile(r'File "(.+)", line (\d+) in')
 _TO_DUMP_SECONDS = 5.0

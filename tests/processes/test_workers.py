@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from webdriver import wait_for
 
-from flops_fit.basics import forks
-from flops_fit.basics.alive import patience
 from flops_fit.basics.devices import worker_environments
-from flops_fit.basics.workers import CannotBeSent, WorkerPool, run_tasks
 from flops_fit.errors import StudyError
+from flops_fit.processes import forks
+from flops_fit.processes.alive import patience
+from flops_fit.processes.workers import CannotBeSent, WorkerPool, run_tasks
 
 
 def ended(process):
@@ -171,10 +171,10 @@ def test_a_task_that_hangs_is_ended_and_told_with_its_line(monkeypatch):
 
 def test_a_task_that_shows_signs_of_life_may_take_longer(monkeypatch):
     outcomes("square", [1])  # what is imported is in the machine's cache
-    monkeypatch.setattr("flops_fit.basics.workers.patience", lambda: 60.0)
+    monkeypatch.setattr("flops_fit.processes.workers.patience", lambda: 60.0)
     with WorkerPool("worker_tasks:square", num_workers=1) as pool:
         assert [outcome.value for outcome in pool.run([3])] == [9]  # so that starting is not counted
-        monkeypatch.setattr("flops_fit.basics.workers.patience", lambda: 2.0)
+        monkeypatch.setattr("flops_fit.processes.workers.patience", lambda: 2.0)
         (found,) = pool.run([1], function="worker_tasks:hang_between_signs_of_life")
         assert found.value == 1, "3 seconds of work, a sign of life every second at the latest"
 

@@ -16,9 +16,9 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from flops_fit.basics.bytecode import codes_of
-from flops_fit.basics.origin import module_of, source_path
 from flops_fit.errors import SourceChanged
+from flops_fit.identity.bytecode import codes_of
+from flops_fit.identity.origin import module_of, source_path
 
 
 def syntax_tree(thing: Any) -> ast.AST | None:

@@ -10,9 +10,9 @@ import threading
 import pytest
 import torch
 
-from flops_fit.basics import identity, origin
-from flops_fit.basics.identity import canonical, changed_pieces, fingerprint_callable
 from flops_fit.errors import SourceChanged
+from flops_fit.identity import fingerprints, origin
+from flops_fit.identity.fingerprints import canonical, changed_pieces, fingerprint_callable
 
 MODEL = """
 import contextlib, functools, json, logging, threading, torch
@@ -290,7 +290,7 @@ def test_an_installed_package_counts_by_its_version_however_it_is_reached(projec
         about.write_text(f"Metadata-Version: 2.1\nName: vendored\nVersion: {version}\n")
         (folder / "vendored.py").write_text(f"def layer(x):\n    {body}\n")
         sys.modules.pop("vendored", None)
-        identity.package_version.cache_clear()
+        fingerprints.package_version.cache_clear()
         edit = ("user_model.py", "return helpers.scale(x)", "return vendored.layer(x)")
         pieces = {}
         found = project("Plain", edit, ("user_model.py", "import bases", "import vendored, bases"), pieces=pieces)
@@ -300,7 +300,7 @@ def test_an_installed_package_counts_by_its_version_however_it_is_reached(projec
     first = of("1.0")
     assert of("1.0") == first
     assert of("1.1") != first
-    identity.package_version.cache_clear()
+    fingerprints.package_version.cache_clear()
     sys.modules.pop("vendored", None)
 
 

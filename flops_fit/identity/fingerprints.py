@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flops_fit.basics import bytecode, source_code
-from flops_fit.basics.bytecode import closed_over_by, methods_of
-from flops_fit.basics.objects import (
+from flops_fit.identity import bytecode, source_code
+from flops_fit.identity.bytecode import closed_over_by, methods_of
+from flops_fit.identity.objects import (
     array_content,
     described,
     is_array,
@@ -27,7 +27,7 @@ from flops_fit.basics.objects import (
     public_name_of,
     state_of,
 )
-from flops_fit.basics.origin import (
+from flops_fit.identity.origin import (
     COMMON,
     INSTALLED,
     LOCAL,

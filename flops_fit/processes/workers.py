@@ -22,10 +22,10 @@ from typing import IO, Any
 
 import cloudpickle
 
-from flops_fit.basics import forks
-from flops_fit.basics.alive import patience, silent_too_long, still_alive
-from flops_fit.basics.pipes import LONGEST, Garbled, receive, send
-from flops_fit.basics.post_mortem import dump_file, end_with_dump, how_it_ended, where
+from flops_fit.processes import forks
+from flops_fit.processes.alive import patience, silent_too_long, still_alive
+from flops_fit.processes.pipes import LONGEST, Garbled, receive, send
+from flops_fit.processes.post_mortem import dump_file, end_with_dump, how_it_ended, where
 
 _GRACE_SECONDS = 5.0
 _SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
@@ -259,7 +259,7 @@ class _Worker:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | dict(self._environment)
         if _OUTER not in environment:
             environment[_OUTER] = json.dumps({name: os.environ.get(name) for name in _SET_HERE})
-        command = [sys.executable, "-m", "flops_fit.basics.worker_process"]
+        command = [sys.executable, "-m", "flops_fit.processes.worker_process"]
         environment["PYTHONPATH"] = os.pathsep.join([entry for entry in sys.path if entry] + [os.getcwd()])
         file = dump_file()
         process: _Process

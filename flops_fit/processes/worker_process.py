@@ -1,4 +1,4 @@
-"""A worker process of `flops_fit.basics.workers`: tasks come in where input was, messages go out where output was."""
+"""A worker process of a `WorkerPool`: tasks come in where its input was, messages go out where its output was."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from flops_fit.basics import alive, forks
-from flops_fit.basics.pipes import receive, send
-from flops_fit.basics.post_mortem import dump_into
 from flops_fit.errors import FlopsFitError
+from flops_fit.processes import alive, forks
+from flops_fit.processes.pipes import receive, send
+from flops_fit.processes.post_mortem import dump_into
 
 
 def main(dump: int | None = None) -> None:
@@ -94,7 +94,7 @@ def _load(reference: str, functions: _Functions, pickled: bytes) -> tuple[Any, s
 
 def _perform(sent: bytes, functions: _Functions, shared: Any, say: _Sayer) -> tuple[str, Any]:
     """Kind and content of the last message about a task."""
-    from flops_fit.basics.process_state import process_state_kept
+    from flops_fit.processes.process_state import process_state_kept
 
     def emit(event: dict[str, Any]) -> None:
         say("event", event)

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from flops_fit.basics.formatting import safe_text
-from flops_fit.basics.origin import is_users_file
+from flops_fit.identity.origin import is_users_file
 
 _LONGEST = 300  # characters
 

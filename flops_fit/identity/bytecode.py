@@ -9,8 +9,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from flops_fit.basics.objects import name_of
-from flops_fit.basics.origin import COMMON, origin
+from flops_fit.identity.objects import name_of
+from flops_fit.identity.origin import COMMON, origin
 
 
 def methods_of(kind: type) -> Iterator[tuple[str, Any]]:

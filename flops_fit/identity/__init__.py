@@ -1,0 +1,1 @@
+"""What code and data are, as hashes that ignore comments and formatting."""
