@@ -75,7 +75,7 @@ class Home:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            **options,
+            **{"preexec_fn": hear_signals} | options,
         )
 
     def end(self, process):
@@ -108,6 +108,11 @@ class Home:
             new = [int(child) for child in said.stdout.split()]
             found, todo = found + new, todo + new
         return found
+
+
+def hear_signals():
+    """Also where this is run with `nohup`, which makes its children deaf to SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,13 @@ def start(study, kind, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_signals,
     )
+
+
+def hear_signals():
+    """Of whoever runs the tests with `nohup`, a child would not hear of SIGHUP, as it should not."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(
