@@ -34,7 +34,7 @@ def main(dump: int | None = None) -> None:
             os._exit(1)
         try:
             send(outgoing, task, pickle.dumps((kind, content)))
-        except BrokenPipeError:  # the parent is gone: stop at once, as if killed with it, so that nothing is recorded
+        except OSError:  # the parent is gone, or the user's code closed the pipe: stop at once, as if killed with it
             os._exit(1)
 
     try:

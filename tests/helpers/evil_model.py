@@ -1,6 +1,6 @@
 """A model that does something awkward in the middle of a training: what, and to whom, the environment says.
 
-EVIL names what; EVIL_ONCE a file that keeps it from doing so a second time. Models below 30 wide behave.
+EVIL names what; EVIL_ONCE a file that keeps it from doing so a second time. Models below 60 wide behave.
 """
 
 import ctypes
@@ -118,7 +118,7 @@ class Evil(TinyMLP):
 
     def forward(self, inputs):
         self.steps += self.training and inputs.device.type != "meta"
-        if self.steps == _AFTER_STEPS and self.width >= 30:
+        if self.steps == _AFTER_STEPS and self.width >= 60:
             self._misbehave()
         return super().forward(inputs)
 
