@@ -111,8 +111,9 @@ class Home:
 
 
 def hear_signals():
-    """Also where this is run with `nohup`, which makes its children deaf to SIGHUP."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Also where this is run with `nohup`, or behind a shell's back, which makes children deaf to some."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""Are the pages usable with a thousand experiments? `python benchmarks/pages.py`, about five minutes.
+"""Are the pages usable with a thousand experiments, or with 5,000? `python benchmarks/pages.py [EXPERIMENTS]`.
 
-Plans some 900 experiments, imports results for all but one budget's, and prints the seconds until each page shows what
-it is opened for in headless Chromium, and how long the automation's ticks take under the live daemon.
+Five minutes for a thousand. Plans about so many experiments, imports results for all but one budget's, and prints the
+seconds until each page shows what it is opened for in headless Chromium, and how long the automation's ticks take under
+the live daemon.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from flops_fit.synthetic import REPLICATION
 from flops_fit_assets.commands.import_runs import import_study_runs
 from flops_fit_assets.headless.study import headless_study
 
-TICKS = 5
+TICKS, SIZES = 5, 7
 
 
-def a_thousand_experiments(folder):
+def many_experiments(folder, count):
     """A study whose plan is made and whose experiments, but for the dearest budget's, have a result."""
-    study, console = write_study(folder, BUDGETS, sizes=7), Console(file=io.StringIO())
+    budgets = np.geomspace(BUDGETS[0], BUDGETS[-1], round(count / SIZES)).tolist()
+    study, console = write_study(folder, budgets, sizes=SIZES), Console(file=io.StringIO())
     with headless_study(study, folder, console) as live:
         plan, _ = timed("size map and plan", live.bring_plan_up_to_date)
     print(f"            {plan.num_experiments} experiments")
@@ -82,16 +84,16 @@ def tick_seconds(address):
     return [tick["endTimestamp"] - tick["timestamp"] for tick in found if tick["status"] in ("SKIPPED", "SUCCESS")]
 
 
-def main():
+def main(count=1000):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
-        study, plan = a_thousand_experiments(folder)
+        study, plan = many_experiments(folder, count)
         with served(study, folder) as address:
             pages(address, plan)
             switch_on(address, "automation_tiny")
-            seconds = wait_for(lambda: (t := tick_seconds(address)) and len(t) >= TICKS and t, 180, "ticks")
+            seconds = wait_for(lambda: (t := tick_seconds(address)) and len(t) >= TICKS and t, 600, "ticks")
             print("            automation ticks: " + ", ".join(f"{value:.2f} s" for value in reversed(seconds)))
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -50,8 +50,13 @@ def silent_too_long(seconds: float, place: str = "") -> str:
 
 def tell(listener: Listener | None) -> None:
     """From now on `listener` hears what this process is at."""
-    global _listener, _owner
-    _listener, _owner = listener, os.getpid()
+    global _listener, _owner, _last
+    _listener, _owner, _last = listener, os.getpid(), time.monotonic()
+
+
+def silent_for() -> float:
+    """Seconds since this process last gave a sign of life, or began to give any."""
+    return time.monotonic() - _last
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.processes import alive, forks
 from flops_fit.processes.pipes import receive, send
 from flops_fit.processes.post_mortem import dump_into
+
+_LOOK_SECONDS = 1.0
 
 
 def main(dump: int | None = None) -> None:
@@ -35,7 +38,8 @@ def main(dump: int | None = None) -> None:
         try:
             send(outgoing, task, pickle.dumps((kind, content)))
         except OSError:  # the parent is gone, or the user's code closed the pipe: stop at once, as if killed with it
-            os._exit(1)
+            if kind != "alive":  # who waits for a command that has been paid for goes on
+                os._exit(1)
 
     try:
         start = pickle.loads(receive(incoming)[1])
@@ -53,12 +57,14 @@ def main(dump: int | None = None) -> None:
 
 
 def _end_with_parent(incoming: int) -> None:
-    """End this process once nobody holds the other end of the pipe that its tasks come through, whatever it is at."""
+    """End this process if it hangs once nobody holds the other end of the pipe that its tasks come through."""
     if not hasattr(select, "poll"):
         return
     poll = select.poll()
     poll.register(incoming, 0)  # hears of nothing but the end
     poll.poll()
+    while alive.silent_for() < alive.patience():
+        time.sleep(_LOOK_SECONDS)
     os._exit(1)
 
 

@@ -25,10 +25,7 @@ def create_model(
             f"model_kwargs sets {size_param} = {kwargs[size_param]!r}, which is the size parameter; take it out"
         )
     still_alive()
-    try:
-        return model_cls(**kwargs, **{size_param: size})
-    except SystemExit as error:
-        raise RuntimeError(f"the constructor called sys.exit({error.code!r}) at {size_param} = {size}") from error
+    return model_cls(**kwargs, **{size_param: size})
 
 
 def check_callable(model_cls: Any) -> None:

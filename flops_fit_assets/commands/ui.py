@@ -57,7 +57,6 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
                 soft_wrap=True,
             )
         console.print(f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)", highlight=False)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         process = subprocess.Popen(
             dagster_command(port, home),
             env=dagster_environment(study, home, loaded.hardware.num_workers())
@@ -69,8 +68,9 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
         try:
             _see_guarded(process, port)
             return process.wait()
-        except KeyboardInterrupt:
-            return 0
+        except KeyboardInterrupt as error:  # or another signal that asks to end
+            number = getattr(error, "number", signal.SIGINT)
+            return 0 if number == signal.SIGINT else 128 + number
         finally:
             _end(process)
 

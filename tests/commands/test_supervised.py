@@ -35,8 +35,9 @@ def start(study, kind, **environment):
 
 
 def hear_signals():
-    """Of whoever runs the tests with `nohup`, a child would not hear of SIGHUP, as it should not."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Children of who runs the tests with `nohup`, or behind a shell's back, are deaf to some, as they should be."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Loss falls with N at fixed D and with D at fixed N; at fixed compute it falls with N up to the optimum and rises beyond.
 So a run may not lie above smaller models that saw fewer tokens, nor above both smaller and larger models of its budget,
-nor far above the law of the runs that fit best. What lies half as high again is taken for diverged.
+nor far above the law of the runs that fit best. What lies half as high again is taken for diverged. The smallest size
+of a budget may lie above that law: so far from the optimum the form need not hold, and small models are stable.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from flops_fit.scaling_law.table.runs import ExcludedRun, Runs
 ABOVE = 0.4  # of ln L: the finished runs of public studies stay below 0.38 (docs/fitting.md),
 SCATTER = 5.0  # and so many robust standard deviations above the law
 TRIMS, SUSPECTS, FEWEST = 6, 20, 12
+ENOUGH = 20  # runs for a law to judge others by; with fewer, one that the form does not fit would look diverged
 COMPARED = 300  # runs that each is compared with in large tables
 EQUAL = 1e-9
 
@@ -49,6 +51,7 @@ def diverged(runs: Runs) -> dict[int, str]:
         if not far.any():
             above, words = above_law(part), "the law of the runs that fit best"
             far = (above > max(ABOVE, SCATTER * 1.4826 * float(np.median(np.abs(above))))) & fresh[left]
+            far &= (len(part) >= ENOUGH) & ~_smallest_of_budget(part)
         if not far.any():
             break
         for at, much in zip(left[far].tolist(), above[far], strict=True):
@@ -87,6 +90,14 @@ def above_law(runs: Runs) -> np.ndarray:
     at = np.flatnonzero(fitted)[suspects]
     off[at] = _off(runs, refit(fit, (np.arange(len(part)) != suspects[:, None]).astype(float)), at)
     return off
+
+
+def _smallest_of_budget(runs: Runs) -> np.ndarray:
+    """Whether each run has the fewest parameters of its budget, shape (runs,)."""
+    _, at = np.unique(runs.budget, return_inverse=True)
+    least = np.full(at.max() + 1, np.inf)
+    np.minimum.at(least, at, runs.num_params)
+    return runs.num_params <= least[at]
 
 
 def _off(runs: Runs, parameters: np.ndarray, at: np.ndarray) -> np.ndarray:
