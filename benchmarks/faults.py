@@ -21,7 +21,6 @@ import re
 import resource
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -297,13 +296,6 @@ def index(damage):
     return lambda folder: damage(folder / "history" / "runs" / "index.db")
 
 
-def locked(folder):
-    connection = sqlite3.connect(folder / "history" / "runs" / "index.db")
-    connection.execute("BEGIN EXCLUSIVE")
-    LOCKS.append(connection)
-
-
-LOCKS: list[sqlite3.Connection] = []
 configuration = lambda text: lambda folder: (folder / "dagster.yaml").write_text(text)  # noqa: E731
 delete_configuration = lambda folder: (folder / "dagster.yaml").unlink()  # noqa: E731
 add("damage", "dagster.yaml: torn", of_dagster(configuration("telemetry: ["), delete_configuration), 1)
@@ -526,15 +518,14 @@ def judged(fault, reference, finished):
         begin = time.monotonic()
         code = fault.provoke(home)
         after = home.results()
-        for lock in LOCKS:
-            lock.close()
         last = home.run()
         seconds = time.monotonic() - begin
         spared = fault.spared(home, before)
         end = home.results()
-        lost = sum(name not in end for name in {**spared, **after})
-        repeated = sum(end.get(name, kept)[0] != kept[0] for name, kept in {**spared, **after}.items() if name in end)
-        repeated -= sum(name in before and name not in spared for name in after if end[name][0] != after[name][0])
+        own = {name: kept for name, kept in after.items() if name not in spared}
+        kept = [*spared.items(), *own.items()]
+        lost = sum(name not in end for name, _ in kept)
+        repeated = sum(name in end and end[name][0] != when for name, (when, _) in kept)
         wrong = sum(_outcome(kept[1]) not in reference for kept in end.values())
         tracebacks = sum("Traceback (most recent call last)" in text for text in home.said)
         unexpected = code not in fault.codes or last != 0

@@ -113,8 +113,8 @@ def _perform(sent: bytes, functions: _Functions, shared: Any, say: _Sayer) -> tu
             return "value", functions[reference](*given)
     except FlopsFitError as error:  # which says all by itself
         return "error", str(error)
-    except (Exception, SystemExit):
-        return "error", traceback.format_exc(limit=-5)
+    except BaseException as error:  # whatever the user's code raises; Ctrl-C is not for this process
+        return "error", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-5)}"
     finally:
         alive.tell(None)
 

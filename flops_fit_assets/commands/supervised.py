@@ -28,7 +28,7 @@ from flops_fit.processes.post_mortem import dump_file, dump_into, end_with_dump,
 _VARIABLE = "FLOPS_FIT_SUPERVISED"
 _DONE = "done"
 _LOOK_SECONDS = 0.5
-_TO_EXIT_SECONDS = 10.0  # after its last word, such as for a thread that somebody left running
+_TO_EXIT_SECONDS = 10.0  # after its last word, for a thread that somebody left running, or after a signal
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _KEPT = "what is finished is kept"
 _BOOT = f"""
@@ -134,6 +134,7 @@ class _Supervisor:
         self._patience = patience
         self._heard = _Heard()
         self._signals: list[int] = []
+        self._asked = 0.0
         self._hung = False
 
     def run(self, arguments: Sequence[str]) -> int:
@@ -169,6 +170,7 @@ class _Supervisor:
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)
+        self._asked = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             if len(self._signals) > 2:  # asked again and again
                 self._process.kill()
@@ -192,6 +194,8 @@ class _Supervisor:
             silent = time.monotonic() - self._heard.last
             if self._heard.code is not None and silent > _TO_EXIT_SECONDS:
                 self._process.kill()
+            elif self._heard.at and self._signals and time.monotonic() - self._asked > _TO_EXIT_SECONDS:
+                self._process.kill()  # the user's code has swallowed what it was asked
             elif self._heard.at and silent > self._patience:
                 self._hung = True
                 end_with_dump(self._process)

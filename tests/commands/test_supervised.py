@@ -5,11 +5,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from paths import HELPERS, ROOT
 from pipeline_study import write_study
+from webdriver import wait_for
 
 SOURCE = (HELPERS / "awkward_model.py").read_text().splitlines()
 LINES = {kind: SOURCE.index(f'if KIND == "{kind}":') + 2 for kind in ("segfault", "sys.exit")}
@@ -71,10 +71,9 @@ def test_an_endless_loop_is_ended_and_its_line_named(study):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_says_how_to_go_on(study, name):
-    process, number = start(study, "wait"), getattr(signal, name)
-    while not list_children(process.pid):
-        time.sleep(0.05)
-    time.sleep(1.0)
+    there, number = study.with_name(f"there_{name}"), getattr(signal, name)
+    process = start(study, "wait", AWKWARD_THERE=str(there))
+    wait_for(there.exists, 120, "the module to be imported")
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 128 + number
@@ -84,15 +83,14 @@ def test_a_signal_says_how_to_go_on(study, name):
 
 
 def test_nothing_outlives_a_command_that_is_killed(study):
-    process = start(study, "wait")
-    while not (children := list_children(process.pid)):
-        time.sleep(0.05)
+    there = study.with_name("there")
+    process = start(study, "wait", AWKWARD_THERE=str(there))
+    wait_for(there.exists, 120, "the module to be imported")
+    children = list_children(process.pid)
+    assert children
     process.kill()
     process.communicate(timeout=300)
-    end = time.monotonic() + 60
-    while any(is_running(child) for child in children) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert [child for child in children if is_running(child)] == []
+    wait_for(lambda: not any(is_running(child) for child in children), 60, "the end of its processes")
 
 
 def test_a_thread_that_the_users_code_leaves_running_does_not_keep_the_command(study):

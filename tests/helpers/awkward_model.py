@@ -19,6 +19,7 @@ if KIND == "loop":
     while True:
         pass
 if KIND == "wait":
+    open(os.environ["AWKWARD_THERE"], "w").close()
     time.sleep(600)
 if KIND == "closes":
     os.closerange(3, 256)
