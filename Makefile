@@ -13,8 +13,8 @@ demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to the
 ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
 	$(BIN)/flops-fit ui
 
-test: $(INSTALLED) lint   ## what CI runs first, five minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not ray and not browser" -q
+test: $(INSTALLED) lint   ## what CI runs first, eight minutes on two cores: some tests wait, so three processes keep them busy
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not ray and not browser" -q
 
 test-browser: $(INSTALLED)  ## the pages in a headless Chromium, which must be there; what CI runs after `make test`
 	$(BIN)/python -m pytest -m browser -q
@@ -23,7 +23,7 @@ test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; 
 	$(BIN)/python -m pytest -m ray -q
 
 test-all: $(INSTALLED) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
