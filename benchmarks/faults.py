@@ -563,6 +563,8 @@ def main():
             rows = []
             for row, text, is_wrong in pool.map(lambda fault: judged(fault, reference, finished.folder), wanted):
                 rows.append((row, text, is_wrong))
+                if options.write:
+                    write_page(rows)
                 print(
                     "| " + " | ".join(map(str, row)) + f" | {text} |{' **not as wanted**' if is_wrong else ''}",
                     flush=True,
