@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HELPERS = ROOT / "tests" / "helpers"
 sys.path[:0] = [str(HELPERS), str(ROOT)]
 
+from live_processes import children_of  # noqa: E402
 from pipeline_study import result_files, write_study  # noqa: E402
 
 FLOPS_FIT = [sys.executable, "-m", "flops_fit_assets.cli"]
@@ -103,8 +104,7 @@ class Home:
         """The processes that it has started, the working one first."""
         found, todo = [], [process.pid]
         while todo:
-            said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(todo.pop(0))], capture_output=True, text=True)
-            new = [int(child) for child in said.stdout.split()]
+            new = children_of(todo.pop(0))
             found, todo = found + new, todo + new
         return found
 

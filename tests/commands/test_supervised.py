@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from live_processes import children_of, is_running
 from paths import HELPERS, ROOT
 from pipeline_study import write_study
 from webdriver import wait_for
@@ -86,7 +87,7 @@ def test_nothing_outlives_a_command_that_is_killed(study):
     there = study.with_name("there")
     process = start(study, "wait", AWKWARD_THERE=str(there))
     wait_for(there.exists, 120, "the module to be imported")
-    children = list_children(process.pid)
+    children = children_of(process.pid)
     assert children
     process.kill()
     process.communicate(timeout=300)
@@ -98,13 +99,3 @@ def test_a_thread_that_the_users_code_leaves_running_does_not_keep_the_command(s
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "ValueError: and leaves a thread behind" in errors
-
-
-def list_children(process):
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
-    return [int(child) for child in found.stdout.split()]
-
-
-def is_running(process):
-    state = subprocess.run(["ps", "-o", "stat=", str(process)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")

@@ -20,6 +20,26 @@ def of_home(home):
     return found
 
 
+def state_of(process):
+    """State letter and parent of a process, from /proc; ("", 0) of one that is gone."""
+    try:
+        state, parent = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return "", 0
+    return state, int(parent)
+
+
+def is_running(process):
+    """Whether it is there, and not only waited for."""
+    return state_of(process)[0] not in ("", "Z")
+
+
+def children_of(process):
+    """The processes that it has started."""
+    found = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return sorted(child for child in found if state_of(child)[1] == process)
+
+
 def kill_all(home, naming=""):
     """Kill (-9) the processes of `home` whose command line has `naming`; how many there were."""
     found = [process for process, command in of_home(home).items() if naming in command]
