@@ -62,8 +62,9 @@ def covered_text(pieces: Pieces) -> str:
     own = [path for path in sorted(files) if is_users_file(str(path))]
     named = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in own]
     packages = [f"{name} {piece.digest}" for name, piece in sorted(pieces.items()) if piece.kind == "package"]
-    of = "" if len(files) == len(own) else f", and flops_fit's own of {len(files) - len(own)} files"
-    return f"ids cover the code used of {', '.join(named + packages) or 'no file of yours'}{of}"
+    more = len(files) - len(own)
+    ours = f", and of {more} file{'s' if more > 1 else ''} of flops_fit" if more else ""
+    return f"ids cover the code used of {', '.join(named + packages) or 'no file of yours'}{ours}"
 
 
 def write_again(path: Path) -> Path:
