@@ -127,4 +127,6 @@ class Evil(TinyMLP):
         if what and not (once and os.path.exists(once)):
             if once:
                 open(once, "w").close()
+            if what == "run_out_of_memory":  # also for half the batch, for a quarter ...
+                self.steps -= 1
             globals()[what]()
