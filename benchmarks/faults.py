@@ -371,10 +371,12 @@ def edited(file, old, new):
     return provoke
 
 
-add("edits", "the model, workers killed", edited("edited_model.py", "(1.0)", "(0.0)"), 2)
-add("edits", "a module that it imports, workers killed", edited("helper_module.py", "return factor", "return 0.0"), 2)
+add("edits", "the model, workers killed", edited("edited_model.py", "(1.0)", "(0.0)"), 1, 2)
+add(
+    "edits", "a module that it imports, workers killed", edited("helper_module.py", "return factor", "return 0.0"), 1, 2
+)
 add("edits", "a comment, workers killed", edited("edited_model.py", "\nclass", "\n# a comment\nclass"), 0)
-add("edits", "the model cannot be compiled, workers killed", edited("edited_model.py", "class Model", "class ("), 2)
+add("edits", "the model cannot be compiled, workers killed", edited("edited_model.py", "class Model", "class ("), 1, 2)
 
 
 # --- disks ------------------------------------------------------------------------------------------------------------
