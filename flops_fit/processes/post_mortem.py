@@ -23,7 +23,11 @@ CAN_DUMP = hasattr(signal, "SIGABRT") and os.name == "posix"
 
 def dump_file() -> IO[bytes] | None:
     """An unnamed file for the stack of a process that crashes, handed on with `pass_fds`; None where that cannot be."""
-    return tempfile.TemporaryFile() if CAN_DUMP else None
+    if not CAN_DUMP:
+        return None
+    if hasattr(os, "memfd_create"):  # in memory: the disk may be full
+        return os.fdopen(os.memfd_create("stack"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def dump_into(descriptor: int) -> Any:
