@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,9 +88,10 @@ def find_optimal(
     if progress:
         _show(plan)
     directory = Path(output_dir)
-    refuse_over_limit(study.hardware, plan, already_finished(plan.experiments, directory / "runs") if resume else {})
+    finished = already_finished(plan.experiments, directory / "runs") if resume else {}
+    refuse_over_limit(study.hardware, plan, finished)
     with _workers(study, plan) as workers:
-        _check_first_steps(study, plan, directory / "runs" if resume else None, progress, workers)
+        _check_first_steps(study, plan, finished, progress, workers)
         write_value(directory / "sweep_plan.json", plan.to_dict())
         how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log, "workers": workers}
         results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
@@ -113,12 +114,11 @@ def _workers(study: Study, plan: SweepPlan) -> Iterator[WorkerPool | None]:
 
 
 def _check_first_steps(
-    study: Study, plan: SweepPlan, runs: Path | None, progress: bool, workers: WorkerPool | None
+    study: Study, plan: SweepPlan, finished: Container[str], progress: bool, workers: WorkerPool | None
 ) -> None:
     """Refuse a study that fails at every size, warn where it fails at one, and say how long it would take."""
     from flops_fit.preflight.preflight import IN_WORKERS, preflight_if_due
 
-    finished = already_finished(plan.experiments, runs) if runs else {}
     in_workers = functools.partial(workers.run, function=IN_WORKERS) if workers else None
     try:
         found = preflight_if_due(study, plan, finished, in_workers)

@@ -19,6 +19,7 @@ from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.estimate import peak_memory
 from flops_fit.data.batches import Examples
 from flops_fit.errors import Diverged
+from flops_fit.processes.process_state import process_state_kept
 from flops_fit.training.failures import describe_failure
 from flops_fit.training.loop import Job, TrainingLoop
 from flops_fit.training.training_run import prepare_loop
@@ -77,7 +78,8 @@ class _Stages:
 
 
 def try_in_worker(experiment: Experiment, emit: Any, study: Study) -> Trial:
-    """`try_experiment` as a task of a worker process; see `flops_fit.processes.workers.run_tasks`."""
+    """`try_experiment` as a task of a worker process; see `flops_fit.processes.workers.WorkerPool`."""
+    _ = study.prepared_data, study.loss_function  # what opening them changes in the process is for all trainings
     return try_experiment(study, experiment, choose_device(study.hardware.device))
 
 
@@ -86,7 +88,8 @@ def try_experiment(study: Study, experiment: Experiment, device: torch.device) -
     stages = _Stages()
     _reset_memory(device)
     try:
-        return _try(study, experiment, device, stages)
+        with process_state_kept():
+            return _try(study, experiment, device, stages)
     finally:
         _reset_memory(device)
 

@@ -19,13 +19,14 @@ def process_state_kept() -> Iterator[None]:
     """
     environment, directory = dict(os.environ), os.getcwd()
     hooks = [(registry, dict(registry)) for registry in _global_hooks()]
-    settings = [(setter, getter()) for getter, setter in _SETTINGS]
+    settings = [(getter, setter, getter()) for getter, setter in _SETTINGS]
     try:
         with _streams_kept():
             yield
     finally:
-        for setter, value in settings:
-            setter(value)
+        for getter, setter, value in settings:
+            if getter() != value:  # some, set to what they are, would still slow every call down
+                setter(value)
         for registry, content in hooks:
             registry.clear()
             registry.update(content)
@@ -60,28 +61,39 @@ def _is_open(number: int) -> bool:
     return True
 
 
-def _set_device(device: torch.device) -> None:
-    if torch.get_default_device() != device:  # setting it to what it is would still slow every call down
-        torch.set_default_device(device)
+_MATMUL: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
 
 
-def _set_threads(threads: int) -> None:
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+def _precisions() -> list[str]:
+    return [backend.fp32_precision for backend in _MATMUL]
 
 
-def _set_determinism(mode: int) -> None:
-    if torch.get_deterministic_debug_mode() != mode:
-        torch.set_deterministic_debug_mode(mode)
+def _set_precisions(values: list[str]) -> None:
+    for backend, value in zip(_MATMUL, values, strict=True):
+        backend.fp32_precision = value
+
+
+def _older_precision() -> str | None:
+    """What torch's older setting says; None where somebody has used the newer ones, beside which it cannot be read."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
+def _set_older_precision(value: str | None) -> None:
+    if value is not None:
+        torch.set_float32_matmul_precision(value)
 
 
 _SETTINGS: tuple[tuple[Any, Any], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, _set_device),
-    (torch.get_num_threads, _set_threads),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
     (torch.is_grad_enabled, torch.set_grad_enabled),
-    (torch.get_deterministic_debug_mode, _set_determinism),
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (_older_precision, _set_older_precision),  # which sets the newer ones too
+    (_precisions, _set_precisions),
 )
 
 

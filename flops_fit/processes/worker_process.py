@@ -100,17 +100,15 @@ def _load(reference: str, functions: _Functions, pickled: bytes) -> tuple[Any, s
 
 def _perform(sent: bytes, functions: _Functions, shared: Any, say: _Sayer) -> tuple[str, Any]:
     """Kind and content of the last message about a task."""
-    from flops_fit.processes.process_state import process_state_kept
 
     def emit(event: dict[str, Any]) -> None:
         say("event", event)
 
     alive.tell(lambda *_: say("alive"))
     try:
-        with process_state_kept():
-            reference, payload = pickle.loads(sent)
-            given = (payload, emit) if shared is None else (payload, emit, shared)
-            return "value", functions[reference](*given)
+        reference, payload = pickle.loads(sent)
+        given = (payload, emit) if shared is None else (payload, emit, shared)
+        return "value", functions[reference](*given)
     except FlopsFitError as error:  # which says all by itself
         return "error", str(error)
     except BaseException as error:  # whatever the user's code raises; Ctrl-C is not for this process

@@ -50,33 +50,14 @@ class CannotBeSent(Exception):
     """Worker processes cannot get the shared object: it holds an open file, a lock, or what they cannot import."""
 
 
-def run_tasks(
-    function: str,
-    payloads: Sequence[Any],
-    *,
-    num_workers: int,
-    shared: Any = None,
-    on_event: OnEvent | None = None,
-    on_death: OnDeath | None = None,
-    environments: Sequence[Mapping[str, str]] = (),
-) -> Iterator[TaskOutcome]:
-    """Run `function` (as `"package.module:name"`) on every payload in `num_workers` processes; yield as they finish.
+class WorkerPool:
+    """Worker processes for calls of `function` (as `"package.module:name"`); leaving the context kills what is left.
 
     In the worker `function(payload, emit)` is called, or `function(payload, emit, shared)` where `shared` is given
-    (sent once to each worker); `emit(dict)` reaches `on_event(index, dict)` here, in the consumer's thread. Payloads
-    start in the order given. Workers take turns with `environments`: variables that they get besides this process's
-    own, such as the one GPU that each is to see. An exception in a task, or the death of its worker, becomes that
-    task's `error`; the others go on. Raises `CannotBeSent` where `shared` cannot be pickled, or not loaded in a worker.
-    """
-    count = min(num_workers, len(payloads))
-    with WorkerPool(function, num_workers=count, shared=shared, environments=environments) as pool:
-        yield from pool.run(payloads, on_event, on_death=on_death)
-
-
-class WorkerPool:
-    """Worker processes for one call of `run`, as of `run_tasks`; leaving the context kills what is under way.
-
-    They start with their first task, or at once with `start`, so that they import while something else is done.
+    (sent once to each worker); `emit(dict)` reaches `on_event(index, dict)` here, in the consumer's thread. Workers
+    take turns with `environments`: variables that they get besides this process's own, such as the one GPU that each
+    is to see. They start with their first task, or at once with `start`, so that they import while something else is
+    done. Raises `CannotBeSent` where `shared` cannot be pickled, or (in `run`) not loaded in a worker.
     """
 
     def __init__(
@@ -109,7 +90,9 @@ class WorkerPool:
     ) -> Iterator[TaskOutcome]:
         """The outcome of the task with each payload, as they finish; `function` is called instead of the pool's own.
 
-        With `on_death`, which hears of it first, a task whose worker died is tried once more when the others are done.
+        Payloads start in the order given. An exception in a task, or the death of its worker, becomes that task's
+        `error`; the others go on. With `on_death`, which hears of it first, a task whose worker died is tried once more
+        when the others are done.
         """
         died = []
         for outcome in self._run(payloads, on_event, function):

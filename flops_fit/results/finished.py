@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
 
 LOCK_FILE = ".lock"  # held by the process that trains the experiment of this folder
-
-
 _MEANT = ("compute_budget", "size_param", "size_param_value", "seed")
 
 

@@ -19,6 +19,7 @@ from flops_fit.basics.arguments import did_you_mean, need, number
 from flops_fit.data.nested import to_meta
 from flops_fit.errors import ModelContractError
 from flops_fit.loss import batch_loss
+from flops_fit.processes.process_state import process_state_kept
 from flops_fit.sizes.flops import count_params, has_lazy_params, measure_flops
 from flops_fit.sizes.model_factory import check_callable, create_model, own_num_params, uncountable
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
@@ -84,6 +85,7 @@ def check_signature(request: ProbeRequest) -> str:
     return "" if size_param in parameters else hint
 
 
+@process_state_kept()  # what one size changes in the process must not reach the next
 def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:
     """Build one model on "meta" or "cpu", count it and free it; errors of its constructor pass through."""
     with ExitStack() as stack:

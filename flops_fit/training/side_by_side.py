@@ -41,7 +41,6 @@ def train_all(
     experiments are trained in this process one after the other, said once in a warning. An experiment whose process
     died is tried once more. `workers` of `study_workers` may be given, so that they start but once.
     """
-    output_dir = output_dir.absolute()  # whatever the user's code makes the working directory
     results = already_finished(experiments, output_dir) if resume else {}
     ordered = longest_first(item for item in experiments if item.experiment_id not in results)
     planned = sum(item.planned_flops for item in ordered)
@@ -122,7 +121,7 @@ def _one_by_one(
 
 
 def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
-    """The task of one worker process; see `flops_fit.processes.workers.run_tasks`."""
+    """The task of one worker process; see `flops_fit.processes.workers.WorkerPool`."""
     from flops_fit.training.training_run import run_experiment
 
     experiment, output_dir, resume = payload

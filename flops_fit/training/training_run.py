@@ -11,6 +11,7 @@ import torch
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.errors import OutOfData, SourceChanged, StudyError
+from flops_fit.processes.process_state import process_state_kept
 from flops_fit.recipe.steps import Steps, plan_steps
 from flops_fit.results.finished import load_finished
 from flops_fit.results.results import ExperimentResult
@@ -56,7 +57,8 @@ def run_experiment(
     `ExperimentResult`). Raises `StudyError` for a study without data or loss, and `SourceChanged` where the study is
     not the one that the experiment was planned from.
     """
-    directory, ranks = Path(output_dir) / experiment.experiment_id, current_ranks()
+    directory = Path(output_dir).absolute() / experiment.experiment_id  # whatever the model makes the working directory
+    ranks = current_ranks()
     if resume and ranks is None and (finished := load_finished(directory, experiment)) is not None:
         return finished
     _refuse_unless_planned(study, experiment, ranks)
@@ -115,7 +117,8 @@ def _lead(job: Job, on_log: OnLog | None) -> ExperimentResult:
 
 
 def _isolated(job: Job, on_log: OnLog | None) -> ExperimentResult:
-    with isolated_random_state():
+    """What the model changes in its process must not reach the next one; what its module set at import stays."""
+    with process_state_kept(), isolated_random_state():
         return _outcome(job, on_log)
 
 

@@ -4,10 +4,10 @@ import os
 import signal
 import time
 
+from tasks import run_tasks
 from tiny_study import long_experiment, long_study
 
 from flops_fit import run_experiment
-from flops_fit.processes.workers import run_tasks
 from flops_fit.training import loop
 
 STEPS_MORE = 25

@@ -60,6 +60,14 @@ def grandparent(payload, emit):
     return int(Path(f"/proc/{os.getppid()}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
+def keep_state(payload, emit):
+    """`misbehave` in a block after which all is as before."""
+    from flops_fit.processes.process_state import process_state_kept
+
+    with process_state_kept():
+        return misbehave(payload, emit)
+
+
 def misbehave(payload, emit):
     """Do to this process what `payload` says, and return what a well-behaved task after it can see."""
     import sys
@@ -96,6 +104,27 @@ def misbehave(payload, emit):
     settings = [str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()]
     hooks = len(torch.nn.modules.module._global_forward_hooks)
     return [payload, os.getcwd(), os.environ.get("FLOPS_FIT_LEFT_BEHIND"), *settings, hooks]
+
+
+def keep_precision(payload, emit):
+    """Matmul precisions before, in and after a block whose state is kept, in a process that uses torch's newer ones."""
+    import torch
+
+    from flops_fit.processes.process_state import process_state_kept
+
+    def now():
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+
+    if payload == "newer":
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+    seen = [now()]
+    with process_state_kept():
+        if payload == "newer":
+            torch.backends.cuda.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision = "ieee"
+        else:
+            torch.set_float32_matmul_precision("high")
+        seen.append(now())
+    return [*seen, now()]
 
 
 def die_once(payload, emit):

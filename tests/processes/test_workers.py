@@ -9,13 +9,14 @@ import types
 from pathlib import Path
 
 import pytest
+from tasks import run_tasks
 from webdriver import wait_for
 
 from flops_fit.basics.devices import worker_environments
 from flops_fit.errors import StudyError
 from flops_fit.processes import forks
 from flops_fit.processes.alive import patience
-from flops_fit.processes.workers import CannotBeSent, WorkerPool, run_tasks
+from flops_fit.processes.workers import CannotBeSent, WorkerPool
 
 
 def ended(process):
@@ -148,9 +149,17 @@ def test_a_crash_is_told_with_the_line_it_happened_in():
 
 
 def test_what_a_task_changes_in_its_process_is_put_back():
-    before, changed, after = outcomes("misbehave", ["", "change everything", ""], num_workers=1)
+    before, changed, after = outcomes("keep_state", ["", "change everything", ""], num_workers=1)
     assert changed.value == ["change everything", "/", "1", "torch.float64", False, True, 1]
     assert after.value == before.value == ["", os.getcwd(), None, "torch.float32", True, False, 0]
+
+
+@pytest.mark.parametrize("settings", ["newer", "older"])
+def test_precisions_are_put_back_whichever_of_torchs_settings_is_used(settings):
+    (found,) = outcomes("keep_precision", [settings])
+    assert found.error is None
+    before, changed, after = found.value
+    assert changed != before == after
 
 
 def test_a_copy_of_the_process_that_a_task_forks_says_nothing():

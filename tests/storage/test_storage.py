@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from fsspec.implementations.memory import MemoryFileSystem
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run, write_study
 from rich.console import Console
+from tasks import run_tasks
 
 from flops_fit import ExperimentResult
 from flops_fit.errors import FileError, StudyError
-from flops_fit.processes.workers import run_tasks
 from flops_fit_assets.cli import main
 from flops_fit_assets.headless.dagster_runs import _LISTENER as LISTENER
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, train_partition

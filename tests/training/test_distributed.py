@@ -10,9 +10,9 @@ import torch
 from paths import HELPERS, ROOT
 from rank_training import train
 from safetensors.torch import load_file
+from tasks import run_tasks
 from webdriver import free_port
 
-from flops_fit.processes.workers import run_tasks
 from flops_fit.results.results import ExperimentResult
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
