@@ -95,6 +95,7 @@ class _Server:
         return self.owner == os.getpid() and self._process.poll() is None
 
     def fork(self, environment: Mapping[str, str], dump: int, load: str | None) -> Forked:
+        """As the function `fork`."""
         request = {"environment": dict(environment), "directory": os.getcwd(), "load": load}
         body = json.dumps(request).encode()
         theirs_in, stdin = os.pipe()
