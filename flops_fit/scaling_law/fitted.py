@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -35,6 +35,8 @@ from flops_fit.scaling_law.quantities import (
     quantity_function,
 )
 from flops_fit.scaling_law.table.runs import Runs
+
+_remembered = functools.lru_cache(maxsize=256)
 
 LAW_SCHEMA = "flops_fit.scaling_law/1"
 INTERVALS = {"bootstrap": delta_interval, "delta": delta_interval, "profile": profile_interval}
@@ -134,14 +136,15 @@ class FittedLaw:
     @functools.cached_property
     def optimum_draws(self) -> Callable[[float], np.ndarray]:
         """C FLOPs → N_opt of every bootstrap refit, shape (resamples,); the last 256 are remembered."""
-        remembered = functools.lru_cache(maxsize=256)
-        return remembered(lambda compute: optima(self.member_draws, compute, self.flops_per_token))
+        return _remembered(lambda compute: optima(self.member_draws, compute, self.flops_per_token))
 
     @functools.cached_property
     def _optimum(self) -> Callable[[float], float]:
-        """C FLOPs → N_opt; the last 256 are remembered."""
-        remembered = functools.lru_cache(maxsize=256)
-        return remembered(lambda compute: float(mixed_optimum(self.members, compute, self.flops_per_token)))
+        return _remembered(lambda compute: float(mixed_optimum(self.members, compute, self.flops_per_token)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is remembered, which cannot be sent to another process."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @property
     def irreducible(self) -> float:

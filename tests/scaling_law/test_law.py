@@ -1,6 +1,7 @@
 """The fitted law: known laws come back, inputs are read, answers keep to their own compute."""
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -174,6 +175,11 @@ def test_a_law_of_another_versions_layout_is_refused_by_name(noisy, tmp_path, ch
     write_value(path, {name: value for name, value in content.items() if name != "sha256"})
     with pytest.raises(FileError, match=r"law.json: law (lacks runs|has an unknown field 'colour'); delete it"):
         ScalingLaw.load(path)
+
+
+def test_a_law_that_has_been_asked_can_be_sent_to_another_process(noisy):
+    before = noisy.summary()
+    assert pickle.loads(pickle.dumps(noisy)).summary() == before
 
 
 def test_the_same_seed_gives_the_same_interval():
