@@ -2,8 +2,8 @@
 
 Loss falls with N at fixed D and with D at fixed N; at fixed compute it falls with N up to the optimum and rises beyond.
 So a run may not lie above smaller models that saw fewer tokens, nor above both smaller and larger models of its budget,
-nor far above the law of the runs that fit best. What lies half as high again is taken for diverged. The smallest size
-of a budget may lie above that law: so far from the optimum the form need not hold, and small models are stable.
+nor far above the law of the runs that fit best. What lies half as high again is taken for diverged; above that law the
+smallest size of a budget twice as far: so far from the optimum the form need not hold, and small models are stable.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from flops_fit.scaling_law.table.runs import ExcludedRun, Runs
 ABOVE = 0.4  # of ln L: the finished runs of public studies stay below 0.38 (docs/fitting.md),
 SCATTER = 5.0  # and so many robust standard deviations above the law
 TRIMS, SUSPECTS, FEWEST = 6, 20, 12
+AT_THE_EDGE = 2.0  # times as far may the smallest size of a budget be above the law
 ENOUGH = 20  # runs for a law to judge others by; with fewer, one that the form does not fit would look diverged
 COMPARED = 300  # runs that each is compared with in large tables
 EQUAL = 1e-9
@@ -50,8 +51,9 @@ def diverged(runs: Runs) -> dict[int, str]:
         far = (above > ABOVE) & fresh[left]
         if not far.any():
             above, words = above_law(part), "the law of the runs that fit best"
-            far = (above > max(ABOVE, SCATTER * 1.4826 * float(np.median(np.abs(above))))) & fresh[left]
-            far &= (len(part) >= ENOUGH) & ~_smallest_of_budget(part)
+            limit = max(ABOVE, SCATTER * 1.4826 * float(np.median(np.abs(above))))
+            far = (above > limit * np.where(_smallest_of_budget(part), AT_THE_EDGE, 1.0)) & fresh[left]
+            far &= len(part) >= ENOUGH
         if not far.any():
             break
         for at, much in zip(left[far].tolist(), above[far], strict=True):
