@@ -15,7 +15,9 @@ _EXPORTS = {
     "ScalingLaw": "law",
     "approaches_table": "all_approaches",
     "compare_approaches": "all_approaches",
-    "effective_tokens": "answers",
+    "Repetition": "repetition",
+    "effective_params": "repetition",
+    "effective_tokens": "repetition",
     "envelope": "approaches.envelope",
     "fit_repetition": "repetition",
     "fit_scaling_law": "fit",
@@ -30,7 +32,6 @@ __all__ = [*_EXPORTS]
 if TYPE_CHECKING:
     from flops_fit.scaling_law.all_approaches import approaches_table as approaches_table
     from flops_fit.scaling_law.all_approaches import compare_approaches as compare_approaches
-    from flops_fit.scaling_law.answers import effective_tokens as effective_tokens
     from flops_fit.scaling_law.approaches.envelope import Envelope as Envelope
     from flops_fit.scaling_law.approaches.envelope import envelope as envelope
     from flops_fit.scaling_law.approaches.interpolated import interpolated_minima as interpolated_minima
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.fit import fit_scaling_law as fit_scaling_law
     from flops_fit.scaling_law.flops_per_token import FlopsPerToken as FlopsPerToken
     from flops_fit.scaling_law.law import ScalingLaw as ScalingLaw
+    from flops_fit.scaling_law.repetition import Repetition as Repetition
+    from flops_fit.scaling_law.repetition import effective_params as effective_params
+    from flops_fit.scaling_law.repetition import effective_tokens as effective_tokens
     from flops_fit.scaling_law.repetition import fit_repetition as fit_repetition
     from flops_fit.scaling_law.table.runs import Runs as Runs
     from flops_fit.scaling_law.table.runs import read_runs as read_runs

@@ -10,8 +10,8 @@ from scipy.optimize import brentq, minimize_scalar
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.repetition import DATA_REPETITION, Repetition, effective_params, effective_tokens
 
-DATA_REPETITION = 15.39  # R*_D of Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", section 5
 ENDLESS = 1e60  # tokens without limit
 FORWARD_SHARE = 1 / 3  # of a training token's FLOPs is the forward pass that inference needs
 
@@ -156,41 +156,40 @@ def _smallest_for(law: FittedLaw, loss: float, enough: float) -> float:
     return float(np.exp(found))
 
 
-def effective_tokens(tokens: Any, unique_tokens: Any, repetition: float = DATA_REPETITION) -> Any:
-    """What `tokens` seen in training are worth when only `unique_tokens` are different: U + U·R*·(1 - exp(-R/R*)) with
-    R = D/U - 1 repetitions (Muennighoff et al. 2023, equation 5)."""
-    D, U = np.asarray(tokens, dtype=float), np.asarray(unique_tokens, dtype=float)
-    repeats = np.maximum(D / U - 1, 0)
-    return np.minimum(D, U) + U * repetition * (1 - np.exp(-repeats / repetition))
-
-
 def data_limited_optimum(
-    law: FittedLaw, compute: float, unique_tokens: float, *, repetition: float = DATA_REPETITION
+    law: FittedLaw, compute: float, unique_tokens: float, *, repetition: float | Repetition = DATA_REPETITION
 ) -> DataLimitedOptimum:
     """The best model at `compute` FLOPs with `unique_tokens` different tokens, repeated as often as it pays.
 
-    Repeated tokens count as `effective_tokens` do; `repetition` is R*, from the literature unless fitted to runs that
-    repeat data (`fit_repetition`). Only the data term is discounted, not the parameters.
+    Repeated tokens count as `effective_tokens` do; `repetition` is R*_D, from the literature unless fitted to runs that
+    repeat data. What `fit_repetition` returns discounts parameters beyond the optimum of the unique tokens as well,
+    where its R*_N is finite; a number discounts the data alone.
     """
+    fitted = repetition if isinstance(repetition, Repetition) else None
+    of_data, of_params = (fitted.data, fitted.params) if fitted else (float(repetition), np.inf)
+    unique_params = _optimum_for(law, unique_tokens) if np.isfinite(of_params) else np.inf
+
+    def worth(tokens: float) -> float:
+        return float(effective_tokens(tokens, unique_tokens, of_data))
 
     def loss_at(log_n: float) -> float:
         N = float(np.exp(log_n))
         D = compute / float(law.flops_per_token(N))
-        return float(law.loss(N, effective_tokens(D, unique_tokens, repetition)))
+        return float(law.loss(effective_params(N, unique_params, of_params), worth(D)))
 
     centre = float(np.log(law.N_opt(compute)))
-    grid = np.linspace(centre - 1, centre + 12, 400)
+    grid = np.linspace(centre - (6 if np.isfinite(of_params) else 1), centre + 12, 400)
     best = grid[int(np.argmin([loss_at(x) for x in grid]))]
     found = minimize_scalar(loss_at, bounds=(best - 0.1, best + 0.1), method="bounded", options={"xatol": 1e-10})
     N = float(np.exp(found.x))
     D = compute / float(law.flops_per_token(N))
-    return DataLimitedOptimum(
-        N=N,
-        D=D,
-        loss=float(found.fun),
-        epochs=D / unique_tokens,
-        effective_tokens=float(effective_tokens(D, unique_tokens, repetition)),
-    )
+    return DataLimitedOptimum(N=N, D=D, loss=float(found.fun), epochs=D / unique_tokens, effective_tokens=worth(D))
+
+
+def _optimum_for(law: FittedLaw, tokens: float) -> float:
+    """N for which `tokens` are compute-optimal."""
+    found = brentq(lambda x: np.log(law.D_opt(np.exp(x)) / tokens), 0.0, np.log(1e40), xtol=1e-12)
+    return float(law.N_opt(float(np.exp(found))))
 
 
 def nearest_buildable(law: FittedLaw, compute: float, size_map: Any, *, level: float = 0.9) -> BuildableModel:

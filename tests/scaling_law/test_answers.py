@@ -4,13 +4,14 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from paths import DOCS
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.scaling_law.answers import effective_tokens
-from flops_fit.scaling_law.repetition import fit_repetition
+from flops_fit.scaling_law.repetition import Repetition, fit_repetition
 from flops_fit.synthetic import REPLICATION, synthetic_runs
 
 
@@ -72,9 +73,55 @@ def test_the_worth_of_repetition_is_fitted_where_runs_repeat():
     D = np.where(repeated, effective_tokens(runs["num_tokens"], runs["num_tokens"] / 10, 8.0), runs["num_tokens"])
     loss = REPLICATION.loss(runs["num_params"].to_numpy(), D) * runs["loss"]
     loss = loss / REPLICATION.loss(runs["num_params"].to_numpy(), runs["num_tokens"].to_numpy())
-    assert fit_repetition(runs.assign(loss=loss, epochs=epochs)) == pytest.approx(8.0, rel=0.1)
+    repeating = runs.assign(loss=loss, epochs=epochs)
+    found = fit_repetition(repeating)
+    assert found.data == pytest.approx(8.0, rel=0.1)
+    assert found.data_interval[0] < 8.0 < found.data_interval[1] < 12.0
+    in_tokens = runs.assign(loss=loss, unique_tokens=runs["num_tokens"] / epochs)
+    assert fit_repetition(in_tokens, bootstraps=2).data == pytest.approx(found.data, rel=1e-6)
     with pytest.raises(FitError, match="no run repeats data"):
         fit_repetition(runs.assign(epochs=1.0))
+    with pytest.raises(FitError, match="needs the law of fresh data"):
+        fit_repetition(repeating, excess_params=True)
+    with pytest.raises(FitError, match="must be a law or a mapping of positive E, A"):
+        fit_repetition(repeating, base={"E": 1.8, "A": 400.0})
+
+
+def test_beside_a_known_law_both_worths_come_back():
+    generator = np.random.default_rng(0)
+    unique = 10 ** generator.uniform(8, 10, 150)
+    N, D = 10 ** generator.uniform(7, 10, 150), unique * 10 ** generator.uniform(0, 2.5, 150)
+    G = REPLICATION.N_opt(6e20) / (1e20**REPLICATION.a)  # U_N by another way: N_opt where D_opt is U
+    compute = 6 * (unique * G) ** (1 / (1 - REPLICATION.a))
+    own = np.minimum(REPLICATION.N_opt(compute), N)
+    assert REPLICATION.D_opt(compute) == pytest.approx(unique)
+    worth = own * (1 + 4.0 * (1 - np.exp(-(N / own - 1) / 4.0)))
+    loss = REPLICATION.loss(worth, effective_tokens(D, unique, 9.0)) * np.exp(1e-4 * generator.standard_normal(150))
+    runs = pd.DataFrame({"num_params": N, "num_tokens": D, "unique_tokens": unique, "loss": loss})
+    found = fit_repetition(runs, base=REPLICATION)
+    assert (found.data, found.params) == pytest.approx((9.0, 4.0), rel=0.01)
+    without = fit_repetition(runs, base=REPLICATION, excess_params=False)
+    assert np.isinf(without.params)
+    assert without.objective > found.objective
+
+
+def test_excess_parameters_that_are_worth_less_ask_for_a_smaller_model(law):
+    fitted = Repetition(
+        data=15.0,
+        params=5.0,
+        data_interval=(10.0, 20.0),
+        params_interval=(4.0, 6.0),
+        base=(),
+        base_given=True,
+        objective=0.0,
+        delta=1e-3,
+        sigma=0.0,
+        minima=(),
+    )
+    both, data_alone = (law.data_limited_optimum(1e20, 1e9, repetition=each) for each in (fitted, 15.0))
+    assert both.N < data_alone.N
+    assert both.loss > data_alone.loss
+    assert both.epochs > data_alone.epochs
 
 
 def test_the_nearest_buildable_model_is_the_best_of_the_sizes(law):

@@ -19,7 +19,7 @@ def grid_starts(data: Centred, weights: np.ndarray, count: int = 8) -> np.ndarra
     powers_n = np.exp(-np.outer(EXPONENTS, data.n)) / loss  # (grid, runs), relative
     powers_d = np.exp(-np.outer(EXPONENTS, data.d)) / loss
     score, coefficients = _project(powers_n, powers_d, 1 / loss, weights)
-    cells = _local_minima(score)
+    cells = local_minima(score)
     order = cells[np.argsort(score[tuple(cells.T)])][:count]
     if not len(order):
         return _fallback(data)
@@ -64,7 +64,7 @@ def _solve(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.linalg.solve(gram + ridge, right[..., None])[..., 0]
 
 
-def _local_minima(score: np.ndarray) -> np.ndarray:
+def local_minima(score: np.ndarray) -> np.ndarray:
     """Cells (k, 2) no higher than any of their eight neighbours."""
     padded = np.pad(score, 1, constant_values=np.inf)
     lowest = np.isfinite(score)

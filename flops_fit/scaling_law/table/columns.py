@@ -24,8 +24,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "seed": ("randomseed",),
     "weight": ("weights",),
     "epochs": ("numepochs",),
+    "unique_tokens": ("uniquetokens", "numuniquetokens"),
 }
-NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs")
+NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs", "unique_tokens")
 SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is below this is probably in other units,
 SMALLEST_FLOPS = 1e5  # unless FLOPs that are no smaller than this fit to them
 
@@ -103,6 +104,9 @@ def _derive_missing(table: pd.DataFrame, notes: list[str]) -> None:
     if "flops" not in table:
         table["flops"] = 6 * table["num_params"] * table["num_tokens"]
         notes.append("flops = 6 · num_params · num_tokens, since no FLOPs were given")
+    if "unique_tokens" in table and "epochs" not in table:
+        table["epochs"] = table["num_tokens"] / table["unique_tokens"]
+        notes.append("epochs = num_tokens / unique_tokens, since no epochs were given")
 
 
 def _check_units(table: pd.DataFrame, units: Mapping[str, float], derived: bool) -> None:
