@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/repetition.py
 
-On the 182 runs of Muennighoff et al. (2023): their law of fresh data held with their own R*, with R* fitted to it, a law
-fitted to the runs that see their data 2.5 times at most, and one fitted together with R*. delta is 1e-3 for all.
+On the 182 runs of Muennighoff et al. (2023): their law of fresh data held with their own R*, with R* fitted to it, a
+law fitted to the runs that see their data 2.5 times at most, and one fitted together with R*. delta is 1e-3 for all.
 """
 
 from __future__ import annotations
