@@ -32,6 +32,8 @@ _EXPORTS = {
     "run_experiment": "training.training_run",
     "ScalingLaw": "scaling_law",
     "fit_scaling_law": "scaling_law",
+    "Forecast": "scaling_law",
+    "score_forecasts": "scaling_law",
     "find_optimal": "api",
     "create_model": "sizes.model_factory",
     "validate_model_contract": "sizes.contract",
@@ -49,8 +51,10 @@ if TYPE_CHECKING:
     from flops_fit.recipe.recipe import Recipe as Recipe
     from flops_fit.results.results import ExperimentResult as ExperimentResult
     from flops_fit.results.results import load_runs as load_runs
+    from flops_fit.scaling_law import Forecast as Forecast
     from flops_fit.scaling_law import ScalingLaw as ScalingLaw
     from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
+    from flops_fit.scaling_law import score_forecasts as score_forecasts
     from flops_fit.sizes.contract import validate_model_contract as validate_model_contract
     from flops_fit.sizes.model_factory import create_model as create_model
     from flops_fit.sizes.size_map import SizeMap as SizeMap

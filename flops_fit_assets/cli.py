@@ -1,4 +1,4 @@
-"""`flops-fit`: plan, check, learning-rate, run, import, fit, report, ui, demo. Commands do the heavy imports."""
+"""`flops-fit`: plan, check, learning-rate, run, import, fit, forecast, report, ui, demo; heavy imports come late."""
 
 from __future__ import annotations
 
@@ -162,10 +162,15 @@ def demo() -> None:
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--report", "report_path", type=click.Path(path_type=Path), help="Where to write the report.")
 def fit(runs: Path, report_path: Path | None) -> None:
-    """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results."""
+    """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results.
+
+    Forecasts that `flops-fit forecast RUNS` made are scored by them.
+    """
     from flops_fit.report.report import write_report
     from flops_fit.results.results import load_runs
+    from flops_fit.scaling_law import score_forecasts
     from flops_fit.scaling_law.fit import fit_scaling_law
+    from flops_fit_assets.commands.forecast import folder_beside
 
     try:
         law = fit_scaling_law(load_runs(runs))
@@ -173,8 +178,27 @@ def fit(runs: Path, report_path: Path | None) -> None:
         raise click.ClickException(f"{runs} does not exist; give a table of runs or a directory of results") from error
     console = _console()
     console.print(law.summary(), highlight=False, markup=False, soft_wrap=True)
-    written = write_report(law, report_path or runs.with_name(f"{runs.stem}_report.html"))
-    console.print(f"report: {written}", highlight=False, markup=False, soft_wrap=True)
+    forecasts = score_forecasts(folder_beside(runs), law.runs)
+    written = write_report(law, report_path or runs.with_name(f"{runs.stem}_report.html"), forecasts=forecasts)
+    for line in (*forecasts.record(), f"report: {written}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("compute", nargs=-1)
+@click.option("--level", default=0.9, show_default=True, help="Of the intervals.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Of a table's or a law's forecasts, if it is another.")
+def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path | None) -> None:
+    """Seal what the law of SOURCE (a study file, a law, or a table of runs) says of budgets of COMPUTE FLOPs.
+
+    Without COMPUTE, show all forecasts, scored by the runs that are there now. Exit code 0; 2 if one cannot be used;
+    1 otherwise.
+    """
+    from flops_fit_assets.commands.forecast import print_forecast
+
+    if not print_forecast(source, compute, level, folder, _console()):
+        click.get_current_context().exit(SOME_NOT_COMPLETED)
 
 
 @main.command()
@@ -221,7 +245,7 @@ def _print_outcome(outcome: Outcome, console: Console) -> None:
     lines = [what_ran(outcome.results, outcome.done)]
     if imported := sum(result.source == "imported" for result in outcome.results.values()):
         lines.append(f"{imported} of the {len(outcome.results)} experiments are imported")
-    for line in (*lines, f"report: {outcome.directory / 'report.html'}"):
+    for line in (*lines, *outcome.forecasts.record(), f"report: {outcome.directory / 'report.html'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -49,7 +49,7 @@ def write_value(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Pat
     return write_json(path, {**content, _SEAL: content_hash(content)})
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def read_text(path: str | os.PathLike[str], remedy: str = _REMEDY) -> str:
     """The UTF-8 text of a file; raises `FileNotFoundError`, and `FileError` for a directory or what is no text."""
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -59,39 +59,42 @@ def read_text(path: str | os.PathLike[str]) -> str:
     except NotADirectoryError as error:
         raise FileError(f"{path} is below a file where a folder belongs; move that file away") from error
     except UnicodeDecodeError as error:
-        raise FileError(f"{path} is torn or not text ({error}); {_REMEDY}") from error
+        raise FileError(f"{path} is torn or not text ({error}); {remedy}") from error
 
 
-def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
+def read_json(path: str | os.PathLike[str], schema: str, remedy: str = _REMEDY) -> dict[str, Any]:
     """Read what `write_json` wrote under `schema` (such as `"flops_fit.result/1"`).
 
     Raises `FileError` naming the file when it is torn, is not JSON, carries another schema, or is no file,
     and `FileNotFoundError` when it is not there.
     """
-    text = read_text(path)
+    text = read_text(path, remedy)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or too deep a nesting
-        raise FileError(f"{path} is torn or not JSON ({error}); {_REMEDY}") from error
+        raise FileError(f"{path} is torn or not JSON ({error}); {remedy}") from error
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
-        raise FileError(f"{path} holds {ascii(found)[:60]} where {schema!r} was expected; {_REMEDY}")
+        raise FileError(f"{path} holds {ascii(found)[:60]} where {schema!r} was expected; {remedy}")
     return content
 
 
-def read_value(path: str | os.PathLike[str], schema: str, make: Callable[[dict[str, Any]], T]) -> T:
+def read_value(
+    path: str | os.PathLike[str], schema: str, make: Callable[[dict[str, Any]], T], remedy: str = _REMEDY
+) -> T:
     """`make(content)` of what `write_value` wrote under `schema`.
 
-    Raises `FileError` naming the file also where it was changed since it was written, or `make` refuses its content.
+    Raises `FileError` naming the file also where it was changed since it was written, or `make` refuses its content;
+    `remedy` says what to do then.
     """
-    content = read_json(path, schema)
+    content = read_json(path, schema, remedy)
     seal = content.pop(_SEAL, None)
     try:
         if seal != content_hash(content):
             raise FileError("was changed since it was written, or is of another version")
         return make(content)
     except (FileError, RecursionError, OverflowError) as error:
-        raise FileError(f"{path}: {error}; {_REMEDY}") from error
+        raise FileError(f"{path}: {error}; {remedy}") from error
 
 
 def remove_temporary(directory: str | os.PathLike[str]) -> None:

@@ -7,7 +7,6 @@ import html
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,12 @@ import numpy as np
 
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
+from flops_fit.identity.fingerprints import package_version
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
 from flops_fit.scaling_law.all_approaches import compare_approaches
 from flops_fit.scaling_law.checks.verdict import too_far
+from flops_fit.scaling_law.forecasts.calibration import HEADERS as FORECAST_HEADERS
+from flops_fit.scaling_law.forecasts.calibration import Calibration
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.prediction_table import (
     PREDICTION_HEADERS,
@@ -58,15 +60,17 @@ def write_report(
     cost: Any = None,
     title: str | None = None,
     images: Mapping[str, bytes] | None = None,
+    forecasts: Calibration | None = None,
 ) -> Path:
     """Write the report to `path` and return it; the file needs nothing beside it.
 
     `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
     to repeat the study. `images` are figures by name (`flops_fit.scaling_law.figures.plots.all_figures`) that are there
-    as PNG already.
+    as PNG already; `forecasts` how those of the study came out so far.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
-    return write_text(path, report_html(law, name, plan=plan, study=study, cost=cost, images=images))
+    parts = {"plan": plan, "study": study, "cost": cost, "images": images, "forecasts": forecasts}
+    return write_text(path, report_html(law, name, **parts))
 
 
 def report_html(
@@ -77,6 +81,7 @@ def report_html(
     study: Mapping[str, Any] | None = None,
     cost: Any = None,
     images: Mapping[str, bytes] | None = None,
+    forecasts: Calibration | None = None,
 ) -> str:
     """The report as one HTML document; arguments as of `write_report`."""
     from flops_fit.scaling_law.figures.plots import all_figures, figure_png
@@ -93,6 +98,7 @@ def report_html(
         "<h2>The law</h2>" + _parameters(law),
         "<h2>Each budget on its own</h2>" + _minima(law),
         "<h2>Other approaches</h2>" + _approaches(law),
+        "<h2>Forecasts</h2>" + _forecasts(forecasts) if forecasts else "",
         "<h2>How well it fits, and how sure it is</h2>" + _holdout(law),
         *(_figure(key, images) for key in ("residuals", "exponents", "contours")),
         "<h2>How this was made</h2>" + _making(law, plan, cost),
@@ -194,6 +200,17 @@ def _holdout(law: ScalingLaw) -> str:
     )
 
 
+def _forecasts(calibration: Calibration) -> str:
+    rows = [
+        (*(f'<span class="whole">{html.escape(cell)}</span>' for cell in row[:-1]), html.escape(row[-1]))
+        for row in calibration.rows()
+    ]
+    table = html_table(FORECAST_HEADERS, rows, text=(1, 2, 8)) if rows else ""
+    intro = "<p>Made and sealed before these budgets were trained, and compared with what was found there since.</p>"
+    record = "".join(f"<li>{html.escape(line)}</li>" for line in calibration.record())
+    return f"{intro}{table}<ul>{record}</ul>"
+
+
 def _parameters(law: ScalingLaw) -> str:
     if not law.determined:
         return NOT_SHOWN
@@ -251,13 +268,9 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of what the fit depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("flops-fit", "numpy", "scipy", "pandas"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    packages = ("flops-fit", "numpy", "scipy", "pandas")
+    found = {package: package_version(package) or "not installed" for package in packages}
+    return {"python": platform.python_version()} | found
 
 
 def _runs(law: ScalingLaw) -> str:

@@ -22,6 +22,7 @@ table { border-collapse: collapse; width: 100%; font-size: 15px; font-variant-nu
 th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line); padding: 6px 10px; }
 td { text-align: right; border-bottom: 1px solid var(--line); padding: 6px 10px; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
+.whole { white-space: nowrap; }
 .tag { border-radius: 4px; padding: 1px 8px; font-size: 13px; white-space: nowrap; border: 1px solid; }
 .tag.error { color: #a63c00; } .tag.warning { color: #8a5a00; } .tag.info { color: #4b5560; }
 figure { margin: 22px 0 30px; } figure img { width: 100%; height: auto; display: block; }

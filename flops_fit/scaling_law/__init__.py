@@ -10,6 +10,7 @@ _EXPORTS = {
     "Diagnostic": "checks.diagnostic",
     "Envelope": "approaches.envelope",
     "FlopsPerToken": "flops_per_token",
+    "Forecast": "forecasts.forecast",
     "IsoflopMinimum": "approaches.isoflop",
     "Runs": "table.runs",
     "ScalingLaw": "law",
@@ -25,6 +26,7 @@ _EXPORTS = {
     "interpolated_power_law": "approaches.interpolated",
     "isoflop_minima": "approaches.isoflop",
     "read_runs": "table.runs",
+    "score_forecasts": "forecasts.folder",
 }
 
 __all__ = [*_EXPORTS]
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.checks.diagnostic import Diagnostic as Diagnostic
     from flops_fit.scaling_law.fit import fit_scaling_law as fit_scaling_law
     from flops_fit.scaling_law.flops_per_token import FlopsPerToken as FlopsPerToken
+    from flops_fit.scaling_law.forecasts.folder import score_forecasts as score_forecasts
+    from flops_fit.scaling_law.forecasts.forecast import Forecast as Forecast
     from flops_fit.scaling_law.law import ScalingLaw as ScalingLaw
     from flops_fit.scaling_law.repetition import Repetition as Repetition
     from flops_fit.scaling_law.repetition import effective_params as effective_params

@@ -14,6 +14,8 @@ from flops_fit.scaling_law.summary import summarise
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from flops_fit.scaling_law.forecasts.forecast import Forecast
+
 
 class ScalingLaw(FittedLaw):
     """`L(N, D) = E + A/N^alpha + B/D^beta`, fitted, with the runs it was fitted on; attributes as of `FittedLaw`."""
@@ -33,6 +35,13 @@ class ScalingLaw(FittedLaw):
     def summary(self, target_budgets: Sequence[float] = ()) -> str:
         """The fit as text: estimates, intervals, predictions (also at `target_budgets`), verdict and findings."""
         return summarise(self, target_budgets)
+
+    def forecast(self, targets: Iterable[float | str] | float | str, *, level: float = 0.9) -> Forecast:
+        """What the law says of budgets that are not trained yet (FLOPs), dated and sealed by a hash: to save now and to
+        score when their runs are there. Raises `FitError` for a target that is not beyond the runs."""
+        from flops_fit.scaling_law.forecasts.make import forecast_of
+
+        return forecast_of(self, targets, level=level)
 
     def plot(self) -> Figure:
         """The IsoFLOP curves with the fitted law and the minima, as a matplotlib figure."""

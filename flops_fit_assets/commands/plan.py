@@ -20,6 +20,7 @@ from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.study import Study
 from flops_fit_assets.commands.check import learning_rate_cost
 from flops_fit_assets.graph.centring import centres_of
+from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
@@ -75,7 +76,7 @@ def write_again(path: Path) -> Path:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
-    publish(store, study, plan, law, _finished(store, plan), law_figures(law))
+    publish(store, study, plan, law, _finished(store, plan), law_figures(law), study_calibration(store, law))
     return store.report
 
 

@@ -30,6 +30,7 @@ from flops_fit_assets.graph.partitions import announce, experiment_spec
 from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
+from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.metadata.scaling_law import law_metadata
 from flops_fit_assets.metadata.size_map import size_map_metadata
@@ -214,13 +215,14 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         results: dict[str, ExperimentResult] = {name: training_run[name] for name in wanted if name in training_run}
         law: ScalingLaw = _refused_readably(lambda: fit_study(source.study, sweep_plan, list(results.values())))
         store, figures = source.store, law_figures(law)
-        publish(store, source.study, sweep_plan, law, results, figures)
+        forecasts = study_calibration(store, law)
+        publish(store, source.study, sweep_plan, law, results, figures, forecasts)
         missing = [name for name in wanted if name not in results]
         made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
         return dg.MaterializeResult(
             value=law,
             data_version=dg.DataVersion(versions.version_of(law)),
-            metadata=law_metadata(law, source.study, sweep_plan, results, store, figures),
+            metadata=law_metadata(law, source.study, sweep_plan, results, store, figures, forecasts),
             check_results=checks.law_checks(law, missing),
             tags={versions.MADE_FROM_TAG: made_from},
         )

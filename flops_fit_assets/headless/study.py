@@ -31,6 +31,7 @@ from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
+from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.published_files import law_figures, missing_files, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import refuse_unusable
@@ -40,15 +41,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.scaling_law.forecasts.calibration import Calibration
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a headless run left: the law, the results by id, and what it had to do for it."""
+    """What a headless run left: the law, how forecasts came out, the results by id, and what it had to do for it."""
 
     law: ScalingLaw
+    forecasts: Calibration
     plan: SweepPlan
     results: Mapping[str, ExperimentResult]
     done: Sequence[str]
@@ -102,11 +105,13 @@ class HeadlessStudy:
             self._materialize("scaling_law")
             done.append("scaling_law")
         law = self._store.read("scaling_law")
+        forecasts = study_calibration(self._store, law)
         if missing := missing_files(self._store):
             self._say(f"written again, since they were gone: {', '.join(path.name for path in missing)}")
-            publish(self._store, self._source.study, plan, law, finished, law_figures(law))
+            publish(self._store, self._source.study, plan, law, finished, law_figures(law), forecasts)
         return Outcome(
             law=law,
+            forecasts=forecasts,
             plan=plan,
             results=results,
             done=[*done, *trained],

@@ -14,6 +14,7 @@ from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.scaling_law.forecasts.calibration import Calibration
     from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
@@ -53,6 +54,7 @@ def publish(
     law: ScalingLaw,
     results: Mapping[str, ExperimentResult],
     figures: Mapping[str, Figure],
+    forecasts: Calibration,
 ) -> None:
     """Write `runs.csv`, `report.html` and `plots/*.png` beside the law."""
     from flops_fit.report.report import write_report
@@ -62,6 +64,6 @@ def publish(
     table = save_runs(results.values(), store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
     images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
-    write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost, images=images)
+    write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost, images=images, forecasts=forecasts)
     drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
     store.push(table, store.report, *drawn)

@@ -10,12 +10,14 @@ from dagster import MetadataValue, TableColumn, TableSchema
 
 from flops_fit.basics.formatting import format_flops, markdown_table
 from flops_fit.results.results import ExperimentResult
+from flops_fit_assets.metadata.forecasts import forecast_metadata
 from flops_fit_assets.metadata.published_files import Figure
 from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.scaling_law.forecasts.calibration import Calibration
     from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
@@ -27,8 +29,9 @@ def law_metadata(
     results: Mapping[str, ExperimentResult],
     store: StudyStore,
     figures: Mapping[str, Figure],
+    forecasts: Calibration,
 ) -> Metadata:
-    """The law's numbers, its predictions and figures, and which experiments it lacks."""
+    """The law's numbers, its predictions and figures, how forecasts came out, and which experiments it lacks."""
     hours = sum(result.seconds for result in results.values()) / 3600
     missing = [item for item in plan.experiments if item.experiment_id not in results]
     shown: dict[str, Any] = {
@@ -42,6 +45,7 @@ def law_metadata(
         "exponent beta": round(law.beta, 4),
         "irreducible loss E": round(law.E, 4),
         **predicted_numbers(law, plan.target_budgets),
+        **forecast_metadata(forecasts),
         "runs used": len(law.runs),
         "experiments missing": len(missing),
         "FLOPs spent": float(sum(result.flops for result in results.values())),

@@ -52,8 +52,9 @@ class Copies:
         return found
 
     def in_folder(self, folder: str) -> dict[str, Copy]:
-        """What is known of the files of one experiment's folder."""
-        return self._read(self._record(f"{folder}/any"))
+        """What is known of the files below `folder`."""
+        held = self._read(self._record(f"{folder}/any"))
+        return {name: copy for name, copy in held.items() if name.startswith(f"{folder}/")}
 
     def update(self, changes: Mapping[str, Copy | None]) -> None:
         """Remember copies, and forget those given as None."""

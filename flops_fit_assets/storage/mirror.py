@@ -43,7 +43,7 @@ class Mirror:
         self._upload([self._name(path) for path in paths])
 
     def pull_folder(self, folder: Path) -> None:
-        """`pull` of every file of an experiment's folder; what was set aside is left where it is."""
+        """`pull` of every file of a folder; what was set aside is left where it is."""
         inside = self._name(folder)
         stored = self.storage.listing(inside)
         names = {*stored, *self._files(folder), *self._copies.in_folder(inside)}

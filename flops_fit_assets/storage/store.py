@@ -38,6 +38,11 @@ class StudyStore:
         return self.directory / "runs"
 
     @property
+    def forecasts(self) -> Path:
+        """The folder with a file for each forecast."""
+        return self.directory / "forecasts"
+
+    @property
     def report(self) -> Path:
         """The report, one self-contained page."""
         return self.directory / "report.html"
@@ -87,6 +92,11 @@ class StudyStore:
     def pull_results(self, partitions: Iterable[str]) -> None:
         """Bring the results of experiments, all at once."""
         self.pull(*(self.path("training_run", partition) for partition in partitions))
+
+    def pull_forecasts(self) -> None:
+        """Bring all forecasts."""
+        if self.mirror:
+            self.mirror.pull_folder(self.forecasts)
 
     def push(self, *paths: Path) -> None:
         """Store files, all at once."""

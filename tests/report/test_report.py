@@ -3,9 +3,12 @@
 import re
 
 import numpy as np
+from forecasts import forecast, target, valley
 
 from flops_fit.report.report import write_report
 from flops_fit.scaling_law import fit_scaling_law
+from flops_fit.scaling_law.forecasts.calibration import Calibration, calibrate
+from flops_fit.scaling_law.table.runs import read_runs
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.synthetic import synthetic_runs
 
@@ -22,6 +25,17 @@ def test_the_report_is_one_file_with_figures_tables_verdict_and_runs(tmp_path):
     assert f"{law.E:.5g}" in text
     assert "seed 0" in text
     assert "numpy" in text
+
+
+def test_forecasts_are_shown_where_there_are_any(tmp_path):
+    law = fit_scaling_law(synthetic_runs(noise=0.003), bootstraps=60)
+    waiting, scored = target(3e21, N=5e9), target(1e21, N=1e9)
+    found = calibrate([forecast(scored, waiting)], read_runs(valley(N=1.07e9)), ["<f>.json is torn"])
+    text = write_report(law, tmp_path / "report.html", forecasts=found).read_text()
+    for said in ("<h2>Forecasts</h2>", "1.07B", "x1.07", "no runs at this compute yet", "1 scored, 1 not yet",
+                 "cannot be used: &lt;f&gt;.json is torn"):  # fmt: skip
+        assert said in text
+    assert "Forecasts" not in write_report(law, tmp_path / "report.html", forecasts=Calibration()).read_text()
 
 
 def test_target_budgets_are_predicted_and_one_too_far_is_called_a_guess(tmp_path):

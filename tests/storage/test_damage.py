@@ -11,11 +11,12 @@ from contextlib import contextmanager
 
 import pytest
 from damage import as_text, changed, torn
+from forecasts import forecast
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from tiny_study import experiment
 
-from flops_fit import SizeMap, fit_scaling_law, plan_from_size_map
+from flops_fit import Forecast, SizeMap, fit_scaling_law, plan_from_size_map
 from flops_fit.basics.files import write_value
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.results.finished import load_finished
@@ -59,6 +60,7 @@ def study(tmp_path_factory):
     centres = Centres(identity="abc", param_count="total", centres=(Centre(budget=1e9, num_params=1e3,
                                                                            tokens_per_param=20.0),))  # fmt: skip
     centres.save(store)
+    sealed = forecast(witnesses=("0123456789ab",)).save(store.forecasts / "2026-01-31-0123.json")
     copies = Copies(directory=store.directory, storage="s3://b")
     copies.update({"size_map.json": Copy(stamp="e1", local=(10, 12))})
 
@@ -66,6 +68,8 @@ def study(tmp_path_factory):
         match kind:
             case "centres":
                 return Centres.load(centres.path(store))
+            case "forecast":
+                return Forecast.load(sealed).sha256
             case "copies":
                 return copies.of(["size_map.json"])
             case _:
@@ -73,10 +77,11 @@ def study(tmp_path_factory):
                 return version_of(value)
 
     paths = {asset: store.path(asset, NAME) for asset in values()}
-    return paths | {"centres": centres.path(store), "copies": store.directory / ".stored.json"}, read
+    others = {"centres": centres.path(store), "forecast": sealed, "copies": store.directory / ".stored.json"}
+    return paths | others, read
 
 
-KINDS = ["size_map", "sweep_plan", "training_run", "scaling_law", "centres", "copies"]
+KINDS = ["size_map", "sweep_plan", "training_run", "scaling_law", "centres", "forecast", "copies"]
 HEALED = {"copies"}  # of which nothing is lost with them
 
 
@@ -161,7 +166,7 @@ def test_a_folder_in_place_of_a_file_and_the_reverse(study, kind):
     path.rmdir()
     with pytest.raises(FileNotFoundError):
         read(kind)
-    if path.parent.name in (NAME, "centres"):
+    if path.parent.name in (NAME, "centres", "forecasts"):
         path.parent.rmdir()
         path.parent.write_text("not a folder")
         with pytest.raises(FileError, match="is below a file where a folder belongs"):
