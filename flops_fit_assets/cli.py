@@ -161,7 +161,8 @@ def demo() -> None:
 @main.command()
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--report", "report_path", type=click.Path(path_type=Path), help="Where to write the report.")
-def fit(runs: Path, report_path: Path | None) -> None:
+@click.option("--fix", multiple=True, help="What is known: E=1.69, or a range, alpha=0.3:0.4; may be repeated.")
+def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...]) -> None:
     """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results.
 
     Forecasts that `flops-fit forecast RUNS` made are scored by them.
@@ -170,10 +171,11 @@ def fit(runs: Path, report_path: Path | None) -> None:
     from flops_fit.results.results import load_runs
     from flops_fit.scaling_law import score_forecasts
     from flops_fit.scaling_law.fit import fit_scaling_law
+    from flops_fit.scaling_law.fitting.held import from_text
     from flops_fit_assets.commands.forecast import folder_beside
 
     try:
-        law = fit_scaling_law(load_runs(runs))
+        law = fit_scaling_law(load_runs(runs), fix=from_text(fix))
     except FileNotFoundError as error:
         raise click.ClickException(f"{runs} does not exist; give a table of runs or a directory of results") from error
     console = _console()

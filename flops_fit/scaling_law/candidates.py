@@ -17,6 +17,8 @@ import numpy as np
 from flops_fit.basics.from_json import NULL_IS_INFINITY
 from flops_fit.scaling_law.checks.holdout import NEAR, Holdout, compute_groups
 from flops_fit.scaling_law.fitting.bent import FREE, fit_forms, linearised, refit_form, to_members, with_free
+from flops_fit.scaling_law.fitting.held import FREE as NOTHING_HELD
+from flops_fit.scaling_law.fitting.held import Held, limits
 from flops_fit.scaling_law.fitting.objective import LARGE, Centred, centre
 from flops_fit.scaling_law.fitting.one_step import resample
 from flops_fit.scaling_law.fitting.parametric import fit_parametric
@@ -198,15 +200,22 @@ class Rolling:
         )
 
 
-def roll(runs: Runs, flops_per_token: FlopsPerToken, optimum: np.ndarray, minima: Mapping[float, float]) -> Rolling:
+def roll(
+    runs: Runs,
+    flops_per_token: FlopsPerToken,
+    optimum: np.ndarray,
+    minima: Mapping[float, float],
+    held: Held = NOTHING_HELD,
+) -> Rolling:
     """The candidates fitted to all runs and without the largest budgets.
 
     `optimum` is the law's N_opt at each run's FLOPs, shape (runs,); `minima` maps budgets to N at their own interior
-    minimum, which says better where the valley is.
+    minimum, which says better where the valley is; `held` may hold E, which all forms share.
     """
     group = compute_groups(runs)
     levels = np.unique(group)
-    data = centre(runs.num_params, runs.num_tokens, runs.loss)
+    lower, upper = limits(held)
+    data = centre(runs.num_params, runs.num_tokens, runs.loss, lower=lower, upper=upper)
     middle = np.array([minima.get(float(level), np.nan) for level in levels])[np.searchsorted(levels, group)]
     distance = np.log(runs.num_params / np.where(np.isfinite(middle), middle, optimum))
     keeps = [group <= levels[-1 - k] for k in range(min(PASTS + 2, len(levels) - 2))]
@@ -219,7 +228,7 @@ def roll(runs: Runs, flops_per_token: FlopsPerToken, optimum: np.ndarray, minima
         levels=levels,
         near=np.abs(distance) <= NEAR,
         minima=minima,
-        parts=_fit_parts(runs, data, flops_per_token, group, levels, keeps),
+        parts=_fit_parts(runs, data, flops_per_token, group, levels, keeps, held),
     )
 
 
@@ -230,11 +239,12 @@ def _fit_parts(
     group: np.ndarray,
     levels: np.ndarray,
     keeps: list[np.ndarray],
+    held: Held,
 ) -> tuple[Part, ...]:
     """All forms, windows and parts in one go."""
     keys, rows = [], []
     for part, keep in enumerate(keeps):
-        weight = keep * _near_weight(runs.subset(keep), runs, flops_per_token)
+        weight = keep * _near_weight(runs.subset(keep), runs, flops_per_token, held)
         for window in WINDOWS:
             inside = group >= (levels[-part - window] if window and window + part < len(levels) else -np.inf)
             if window is None or (window + part < len(levels) and (keep & inside).sum() >= FEWEST_IN_FIT):
@@ -253,8 +263,8 @@ def _fit_parts(
     )
 
 
-def _near_weight(part: Runs, runs: Runs, flops_per_token: FlopsPerToken) -> np.ndarray:
+def _near_weight(part: Runs, runs: Runs, flops_per_token: FlopsPerToken, held: Held) -> np.ndarray:
     """Each run's weight by its distance from the valley of the plain law fitted to `part`, shape (runs,)."""
-    law = fit_parametric(part.num_params, part.num_tokens, part.loss, weights=part.weight)
+    law = fit_parametric(part.num_params, part.num_tokens, part.loss, weights=part.weight, held=held)
     distance = np.log(runs.num_params / optimal_params(law.parameters, runs.flops, flops_per_token))
     return np.asarray(runs.weight / (1 + (distance / VALLEY) ** 4))

@@ -16,6 +16,7 @@ from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import hold_out
 from flops_fit.scaling_law.checks.of_fit import undetermined
 from flops_fit.scaling_law.checks.verdict import diagnose
+from flops_fit.scaling_law.fitting.held import FREE, Held, checked
 from flops_fit.scaling_law.fitting.objective import LARGE
 from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
 from flops_fit.scaling_law.fitting.shape import BEND, bend_chance
@@ -37,6 +38,7 @@ def fit_scaling_law(
     delta: float | Literal["auto"] = "auto",
     weighting: str | None = None,
     form: str | None = None,
+    fix: Mapping[str, float | tuple[float, float]] | None = None,
     bootstraps: int = 1000,
     seed: int = 0,
     units: Mapping[str, float] | None = None,
@@ -56,6 +58,8 @@ def fit_scaling_law(
         form: "auto" predicts with laws that bend where the runs show a bend, chosen by the largest budget left out,
             and says how far off that has been; "chinchilla" with the five-parameter law in any case, its intervals are
             about sampling alone. By default "auto", and "chinchilla" where delta is a number or weighting is given.
+        fix: what is known of E, A, B, alpha or beta: `{"E": 1.69}` holds a value, `{"E": (1.5, 1.8)}` a range. E is
+            the same in all forms; with others held the form is "chinchilla", since no other has them in this sense.
         bootstraps: resamples for the intervals.
         seed: of the bootstrap; the same numbers every time.
         units: factor per column, such as `{"num_params": 1e9}` for billions.
@@ -76,7 +80,8 @@ def fit_scaling_law(
         raise FitError(f"form = {form!r} is unknown; give one of {', '.join(FORMS)}")
     table = read_runs(runs, units=units)
     table = without_diverged(table) if delta == "auto" else table
-    options = {
+    held = checked(fix, float(table.loss.min()))
+    options: dict[str, Any] = {
         "method": method,
         "delta": delta,
         "weighting": weighting,
@@ -84,13 +89,17 @@ def fit_scaling_law(
         "bootstraps": bootstraps,
         "seed": seed,
     }
+    if held:
+        options["fix"] = {name: low if low == high else [low, high] for name, (low, high) in held.items()}
     return _fit(table, _per_token(flops_per_token, table), options)
 
 
 def _fit(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) -> ScalingLaw:
     """The law of a table, with `options` as of `fit_scaling_law`."""
     delta, weighting, form = (options[name] for name in ("delta", "weighting", "form"))
-    chosen, other = fit_both(table, per_token, delta, weighting)
+    known = checked(options.get("fix"), np.inf)
+    others = [name for name in known if name != "E"]
+    chosen, other = fit_both(table, per_token, delta, weighting, known)
     fit = chosen.fit
     minima = with_bias(
         isoflop_minima(table),
@@ -103,12 +112,14 @@ def _fit(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) -> Scal
         runs=table, fit=fit, other=other, minima=minima, flops_per_token=per_token, draws=draws, holdout=None
     )
     prediction, rolling, member_refits = Prediction(), None, ""
-    if form == "auto" and undetermined(evidence) is None:
+    if form == "auto" and others:
+        prediction = Prediction(asked=f"since {' and '.join(others)} {'are' if len(others) > 1 else 'is'} held")
+    elif form == "auto" and undetermined(evidence) is None:
         prediction, rolling, member_refits = _predict_with(table, per_token, chosen, other, minima, options)
     if rolling is not None and prediction.form == "bent":
         held = rolling.holdout()
     else:
-        held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting)[0].fit)
+        held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting, known)[0].fit)
     numbers: dict[str, Any] = dict(zip(PARAMETERS, fit.parameters.tolist(), strict=True))
     return ScalingLaw(
         **numbers,
@@ -129,7 +140,9 @@ def _fit(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) -> Scal
                 evidence,
                 holdout=held,
                 members=prediction.members,
-                bend_chance=prediction.bend_chance if form == "auto" else bend_chance(_plain_of(chosen, other)),
+                bend_chance=prediction.bend_chance
+                if form == "auto" and not others
+                else bend_chance(_plain_of(chosen, other)),
                 misfit_measured=bool(prediction.candidates),
             )
         ),
@@ -172,7 +185,7 @@ def _predict_with(
         return unbent(chance), None, ""
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in minima if minimum.interior}
-    rolling = roll(runs, flops_per_token, optimum, own)
+    rolling = roll(runs, flops_per_token, optimum, own, checked(options.get("fix"), np.inf))
     prediction, refits = bent(chance, rolling, runs, options["bootstraps"], options["seed"])
     return prediction, rolling, refits
 
@@ -189,10 +202,14 @@ def _per_token(given: Any, runs: Runs) -> FlopsPerToken:
 
 
 def fit_both(
-    runs: Runs, flops_per_token: FlopsPerToken, delta: float | Literal["auto"], weighting: str
+    runs: Runs,
+    flops_per_token: FlopsPerToken,
+    delta: float | Literal["auto"],
+    weighting: str,
+    held: Held = FREE,
 ) -> tuple[ValleyFit, ParametricFit | None]:
     """The fit that the law uses, and its alternative (None with too few runs)."""
-    plain = fit_parametric(runs.num_params, runs.num_tokens, runs.loss, weights=runs.weight, delta=delta)
+    plain = fit_parametric(runs.num_params, runs.num_tokens, runs.loss, weights=runs.weight, delta=delta, held=held)
     unweighted = ValleyFit(fit=plain, v=np.inf, c=np.inf, gain=0.0)
     if len(runs) < MIN_RUNS and weighting != "valley":
         return unweighted, None

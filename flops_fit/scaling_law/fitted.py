@@ -20,6 +20,7 @@ from flops_fit.scaling_law.checks import verdict as checks
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.holdout import Holdout
 from flops_fit.scaling_law.fitting.analytic_intervals import delta_interval, profile_interval
+from flops_fit.scaling_law.fitting.held import checked
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.fitting.weighting import Weighting
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
@@ -274,7 +275,9 @@ class FittedLaw:
             )
         function = quantity_function(self.flops_per_token, quantity, compute, num_params, num_tokens)
         log = quantity not in ("E", "alpha", "beta", "a", "b")
-        return INTERVALS[method](optimum_of(self), lambda p: function(as_members(p)), level, log=log)
+        low, high = INTERVALS[method](optimum_of(self), lambda p: function(as_members(p)), level, log=log)
+        least, most = checked(self.options.get("fix"), np.inf).get(quantity, (-np.inf, np.inf))
+        return (low, high) if least == most else (max(low, least), min(high, most))
 
     def predict(self, compute: float, *, level: float = 0.9) -> dict[str, Any]:
         """The compute-optimal model at C FLOPs with its intervals at `level`, and findings about this distance."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from flops_fit.scaling_law.fitting.analytic_intervals import Optimum
-from flops_fit.scaling_law.fitting.objective import centre, from_parameters
+from flops_fit.scaling_law.fitting.held import NAMES, at_end, checked, limits
+from flops_fit.scaling_law.fitting.objective import LOWER, UPPER, centre, from_parameters
 from flops_fit.scaling_law.fitting.weighting import Weighting, residual_scale
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.mixture import as_members
@@ -120,11 +122,16 @@ def _new_run_noise(law: Fitted, count: int, num_params: float, num_tokens: float
 
 
 def optimum_of(law: Fitted) -> Optimum:
-    """What the intervals without resampling need of the law."""
-    data = centre(law.runs.num_params, law.runs.num_tokens, law.runs.loss)
+    """What the intervals without resampling need of the law; a parameter at the end of its range is held there."""
+    held = checked(law.options.get("fix"), float(law.runs.loss.min()))
+    lower, upper = limits(held)
+    runs = law.runs
+    data = centre(runs.num_params, runs.num_tokens, runs.loss, lower=lower, upper=upper, as_they_are=held)
+    theta = np.clip(from_parameters(law.parameters, data)[0], lower, upper)
+    stuck = ~data.free | np.isin(NAMES, at_end(theta, data))
     return Optimum(
-        theta=from_parameters(law.parameters, data)[0],
-        data=data,
+        theta=theta,
+        data=replace(data, lower=np.where(stuck, theta, LOWER), upper=np.where(stuck, theta, UPPER)),
         weights=law.runs.weight / law.scale**2,
         delta=law.delta * law.scale,
         scale=law.scale,

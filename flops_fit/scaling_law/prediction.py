@@ -21,6 +21,7 @@ class Prediction:
 
     Attributes:
         bend_chance: of residuals like the five-parameter law's where that holds; None where it was asked for.
+        asked: why it was, in words.
         candidates: the forms and windows that were tried, the best first; none without a bend.
         members: those that predict together, (members, 6); None where the five-parameter law does.
         draws: bootstrap refits of the members, (resamples, members, 6).
@@ -36,6 +37,7 @@ class Prediction:
     noise: np.ndarray = field(default_factory=lambda: np.empty(0))
     misses: tuple[Miss, ...] = ()
     misfit: Misfit = field(default_factory=Misfit)
+    asked: str = "as asked"
 
     @property
     def form(self) -> str:
@@ -46,7 +48,7 @@ class Prediction:
     def description(self) -> str:
         """What answers come from, in words."""
         if self.bend_chance is None:
-            return "the five-parameter law, as asked; intervals are about sampling error alone"
+            return f"the five-parameter law, {self.asked}; intervals are about sampling error alone"
         if not self.candidates:
             return f"the five-parameter law, which has the shape of the runs (chance {self.bend_chance:.2g})"
         seen = f"the runs bend (chance {self.bend_chance:.1g})"
@@ -72,6 +74,7 @@ class Prediction:
             "noise": self.noise.tolist(),
             "misses": [miss.to_dict() for miss in self.misses],
             "misfit": self.misfit.to_dict(),
+            "asked": self.asked,
         }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.fitting.held import described
 from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 from flops_fit.scaling_law.prediction_table import budgets_to_show, prediction_rows, verdict_rows
@@ -36,6 +37,7 @@ def _head(law: FittedLaw) -> str:
         f"  weighting   {law.weighting.description}",
         f"  prediction  {law.prediction.description}",
     ]
+    lines += [f"  held        {described(law.options['fix'])}"] if "fix" in law.options else []
     lines += [f"  {'' if at else 'thinned':<11} {said}" for at, said in enumerate(law.thinned)]
     return "\n".join(lines if law.determined else [*lines[:2], lines[3]])
 
@@ -51,11 +53,17 @@ def _parameters(law: FittedLaw) -> str:
     lines = ["                estimate     90 % interval"]
     for name in ("E", "A", "B", "alpha", "beta", "a", "b"):
         low, high = law.interval(name)
-        note = {"a": "   N_opt ~ C^a", "b": "   D_opt ~ C^b"}.get(
-            name, "   at its bound" if name in law.at_bound else ""
-        )
-        lines.append(f"  {name:<10} {getattr(law, name):>11.4g}     [{low:.4g}, {high:.4g}]{note}")
+        lines.append(f"  {name:<10} {getattr(law, name):>11.4g}     [{low:.4g}, {high:.4g}]{_note(law, name)}")
     return "\n".join(lines)
+
+
+def _note(law: FittedLaw, name: str) -> str:
+    held = law.options.get("fix", {})
+    if name in ("a", "b"):
+        return f"   {'N' if name == 'a' else 'D'}_opt ~ C^{name}"
+    if name in law.at_bound:
+        return "   at the end of its range" if name in held else "   at its bound"
+    return "   held" if name in held and not isinstance(held[name], list) else ""
 
 
 def _minima(law: FittedLaw) -> str:

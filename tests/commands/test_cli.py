@@ -127,6 +127,11 @@ def test_fit_prints_the_law_and_writes_the_report(flops_fit, tmp_path):
     assert result.exit_code == 0, result.output
     assert "alpha" in result.output
     assert (tmp_path / "runs_report.html").stat().st_size > 10_000
+    held = flops_fit("fit", "runs.csv", "--fix", "E=1.65", "--fix", "alpha=0.2:0.5")
+    assert "held        E = 1.65, alpha in 0.2 to 0.5" in held.output
+    wrong = flops_fit("fit", "runs.csv", "--fix", "E")
+    assert wrong.exit_code == 1
+    assert "must be a value such as E=1.69" in wrong.output
 
 
 def test_fit_of_nothing_is_refused_readably(flops_fit):

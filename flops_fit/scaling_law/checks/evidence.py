@@ -9,7 +9,7 @@ import numpy as np
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.checks.holdout import Holdout
 from flops_fit.scaling_law.fitting.newton import at_zero
-from flops_fit.scaling_law.fitting.objective import LARGE, jacobian, to_parameters
+from flops_fit.scaling_law.fitting.objective import LARGE, free_columns, jacobian, to_parameters
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.fitting.uncertainty import linearised, percentile_interval, refit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, optimal_params
@@ -83,11 +83,14 @@ class Evidence:
         return np.bincount(self.runs.cluster, weights=leverage * misfit)
 
     def information_condition(self) -> float:
-        """Condition number of the information matrix of (ln E, ln A', ln B', alpha, beta), unit diagonal."""
+        """Condition number of the information matrix of (ln E, ln A', ln B', alpha, beta), unit diagonal, of those
+        that are not held."""
         scaled = self.fit_jacobian()
+        if scaled.shape[1] < 2:
+            return 1.0
         unit = scaled / np.maximum(np.linalg.norm(scaled, axis=0), 1e-150)
         return float(np.linalg.cond(unit.T @ unit))
 
     def fit_jacobian(self) -> np.ndarray:
-        """d ln L_pred / d theta over the residual scale, shape (runs, 5)."""
-        return jacobian(self.fit.theta, self.fit.data) / self.fit.scale[:, None]
+        """d ln L_pred / d theta over the residual scale, shape (runs, 5) or fewer where parameters are held."""
+        return free_columns(jacobian(self.fit.theta, self.fit.data), self.fit.data) / self.fit.scale[:, None]

@@ -10,6 +10,7 @@ from flops_fit.scaling_law.approaches.isoflop import fit_power_law
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
+from flops_fit.scaling_law.fitting.held import NAMES, at_end
 from flops_fit.scaling_law.fitting.shape import BEND
 
 MAX_CONDITION = 1e7
@@ -35,14 +36,30 @@ def undetermined(evidence: Evidence) -> Diagnostic | None:
     )
 
 
-def _bounds(evidence: Evidence) -> Diagnostic | None:
-    if not evidence.fit.at_bound:
+def _range_ends(evidence: Evidence) -> Diagnostic | None:
+    fit = evidence.fit
+    reached = at_end(fit.theta, fit.data)
+    if not reached:
         return None
-    exponents = [name for name in evidence.fit.at_bound if name != "E"]
+    values = dict(zip(NAMES, fit.parameters, strict=True))
+    named = " and ".join(f"{name} = {values[name]:.4g}" for name in reached)
+    return Diagnostic(
+        code="range_end",
+        severity="warning",
+        message=f"{named} {'is an end' if len(reached) == 1 else 'are ends'} of the range given: the runs ask for more",
+        remedy="widen the range in fix, or ask whether what is known holds for these runs",
+    )
+
+
+def _bounds(evidence: Evidence) -> Diagnostic | None:
+    bounds = [name for name in evidence.fit.at_bound if name not in at_end(evidence.fit.theta, evidence.fit.data)]
+    if not bounds:
+        return None
+    exponents = [name for name in bounds if name != "E"]
     return Diagnostic(
         code="at_bound",
         severity="error" if exponents else "warning",
-        message=f"{' and '.join(evidence.fit.at_bound)} ended at the edge of its range: the runs do not determine it",
+        message=f"{' and '.join(bounds)} ended at the edge of its range: the runs do not determine it",
         remedy="add larger budgets to see the curve flatten" if not exponents else "add runs that vary N and D apart",
     )
 
@@ -250,6 +267,7 @@ def _runs(count: int) -> str:
 
 CHECKS = (
     _bounds,
+    _range_ends,
     _convergence,
     _leverage,
     _residual_trend,

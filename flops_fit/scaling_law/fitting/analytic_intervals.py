@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from flops_fit.scaling_law.fitting.objective import Centred, derivatives, jacobian, objective, to_parameters
+from flops_fit.scaling_law.fitting.objective import (
+    Centred,
+    derivatives,
+    free_columns,
+    jacobian,
+    objective,
+    to_parameters,
+)
 
 STEP = 1e-5
 
@@ -32,7 +39,7 @@ class Optimum:
     @property
     def freedom(self) -> int:
         """Residual degrees of freedom."""
-        return max(len(self.residual) - 5, 1)
+        return max(len(self.residual) - int(self.data.free.sum()), 1)
 
     @property
     def inside(self) -> float:
@@ -51,7 +58,8 @@ def delta_interval(
 ) -> tuple[float, float]:
     """Estimate ± t·standard error of `quantity((k, 5) parameters) -> (k,)`, symmetric in its logarithm if `log`."""
     value, slope = _value_and_slope(fit.theta, fit.data, quantity, log)
-    scaled = jacobian(fit.theta, fit.data) / fit.scale[:, None]
+    scaled = free_columns(jacobian(fit.theta, fit.data), fit.data) / fit.scale[:, None]
+    slope = free_columns(slope, fit.data)
     covariance = fit.noise / fit.inside**2 * np.linalg.pinv(scaled.T @ scaled, hermitian=True)
     half = float(stats.t.ppf((1 + level) / 2, fit.freedom) * np.sqrt(max(slope @ covariance @ slope, 0.0)))
     return _back(value - half, log), _back(value + half, log)
@@ -61,7 +69,9 @@ def profile_interval(
     fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], level: float, *, log: bool
 ) -> tuple[float, float]:
     """Where the lowest objective with `quantity` held fixed rises by `t²·tau²/(2·m)`; infinite where it never does."""
-    value, _ = _value_and_slope(fit.theta, fit.data, quantity, log)
+    value, slope = _value_and_slope(fit.theta, fit.data, quantity, log)
+    if not free_columns(slope, fit.data).any():  # all that it depends on is held
+        return _back(value, log), _back(value, log)
     threshold = stats.t.ppf((1 + level) / 2, fit.freedom) ** 2 * fit.noise / (2 * fit.inside)
     low_guess, high_guess = delta_interval(fit, quantity, level, log=log)
     width = max((np.log(high_guess / low_guess) if log else high_guess - low_guess) / 2, 1e-9)
@@ -92,15 +102,16 @@ def _constrained(
     fit: Optimum, quantity: Callable[[np.ndarray], np.ndarray], log: bool, theta: np.ndarray, target: float
 ) -> tuple[np.ndarray, float]:
     """The lowest objective with quantity = target, by Newton on the Lagrangian from `theta`."""
-    lowest = np.inf
+    lowest, at = np.inf, np.flatnonzero(fit.data.free)
     for _ in range(25):
         value, slope = _value_and_slope(theta, fit.data, quantity, log)
         f, gradient, hessian = derivatives(theta[None], fit.data, fit.weights, fit.delta, np.zeros(1))
         lowest = float(f[0])
         values, vectors = np.linalg.eigh(hessian[0])
         curvature = vectors @ np.diag(np.maximum(np.abs(values), 1e-10 * np.abs(values).max())) @ vectors.T
-        system = np.block([[curvature, slope[:, None]], [slope[None, :], np.zeros((1, 1))]])
-        step = np.linalg.lstsq(system, np.append(-gradient[0], target - value), rcond=None)[0][:5]
+        system = np.block([[curvature[np.ix_(at, at)], slope[at, None]], [slope[None, at], np.zeros((1, 1))]])
+        step = np.zeros(5)
+        step[at] = np.linalg.lstsq(system, np.append(-gradient[0][at], target - value), rcond=None)[0][:-1]
         size = float(np.abs(step).max())
         theta = theta + step * min(1.0, 0.5 / max(size, 1e-12))
         if size < 1e-9:

@@ -25,6 +25,11 @@ STARTS = 2
 FREE = {"chinchilla": np.arange(6) < 5, "bent": np.ones(6, dtype=bool)}
 
 
+def _limits(data: Centred) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest theta, (6,) each; E as the data say."""
+    return np.append(data.lower[0], LOWER[1:]), np.append(data.upper[0], UPPER[1:])
+
+
 def log_loss(theta: np.ndarray, data: Centred) -> np.ndarray:
     """ln L, shape (fits, runs) for `theta` (fits, 6)."""
     term_n, term_d = _terms(theta, data)
@@ -79,7 +84,8 @@ def minimise_forms(
     theta: np.ndarray, data: Centred, weights: np.ndarray, deltas: np.ndarray, form: str, *, max_iterations: int = 40
 ) -> tuple[np.ndarray, np.ndarray]:
     """Levenberg-Marquardt on the Huber objective from every row of `theta`; where it ended, and the objective."""
-    theta = np.clip(theta, LOWER, UPPER)
+    lower, upper = _limits(data)
+    theta = np.clip(theta, lower, upper)
     free, damping = FREE[form], np.full(len(theta), 1e-2)
     ridge = (deltas / (TUNING * PRIOR)) ** 2
     value = _objective(theta, data, weights, deltas, ridge)
@@ -89,7 +95,7 @@ def minimise_forms(
             break
         here = theta[active]
         step = _step(here, data, weights[active], deltas[active], ridge[active], free, damping[active])
-        trial = np.clip(here + step, LOWER, UPPER)
+        trial = np.clip(here + step, lower, upper)
         new = _objective(trial, data, weights[active], deltas[active], ridge[active])
         better = new < value[active]
         fall = (value[active] - new) / np.maximum(value[active], 1e-300)
@@ -123,7 +129,8 @@ def _step(
     gradient[:, 5] += ridge * theta[:, 5]
     hessian = weighted @ jacobian.transpose(0, 2, 1)
     hessian[:, 5, 5] += ridge
-    stuck = ((theta <= LOWER) & (gradient > 0)) | ((theta >= UPPER) & (gradient < 0)) | ~free
+    lower, upper = _limits(data)
+    stuck = ((theta <= lower) & (gradient > 0)) | ((theta >= upper) & (gradient < 0)) | ~free
     gradient = np.where(stuck, 0.0, gradient)
     hessian = np.where(stuck[:, :, None] | stuck[:, None, :], 0.0, hessian)
     diagonal = np.einsum("fkk->fk", hessian)
@@ -195,7 +202,7 @@ def linearised(theta: np.ndarray, scale: float, data: Centred, weights: np.ndarr
         trusted = counts[:, used] * weights[used]
         return refit_form(theta, scale, data.subset(used), trusted, form, iterations=10)[:, free]
 
-    box = LOWER[free], UPPER[free]
+    box = _limits(data)[0][free], _limits(data)[1][free]
     return linearise(
         theta[free], residual[0], slopes[0, free].T, weights, np.array(delta), box=box, prior=prior, refit=refit
     )
@@ -210,7 +217,7 @@ def with_free(own: np.ndarray, theta: np.ndarray, form: str) -> np.ndarray:
 
 def _scales(theta: np.ndarray, data: Centred, weights: np.ndarray, form: str) -> np.ndarray:
     residual = log_loss(theta, data) - data.log_loss
-    count = int(FREE[form].sum())
+    count = int(FREE[form].sum()) - (not data.free[0])
     rows = zip(residual, weights, strict=True)
     return np.array([robust_sigma(row[weight > 0], weight[weight > 0], count) for row, weight in rows])
 

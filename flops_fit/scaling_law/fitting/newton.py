@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from flops_fit.scaling_law.fitting.objective import LARGE, Centred, derivatives
+from flops_fit.scaling_law.fitting.objective import LARGE, MIN_LOG_E, Centred, derivatives
 
-MAX_EXPONENT = 5.0
-MIN_EXPONENT = 1e-6
-MIN_LOG_E = -30.0  # below this E changes no loss in double precision: "E = 0"
-LOWER = np.array([MIN_LOG_E, -60.0, -60.0, MIN_EXPONENT, MIN_EXPONENT])
 E_IS_ZERO = np.log(1e-9)  # ln E below this, relative to the smallest loss, is E = 0
 MOST_LARGE = 40
-UPPER = np.array([60.0, 60.0, 60.0, MAX_EXPONENT, MAX_EXPONENT])
+Rows = slice | np.ndarray  # of the starts
+Evaluate = Callable[[Rows, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Minimum:
-    """Where the iteration ended: theta (starts, 5), objective (starts,), converged (starts,)."""
+    """Where the iteration ended: theta (starts, k), objective (starts,), converged (starts,)."""
 
     theta: np.ndarray
     value: np.ndarray
@@ -37,33 +35,62 @@ def minimise(
     tolerance: float = 1e-13,
     warm: bool = False,
 ) -> Minimum:
-    """Minimise the objective from every row of `theta` (starts, 5), staying in the box [LOWER, UPPER].
+    """Minimise the objective from every row of `theta` (starts, 5), staying within the limits of `data`.
 
-    `weights` has shape (runs,) or (starts, runs); `delta` is one number or an array of either shape. Each iteration
-    takes the exact Hessian's eigenvalues in absolute value plus a damping that shrinks with success; the Huber
-    curvature starts as reweighted least squares and blends into Newton (at once where the starts are `warm`). A start
-    is converged when the decrease that the quadratic model still promises is below `tolerance` times the objective, or
-    the step below 1e-13. In large tables there are 40 iterations at most, since a search on a sample went before.
+    `weights` has shape (runs,) or (starts, runs); `delta` is one number or an array of either shape. In large tables
+    there are 40 iterations at most, since a search on a sample went before. See `descend`.
     """
-    max_iterations = min(max_iterations, MOST_LARGE) if len(data.n) > LARGE else max_iterations
-    theta = np.clip(theta, LOWER, UPPER)
     thresholds = np.asarray(delta, dtype=float)
+
+    def evaluate(rows: Rows, theta: np.ndarray, blend: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        own = weights[rows] if weights.ndim == 2 else weights
+        return derivatives(theta, data, own, thresholds[rows] if thresholds.ndim == 2 else thresholds, blend)
+
+    most = min(max_iterations, MOST_LARGE) if len(data.n) > LARGE else max_iterations
+    return descend(
+        theta,
+        evaluate,
+        data.lower,
+        data.upper,
+        max_iterations=most,
+        tolerance=tolerance,
+        first_mix=0.0 if warm else 1.0,
+    )
+
+
+def descend(
+    theta: np.ndarray,
+    evaluate: Evaluate,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    *,
+    max_iterations: int,
+    tolerance: float,
+    first_mix: float,
+) -> Minimum:
+    """Minimise from every row of `theta` (starts, k), staying in the box [lower, upper], (k,) each.
+
+    `evaluate` gives value (rows,), gradient (rows, k) and Hessian (rows, k, k) of some rows. Each iteration takes the
+    exact Hessian's eigenvalues in absolute value plus a damping that shrinks with success; the Huber curvature starts
+    as reweighted least squares (`first_mix` 1) and blends into Newton (0, for warm starts). A start is converged when
+    the decrease that the quadratic model still promises is below `tolerance` times the objective, or the step below
+    1e-13.
+    """
+    theta = np.clip(theta, lower, upper)
     count = len(theta)
-    damping, mix = np.full(count, 1e-3), np.full(count, 0.0 if warm else 1.0)
+    damping, mix = np.full(count, 1e-3), np.full(count, first_mix)
     best, converged = theta.copy(), np.zeros(count, dtype=bool)
-    value, gradient, hessian = derivatives(theta, data, weights, thresholds, mix)
+    value, gradient, hessian = evaluate(slice(None), theta, mix)
     best_value = value.copy()
     active = np.arange(count)
     iterations = 0
     while active.size and iterations < max_iterations:
         iterations += 1
         here = best[active]
-        step, promised = _step(here, gradient, hessian, damping)
-        trial = np.clip(here + step, LOWER, UPPER)
-        w = weights[active] if weights.ndim == 2 else weights
-        threshold = thresholds[active] if thresholds.ndim == 2 else thresholds
+        step, promised = _step(here, gradient, hessian, damping, lower, upper)
+        trial = np.clip(here + step, lower, upper)
         trial_mix = mix * 0.1
-        new_value, new_gradient, new_hessian = derivatives(trial, data, w, threshold, trial_mix)
+        new_value, new_gradient, new_hessian = evaluate(active, trial, trial_mix)
         better = new_value < best_value[active]
         taken = active[better]
         best[taken], best_value[taken] = trial[better], new_value[better]
@@ -89,15 +116,20 @@ def at_zero(theta: np.ndarray, data: Centred) -> np.ndarray:
 
 
 def _step(
-    theta: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, damping: np.ndarray
+    theta: np.ndarray,
+    gradient: np.ndarray,
+    hessian: np.ndarray,
+    damping: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Newton step on the components that are free to move, and the decrease the undamped model promises."""
-    stuck = ((theta <= LOWER) & (gradient > 0)) | ((theta >= UPPER) & (gradient < 0))
+    stuck = ((theta <= lower) & (gradient > 0)) | ((theta >= upper) & (gradient < 0))
     if stuck.any():
         free = ~stuck
         gradient = gradient * free
         hessian = hessian * free[:, :, None] * free[:, None, :]
-        hessian = hessian + stuck[:, :, None] * np.eye(5) * np.abs(hessian).max(axis=(1, 2))[:, None, None]
+        hessian = hessian + stuck[:, :, None] * np.eye(theta.shape[1]) * np.abs(hessian).max(axis=(1, 2))[:, None, None]
     scale = np.sqrt(np.maximum(np.abs(np.einsum("skk->sk", hessian)), 1e-300))
     scale = np.maximum(scale, scale.max(axis=1, keepdims=True) * 1e-8)
     values, vectors = np.linalg.eigh(hessian / (scale[:, :, None] * scale[:, None, :]))

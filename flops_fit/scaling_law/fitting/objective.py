@@ -7,22 +7,40 @@ the sum over runs of `weight · Huber_delta(ln L_pred - ln L)` (Hoffmann et al. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+MAX_EXPONENT = 5.0
+MIN_EXPONENT = 1e-6
+MIN_LOG_E = -30.0  # below this E changes no loss in double precision: "E = 0"
+LOWER = np.array([MIN_LOG_E, -60.0, -60.0, MIN_EXPONENT, MIN_EXPONENT])
+UPPER = np.array([60.0, 60.0, 60.0, MAX_EXPONENT, MAX_EXPONENT])
 LARGE = 2000  # runs beyond which a search begins on a sample and resamples are one step each (`one_step`)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Centred:
-    """Runs as the objective sees them: centred logs, each of shape (runs,)."""
+    """Runs as the objective sees them: centred logs, each of shape (runs,), and the limits of theta, (5,) each."""
 
     n: np.ndarray
     d: np.ndarray
     log_loss: np.ndarray
     n_mean: float
     d_mean: float
+    lower: np.ndarray = field(default_factory=lambda: LOWER)
+    upper: np.ndarray = field(default_factory=lambda: UPPER)
+
+    @property
+    def held(self) -> bool:
+        """Whether any parameter is held at a value or to a range."""
+        return bool((self.lower != LOWER).any() or (self.upper != UPPER).any())
+
+    @property
+    def free(self) -> np.ndarray:
+        """Which parameters are not held at a value, (5,) bool."""
+        return self.lower < self.upper
 
     def subset(self, keep: np.ndarray) -> Centred:
         """The runs at `keep`, centred as before."""
@@ -35,11 +53,28 @@ def sample(data: Centred) -> np.ndarray:
     return np.sort(order[np.linspace(0, len(order) - 1, min(LARGE, len(order))).astype(int)])
 
 
-def centre(num_params: np.ndarray, num_tokens: np.ndarray, loss: np.ndarray) -> Centred:
-    """Centred logarithms of N and D, and log loss."""
+def centre(
+    num_params: np.ndarray,
+    num_tokens: np.ndarray,
+    loss: np.ndarray,
+    *,
+    lower: np.ndarray = LOWER,
+    upper: np.ndarray = UPPER,
+    as_they_are: Collection[str] = (),
+) -> Centred:
+    """Centred logarithms of N and D, and log loss; ln N (ln D) as it is where A (B) is among `as_they_are`."""
     log_n, log_d = np.log(num_params), np.log(num_tokens)
-    n_mean, d_mean = float(log_n.mean()), float(log_d.mean())
-    return Centred(n=log_n - n_mean, d=log_d - d_mean, log_loss=np.log(loss), n_mean=n_mean, d_mean=d_mean)
+    n_mean = 0.0 if "A" in as_they_are else float(log_n.mean())
+    d_mean = 0.0 if "B" in as_they_are else float(log_d.mean())
+    return Centred(
+        n=log_n - n_mean,
+        d=log_d - d_mean,
+        log_loss=np.log(loss),
+        n_mean=n_mean,
+        d_mean=d_mean,
+        lower=lower,
+        upper=upper,
+    )
 
 
 def residuals(theta: np.ndarray, data: Centred) -> np.ndarray:
@@ -52,6 +87,11 @@ def residuals(theta: np.ndarray, data: Centred) -> np.ndarray:
 def jacobian(theta: np.ndarray, data: Centred) -> np.ndarray:
     """d ln L_pred / d theta, shape (runs, 5), for one `theta` of shape (5,)."""
     return np.moveaxis(prediction(theta[None], data)[1][0], 0, -1)
+
+
+def free_columns(columns: np.ndarray, data: Centred) -> np.ndarray:
+    """Those of (..., 5) that belong to parameters which are not held at a value."""
+    return columns if data.free.all() else columns[..., data.free]
 
 
 def huber(residual: np.ndarray, delta: float | np.ndarray) -> np.ndarray:

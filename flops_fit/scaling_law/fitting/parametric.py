@@ -8,8 +8,19 @@ from typing import Literal
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.fitting.newton import MAX_EXPONENT, MIN_EXPONENT, MIN_LOG_E, Minimum, at_zero, minimise
-from flops_fit.scaling_law.fitting.objective import LARGE, Centred, centre, residuals, sample, to_parameters
+from flops_fit.scaling_law.fitting.held import FREE, Held, at_end, limits
+from flops_fit.scaling_law.fitting.newton import Minimum, at_zero, minimise
+from flops_fit.scaling_law.fitting.objective import (
+    LARGE,
+    MAX_EXPONENT,
+    MIN_EXPONENT,
+    MIN_LOG_E,
+    Centred,
+    centre,
+    residuals,
+    sample,
+    to_parameters,
+)
 from flops_fit.scaling_law.fitting.starts import grid_starts
 
 TUNING = 1.345  # Huber's constant: 95 % efficiency under Gaussian noise
@@ -53,17 +64,21 @@ def fit_parametric(
     *,
     weights: np.ndarray | None = None,
     delta: float | Literal["auto"] = "auto",
+    held: Held = FREE,
 ) -> ParametricFit:
     """Fit the law to runs, arrays of shape (runs,) in parameters, tokens and nats.
 
     `delta` is a number, 0 for least absolute deviation (as a limit) or "auto": 1.345 times the residuals' robust
-    standard deviation. Raises `FitError` for fewer than 6 runs or a negative delta.
+    standard deviation. `held` are known parameters (`held.checked`). Raises `FitError` for fewer than 6 runs (one more
+    than what is not held at a value) or a negative delta.
     """
-    if len(loss) < 6:
-        raise FitError(f"{len(loss)} usable runs cannot fix the law's 5 parameters; give at least 6")
+    lower, upper = limits(held)
+    free = int((lower < upper).sum())
+    if len(loss) <= free:
+        raise FitError(f"{len(loss)} usable runs cannot fix the law's {free} parameters; give at least {free + 1}")
     if delta != "auto" and not 0 <= float(delta) < np.inf:
         raise FitError(f"delta = {delta!r} must be a number >= 0 or 'auto'")
-    data = centre(num_params, num_tokens, loss)
+    data = centre(num_params, num_tokens, loss, lower=lower, upper=upper, as_they_are=held)
     weights = np.ones(len(loss)) if weights is None else np.asarray(weights, dtype=float)
     found, chosen = _fit_auto(data, weights) if delta == "auto" else _fit_delta(data, weights, float(delta))
     return as_fit(found, int(np.argmin(found.value)), data, weights, chosen, np.ones(len(loss)))
@@ -79,9 +94,9 @@ def as_fit(
         parameters=to_parameters(theta[None], data)[0],
         objective=float(found.value[index]),
         delta=delta,
-        sigma=robust_sigma(residual / scale, weights),
+        sigma=robust_sigma(residual / scale, weights, int(data.free.sum())),
         residual=residual,
-        at_bound=_at_bound(theta),
+        at_bound=_at_bound(theta, data),
         converged=bool(found.converged[index]),
         theta=theta,
         data=data,
@@ -122,7 +137,7 @@ def _fit_auto(data: Centred, weights: np.ndarray) -> tuple[Minimum, float]:
         found = minimise(_starts(data, weights), data, weights, 0.01, max_iterations=30)
     for _ in range(30):
         best = found.theta[np.argmin(found.value)]
-        new = max(TUNING * robust_sigma(residuals(best[None], data)[0], weights), DELTA_FLOOR)
+        new = max(TUNING * robust_sigma(residuals(best[None], data)[0], weights, int(data.free.sum())), DELTA_FLOOR)
         if abs(new - delta) <= 1e-6 * new:
             break
         first, delta = delta == 0.0, new
@@ -153,11 +168,13 @@ def _distinct(found: Minimum) -> np.ndarray:
     return np.array(kept)
 
 
-def _at_bound(theta: np.ndarray) -> tuple[str, ...]:
-    names = []
-    if theta[0] <= MIN_LOG_E:
+def _at_bound(theta: np.ndarray, data: Centred) -> tuple[str, ...]:
+    names = [*at_end(theta, data)]
+    if data.free[0] and theta[0] <= MIN_LOG_E:
         names.append("E")
     for index, name in ((3, "alpha"), (4, "beta")):
+        if not data.free[index]:
+            continue
         if theta[index] <= 2 * MIN_EXPONENT or theta[index] >= MAX_EXPONENT * (1 - 1e-6):
             names.append(name)
-    return tuple(names)
+    return tuple(dict.fromkeys(names))

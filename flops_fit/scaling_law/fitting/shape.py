@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from flops_fit.scaling_law.fitting.objective import jacobian
+from flops_fit.scaling_law.fitting.objective import free_columns, jacobian
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
 
 CLIP = 2.5
@@ -22,7 +22,7 @@ def bend_chance(fit: ParametricFit) -> float:
     data = fit.data
     if fit.sigma < EXACT:
         return 1.0
-    own = jacobian(fit.theta, data)
+    own = free_columns(jacobian(fit.theta, data), data)
     n, d = data.n / max(data.n.std(), 1e-12), data.d / max(data.d.std(), 1e-12)
     terms = np.column_stack([n * n, n * d, d * d, n**3, n * n * d, n * d * d, d**3])
     basis, _ = np.linalg.qr(own)

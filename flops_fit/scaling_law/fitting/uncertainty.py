@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flops_fit.scaling_law.fitting.newton import LOWER, UPPER, Minimum, at_zero, minimise
+from flops_fit.scaling_law.fitting.newton import Minimum, at_zero, minimise
 from flops_fit.scaling_law.fitting.objective import LARGE, jacobian, to_parameters
 from flops_fit.scaling_law.fitting.one_step import Linearised, linearise, resample
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
@@ -60,7 +60,7 @@ def linearised(fit: ParametricFit) -> Linearised:
         jacobian(fit.theta, fit.data),
         fit.weights / fit.scale**2,
         fit.delta * fit.scale,
-        box=(LOWER, UPPER),
+        box=(fit.data.lower, fit.data.upper),
         prior=np.zeros(5),
         refit=lambda counts: at_zero(_refitted(fit, counts).theta, fit.data),
     )

@@ -116,7 +116,7 @@ def _fit_scales(theta: np.ndarray, data: Centred, trust: np.ndarray, scales: np.
     deltas = np.zeros(len(scales))
     for _ in range(8):
         scaled = residuals(theta, data) / scales
-        new = np.array([max(TUNING * robust_sigma(row, trust), DELTA_FLOOR) for row in scaled])
+        new = np.array([max(TUNING * robust_sigma(row, trust, int(data.free.sum())), DELTA_FLOOR) for row in scaled])
         if (np.abs(new - deltas) <= 1e-4 * new).all():
             break
         deltas = new
