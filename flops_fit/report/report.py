@@ -28,6 +28,7 @@ from flops_fit.scaling_law.prediction_table import (
     prediction_rows,
     verdict_rows,
 )
+from flops_fit.scaling_law.sensitivity import sensitivity_in_words
 
 CAPTIONS = {
     "isoflop": "Every run, by budget; the law (lines) is fitted to all of them at once. The dashed line follows the "
@@ -253,6 +254,8 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
         "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items() if key != "thinned"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+    if with_e := sensitivity_in_words(law):
+        facts["E"] = with_e
     if law.thinned:
         facts["Thinned"] = "; ".join(law.thinned)
     if law.runs.notes:

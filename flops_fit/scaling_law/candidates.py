@@ -8,8 +8,9 @@ it has been (`misfit`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from flops_fit.scaling_law.checks.holdout import NEAR, Holdout, compute_groups
 from flops_fit.scaling_law.fitting.bent import FREE, fit_forms, linearised, refit_form, to_members, with_free
 from flops_fit.scaling_law.fitting.held import FREE as NOTHING_HELD
 from flops_fit.scaling_law.fitting.held import Held, limits
-from flops_fit.scaling_law.fitting.objective import LARGE, Centred, centre
+from flops_fit.scaling_law.fitting.objective import LARGE, MIN_LOG_E, Centred, centre
 from flops_fit.scaling_law.fitting.one_step import resample
 from flops_fit.scaling_law.fitting.parametric import fit_parametric
 from flops_fit.scaling_law.fitting.uncertainty import resampled_counts
@@ -163,6 +164,23 @@ class Rolling:
             sigma=float(np.mean([self.parts[1].scale[key] for key in self.chosen(1)])),
             N_ratio=float(without / final),
         )
+
+    def members_with_E(self, shifts: np.ndarray) -> np.ndarray:
+        """The chosen members refitted with ln E held at each of `shifts` (k,) from where it was, (k, members, 6)."""
+        part = self.parts[0]
+        most = self.data.log_loss.min() - 1e-4
+        moved = np.empty((len(shifts), len(self.chosen()), 6))
+        for (row, shift), (column, key) in itertools.product(enumerate(shifts), enumerate(self.chosen())):
+            used = part.weights[key[1]] > 0
+            log_e = np.clip(part.theta[key][0] + shift, MIN_LOG_E, most)
+            lower, upper, start = (
+                np.append(log_e, each[1:]) for each in (self.data.lower, self.data.upper, part.theta[key])
+            )
+            data = replace(self.data.subset(used), lower=lower, upper=upper)
+            weights = part.weights[key[1]][used][None]
+            theta = refit_form(start, part.scale[key], data, weights, key[0], iterations=40)
+            moved[row, column] = to_members(theta, data)[0]
+        return moved
 
     def refits(self, resamples: int, seed: int) -> tuple[np.ndarray, str]:
         """The chosen members refitted on resampled runs, (resamples, members, 6), and what each is in large tables

@@ -19,28 +19,18 @@ from flops_fit.scaling_law.candidates import Candidate
 from flops_fit.scaling_law.checks import verdict as checks
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.holdout import Holdout
-from flops_fit.scaling_law.fitting.analytic_intervals import delta_interval, profile_interval
-from flops_fit.scaling_law.fitting.held import checked
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.fitting.weighting import Weighting
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
-from flops_fit.scaling_law.intervals import PARTS, draw, optimum_of
+from flops_fit.scaling_law.intervals import METHODS, PARTS, analytic_interval, draw
 from flops_fit.scaling_law.mixture import as_members, mixed_loss, mixed_optimum
 from flops_fit.scaling_law.prediction import Prediction
-from flops_fit.scaling_law.quantities import (
-    EXPONENTS,
-    PARAMETERS,
-    checked_compute,
-    exponent_a,
-    optima,
-    quantity_function,
-)
+from flops_fit.scaling_law.quantities import checked_compute, exponent_a, optima
 from flops_fit.scaling_law.table.runs import Runs
 
 _remembered = functools.lru_cache(maxsize=256)
 
 LAW_SCHEMA = "flops_fit.scaling_law/1"
-INTERVALS = {"bootstrap": delta_interval, "delta": delta_interval, "profile": profile_interval}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -259,7 +249,7 @@ class FittedLaw:
         """
         if not 0 < level < 1:
             raise FitError(f"level = {level!r} must lie between 0 and 1, for example 0.9")
-        if method not in INTERVALS or (method != "bootstrap" and quantity == "new_run"):
+        if method not in METHODS or (method != "bootstrap" and quantity == "new_run"):
             raise FitError(f"method = {method!r} is unknown here; give 'bootstrap', or one of 'profile', 'delta'")
         if method == "bootstrap":
 
@@ -268,16 +258,7 @@ class FittedLaw:
 
             named = PARTS if quantity == "new_run" else PARTS[:2]
             return {name: of(name) for name in named} | {"total": of(*PARTS)} if parts else of(*PARTS)
-        if self.form != "chinchilla" and quantity not in (*PARAMETERS, *EXPONENTS):
-            raise FitError(
-                f"method = {method!r} is about the five-parameter law, and {quantity} comes from a bent one; give "
-                "'bootstrap', or fit with form='chinchilla'"
-            )
-        function = quantity_function(self.flops_per_token, quantity, compute, num_params, num_tokens)
-        log = quantity not in ("E", "alpha", "beta", "a", "b")
-        low, high = INTERVALS[method](optimum_of(self), lambda p: function(as_members(p)), level, log=log)
-        least, most = checked(self.options.get("fix"), np.inf).get(quantity, (-np.inf, np.inf))
-        return (low, high) if least == most else (max(low, least), min(high, most))
+        return analytic_interval(self, method, quantity, compute, num_params, num_tokens, level)
 
     def predict(self, compute: float, *, level: float = 0.9) -> dict[str, Any]:
         """The compute-optimal model at C FLOPs with its intervals at `level`, and findings about this distance."""

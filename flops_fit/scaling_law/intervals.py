@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flops_fit.scaling_law.fitting.analytic_intervals import Optimum
+from flops_fit.errors import FitError
+from flops_fit.scaling_law.fitting.analytic_intervals import Optimum, delta_interval, profile_interval
 from flops_fit.scaling_law.fitting.held import NAMES, at_end, checked, limits
 from flops_fit.scaling_law.fitting.objective import LOWER, UPPER, centre, from_parameters
 from flops_fit.scaling_law.fitting.weighting import Weighting, residual_scale
@@ -27,6 +28,7 @@ from flops_fit.scaling_law.quantities import (
 from flops_fit.scaling_law.table.runs import Runs
 
 PARTS = ("sampling", "misfit", "run")
+METHODS = ("bootstrap", "profile", "delta")
 
 
 class Fitted(Protocol):
@@ -119,6 +121,34 @@ def _new_run_noise(law: Fitted, count: int, num_params: float, num_tokens: float
     scale = residual_scale(distance, age, law.weighting.v or np.inf, law.weighting.c or np.inf)
     spread = np.sqrt(len(law.residual) / max(len(law.residual) - 5, 1))
     return np.asarray(-generator.choice(law.residual / law.scale, count) * spread * scale)
+
+
+def analytic_interval(
+    law: Fitted,
+    method: str,
+    quantity: str,
+    compute: float | None,
+    num_params: float | None,
+    num_tokens: float | None,
+    level: float,
+) -> tuple[float, float]:
+    """The interval by "profile" or "delta", within what is held; raises `FitError` where these cannot know it."""
+    if "shared" in law.options:
+        raise FitError(
+            f"method = {method!r} knows this table alone, and {' and '.join(law.options['shared'])} were "
+            "fitted to several; give 'bootstrap'"
+        )
+    if law.prediction.form != "chinchilla" and quantity not in (*PARAMETERS, *EXPONENTS):
+        raise FitError(
+            f"method = {method!r} is about the five-parameter law, and {quantity} comes from a bent one; give "
+            "'bootstrap', or fit with form='chinchilla'"
+        )
+    function = quantity_function(law.flops_per_token, quantity, compute, num_params, num_tokens)
+    log = quantity not in ("E", "alpha", "beta", *EXPONENTS)
+    interval = profile_interval if method == "profile" else delta_interval
+    low, high = interval(optimum_of(law), lambda p: function(as_members(p)), level, log=log)
+    least, most = checked(law.options.get("fix"), np.inf).get(quantity, (-np.inf, np.inf))
+    return (low, high) if least == most else (max(low, least), min(high, most))
 
 
 def optimum_of(law: Fitted) -> Optimum:

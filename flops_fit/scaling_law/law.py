@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import markdown_table
-from flops_fit.scaling_law import answers
+from flops_fit.scaling_law import answers, sensitivity
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.prediction_table import prediction_rows
 from flops_fit.scaling_law.summary import summarise
@@ -25,6 +25,7 @@ class ScalingLaw(FittedLaw):
     inference_optimum = answers.inference_optimum
     data_limited_optimum = answers.data_limited_optimum
     nearest_buildable = answers.nearest_buildable
+    sensitivity_to_E = sensitivity.sensitivity_to_E
 
     def chinchilla_table(self, budgets: Iterable[float] | None = None) -> str:
         """A Markdown table of the optimum at each budget; by default from the runs' budgets to 100 times beyond."""

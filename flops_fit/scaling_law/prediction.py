@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flops_fit.scaling_law.candidates import Candidate, Rolling
+from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.misfit import UNSEEN, Misfit, Miss, misfit_of
 from flops_fit.scaling_law.mixture import mixed_loss
 from flops_fit.scaling_law.table.runs import Runs
@@ -25,6 +26,8 @@ class Prediction:
         candidates: the forms and windows that were tried, the best first; none without a bend.
         members: those that predict together, (members, 6); None where the five-parameter law does.
         draws: bootstrap refits of the members, (resamples, members, 6).
+        members_with_E: the members refitted with the irreducible loss held at either end of its 90 % interval,
+            (2, members, 6).
         noise: `ln L_pred - ln L` of the runs near the valley.
         misses: how the same procedure missed budgets left out.
         misfit: what that says of targets beyond the runs.
@@ -38,6 +41,7 @@ class Prediction:
     misses: tuple[Miss, ...] = ()
     misfit: Misfit = field(default_factory=Misfit)
     asked: str = "as asked"
+    members_with_E: np.ndarray | None = None
 
     @property
     def form(self) -> str:
@@ -75,6 +79,7 @@ class Prediction:
             "misses": [miss.to_dict() for miss in self.misses],
             "misfit": self.misfit.to_dict(),
             "asked": self.asked,
+            "members_with_E": None if self.members_with_E is None else self.members_with_E.tolist(),
         }
 
 
@@ -99,4 +104,12 @@ def bent(bend_chance: float, rolling: Rolling, runs: Runs, resamples: int, seed:
     near = rolling.near & (rolling.parts[0].weights[rolling.widest()] > 0)
     fitted = mixed_loss(members, runs.num_params[near], runs.num_tokens[near])
     draws, words = rolling.refits(resamples, seed)
-    return Prediction(**shared, members=members, draws=draws, noise=np.log(fitted / runs.loss[near])), words
+    irreducible = np.exp(np.log(draws[:, :, 0]).mean(axis=1))
+    ends = np.log(percentile_interval(irreducible, 0.9)) - np.log(members[:, 0]).mean()
+    return Prediction(
+        **shared,
+        members=members,
+        draws=draws,
+        noise=np.log(fitted / runs.loss[near]),
+        members_with_E=rolling.members_with_E(ends),
+    ), words

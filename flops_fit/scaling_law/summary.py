@@ -13,6 +13,7 @@ from flops_fit.scaling_law.fitting.held import described
 from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 from flops_fit.scaling_law.prediction_table import budgets_to_show, prediction_rows, verdict_rows
+from flops_fit.scaling_law.sensitivity import sensitivity_in_words
 
 ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits than are shown
 
@@ -99,6 +100,9 @@ def _trust(law: FittedLaw) -> str:
         kind, far = "plain" if law.weighting.kind == "valley" else "valley", law.default_budgets()[-1]
         other = float(optimal_params(np.array(law.weighting.other), far, law.flops_per_token))
         lines.append(f"  otherwise   {kind} weighting gives N_opt = {format_count(other)} at {format_flops(far)} FLOPs")
+    with_e = sensitivity_in_words(law)
+    if with_e:
+        lines.append(f"  E           {with_e}")
     if law.form != "chinchilla":
         lines.append(f"  others      {_others(law)}")
     return "\n".join(lines)
