@@ -206,7 +206,7 @@ def _forecasts(calibration: Calibration) -> str:
         (*(f'<span class="whole">{html.escape(cell)}</span>' for cell in row[:-1]), html.escape(row[-1]))
         for row in calibration.rows()
     ]
-    table = html_table(FORECAST_HEADERS, rows, text=(1, 2, 8)) if rows else ""
+    table = html_table(FORECAST_HEADERS, rows, text=(1, 2, 6, 9)) if rows else ""
     intro = "<p>Made and sealed before these budgets were trained, and compared with what was found there since.</p>"
     record = "".join(f"<li>{html.escape(line)}</li>" for line in calibration.record())
     return f"{intro}{table}<ul>{record}</ul>"

@@ -9,12 +9,14 @@ from statistics import median
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.errors import FitError
+from flops_fit.scaling_law.checks.verdict import LIMITS
 from flops_fit.scaling_law.forecasts.score import Score, TargetScore, score_targets
 from flops_fit.scaling_law.forecasts.sealed import Answer, SealedForecast
+from flops_fit.scaling_law.forecasts.witnesses import hashes_of
 from flops_fit.scaling_law.table.runs import Runs
 
 NAMES = {"N_opt": "N_opt", "L_opt": "loss at N_opt", "new_run": "loss of a run"}
-HEADERS = ("Made", "Compute", "Of", "Forecast", "Level", "Interval", "Found", "Found / forecast", "Inside")
+HEADERS = ("Made", "Compute", "Of", "Forecast", "Level", "Interval", "Verdict", "Found", "Found / forecast", "Inside")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,22 @@ class Calibration:
                     found.append(_coverage(quantity, level, known))
         return found
 
+    def trusted(self) -> list[str]:
+        """Of what the laws called trustworthy, how much kept the limits that this word promises."""
+        lines = []
+        size, loss = f"a factor {1 + LIMITS['N_opt']:g}", _percent(LIMITS["loss"])
+        for quantity, name, limit in (("N_opt", "N_opt", size), ("L_opt", "loss", loss)):
+            once = {
+                (item.law_version, item.target.compute): getattr(item, quantity)
+                for item in self.scores
+                if item.target.verdicts.get(name) == "trustworthy"
+            }
+            known = [score for score in once.values() if score is not None]
+            kept = sum(abs(score.error) <= math.log1p(LIMITS[name]) for score in known)
+            if known:
+                lines.append(f"{NAMES[quantity]} called trustworthy: {kept} of {len(known)} within {limit}")
+        return lines
+
     def counted(self) -> str:
         """How many targets there are, of how many laws, and how many are scored."""
         laws = len({score.law_version for score in self.scores})
@@ -74,7 +92,7 @@ class Calibration:
 
     def record(self) -> list[str]:
         """What is to be said beside the table: the counts, the record, and what cannot be used and why."""
-        lines = [self.counted(), *map(str, self.coverage())] if self.scores else []
+        lines = [self.counted(), *map(str, self.coverage()), *self.trusted()] if self.scores else []
         if regrets := [score.regret for score in self.scores if score.regret is not None]:
             lines.append(
                 f"regret of training the forecast's N: median {median(regrets):.2%}, at most {max(regrets):.2%}"
@@ -94,10 +112,10 @@ class Calibration:
 def calibrate(forecasts: Iterable[SealedForecast], runs: Runs, problems: Iterable[str] = ()) -> Calibration:
     """Score `forecasts`, oldest first, against `runs`; `problems` are of forecasts that could not be read."""
     scores: list[TargetScore] = []
-    unusable = list(problems)
+    unusable, hashes = list(problems), hashes_of(runs)
     for forecast in sorted(forecasts, key=lambda item: item.made):
         try:
-            scores += score_targets(forecast, runs)
+            scores += score_targets(forecast, runs, hashes)
         except (FitError, ArithmeticError) as error:  # sealed, but with values that no law gives
             unusable.append(f"{forecast!r} ({error})")
     return Calibration(scores=tuple(scores), problems=tuple(unusable))
@@ -117,21 +135,23 @@ def _coverage(quantity: str, level: float, scores: list[Score]) -> Coverage:
 def _rows(score: TargetScore) -> list[tuple[str, ...]]:
     """N_opt with why it is not scored, the loss, and the run if there is one; when and where in the first row."""
     size, loss, run = score.N_opt, score.L_opt, score.new_run
+    target, level, verdicts = score.target, score.level, score.target.verdicts
     cells = [
-        ("N_opt", *_cells(score, size.forecast if size else score.target.N_opt, size, format_count, score.reason)),
-        ("loss", *_cells(score, loss.forecast if loss else score.target.L_opt, loss, _loss)),
+        ("N_opt", *_cells(target.N_opt, level, verdicts.get("N_opt", ""), size, format_count, score.reason)),
+        ("loss", *_cells(target.L_opt, level, verdicts.get("loss", ""), loss, _loss)),
     ]
     if run is not None:
-        cells.append((f"a run, N = {format_count(score.size or 0)}", *_cells(score, run.forecast, run, _loss)))
+        cells.append((f"a run, N = {format_count(score.size or 0)}", *_cells(run.forecast, level, "", run, _loss)))
     starts = [(score.made[:10], format_flops(score.target.compute)), ("", ""), ("", "")]
     return [start + row for start, row in zip(starts, cells, strict=False)]
 
 
 def _cells(
-    score: TargetScore, forecast: Answer, found: Score | None, show: Callable[[float], str], why: str = ""
+    sealed: Answer, level: float, verdict: str, found: Score | None, show: Callable[[float], str], why: str = ""
 ) -> tuple[str, ...]:
-    """Forecast, level, interval, what was found, its ratio to the forecast, and whether it is inside."""
-    said = (show(forecast.value), _percent(score.level), f"{show(forecast.low)} to {show(forecast.high)}")
+    """Forecast, level, interval, verdict, what was found, its ratio to the forecast, and whether it is inside."""
+    answer = sealed if found is None else found.forecast
+    said = (show(answer.value), _percent(level), f"{show(answer.low)} to {show(answer.high)}", verdict)
     if found is None:
         return *said, "–", "–", why
     ratio = math.exp(found.error)

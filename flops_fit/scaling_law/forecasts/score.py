@@ -13,7 +13,6 @@ from scipy.stats import norm
 from flops_fit.basics.formatting import format_flops
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima
 from flops_fit.scaling_law.forecasts.sealed import Answer, SealedForecast, Target
-from flops_fit.scaling_law.forecasts.witnesses import hashes_of
 from flops_fit.scaling_law.table.runs import Runs
 
 SAME_BUDGET = 0.05  # of ln C
@@ -81,9 +80,9 @@ class TargetScore:
         return self.N_opt is not None or self.new_run is not None
 
 
-def score_targets(forecast: SealedForecast, runs: Runs) -> tuple[TargetScore, ...]:
-    """Every target of a forecast against the runs at its compute."""
-    foreign = _foreign(forecast, runs)
+def score_targets(forecast: SealedForecast, runs: Runs, hashes: np.ndarray) -> tuple[TargetScore, ...]:
+    """Every target of a forecast against the runs at its compute; `hashes` are the runs' own (`hashes_of`)."""
+    foreign = _foreign(forecast, hashes[runs.flops <= forecast.largest_compute])
     return tuple(_score(forecast, target, runs, foreign) for target in forecast.targets)
 
 
@@ -167,11 +166,9 @@ def new_run_at(target: Target, N: float, D: float) -> Answer | None:
     return Answer(value=math.exp(value + moved), low=math.exp(low + moved), high=math.exp(high + moved))
 
 
-def _foreign(forecast: SealedForecast, runs: Runs) -> str:
-    """Why these runs are of something else than the forecast; empty where they are not, or where nothing tells."""
-    in_range = runs.subset(runs.flops <= forecast.largest_compute)
-    if not len(in_range) or not forecast.witnesses or set(forecast.witnesses) & set(hashes_of(in_range)):
+def _foreign(forecast: SealedForecast, seen: np.ndarray) -> str:
+    """Why runs are of something else than the forecast, by the hashes of those that it may have seen; empty where they
+    are not, or where nothing tells."""
+    if not len(seen) or not forecast.witnesses or set(forecast.witnesses) & set(seen.tolist()):
         return ""
-    return (
-        f"made from none of the {len(in_range)} runs that are here up to {format_flops(forecast.largest_compute)} FLOPs"
-    )
+    return f"made from none of the {len(seen)} runs that are here up to {format_flops(forecast.largest_compute)} FLOPs"

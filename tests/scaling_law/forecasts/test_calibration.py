@@ -32,7 +32,10 @@ def test_the_record_counts_what_was_inside_against_what_the_level_promises():
         "N_opt: 2 of 3 inside their 90 % intervals, 2 within both errors, where 2.7 are expected; median error x1.09"
         in said
     )
+    assert "N_opt called trustworthy: 3 of 3 within a factor 1.5" in said
+    assert "regret of training the forecast's N: median" in said
     assert "67" not in said
+    assert "loss at N_opt called" not in said, "they were called provisional"
 
 
 def test_the_table_has_every_target_oldest_first():
@@ -42,11 +45,23 @@ def test_the_table_has_every_target_oldest_first():
     assert [row[:2] for row in sizes] == [
         ("2026-01-31", "1.00e+21"), ("2026-01-31", "1.00e+22"), ("2026-01-31", "1.00e+23"), ("2026-02-01", "1.00e+22")
     ]  # fmt: skip
-    assert [row[8] for row in sizes] == ["yes", "no", "no runs at this compute yet", "yes"]
-    assert sizes[0][3:8] == ("1.00B", "90 %", "909M to 1.10B", "1.05B", "x1.05")
+    assert [row[9] for row in sizes] == ["yes", "no", "no runs at this compute yet", "yes"]
+    assert sizes[0][3:9] == ("1.00B", "90 %", "909M to 1.10B", "trustworthy", "1.05B", "x1.05")
     text = three().summary()
     for row in rows:
         assert all(cell in text for cell in row)
+
+
+def test_what_was_called_trustworthy_is_held_to_what_that_promises():
+    far = forecast(target(1e21, N=1e9), law="one")
+    twice = dataclasses.replace(far, level=0.5)
+    runs = read_runs(valley(N=1.51e9))
+    assert "N_opt called trustworthy: 0 of 1 within a factor 1.5" in calibrate([far, twice], runs).record()
+    trusted = dataclasses.replace(target(loss=2.5), verdicts={"N_opt": "provisional", "loss": "trustworthy"})
+    for loss, kept in ((2.549, 1), (2.551, 0)):
+        record = calibrate([forecast(trusted)], read_runs(valley(loss=loss))).record()
+        assert f"loss at N_opt called trustworthy: {kept} of 1 within 2 %" in record
+        assert not any("N_opt called trustworthy: 0 of 1 within a factor" in line for line in record)
 
 
 def test_levels_are_counted_apart():

@@ -9,7 +9,7 @@ from forecasts import CURVATURE, forecast, target, valley
 
 from flops_fit import fit_scaling_law
 from flops_fit.scaling_law.approaches.isoflop import isoflop_minima
-from flops_fit.scaling_law.forecasts.score import Score, new_run_at, score_targets
+from flops_fit.scaling_law.forecasts.score import Score, new_run_at
 from flops_fit.scaling_law.forecasts.sealed import Answer
 from flops_fit.scaling_law.table.runs import read_runs
 from flops_fit.synthetic import CHINCHILLA, synthetic_runs
@@ -138,5 +138,4 @@ def test_runs_of_something_else_are_not_taken_for_ours(tmp_path):
 
 def test_of_several_seeds_the_first_is_the_run():
     runs = pd.concat([valley(), valley().assign(loss=3.0)])
-    by_hand = score_targets(forecast(), read_runs(runs))[0]
-    assert by_hand.new_run.found < 2.6
+    assert only(forecast(), runs).new_run.found < 2.6
