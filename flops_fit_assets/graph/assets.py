@@ -11,7 +11,6 @@ import dagster as dg
 
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.spending import over_limit, spending
-from flops_fit.errors import FlopsFitError
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
 from flops_fit.stages import fit_study, study_plan, study_size_map
@@ -28,6 +27,7 @@ from flops_fit_assets.graph.centring import centred_metadata, centres_of, expect
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.graph.partitions import announce, experiment_spec
 from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
+from flops_fit_assets.graph.step_failures import failing_readably
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
@@ -90,7 +90,7 @@ def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
         automation_condition=automation.plan_condition(),
     )
     def size_map(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = _refused_readably(lambda: study_size_map(source.study))
+        made = study_size_map(source.study)
         return dg.MaterializeResult(
             value=made,
             data_version=dg.DataVersion(versions.version_of(made)),
@@ -120,10 +120,10 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
     )
     def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap) -> dg.MaterializeResult:
         study = source.study
-        overrides = _refused_readably(lambda: overrides_in(context.op_execution_context.op_config, study))
+        overrides = overrides_in(context.op_execution_context.op_config, study)
         store = source.store
-        centres = _refused_readably(lambda: centres_of(store, study, size_map, overrides))
-        plan = _refused_readably(lambda: study_plan(study, size_map, overrides=overrides, centre=centres))
+        centres = centres_of(store, study, size_map, overrides)
+        plan = study_plan(study, size_map, overrides=overrides, centre=centres)
         if centres is not None:
             store.push(centres.save(store))
         announce(context, source, plan)
@@ -163,20 +163,16 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
     def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         study, store = source.study, source.store
         files = StudyIOManager(store, context.instance)
-        plan: SweepPlan = _refused_readably(lambda: files.load(source.key("sweep_plan")))
+        plan: SweepPlan = files.load(source.key("sweep_plan"))
         experiment = next((item for item in plan.experiments if item.experiment_id == context.partition_key), None)
         if experiment is None:
             raise dg.Failure(f"{context.partition_key} is not in the current plan; materialize sweep_plan, then this")
         report = on_log or _LogProgress(context)
-
-        def trained() -> ExperimentResult:
-            gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
-            with store.training(experiment.experiment_id, context.log.warning), gpu:
-                set_aside_if_changed(context, source, experiment)
-                study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
-                return run_experiment(study, experiment, output_dir=store.runs, on_log=report)
-
-        result = _refused_readably(trained)
+        gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
+        with store.training(experiment.experiment_id, context.log.warning), gpu:
+            set_aside_if_changed(context, source, experiment)
+            study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
+            result = run_experiment(study, experiment, output_dir=store.runs, on_log=report)
         seconds = estimate(plan, study.hardware).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, seconds, study.hardware, path)
@@ -213,7 +209,7 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         wanted = [item.experiment_id for item in sweep_plan.experiments]
         results: dict[str, ExperimentResult] = {name: training_run[name] for name in wanted if name in training_run}
-        law: ScalingLaw = _refused_readably(lambda: fit_study(source.study, sweep_plan, list(results.values())))
+        law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
         store, figures = source.store, law_figures(law)
         forecasts = study_calibration(store, law)
         publish(store, source.study, sweep_plan, law, results, figures, forecasts)
@@ -261,7 +257,7 @@ def _asset(source: StudySource, stage: str, description: str, kind: str, **optio
             io_manager_key=source.resource_key,
             check_specs=checks.check_specs(stage, source.key(stage)),
             **options,
-        )(function)
+        )(failing_readably()(function))
 
     return decorate
 
@@ -269,11 +265,3 @@ def _asset(source: StudySource, stage: str, description: str, kind: str, **optio
 def _results(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> Mapping[str, ExperimentResult]:
     manager = StudyIOManager(source.store, context.instance)
     return manager.load_partitions(source.key("training_run"), [item.experiment_id for item in plan.experiments]).values
-
-
-def _refused_readably(call: Callable[[], Any]) -> Any:
-    """The value of `call`; a `FlopsFitError` fails the step with its message alone, and is not tried again."""
-    try:
-        return call()
-    except FlopsFitError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error

@@ -12,6 +12,7 @@ from flops_fit.errors import FileError
 from flops_fit.results.results import ExperimentResult
 from flops_fit_assets.freshness.history import latest_version, latest_versions
 from flops_fit_assets.freshness.versions import version_of
+from flops_fit_assets.graph.step_failures import failing_readably
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 
@@ -30,6 +31,7 @@ class StudyIOManager(IOManager):
     def __init__(self, store: StudyStore, instance: DagsterInstance | None) -> None:
         self._store, self._instance = store, instance
 
+    @failing_readably()
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Keep the value; a training's result was written, atomically, by the training itself."""
         if not isinstance(obj, ExperimentResult):
@@ -37,6 +39,7 @@ class StudyIOManager(IOManager):
                 context.log.warning(changed)
             self._store.write(context.asset_key.path[-1], obj)
 
+    @failing_readably()
     def load_input(self, context: InputContext) -> Any:
         """The value of an asset or of one partition; of several partitions, a dict of those that can be used."""
         key = context.asset_key
