@@ -76,12 +76,13 @@ def draw(
     function = quantity_function(law.flops_per_token, "loss" if new_run else quantity, compute, num_params, num_tokens)
     if quantity in (*PARAMETERS, *EXPONENTS):
         return function(as_members(law.draws))
-    point = float(function(law.members[None])[0])
     if quantity in AT_COMPUTE:
         C = float(checked_compute(compute))
         sampled = at_size(quantity, law.member_draws, law.optimum_draws(C), C, law.flops_per_token)
+        best = np.array([law.N_opt(C)])  # remembered by the law, as the draws are
+        point = float(at_size(quantity, law.members[None], best, C, law.flops_per_token)[0])
     else:
-        sampled = function(law.member_draws)
+        sampled, point = function(law.member_draws), float(function(law.members[None])[0])
     draws = sampled if "sampling" in parts else np.full(len(law.draws), point)
     if "misfit" in parts:
         C = float(compute or law.flops_per_token(num_params or 1.0) * (num_tokens or 1.0))
