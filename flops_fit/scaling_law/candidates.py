@@ -2,8 +2,8 @@
 
 Candidates are the five-parameter law and the one with a bend (`fitting.bent`), each over all budgets and the last 5, 4
 and 3, runs far from the valley weighted down. Each is refitted without the largest budget and predicts it; the three
-that do best predict together (`mixture`). The same procedure without the largest one and two budgets says how far off
-it has been (`misfit`).
+that do best predict together (`mixture`), moved onto the runs of the largest budget (`anchor`). The same procedure without
+the largest one and two budgets says how far off it has been (`misfit`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from flops_fit.basics.from_json import NULL_IS_INFINITY
+from flops_fit.scaling_law.anchor import Anchor, anchor
 from flops_fit.scaling_law.checks.holdout import NEAR, Holdout, compute_groups
 from flops_fit.scaling_law.fitting.bent import FREE, fit_forms, linearised, refit_form, to_members, with_free
 from flops_fit.scaling_law.fitting.held import FREE as NOTHING_HELD
@@ -89,6 +90,7 @@ class Rolling:
     near: np.ndarray
     minima: Mapping[float, float]
     parts: tuple[Part, ...]
+    keeps_E: bool
 
     def chosen(self, left_out: int = 0) -> list[tuple[str, int | None]]:
         """What predicts beyond part `left_out`: the best three at the group before; the five-parameter law alone where
@@ -111,10 +113,26 @@ class Rolling:
         members = {key: to_members(theta[None], self.data) for key, theta in part.theta.items()}
         return {key: float(np.sqrt(np.mean(self._off(own, judges) ** 2))) for key, own in members.items()}
 
-    def members(self, left_out: int = 0) -> np.ndarray:
-        """What predicts beyond part `left_out`, (members, 6)."""
+    def fitted(self, left_out: int = 0) -> np.ndarray:
+        """The chosen of part `left_out` as they were fitted, (members, 6)."""
         theta = self.parts[left_out].theta
         return to_members(np.array([theta[key] for key in self.chosen(left_out)]), self.data)
+
+    def anchor(self, left_out: int = 0, own: np.ndarray | None = None) -> Anchor:
+        """What predicts beyond part `left_out`: the chosen (or `own` members), moved onto the part's largest budget."""
+        keep = self.parts[left_out].keep
+        top = float(np.median(self.runs.flops[self.group == self.levels[-1 - left_out]]))
+        members = self.fitted(left_out) if own is None else own
+        runs, scale = self.runs.subset(keep), self._scale(left_out)
+        return anchor(members, runs, top, self.flops_per_token, scale, keeps_E=self.keeps_E)
+
+    def members(self, left_out: int = 0) -> np.ndarray:
+        """What predicts beyond part `left_out`, (members, 6)."""
+        return self.anchor(left_out).members
+
+    def _scale(self, left_out: int) -> float:
+        """The noise of one run's log loss, as the chosen of a part see it."""
+        return float(np.mean([self.parts[left_out].scale[key] for key in self.chosen(left_out)]))
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Every candidate, the best first."""
@@ -161,7 +179,7 @@ class Rolling:
             runs=int(judges.sum()),
             error=float(np.sqrt(np.mean(off**2))),
             bias=float(off.mean()),
-            sigma=float(np.mean([self.parts[1].scale[key] for key in self.chosen(1)])),
+            sigma=self._scale(1),
             N_ratio=float(without / final),
         )
 
@@ -183,7 +201,7 @@ class Rolling:
         return moved
 
     def refits(self, resamples: int, seed: int) -> tuple[np.ndarray, str]:
-        """The chosen members refitted on resampled runs, (resamples, members, 6), and what each is in large tables
+        """The chosen refitted on resampled runs, not moved, (resamples, members, 6), and what each is in large tables
         instead of a refit (`one_step`), in words."""
         part = self.parts[0]
         if len(self.runs) > LARGE:
@@ -247,6 +265,7 @@ def roll(
         near=np.abs(distance) <= NEAR,
         minima=minima,
         parts=_fit_parts(runs, data, flops_per_token, group, levels, keeps, held),
+        keeps_E="E" in held,
     )
 
 

@@ -115,10 +115,9 @@ def _fit(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) -> Scal
     if form == "auto" and others:
         prediction = Prediction(asked=f"since {' and '.join(others)} {'are' if len(others) > 1 else 'is'} held")
     elif form == "auto" and undetermined(evidence) is None:
-        prediction, rolling, member_refits = _predict_with(table, per_token, chosen, other, minima, options)
-    if rolling is not None and prediction.form == "bent":
-        held = rolling.holdout()
-    else:
+        prediction, rolling, member_refits = _predict_with(table, per_token, chosen, other, minima, draws, options)
+    held = rolling.holdout() if rolling is not None else None
+    if held is None:
         held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting, known)[0].fit)
     numbers: dict[str, Any] = dict(zip(PARAMETERS, fit.parameters.tolist(), strict=True))
     return ScalingLaw(
@@ -176,6 +175,7 @@ def _predict_with(
     chosen: ValleyFit,
     other: ParametricFit | None,
     minima: Sequence[IsoflopMinimum],
+    draws: np.ndarray,
     options: Mapping[str, Any],
 ) -> tuple[Prediction, Rolling | None, str]:
     """The five-parameter law where it has the shape of the runs, else what predicts the largest budgets best, with the
@@ -186,7 +186,8 @@ def _predict_with(
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in minima if minimum.interior}
     rolling = roll(runs, flops_per_token, optimum, own, checked(options.get("fix"), np.inf))
-    prediction, refits = bent(chance, rolling, runs, options["bootstraps"], options["seed"])
+    own_fit = chosen.fit.parameters
+    prediction, refits = bent(chance, rolling, own_fit, draws, options["bootstraps"], options["seed"])
     return prediction, rolling, refits
 
 

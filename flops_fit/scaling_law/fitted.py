@@ -99,7 +99,8 @@ class FittedLaw:
 
     @property
     def form(self) -> str:
-        """What answers come from: "chinchilla", the five-parameter law, or "bent", a mixture of `candidates`."""
+        """What answers come from: "chinchilla", the five-parameter law, "moved", the same moved onto the runs of the
+        largest budget, or "bent", a mixture of `candidates` moved alike."""
         return self.prediction.form
 
     @property

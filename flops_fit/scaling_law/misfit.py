@@ -21,8 +21,8 @@ UNSEEN = 1.15  # by which sampling error is widened where no bend shows
 NEAREST = 0.7  # ln C that counts at least: one budget on
 PRIOR_FREEDOM = 8.0
 MOST_OWN = 3.0  # degrees of freedom that a study's own past counts for: its misses are of one law, and correlated
-LOSS_RATE = 0.006  # of ln L, and
-SIZE_RATE = 0.12  # of ln N_opt, per factor e in compute: the prior's
+LOSS_RATE = 0.004  # of ln L, and
+SIZE_RATE = 0.14  # of ln N_opt, per factor e in compute: the prior's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from flops_fit.scaling_law.anchor import Move
 from flops_fit.scaling_law.candidates import Candidate, Rolling
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.misfit import UNSEEN, Misfit, Miss, misfit_of
-from flops_fit.scaling_law.mixture import mixed_loss
-from flops_fit.scaling_law.table.runs import Runs
+from flops_fit.scaling_law.mixture import as_members, mixed_loss
 
 FORMS = ("auto", "chinchilla")
 
@@ -28,6 +28,7 @@ class Prediction:
         draws: bootstrap refits of the members, (resamples, members, 6).
         members_with_E: the members refitted with the irreducible loss held at either end of its 90 % interval,
             (2, members, 6).
+        moved: what the members were moved by to meet the runs at the largest compute (`anchor`).
         noise: `ln L_pred - ln L` of the runs near the valley.
         misses: how the same procedure missed budgets left out.
         misfit: what that says of targets beyond the runs.
@@ -37,6 +38,7 @@ class Prediction:
     candidates: tuple[Candidate, ...] = ()
     members: np.ndarray | None = None
     draws: np.ndarray | None = None
+    moved: Move = field(default_factory=Move)
     noise: np.ndarray = field(default_factory=lambda: np.empty(0))
     misses: tuple[Miss, ...] = ()
     misfit: Misfit = field(default_factory=Misfit)
@@ -45,8 +47,11 @@ class Prediction:
 
     @property
     def form(self) -> str:
-        """ "chinchilla" (the five-parameter law) or "bent" (a mixture of candidates)."""
-        return "chinchilla" if self.members is None else "bent"
+        """ "chinchilla" (the five-parameter law), "moved" (the same, moved onto the largest budget) or "bent" (a
+        mixture of candidates, moved alike)."""
+        if self.members is None:
+            return "chinchilla"
+        return "moved" if len(self.members) == 1 else "bent"
 
     @property
     def description(self) -> str:
@@ -56,17 +61,20 @@ class Prediction:
         if not self.candidates:
             return f"the five-parameter law, which has the shape of the runs (chance {self.bend_chance:.2g})"
         seen = f"the runs bend (chance {self.bend_chance:.1g})"
-        if self.members is None:
-            return f"the five-parameter law: {seen}, but are too few to say how; intervals are widened by its misfit"
+        loss, size = np.exp([self.moved.log_loss, self.moved.log_size])
+        of = "loss above E" if self.moved.keeps_E else "loss"
+        onto = f"moved onto the runs at the largest compute ({of} x{loss:.3f}, N x{size:.2f})"
+        if self.form == "moved":
+            return f"the five-parameter law, {onto}: {seen}, but are too few to say how"
         chosen = "; ".join(candidate.description for candidate in self.candidates if candidate.chosen)
-        return f"{seen}: mean log loss of the {len(self.members)} best of {len(self.candidates)} laws ({chosen})"
+        return f"{seen}: mean log loss of the {len(self.members)} best of {len(self.candidates)} laws ({chosen}), {onto}"
 
     def spread(self, num_params: float, num_tokens: float) -> float:
-        """Standard deviation of ln L over all candidates."""
+        """Standard deviation of ln L over all candidates, and with it what the members were moved by."""
         if not self.candidates:
             return 0.0
         each = np.array([candidate.parameters for candidate in self.candidates])[:, None, :]
-        return float(np.std(np.log(mixed_loss(each, num_params, num_tokens))))
+        return float(np.hypot(np.std(np.log(mixed_loss(each, num_params, num_tokens))), self.moved.log_loss))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -75,6 +83,7 @@ class Prediction:
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "members": None if self.members is None else self.members.tolist(),
             "draws": None if self.draws is None else self.draws.tolist(),
+            "moved": asdict(self.moved),
             "noise": self.noise.tolist(),
             "misses": [miss.to_dict() for miss in self.misses],
             "misfit": self.misfit.to_dict(),
@@ -88,28 +97,34 @@ def unbent(bend_chance: float) -> Prediction:
     return Prediction(bend_chance=bend_chance, misfit=Misfit(widening=UNSEEN))
 
 
-def bent(bend_chance: float, rolling: Rolling, runs: Runs, resamples: int, seed: int) -> tuple[Prediction, str]:
-    """The chosen candidates', with their refits and what these are (`Rolling.refits`); the five-parameter law's with
-    their misfit where runs are few."""
-    misses = rolling.misses()
-    shared: dict[str, Any] = {
-        "bend_chance": bend_chance,
-        "candidates": rolling.candidates(),
-        "misses": misses,
-        "misfit": misfit_of(misses),
-    }
-    if len(rolling.chosen()) == 1:
-        return Prediction(**shared), ""
-    members = rolling.members()
-    near = rolling.near & (rolling.parts[0].weights[rolling.widest()] > 0)
-    fitted = mixed_loss(members, runs.num_params[near], runs.num_tokens[near])
-    draws, words = rolling.refits(resamples, seed)
-    irreducible = np.exp(np.log(draws[:, :, 0]).mean(axis=1))
-    ends = np.log(percentile_interval(irreducible, 0.9)) - np.log(members[:, 0]).mean()
-    return Prediction(
-        **shared,
-        members=members,
-        draws=draws,
-        noise=np.log(fitted / runs.loss[near]),
-        members_with_E=rolling.members_with_E(ends),
-    ), words
+def bent(
+    bend_chance: float, rolling: Rolling, own: np.ndarray, own_draws: np.ndarray, resamples: int, seed: int
+) -> tuple[Prediction, str]:
+    """The chosen candidates', with their refits and what these are (`Rolling.refits`); where runs are few that of the
+    law's `own` parameters (5,) and `own_draws` (resamples, 5). Either is moved onto the largest budget."""
+    misses, runs = rolling.misses(), rolling.runs
+    few = len(rolling.chosen()) == 1
+    fitted = as_members(own) if few else rolling.fitted()
+    refits, words = (as_members(own_draws), "") if few else rolling.refits(resamples, seed)
+    anchor = rolling.anchor(own=fitted)
+    near = rolling.near & (few | (rolling.parts[0].weights[rolling.widest()] > 0))
+    predicted = mixed_loss(anchor.members, runs.num_params[near], runs.num_tokens[near])
+    prediction = Prediction(
+        bend_chance=bend_chance,
+        candidates=rolling.candidates(),
+        members=anchor.members,
+        draws=anchor.draws(refits, fitted, runs, seed + 3),
+        moved=anchor.move,
+        members_with_E=None if few else anchor.move(_with_E(rolling, fitted, refits)),
+        noise=np.log(predicted / runs.loss[near]),
+        misses=misses,
+        misfit=misfit_of(misses),
+    )
+    return prediction, words
+
+
+def _with_E(rolling: Rolling, fitted: np.ndarray, refits: np.ndarray) -> np.ndarray:
+    """The chosen refitted with their irreducible loss at either end of its 90 % interval, (2, members, 6)."""
+    irreducible = np.exp(np.log(refits[:, :, 0]).mean(axis=1))
+    ends = np.log(percentile_interval(irreducible, 0.9)) - np.log(fitted[:, 0]).mean()
+    return rolling.members_with_E(ends)

@@ -42,7 +42,7 @@ def sensitivity_to_E(law: FittedLaw, compute: float) -> tuple[WithE, WithE]:
 
 def sensitivity_in_words(law: FittedLaw) -> str:
     """What E does to the answers at 10 or 100 times the largest budget; empty where it is little."""
-    if not law.determined or (law.form != "chinchilla" and law.prediction.members_with_E is None):
+    if not law.determined or (law.form == "bent" and law.prediction.members_with_E is None):
         return ""
     ends, said = _ends(law), ""
     for compute in law.default_budgets()[-2:]:
@@ -71,7 +71,7 @@ def _answer(law: FittedLaw, compute: float, members: np.ndarray) -> WithE:
 
 def _ends(law: FittedLaw) -> np.ndarray:
     """The members with E at either end, (2, members, 6)."""
-    if law.form != "chinchilla":
+    if law.form == "bent":
         if law.prediction.members_with_E is None:
             raise FitError("this law was saved before its sensitivity to E was kept; fit it again")
         return law.prediction.members_with_E
@@ -83,4 +83,4 @@ def _ends(law: FittedLaw) -> np.ndarray:
         data = replace(fit.data, lower=lower, upper=upper)
         ended = minimise(start[None], data, fit.weights, fit.delta, tolerance=1e-9, warm=True)
         found.append(as_members(to_parameters(ended.theta, data)[0]))
-    return np.array(found)
+    return law.prediction.moved(np.array(found))

@@ -15,7 +15,7 @@ FAR = 1e21  # ten times the largest budget
 
 @pytest.fixture(scope="module")
 def bent():
-    return fit_scaling_law(bent_runs(), bootstraps=200)
+    return fit_scaling_law(bent_runs(), bootstraps=1000)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,18 @@ def test_the_three_that_predict_the_largest_budget_best_are_chosen(bent):
     errors = [candidate.error for candidate in bent.candidates]
     assert errors == sorted(errors)
     assert {candidate.window for candidate in bent.candidates} == {None, 5, 4, 3}
-    np.testing.assert_array_equal(bent.members, [candidate.parameters for candidate in bent.candidates[:3]])
+
+
+def test_what_answers_are_the_chosen_moved_alike(bent):
+    """ln L is their mean at N·e^-s and D·e^s, and g more."""
+    g, s = bent.prediction.moved.log_loss, bent.prediction.moved.log_size
+    assert 0 < abs(g) < 0.02
+    assert 0 < abs(s) < 0.2
+    chosen = [candidate.parameters for candidate in bent.candidates[:3]]
+    for N, D in ((1e8, 1e9), (1e9, 1e11)):
+        n, d = N * np.exp(-s), D * np.exp(s)
+        each = [E + (A * n**-alpha + B * d**-beta) ** gamma for E, A, B, alpha, beta, gamma in chosen]
+        assert bent.loss(N, D) == pytest.approx(np.exp(np.log(each).mean() + g), rel=1e-12)
 
 
 def test_every_answer_comes_from_the_chosen_laws_and_keeps_its_compute(bent):
@@ -88,12 +99,20 @@ def test_intervals_grow_with_the_distance_and_fit_together(bent):
     assert pytest.approx(FAR / 6, rel=0.02) == high * few
 
 
-def test_a_bend_in_a_small_study_widens_its_intervals_and_changes_no_answer():
+def test_in_a_small_study_that_bends_the_five_parameter_law_is_moved_onto_the_largest_budget():
     runs = bent_runs(budgets=4, sizes=9)
     law, plain = fit_scaling_law(runs, bootstraps=50), fit_scaling_law(runs, form="chinchilla", bootstraps=50)
-    assert law.form == "chinchilla"
-    assert law.L_opt(FAR) == plain.L_opt(FAR)
+    assert law.form == "moved"
+    assert law.parameters.tolist() == plain.parameters.tolist()
+    g, s = law.prediction.moved.log_loss, law.prediction.moved.log_size
+    assert law.L_opt(FAR) == pytest.approx(plain.L_opt(FAR) * np.exp(g), rel=1e-12)
+    assert law.N_opt(FAR) == pytest.approx(plain.N_opt(FAR) * np.exp(s), rel=1e-12)
+    valley = np.abs(np.log(runs["num_params"] / bent_optimum(runs["flops"]))) < np.log(2)
+    top = runs[(runs["flops"] > 0.9 * runs["flops"].max()) & valley]
+    off, before = (np.log(each.loss(top["num_params"], top["num_tokens"]) / top["loss"]) for each in (law, plain))
+    assert np.mean(off**2) < np.mean(before**2)
     assert np.diff(law.interval("L_opt", FAR)) > np.diff(plain.interval("L_opt", FAR))
+    assert "moved onto the runs at the largest compute" in law.summary()
 
 
 def test_intervals_without_resampling_are_refused_where_they_would_be_of_another_law(bent):
