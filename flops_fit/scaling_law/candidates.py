@@ -2,8 +2,8 @@
 
 Candidates are the five-parameter law and the one with a bend (`fitting.bent`), each over all budgets and the last 5, 4
 and 3, runs far from the valley weighted down. Each is refitted without the largest budget and predicts it; the three
-that do best predict together (`mixture`), moved onto the runs of the largest budget (`anchor`). The same procedure without
-the largest one and two budgets says how far off it has been (`misfit`).
+that do best predict together (`mixture`), moved onto the runs of the largest budget (`anchor`). The same procedure,
+without the largest one and two budgets, says how far off it has been (`misfit`).
 """
 
 from __future__ import annotations

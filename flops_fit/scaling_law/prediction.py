@@ -67,7 +67,9 @@ class Prediction:
         if self.form == "moved":
             return f"the five-parameter law, {onto}: {seen}, but are too few to say how"
         chosen = "; ".join(candidate.description for candidate in self.candidates if candidate.chosen)
-        return f"{seen}: mean log loss of the {len(self.members)} best of {len(self.candidates)} laws ({chosen}), {onto}"
+        return (
+            f"{seen}: mean log loss of the {len(self.members)} best of {len(self.candidates)} laws ({chosen}), {onto}"
+        )
 
     def spread(self, num_params: float, num_tokens: float) -> float:
         """Standard deviation of ln L over all candidates, and with it what the members were moved by."""
