@@ -66,10 +66,9 @@ class Prediction:
         onto = f"moved onto the runs at the largest compute ({of} x{loss:.3f}, N x{size:.2f})"
         if self.form == "moved":
             return f"the five-parameter law, {onto}: {seen}, but are too few to say how"
-        chosen = "; ".join(candidate.description for candidate in self.candidates if candidate.chosen)
-        return (
-            f"{seen}: mean log loss of the {len(self.members)} best of {len(self.candidates)} laws ({chosen}), {onto}"
-        )
+        chosen = [candidate.description for candidate in self.candidates if candidate.chosen]
+        best = f"the {len(chosen)} best of {len(self.candidates)} laws ({'; '.join(chosen)})"
+        return f"{seen}: mean log loss of {best}, {onto}"
 
     def spread(self, num_params: float, num_tokens: float) -> float:
         """Standard deviation of ln L over all candidates, and with it what the members were moved by."""

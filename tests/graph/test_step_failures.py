@@ -44,7 +44,7 @@ def test_a_full_disk_in_a_step_is_one_line_with_the_remedy(finished, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/data/law.json"), "/data/law.json: .*free some space"),
         (sqlite3.OperationalError("database or disk is full"), "database in .*free some space"),
