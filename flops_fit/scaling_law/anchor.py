@@ -44,7 +44,7 @@ class Move:
 class Anchor:
     """Laws moved, `members` (members, 6), and by what.
 
-    `gain` (2, runs) is how the move follows the residuals of the runs at `where`, and `error` (2, 2) the Cholesky factor
+    `gain` (2, runs) is how the move follows the residuals of the runs at `where`; `error` (2, 2) is the Cholesky factor
     of its covariance.
     """
 

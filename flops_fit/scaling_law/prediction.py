@@ -110,13 +110,14 @@ def bent(
     anchor = rolling.anchor(own=fitted)
     near = rolling.near & (few | (rolling.parts[0].weights[rolling.widest()] > 0))
     predicted = mixed_loss(anchor.members, runs.num_params[near], runs.num_tokens[near])
+    draws = anchor.draws(refits, fitted, runs, seed + 3)
     prediction = Prediction(
         bend_chance=bend_chance,
         candidates=rolling.candidates(),
         members=anchor.members,
-        draws=anchor.draws(refits, fitted, runs, seed + 3),
+        draws=draws,
         moved=anchor.move,
-        members_with_E=None if few else anchor.move(_with_E(rolling, fitted, refits)),
+        members_with_E=None if few else anchor.move(_with_E(rolling, anchor.members, draws)),
         noise=np.log(predicted / runs.loss[near]),
         misses=misses,
         misfit=misfit_of(misses),
@@ -124,8 +125,8 @@ def bent(
     return prediction, words
 
 
-def _with_E(rolling: Rolling, fitted: np.ndarray, refits: np.ndarray) -> np.ndarray:
-    """The chosen refitted with their irreducible loss at either end of its 90 % interval, (2, members, 6)."""
-    irreducible = np.exp(np.log(refits[:, :, 0]).mean(axis=1))
-    ends = np.log(percentile_interval(irreducible, 0.9)) - np.log(fitted[:, 0]).mean()
+def _with_E(rolling: Rolling, members: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The chosen refitted with their irreducible loss as far off as the ends of its 90 % interval, (2, members, 6)."""
+    irreducible = np.exp(np.log(draws[:, :, 0]).mean(axis=1))
+    ends = np.log(percentile_interval(irreducible, 0.9)) - np.log(members[:, 0]).mean()
     return rolling.members_with_E(ends)

@@ -64,7 +64,9 @@ def test_draws_scatter_as_studies_do_that_are_made_anew():
     g = np.log(draws[:, 0, 0] / LAW[0])
     s = (np.log(draws[:, 0, 1] / LAW[1]) - g) / LAW[3]
     np.testing.assert_allclose([g.std(), s.std()], expected, rtol=0.12)
-    np.testing.assert_allclose([g.mean(), s.mean()], [first.move.log_loss, first.move.log_size], atol=0.1 * expected.max())
+    np.testing.assert_allclose(
+        [g.mean(), s.mean()], [first.move.log_loss, first.move.log_size], atol=0.1 * expected.max()
+    )
 
 
 def test_draws_follow_refits_that_stray_back_to_the_runs():
