@@ -32,6 +32,7 @@ _EXPORTS = {
     "run_experiment": "training.training_run",
     "ScalingLaw": "scaling_law",
     "fit_scaling_law": "scaling_law",
+    "fit_scaling_law_together": "scaling_law",
     "Forecast": "scaling_law",
     "score_forecasts": "scaling_law",
     "find_optimal": "api",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law import Forecast as Forecast
     from flops_fit.scaling_law import ScalingLaw as ScalingLaw
     from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
+    from flops_fit.scaling_law import fit_scaling_law_together as fit_scaling_law_together
     from flops_fit.scaling_law import score_forecasts as score_forecasts
     from flops_fit.sizes.contract import validate_model_contract as validate_model_contract
     from flops_fit.sizes.model_factory import create_model as create_model

@@ -22,6 +22,7 @@ _EXPORTS = {
     "envelope": "approaches.envelope",
     "fit_repetition": "repetition",
     "fit_scaling_law": "fit",
+    "fit_scaling_law_together": "together",
     "interpolated_minima": "approaches.interpolated",
     "interpolated_power_law": "approaches.interpolated",
     "isoflop_minima": "approaches.isoflop",
@@ -52,5 +53,6 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.repetition import fit_repetition as fit_repetition
     from flops_fit.scaling_law.table.runs import Runs as Runs
     from flops_fit.scaling_law.table.runs import read_runs as read_runs
+    from flops_fit.scaling_law.together import fit_scaling_law_together as fit_scaling_law_together
 
 __getattr__, __dir__ = lazy_names(__name__, _EXPORTS)

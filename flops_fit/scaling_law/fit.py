@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima, with_bias
+from flops_fit.scaling_law.approaches.isoflop import isoflop_minima, with_bias
 from flops_fit.scaling_law.candidates import Rolling, roll
+from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.diverged import COMPARED, without_diverged
 from flops_fit.scaling_law.checks.evidence import Evidence
-from flops_fit.scaling_law.checks.holdout import hold_out
+from flops_fit.scaling_law.checks.holdout import Holdout, hold_out
 from flops_fit.scaling_law.checks.of_fit import undetermined
 from flops_fit.scaling_law.checks.verdict import diagnose
 from flops_fit.scaling_law.fitting.held import FREE, Held, checked
@@ -68,85 +69,119 @@ def fit_scaling_law(
 
     Raises `FitError` for runs that no law can be fitted to.
     """
-    form = form or ("auto" if delta == "auto" and weighting is None else "chinchilla")
-    weighting = weighting or ("auto" if delta == "auto" else "plain")
     if method != "parametric":
         raise FitError(
             f"method = {method!r} is unknown; give 'parametric' (for the others see isoflop_minima, envelope)"
         )
+    options = checked_options(delta=delta, weighting=weighting, form=form, bootstraps=bootstraps, seed=seed)
+    table = read_runs(runs, units=units)
+    table = without_diverged(table) if delta == "auto" else table
+    held = checked(fix, float(table.loss.min()))
+    return fit_table(table, flops_per_token_of(flops_per_token, table), options | with_fix(held))
+
+
+def checked_options(
+    *, delta: float | Literal["auto"], weighting: str | None, form: str | None, bootstraps: int, seed: int
+) -> dict[str, Any]:
+    """The options of a fit with what follows from each other; raises `FitError` for unknown ones."""
+    form = form or ("auto" if delta == "auto" and weighting is None else "chinchilla")
+    weighting = weighting or ("auto" if delta == "auto" else "plain")
     if weighting not in WEIGHTINGS:
         raise FitError(f"weighting = {weighting!r} is unknown; give one of {', '.join(WEIGHTINGS)}")
     if form not in FORMS:
         raise FitError(f"form = {form!r} is unknown; give one of {', '.join(FORMS)}")
-    table = read_runs(runs, units=units)
-    table = without_diverged(table) if delta == "auto" else table
-    held = checked(fix, float(table.loss.min()))
-    options: dict[str, Any] = {
-        "method": method,
+    return {
+        "method": "parametric",
         "delta": delta,
         "weighting": weighting,
         "form": form,
         "bootstraps": bootstraps,
         "seed": seed,
     }
-    if held:
-        options["fix"] = {name: low if low == high else [low, high] for name, (low, high) in held.items()}
-    return _fit(table, _per_token(flops_per_token, table), options)
 
 
-def _fit(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) -> ScalingLaw:
+def with_fix(held: Held) -> dict[str, Any]:
+    """What is held, as an option of the law; nothing where nothing is."""
+    fix = {name: low if low == high else [low, high] for name, (low, high) in held.items()}
+    return {"fix": fix} if fix else {}
+
+
+def fit_table(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) -> ScalingLaw:
     """The law of a table, with `options` as of `fit_scaling_law`."""
     delta, weighting, form = (options[name] for name in ("delta", "weighting", "form"))
     known = checked(options.get("fix"), np.inf)
     others = [name for name in known if name != "E"]
     chosen, other = fit_both(table, per_token, delta, weighting, known)
     fit = chosen.fit
+    draws, refits = bootstrap(fit, table.cluster, resamples=options["bootstraps"], seed=options["seed"])
+    evidence = evidence_of(table, per_token, fit, other, draws)
+    prediction, rolling, member_refits = Prediction(), None, ""
+    if form == "auto" and others:
+        prediction = Prediction(asked=f"since {' and '.join(others)} {'are' if len(others) > 1 else 'is'} held")
+    elif form == "auto" and undetermined(evidence) is None:
+        prediction, rolling, member_refits = _predict_with(evidence, chosen, options)
+    held = rolling.holdout() if rolling is not None else None
+    if held is None:
+        held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting, known)[0].fit)
+    tested = form == "auto" and not others
+    said = options | _thinned(len(table), refits, member_refits)
+    return law_of(evidence, chosen, prediction, held, said, tested=tested)
+
+
+def evidence_of(
+    table: Runs, per_token: FlopsPerToken, fit: ParametricFit, other: ParametricFit | None, draws: np.ndarray
+) -> Evidence:
+    """What the checks look at, each budget's own minimum among it."""
     minima = with_bias(
         isoflop_minima(table),
         table,
         lambda N, D: law_loss(fit.parameters, N, D),
         lambda C: optimal_params(fit.parameters, C, per_token),
     )
-    draws, refits = bootstrap(fit, table.cluster, resamples=options["bootstraps"], seed=options["seed"])
-    evidence = Evidence(
+    return Evidence(
         runs=table, fit=fit, other=other, minima=minima, flops_per_token=per_token, draws=draws, holdout=None
     )
-    prediction, rolling, member_refits = Prediction(), None, ""
-    if form == "auto" and others:
-        prediction = Prediction(asked=f"since {' and '.join(others)} {'are' if len(others) > 1 else 'is'} held")
-    elif form == "auto" and undetermined(evidence) is None:
-        prediction, rolling, member_refits = _predict_with(table, per_token, chosen, other, minima, draws, options)
-    held = rolling.holdout() if rolling is not None else None
-    if held is None:
-        held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting, known)[0].fit)
+
+
+def law_of(
+    evidence: Evidence,
+    chosen: ValleyFit,
+    prediction: Prediction,
+    held: Holdout | None,
+    options: Mapping[str, Any],
+    *,
+    tested: bool = False,
+    further: Sequence[Diagnostic] = (),
+) -> ScalingLaw:
+    """The law of a fit: `tested` says that the chance of a bend is the prediction's, and `further` are findings of its
+    own."""
+    fit, other = evidence.fit, evidence.other
+    chance = prediction.bend_chance if tested else bend_chance(_plain_of(fit, chosen, other))
+    known = replace(
+        evidence,
+        holdout=held,
+        members=prediction.members,
+        bend_chance=chance,
+        misfit_measured=bool(prediction.candidates),
+    )
     numbers: dict[str, Any] = dict(zip(PARAMETERS, fit.parameters.tolist(), strict=True))
     return ScalingLaw(
         **numbers,
         objective=fit.objective,
         delta=fit.delta,
         sigma=fit.sigma,
-        flops_per_token=per_token,
-        runs=table,
-        isoflops=minima,
-        draws=draws,
+        flops_per_token=evidence.flops_per_token,
+        runs=evidence.runs,
+        isoflops=evidence.minima,
+        draws=evidence.draws,
         residual=fit.residual,
         scale=fit.scale,
         at_bound=fit.at_bound,
         weighting=chosen.weighting(other),
         holdout=held,
-        diagnostics=diagnose(
-            replace(
-                evidence,
-                holdout=held,
-                members=prediction.members,
-                bend_chance=prediction.bend_chance
-                if form == "auto" and not others
-                else bend_chance(_plain_of(chosen, other)),
-                misfit_measured=bool(prediction.candidates),
-            )
-        ),
+        diagnostics=diagnose(known, further),
         prediction=prediction,
-        options=options | _thinned(len(table), refits, member_refits),
+        options=options,
     )
 
 
@@ -164,34 +199,29 @@ def _thinned(runs: int, refits: str, member_refits: str) -> dict[str, Any]:
     return {"thinned": said}
 
 
-def _plain_of(chosen: ValleyFit, other: ParametricFit | None) -> ParametricFit:
+def _plain_of(fit: ParametricFit, chosen: ValleyFit, other: ParametricFit | None) -> ParametricFit:
     """The fit that trusts all runs alike."""
-    return chosen.fit if chosen.is_plain or other is None else other
+    return fit if chosen.is_plain or other is None else other
 
 
 def _predict_with(
-    runs: Runs,
-    flops_per_token: FlopsPerToken,
-    chosen: ValleyFit,
-    other: ParametricFit | None,
-    minima: Sequence[IsoflopMinimum],
-    draws: np.ndarray,
-    options: Mapping[str, Any],
+    evidence: Evidence, chosen: ValleyFit, options: Mapping[str, Any]
 ) -> tuple[Prediction, Rolling | None, str]:
     """The five-parameter law where it has the shape of the runs, else what predicts the largest budgets best, with the
     candidates at every stage and what their resamples are."""
-    chance = bend_chance(_plain_of(chosen, other))
+    runs, flops_per_token = evidence.runs, evidence.flops_per_token
+    chance = bend_chance(_plain_of(chosen.fit, chosen, evidence.other))
     if chance >= BEND:
         return unbent(chance), None, ""
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
-    own = {minimum.compute_budget: minimum.N for minimum in minima if minimum.interior}
+    own = {minimum.compute_budget: minimum.N for minimum in evidence.minima if minimum.interior}
     rolling = roll(runs, flops_per_token, optimum, own, checked(options.get("fix"), np.inf))
-    own_fit = chosen.fit.parameters
-    prediction, refits = bent(chance, rolling, own_fit, draws, options["bootstraps"], options["seed"])
+    five, draws = chosen.fit.parameters, evidence.draws
+    prediction, refits = bent(chance, rolling, five, draws, options["bootstraps"], options["seed"])
     return prediction, rolling, refits
 
 
-def _per_token(given: Any, runs: Runs) -> FlopsPerToken:
+def flops_per_token_of(given: Any, runs: Runs) -> FlopsPerToken:
     """What was given, as a function of N; learned from a size map's entries or from the runs where it has to be."""
     if isinstance(given, FlopsPerToken):
         return given

@@ -35,14 +35,15 @@ def sensitivity_to_E(law: FittedLaw, compute: float) -> tuple[WithE, WithE]:
     """The answers at `compute` FLOPs with E held at either end of its 90 % interval, the rest refitted: low, high.
 
     Of a law that bends it is the irreducible loss of the mixture: each member's E is moved by the same factor. Raises
-    `FitError` for one that was saved before this was kept.
+    `FitError` for one that was saved before this was kept, and for one that shares parameters with other tables.
     """
     return _answers(law, compute, _ends(law))
 
 
 def sensitivity_in_words(law: FittedLaw) -> str:
     """What E does to the answers at 10 or 100 times the largest budget; empty where it is little."""
-    if not law.determined or (law.form == "bent" and law.prediction.members_with_E is None):
+    unknown = "shared" in law.options or (law.form == "bent" and law.prediction.members_with_E is None)
+    if not law.determined or unknown:
         return ""
     ends, said = _ends(law), ""
     for compute in law.default_budgets()[-2:]:
@@ -75,6 +76,10 @@ def _ends(law: FittedLaw) -> np.ndarray:
         if law.prediction.members_with_E is None:
             raise FitError("this law was saved before its sensitivity to E was kept; fit it again")
         return law.prediction.members_with_E
+    if "shared" in law.options:
+        raise FitError(
+            "the runs of this law are not all it was fitted to, and no refit knows the others; compare its draws"
+        )
     fit, found = optimum_of(law), []
     least, most = limits(checked(law.options.get("fix"), np.inf))
     for E in percentile_interval(law.draws[:, 0], LEVEL):

@@ -29,14 +29,14 @@ OF_SIZE = {  # these speak against N_opt and D_opt, not against the loss, which 
 }
 
 
-def diagnose(evidence: Evidence) -> tuple[Diagnostic, ...]:
-    """Every finding, gravest first; of a fit that the runs do not determine only that.
+def diagnose(evidence: Evidence, further: Iterable[Diagnostic] = ()) -> tuple[Diagnostic, ...]:
+    """Every finding and the `further` ones, gravest first; of a fit that the runs do not determine only that.
 
     Warnings of what the misfit of the form has measured already are information.
     """
     lost = fit_checks.undetermined(evidence)
     checks = design_checks.CHECKS if lost else (*design_checks.CHECKS, *fit_checks.CHECKS)
-    found: list[Diagnostic | None] = [lost, *(check(evidence) for check in checks)]
+    found: list[Diagnostic | None] = [lost, *(check(evidence) for check in checks), *further]
     known = (MEASURED if evidence.misfit_measured else set()) | (OF_FIVE if evidence.members is not None else set())
     said = [replace(finding, severity="info") if finding.code in known else finding for finding in filter(None, found)]
     return tuple(sorted(said, key=lambda finding: -SEVERITIES.index(finding.severity)))
