@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.forecasts.calibration import Calibration
 
 
+_ON_THE_PAGE = ("Compute", "Of", "Interval", "Found", "Inside")  # the report has all columns
+
+
 def study_calibration(store: StudyStore, law: ScalingLaw) -> Calibration:
     """The study's forecasts, scored by the runs of its present law."""
     from flops_fit.scaling_law.forecasts.folder import score_forecasts
@@ -24,15 +27,16 @@ def study_calibration(store: StudyStore, law: ScalingLaw) -> Calibration:
 
 
 def forecast_metadata(calibration: Calibration) -> Metadata:
-    """The table of forecasts with the record, and its counts as numbers; nothing where there are none."""
+    """The record, the table as far as Dagster's page is wide, and counts as numbers; nothing where there are none."""
     from flops_fit.scaling_law.forecasts.calibration import HEADERS
 
     if not calibration:
         return {}
-    table = markdown_table(HEADERS, calibration.rows()) if calibration.scores else ""
-    record = "\n".join(f"- {line}" for line in calibration.record())
+    shown = [at for at, header in enumerate(HEADERS) if header in _ON_THE_PAGE]
+    table = markdown_table(_ON_THE_PAGE, [[row[at] for at in shown] for row in calibration.rows()])
     return {
-        "forecasts": MetadataValue.md("\n\n".join(filter(None, [table, record]))),
+        "forecasts": MetadataValue.md("\n".join(f"- {line}" for line in calibration.record())),
+        **({"forecast table": MetadataValue.md(table)} if calibration.scores else {}),
         "forecast targets scored": sum(score.scored for score in calibration.scores),
         "forecast targets waiting": sum(not score.scored for score in calibration.scores),
     }

@@ -152,6 +152,7 @@ def test_a_study_is_forecast_and_its_next_law_scores_it_from_the_storage(flops_f
         shown = latest_materialization(instance, dg.AssetKey("scaling_law")).metadata
     assert record in shown["forecasts"].value
     assert "2026-01-01-torn.json" in shown["forecasts"].value
+    assert "\n| 1.20e+06 | N_opt | " in shown["forecast table"].value
     assert (shown["forecast targets scored"].value, shown["forecast targets waiting"].value) == (1, 1)
     code, said = flops_fit("forecast", "study.toml")
     assert code == 2

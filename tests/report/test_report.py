@@ -32,7 +32,7 @@ def test_forecasts_are_shown_where_there_are_any(tmp_path):
     waiting, scored = target(3e21, N=5e9), target(1e21, N=1e9)
     found = calibrate([forecast(scored, waiting)], read_runs(valley(N=1.07e9)), ["<f>.json is torn"])
     text = write_report(law, tmp_path / "report.html", forecasts=found).read_text()
-    for said in ("<h2>Forecasts</h2>", "1.07B", "x1.07", "no runs at this compute yet", "1 scored, 1 not yet",
+    for said in ("<h2>Forecasts</h2>", "1.07B", "x1.07", "no runs yet", "1 scored, 1 not yet",
                  "cannot be used: &lt;f&gt;.json is torn"):  # fmt: skip
         assert said in text
     assert "Forecasts" not in write_report(law, tmp_path / "report.html", forecasts=Calibration()).read_text()

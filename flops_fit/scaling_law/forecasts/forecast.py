@@ -11,7 +11,7 @@ from flops_fit.scaling_law.forecasts.calibration import Calibration, calibrate
 from flops_fit.scaling_law.forecasts.sealed import Answer, SealedForecast, Target
 from flops_fit.scaling_law.table.runs import Runs, read_runs
 
-PUBLISH = "publish it, or commit the file: whoever has it can tell later that the forecast was made before the runs"
+PUBLISH = "publish it, or commit the file, to show later that the forecast was made before the runs"
 
 
 class Forecast(SealedForecast):

@@ -16,7 +16,7 @@ from flops_fit.scaling_law.forecasts.sealed import Answer, SealedForecast, Targe
 from flops_fit.scaling_law.table.runs import Runs
 
 SAME_BUDGET = 0.05  # of ln C
-WAITING = "no runs at this compute yet"
+WAITING = "no runs yet"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def test_the_table_has_every_target_oldest_first():
     assert [row[:2] for row in sizes] == [
         ("2026-01-31", "1.00e+21"), ("2026-01-31", "1.00e+22"), ("2026-01-31", "1.00e+23"), ("2026-02-01", "1.00e+22")
     ]  # fmt: skip
-    assert [row[9] for row in sizes] == ["yes", "no", "no runs at this compute yet", "yes"]
+    assert [row[9] for row in sizes] == ["yes", "no", "no runs yet", "yes"]
     assert sizes[0][3:9] == ("1.00B", "90 %", "909M to 1.10B", "trustworthy", "1.05B", "x1.05")
     text = three().summary()
     for row in rows:

@@ -104,7 +104,7 @@ def test_a_budget_is_found_by_its_name_too():
     """Public tables spend 0.74 to 1.07 of what the budget is called."""
     runs = valley(compute=0.8e21).assign(compute_budget=1e21)
     assert only(forecast(), runs).runs == 5
-    assert only(forecast(), runs.assign(compute_budget=0.8e21)).reason == "no runs at this compute yet"
+    assert only(forecast(), runs.assign(compute_budget=0.8e21)).reason == "no runs yet"
 
 
 def test_of_two_budgets_the_nearer_one_counts():
@@ -115,7 +115,7 @@ def test_of_two_budgets_the_nearer_one_counts():
 def test_runs_at_other_budgets_do_not_count():
     waiting = only(forecast(), valley(compute=1.2e21))
     assert not waiting.scored
-    assert (waiting.runs, waiting.reason) == (0, "no runs at this compute yet")
+    assert (waiting.runs, waiting.reason) == (0, "no runs yet")
 
 
 def test_a_run_that_diverged_is_not_compared():
