@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.results.results import ExperimentResult
+    from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
@@ -70,8 +71,11 @@ def _take(study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentRes
     store.pull_results(result.experiment_id for result in results)
     taken = [result for result in results if _written(store.path("training_run", result.experiment_id), result)]
     store.push(*(store.path("training_run", result.experiment_id) for result in taken))
+    seconds = estimate(plan, study.runs.source.study.hardware).seconds
+    experiments = {item.experiment_id: item for item in plan.experiments}
     for result in taken:
-        _report(study, plan, result, store.path("training_run", result.experiment_id))
+        name = result.experiment_id
+        _report(study, experiments[name], result, seconds[name], store.path("training_run", name))
     return [result.experiment_id for result in taken]
 
 
@@ -84,10 +88,8 @@ def _written(path: Path, result: ExperimentResult) -> bool:
     return True
 
 
-def _report(study: HeadlessStudy, plan: SweepPlan, result: ExperimentResult, path: Path) -> None:
-    source, name = study.runs.source, result.experiment_id
-    experiment = next(item for item in plan.experiments if item.experiment_id == name)
-    seconds = estimate(plan, source.study.hardware).seconds[name]
+def _report(study: HeadlessStudy, experiment: Experiment, result: ExperimentResult, seconds: float, path: Path) -> None:
+    source = study.runs.source
     tags = {
         versions.DATA_VERSION_TAG: versions.version_of(result),
         versions.MADE_FROM_TAG: versions.training_made_from(experiment),
@@ -95,7 +97,7 @@ def _report(study: HeadlessStudy, plan: SweepPlan, result: ExperimentResult, pat
     study.instance.report_runless_asset_event(
         AssetMaterialization(
             source.key("training_run"),
-            partition=name,
+            partition=result.experiment_id,
             metadata=run_metadata(experiment, result, seconds, source.study.hardware, path),
             tags=tags,
         )

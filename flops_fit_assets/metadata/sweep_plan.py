@@ -23,7 +23,11 @@ from flops_fit_assets.metadata.shared import Metadata, finite, inline_table
 from flops_fit_assets.metadata.training_run import state_of
 
 if TYPE_CHECKING:
+    from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
+
+
+MOST_ROWS = 500  # of the plan table; the page takes a minute to show 5,000
 
 
 def plan_metadata(
@@ -40,6 +44,7 @@ def plan_metadata(
         "budgets": budget_table(plan, cost, done, spent.price_per_hour),
         "plan table": plan_table(plan, cost, results),
         "experiments": plan.num_experiments,
+        **_left_out_of_table(plan),
         "experiments to train": spent.left_experiments,
         "planned FLOPs": spent.planned_flops,
         "FLOPs spent": spent.done_flops,
@@ -100,10 +105,24 @@ def budget_table(
     return inline_table(headers, rows)
 
 
+def shown_experiments(plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> list[Experiment]:
+    """Those of the plan table, in the plan's order: all, or `MOST_ROWS`, those without a final result first."""
+    experiments = plan.experiments
+    if len(experiments) <= MOST_ROWS:
+        return list(experiments)
+
+    def is_done(index: int) -> bool:
+        result = results.get(experiments[index].experiment_id)
+        return result is not None and result.is_final
+
+    first = sorted(range(len(experiments)), key=is_done)[:MOST_ROWS]
+    return [experiments[index] for index in sorted(first)]
+
+
 def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, ExperimentResult]) -> MetadataValue:
-    """One row per experiment, sortable in the page."""
+    """One row per shown experiment, sortable in the page."""
     records = []
-    for item in plan.experiments:
+    for item in shown_experiments(plan, results):
         result = results.get(item.experiment_id)
         records.append(
             TableRecord(
@@ -131,6 +150,14 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
         ]
     )
     return MetadataValue.table(records, schema)
+
+
+def _left_out_of_table(plan: SweepPlan) -> Metadata:
+    left_out = plan.num_experiments - MOST_ROWS
+    if left_out <= 0:
+        return {}
+    said = f"{MOST_ROWS} of {plan.num_experiments} experiments, those still to train first; the file has all"
+    return {"plan table shows": said}
 
 
 def _bytes(number: float | None) -> str:

@@ -3,19 +3,26 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from pipeline_study import DAGSTER_WARNINGS, run, write_study
 
+from flops_fit.cost.estimate import estimate
+from flops_fit.cost.hardware import Hardware
+from flops_fit.cost.spending import spending
 from flops_fit.errors import StudyError
 from flops_fit.results.results import failed_result
+from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.run_log import first_loss
 from flops_fit_assets.cli import what_ran
 from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.freshness.history import latest_materialization
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.metadata.shared import finite
+from flops_fit_assets.metadata.sweep_plan import MOST_ROWS, plan_metadata
 from flops_fit_assets.source import StudySource
 
 pytestmark = DAGSTER_WARNINGS
@@ -123,3 +130,17 @@ def test_what_ran_is_said_as_it_was(ran):
         "1 experiment run now: 0 completed, 1 did not (1 failed); 1 of earlier runs did not complete (1 failed); "
         "the law is fitted without them"
     )
+
+
+def test_of_a_plan_of_thousands_the_table_shows_those_still_to_train_and_says_so():
+    count = MOST_ROWS + 100
+    experiments = [Experiment(f"run-{i:04}", 6e9, 8, 1_000 + i, 1_000_000) for i in range(count)]
+    plan = SweepPlan(experiments, "Model", "width", [6e9])
+    done = {item.experiment_id: failed_result(item, "it diverged", status="diverged") for item in experiments[:300]}
+    cost, hardware = estimate(plan), Hardware()
+    metadata = plan_metadata(plan, cost, spending(plan, cost, done, hardware), done, Path("plan.json"), {})
+    rows = metadata["plan table"].records
+    assert metadata["plan table shows"].startswith(f"{MOST_ROWS} of {count} experiments, those still to train first")
+    assert [row.data["state"] for row in rows].count("to train") == count - 300
+    assert [row.data["parameters"] for row in rows] == sorted(row.data["parameters"] for row in rows)
+    assert metadata["experiments"] == count
