@@ -254,8 +254,8 @@ def roll(
     data = centre(runs.num_params, runs.num_tokens, runs.loss, lower=lower, upper=upper)
     middle = np.array([minima.get(float(level), np.nan) for level in levels])[np.searchsorted(levels, group)]
     distance = np.log(runs.num_params / np.where(np.isfinite(middle), middle, optimum))
-    keeps = [group <= levels[-1 - k] for k in range(min(PASTS + 2, len(levels) - 2))]
-    keeps = [keep for keep in keeps if keep.sum() >= FEWEST_IN_FIT]
+    pasts = [group <= levels[-1 - k] for k in range(1, min(PASTS + 2, len(levels) - 2))]
+    keeps = [group <= levels[-1], *(keep for keep in pasts if keep.sum() >= FEWEST_IN_FIT)]
     return Rolling(
         runs=runs,
         data=data,

@@ -159,3 +159,15 @@ def test_a_law_with_a_candidate_that_could_not_be_judged_is_kept(tmp_path):
     assert np.inf in errors
     law.save(tmp_path / "law.json")
     assert [candidate.error for candidate in ScalingLaw.load(tmp_path / "law.json").candidates] == errors
+
+
+@pytest.mark.parametrize(("budgets", "sizes"), [(2, 12), (2, 8)])
+def test_a_study_too_small_to_leave_a_budget_out_has_a_law_all_the_same(budgets, sizes):
+    """Nothing of its own says how far off it has been: what public studies showed does."""
+    law = fit_scaling_law(bent_runs(budgets=budgets, sizes=sizes, noise=1e-6), bootstraps=20)
+    assert law.prediction.bend_chance < 0.01
+    assert law.form == "moved"
+    assert law.prediction.misses == ()
+    low, high = law.interval("L_opt", FAR)
+    assert low < law.L_opt(FAR) < high
+    assert law.verdict != "trustworthy"
