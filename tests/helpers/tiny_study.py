@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from flops_fit import DataSpec, Experiment, Hardware, LossSpec, ModelSpec, Recipe, Study, SweepOptions
+from flops_fit.stages import study_size_map
 
 FEATURES, CLASSES = 6, 4
 OPTIONS = {
@@ -64,6 +65,12 @@ def tiny_study(**changes):
         "hardware": Hardware(device="cpu", workers=2),
     }
     return Study(**sections | changes)
+
+
+@functools.cache
+def tiny_size_map():
+    """That of every tiny study with this model, data and loss: it knows neither budgets nor recipe."""
+    return study_size_map(tiny_study())
 
 
 def experiment(num_tokens=3000, width=8, seed=0, name="c1e+06-width8-s0-00000000"):

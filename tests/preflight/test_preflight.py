@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from failing_model import FailsWhenWide
-from tiny_study import TinyMLP, held_out, tiny_study, train
+from tiny_study import TinyMLP, held_out, tiny_size_map, tiny_study, train
 
 from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, find_optimal, load_runs
 from flops_fit.errors import FlopsFitWarning, StudyError
@@ -67,7 +67,7 @@ def study_of(model, **changes):
 
 def checked(model=TinyMLP, **changes):
     study = study_of(model, **changes)
-    plan = study_plan(study, study_size_map(tiny_study()))
+    plan = study_plan(study, tiny_size_map())
     return preflight(study, plan), plan
 
 
