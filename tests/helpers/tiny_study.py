@@ -11,7 +11,7 @@ from flops_fit.stages import study_size_map
 FEATURES, CLASSES = 6, 4
 OPTIONS = {
     "num_sizes_per_budget": 4,
-    "max_size": 256,
+    "size_values": (2, 4, 5, 7, 9, 13, 18, 24, 29, 43, 58, 78, 95, 141, 190, 256),
     "learning_rate": 0.02,
     "weight_decay": 0.0,
     "device": "cpu",

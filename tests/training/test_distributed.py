@@ -99,7 +99,7 @@ name = "ranks"
 [model]
 factory = "tiny_study:TinyMLP"
 size_param = "width"
-max_size = 64
+size_values = [4, 8, 16, 32, 64]
 [data]
 train = "tiny_study:train"
 eval = "tiny_study:held_out"
