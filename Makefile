@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY_INSTALLED := $(VENV)/.installed-ray
 
-.PHONY: demo ui test test-browser test-ray test-all lint clean
+.PHONY: demo ui test tests test-browser test-ray test-all lint clean
 
 demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
 	$(BIN)/flops-fit demo
@@ -13,7 +13,10 @@ demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to the
 ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
 	$(BIN)/flops-fit ui
 
-test: $(INSTALLED) lint   ## what CI runs first, eight minutes on two cores: some tests wait, so three processes keep them busy
+test: $(INSTALLED)        ## what CI runs first, eight minutes on two cores: lint beside the tests
+	$(MAKE) --no-print-directory --jobs 2 lint tests
+
+tests: $(INSTALLED)       # in three processes, since some of them wait
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not ray and not browser" -q
 
 test-browser: $(INSTALLED)  ## the pages in a headless Chromium, which must be there; what CI runs after `make test`

@@ -100,6 +100,7 @@ def main() -> None:
 @STUDY
 def plan(study: Path) -> None:
     """Show what STUDY (default study.toml) would train and what that costs; trains and writes nothing."""
+    _refuse_early(study)
     from flops_fit_assets.commands.plan import print_plan
 
     print_plan(study, _console())
@@ -112,6 +113,7 @@ def check(study: Path) -> None:
 
     Exit code 0, or 1 if anything fails.
     """
+    _refuse_early(study)
     from flops_fit_assets.commands.check import print_preflight
 
     if not print_preflight(study, _console()):
@@ -122,6 +124,7 @@ def check(study: Path) -> None:
 @STUDY
 def learning_rate(study: Path) -> None:
     """Train both ends of STUDY's cheapest budget at five learning rates, and say whether the recipe's is right."""
+    _refuse_early(study)
     from flops_fit_assets.commands.check import print_learning_rate
 
     print_learning_rate(study, _console())
@@ -232,7 +235,15 @@ def ui(study: Path, port: int, allow_host: tuple[str, ...]) -> None:
     click.get_current_context().exit(serve(study, port, _console(), allow_host))
 
 
+def _refuse_early(study: Path) -> None:
+    """Read the study once before torch and Dagster are loaded: what is wrong with it is said in an instant."""
+    from flops_fit.study.study import Study
+
+    Study.from_toml(study)
+
+
 def _run(study: Path) -> None:
+    _refuse_early(study)
     from flops_fit_assets.headless.study import run_study
 
     console = _console()

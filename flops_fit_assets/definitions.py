@@ -19,7 +19,7 @@ from flops_fit_assets.automation.watch import SENSOR_SECONDS, watch_sensor
 from flops_fit_assets.graph.assets import study_assets
 from flops_fit_assets.graph.io_manager import study_io_manager
 from flops_fit_assets.instance.home import DEMO_STUDY, STUDY_VARIABLE
-from flops_fit_assets.instance.sqlite import relax_syncing
+from flops_fit_assets.instance.sqlite import lighten
 from flops_fit_assets.source import StudySource
 
 
@@ -44,7 +44,7 @@ def build_study_definitions(
 
 def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Definitions:
     """`build_study_definitions` of a study that has been read."""
-    relax_syncing()
+    lighten()
     name = source.study.name
     return dg.Definitions(
         assets=study_assets(source, on_log),

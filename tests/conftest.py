@@ -16,7 +16,11 @@ if HELPERS not in sys.path:
 # Files that share the fixture `pages`, and so one process; in this order, for what the last of them leaves switched on.
 PAGES = ("test_live", "test_ui", "test_strangers")
 # What takes longest begins first, so that no process is left with it at the end.
-FIRST = (*PAGES, "test_storage", "test_by_command", "test_cli", "test_assets", "test_conditions", "test_checks")
+FIRST = (
+    *PAGES, "test_storage", "test_by_command", "test_parametric", "test_cli", "test_size_map", "test_conditions",
+    "test_distributed", "test_readme", "test_assets", "test_kill", "test_matching", "test_checks", "test_api",
+    "test_exactness", "test_report", "test_golden",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

@@ -63,10 +63,10 @@ def open_instance(home: Path, workers: int) -> DagsterInstance:
 
     The caller disposes of it (it is a context manager). Raises `InstanceError` where it cannot be opened.
     """
-    from flops_fit_assets.instance.sqlite import relax_syncing
+    from flops_fit_assets.instance.sqlite import lighten
 
     directory = instance_directory(home, workers)
-    relax_syncing()
+    lighten()
     return _opened(directory, _HEADLESS)
 
 

@@ -37,7 +37,7 @@ def start(study, kind, **environment):
 
 def hear_signals():
     """Children of who runs the tests with `nohup`, or behind a shell's back, are deaf to some, as they should be."""
-    for number in (signal.SIGHUP, signal.SIGINT):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -104,7 +104,9 @@ def study_of(kind, room=10**9):
 
     loaders = [DataLoader(Nested(source), collate_fn=collate) for source in (train(), held_out())]
     return tiny_study(
-        model=ModelSpec(factory=Model, size_param="width", kwargs={"room": room}, max_size=64, flops="measured"),
+        model=ModelSpec(
+            factory=Model, size_param="width", kwargs={"room": room}, size_values=(4, 8, 16, 32, 64), flops="measured"
+        ),
         data=DataSpec(train=loaders[0], eval=loaders[1], tokens_per_example=1, version="nested"),
     )
 

@@ -1,6 +1,7 @@
 """`centre_on_law`: budgets that are new are centred on the study's own law; what exists stays where it is."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -49,16 +50,22 @@ def trained(plan, noise=0.001):
     ]
 
 
-@pytest.fixture
-def store(tmp_path):
-    """A store with a plan and a trustworthy law of all its results."""
-    store, first = StudyStore(directory=tmp_path), study()
+@pytest.fixture(scope="module")
+def first_store(tmp_path_factory):
+    """The directory of a store with a plan and a trustworthy law of all its results; to be copied."""
+    store, first = StudyStore(directory=tmp_path_factory.mktemp("counts")), study()
     plan = study_plan(first, study_size_map(first))
     for result in trained(plan):
         store.write("training_run", result, result.experiment_id)
     store.write("sweep_plan", plan)
     store.write("scaling_law", fit_study(first, plan, trained(plan)))
-    return store
+    return store.directory
+
+
+@pytest.fixture
+def store(first_store, tmp_path):
+    """A store like it."""
+    return StudyStore(directory=shutil.copytree(first_store, tmp_path, dirs_exist_ok=True))
 
 
 def planned(store, of, **overrides):

@@ -61,9 +61,9 @@ class Live:
             now = runs(self.address)
             if now != last or any(status not in ENDED for status, _, _ in now.values()):
                 last, since = now, time.time()
-            if self._quiet(since) >= _QUIET_TICKS:
+            elif self._quiet(since) >= _QUIET_TICKS:
                 return self._new(now, killed), watched
-            time.sleep(0.5)
+            time.sleep(1)
         raise TimeoutError(f"still at work after {seconds} s: {last}")
 
     def _quiet(self, since):

@@ -30,7 +30,7 @@ owners = {owners}
 [model]
 factory = "{module}:{model}"
 size_param = "width"
-max_size = 64
+size_values = [1, 2, 3, 4, 5, 6, 8, 9, 11, 16, 20, 26, 39, 56, 64]
 
 [data]
 train = "tiny_study:train"

@@ -6,11 +6,12 @@ import torch
 from torch.utils.data import TensorDataset
 
 from flops_fit import DataSpec, Experiment, Hardware, LossSpec, ModelSpec, Recipe, Study, SweepOptions
+from flops_fit.stages import study_size_map
 
 FEATURES, CLASSES = 6, 4
 OPTIONS = {
     "num_sizes_per_budget": 4,
-    "max_size": 256,
+    "size_values": (2, 4, 5, 7, 9, 13, 18, 24, 29, 43, 58, 78, 95, 141, 190, 256),
     "learning_rate": 0.02,
     "weight_decay": 0.0,
     "device": "cpu",
@@ -64,6 +65,12 @@ def tiny_study(**changes):
         "hardware": Hardware(device="cpu", workers=2),
     }
     return Study(**sections | changes)
+
+
+@functools.cache
+def tiny_size_map():
+    """That of every tiny study with this model, data and loss: it knows neither budgets nor recipe."""
+    return study_size_map(tiny_study())
 
 
 def experiment(num_tokens=3000, width=8, seed=0, name="c1e+06-width8-s0-00000000"):

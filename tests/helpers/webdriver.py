@@ -123,8 +123,8 @@ class Page:
 
 
 def wait_for(attempt, seconds, what):
-    """The first true value of `attempt`, tried for `seconds`."""
-    end = time.monotonic() + seconds
+    """The first true value of `attempt`, tried for `seconds`, at first often."""
+    end, pause = time.monotonic() + seconds, 0.02
     while True:
         try:
             value = attempt()
@@ -135,4 +135,5 @@ def wait_for(attempt, seconds, what):
                 raise AssertionError(f"waited {seconds} s for {what}") from error
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds} s for {what}")
-        time.sleep(0.5)
+        time.sleep(pause)
+        pause = min(0.5, 1.5 * pause)

@@ -14,7 +14,6 @@ import websockets
 from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
-from dagster_webserver.app import create_app_from_workspace_process_context
 from pipeline_study import DAGSTER_WARNINGS
 from webdriver import free_port, wait_for
 
@@ -58,6 +57,8 @@ class Server:
 
 @contextmanager
 def serving(guarded, folder):
+    from dagster_webserver.app import create_app_from_workspace_process_context  # two seconds, for these tests alone
+
     with (
         DagsterInstance.local_temp(str(folder)) as instance,
         WorkspaceProcessContext(instance, workspace_load_target=EmptyWorkspaceTarget()) as context,

@@ -1,18 +1,18 @@
 """The learning-rate check tells a good rate from a bad one."""
 
 import pytest
-from tiny_study import tiny_study
+from tiny_study import tiny_size_map, tiny_study
 
 from flops_fit import Hardware, Recipe
 from flops_fit.errors import StudyError
 from flops_fit.preflight.learning_rate import LearningRateCheck, RateCurve, check_learning_rate
-from flops_fit.stages import study_plan, study_size_map
+from flops_fit.stages import study_plan
 
 
 def check(tmp_path, rate, factors=(0.125, 1.0, 8.0)):
     training = Recipe(learning_rate=rate, weight_decay=0.0)
     study = tiny_study(training=training, hardware=Hardware(device="cpu", workers=1))
-    plan = study_plan(study, study_size_map(study))
+    plan = study_plan(study, tiny_size_map())
     return check_learning_rate(study, plan, factors=factors, output_dir=tmp_path, progress=False), plan
 
 
@@ -39,7 +39,7 @@ def test_a_good_rate_is_not_doubted_and_nothing_is_trained_twice(tmp_path):
 
 def test_sizes_that_want_different_rates_are_told():
     study = tiny_study()
-    small, large = study_plan(study, study_size_map(study)).experiments[:2]
+    small, large = study_plan(study, tiny_size_map()).experiments[:2]
     curves = (
         RateCurve(experiment=small, recipe_rate=0.2, rates=(0.1, 0.2, 0.4, 0.8), losses=(1.0, 1.1, 0.5, 2.0)),
         RateCurve(experiment=large, recipe_rate=0.2, rates=(0.1, 0.2, 0.4, 0.8), losses=(3.0, None, None, None)),
@@ -50,7 +50,7 @@ def test_sizes_that_want_different_rates_are_told():
 
 def test_a_rule_that_gives_each_size_its_best_rate_is_not_doubted():
     study = tiny_study()
-    small, large = study_plan(study, study_size_map(study)).experiments[:2]
+    small, large = study_plan(study, tiny_size_map()).experiments[:2]
     curves = (
         RateCurve(experiment=small, recipe_rate=0.4, rates=(0.2, 0.4, 0.8), losses=(1.0, 0.5, 2.0)),
         RateCurve(experiment=large, recipe_rate=0.05, rates=(0.025, 0.05, 0.1), losses=(3.0, 2.0, 2.5)),
@@ -61,7 +61,7 @@ def test_a_rule_that_gives_each_size_its_best_rate_is_not_doubted():
 def test_noise_does_not_move_the_optimum_as_it_moves_the_lowest_loss():
     """Losses of the GPT example: lowest at 0.5 and 2 times the recipe's rate, their parabolas at 0.63 and 1.15."""
     study = tiny_study()
-    small, large = study_plan(study, study_size_map(study)).experiments[:2]
+    small, large = study_plan(study, tiny_size_map()).experiments[:2]
     rates = (0.25, 0.5, 1.0, 2.0, 4.0)
     curves = (
         RateCurve(experiment=small, recipe_rate=1, rates=rates, losses=(2.5147, 2.4821, 2.5232, 2.5041, 2.5496)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from failing_model import FailsWhenWide
-from tiny_study import TinyMLP, held_out, tiny_study, train
+from tiny_study import TinyMLP, held_out, tiny_size_map, tiny_study, train
 
 from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, find_optimal, load_runs
 from flops_fit.errors import FlopsFitWarning, StudyError
@@ -67,7 +67,7 @@ def study_of(model, **changes):
 
 def checked(model=TinyMLP, **changes):
     study = study_of(model, **changes)
-    plan = study_plan(study, study_size_map(tiny_study()))
+    plan = study_plan(study, tiny_size_map())
     return preflight(study, plan), plan
 
 
@@ -149,7 +149,8 @@ def test_a_model_that_cannot_fit_into_this_machine_is_told_and_not_built(monkeyp
     assert all("memory: out_of_memory" in problem and "has 1.00 kB" in problem for problem in found.problems)
 
 
-OPTIONS = {"num_sizes_per_budget": 4, "max_size": 64, "learning_rate": 0.02, "device": "cpu", "workers": 1}
+OPTIONS = {"num_sizes_per_budget": 4, "size_values": (2, 4, 6, 9, 13, 21, 30, 42, 64), "learning_rate": 0.02}
+OPTIONS |= {"device": "cpu", "workers": 1}
 
 
 def whole(tmp_path, model):

@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from tiny_study import held_out, tiny_study, train
+from tiny_study import held_out, tiny_size_map, tiny_study, train
 from torch import nn
 
 from flops_fit import Experiment, ModelSpec, Recipe, Study, find_optimal, load_runs
@@ -67,7 +67,7 @@ def test_a_plan_warns_once_and_its_ids_are_the_rules_own():
     for study in studies:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            plan = study_plan(study, study_size_map(study))
+            plan = study_plan(study, tiny_size_map())
         assert sum("lie outside" in str(warning.message) for warning in said) == (study.training != Recipe())
         ids |= {item.experiment_id for item in plan.experiments}
     assert len(ids) == 3 * plan.num_experiments

@@ -13,35 +13,36 @@ from safetensors.torch import load_file
 from tasks import run_tasks
 from webdriver import free_port
 
-from flops_fit.results.results import ExperimentResult
+from flops_fit import ExperimentResult, Study, run_experiment
+from flops_fit.stages import study_plan, study_size_map
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def torchrun(*arguments, cwd=HELPERS):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+def torchrun(*arguments):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(HELPERS)])}
     command = [*TORCHRUN, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=180, check=False
-    )  # fmt: skip
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+
+
+def together(function, payload):
+    """What each of two processes returned: workers with the variables that `torchrun` sets, which start at once."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [shared | {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"} for rank in ("0", "1")]
+    ended = list(run_tasks(f"rank_training:{function}", [payload] * 2, num_workers=2, environments=ranks))
+    assert [outcome.error for outcome in ended] == [None, None]
+    return [outcome.value for outcome in sorted(ended, key=lambda outcome: outcome.index)]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Every scenario on two processes in one start of them: scenario → (folder, what each process returned).
-
-    They are worker processes with the variables that `torchrun` sets, since those start in an instant.
-    """
+    """Every scenario on two processes in one start of them: scenario → (folder, what each process returned)."""
     home = tmp_path_factory.mktemp("ranks")
     steps = [("plain", "plain"), ("resumed", "stop"), ("resumed", "plain"), ("parted", "parted")]
     steps += [("single", "single"), ("fails", "fails"), ("diverges", "diverges"), ("plain", "plain")]
     for name, _ in steps:
         (home / name).mkdir(exist_ok=True)
-    payload = [(home / name, scenario) for name, scenario in steps]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    ranks = [shared | {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"} for rank in ("0", "1")]
-    ended = run_tasks("rank_training:train_together", [payload] * 2, num_workers=2, environments=ranks)
-    assert [outcome.error for outcome in ended] == [None, None]
+    together("train_together", [(home / name, scenario) for name, scenario in steps])
     results = {}
     for name in dict(steps):
         results[name] = [ExperimentResult.load(home / name / f"returned-{rank}.json") for rank in (0, 1)]
@@ -81,25 +82,12 @@ def test_a_failure_in_one_process_is_the_result_in_all_with_its_reason(trained):
     assert results["diverges"].reason.startswith("loss is")
 
 
-def test_a_killed_process_ends_all_at_once_and_one_goes_on_from_the_checkpoint(tmp_path):
-    began = time.perf_counter()
-    ran = torchrun("rank_training.py", tmp_path / "killed", "dies")
-    assert ran.returncode != 0
-    assert time.perf_counter() - began < 60, "nobody waited for the dead until a timeout"
-    (checkpoint,) = (tmp_path / "killed").glob("*/checkpoint.safetensors")
-    assert checkpoint.stat().st_size > 0
-    (tmp_path / "whole").mkdir()
-    resumed, whole = train(tmp_path / "killed", "plain"), train(tmp_path / "whole", "plain")
-    assert resumed.status == "completed"
-    assert resumed.loss == pytest.approx(whole.loss, rel=1e-5)
-
-
 STUDY = """
 name = "ranks"
 [model]
-factory = "tiny_study:TinyMLP"
+factory = "rank_training:{model}"
 size_param = "width"
-max_size = 64
+size_values = [4, 8, 16, 32, 64]
 [data]
 train = "tiny_study:train"
 eval = "tiny_study:held_out"
@@ -110,21 +98,38 @@ compute_budgets = [2e6]
 num_sizes_per_budget = 3
 [training]
 learning_rate = 0.02
+batch_tokens = 25
+checkpoint_seconds = 0.0
 [hardware]
 device = "cpu"
 """
 
 
-def test_the_command_trains_one_experiment_of_a_study_file(tmp_path):
-    from flops_fit import Study
-    from flops_fit.stages import study_plan, study_size_map
-
-    path = tmp_path / "study.toml"
-    path.write_text(STUDY)
-    (tmp_path / "tiny_study.py").write_text((HELPERS / "tiny_study.py").read_text())
+def study_file(folder, model):
+    """A study file in `folder`, the study, and the first experiment of its plan."""
+    path = folder / "study.toml"
+    path.write_text(STUDY.format(model=model))
     study = Study.from_toml(path)
-    name = study_plan(study, study_size_map(study)).experiments[0].experiment_id
-    ran = torchrun("-m", "flops_fit.distributed", path, name, "--output-dir", tmp_path / "runs", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    return path, study, study_plan(study, study_size_map(study)).experiments[0]
+
+
+def test_a_killed_process_ends_all_at_once_and_one_goes_on_from_the_checkpoint(tmp_path):
+    path, study, experiment = study_file(tmp_path, "DiesOnRankOne")
+    runs, name, began = tmp_path / "runs", experiment.experiment_id, time.perf_counter()
+    ran = torchrun("-m", "flops_fit.distributed", path, name, "--output-dir", runs)
+    assert ran.returncode != 0
+    assert time.perf_counter() - began < 60, "nobody waited for the dead until a timeout"
+    (checkpoint,) = runs.glob("*/checkpoint.safetensors")
+    assert checkpoint.stat().st_size > 0
+    resumed, whole = (run_experiment(study, experiment, output_dir=folder) for folder in (runs, tmp_path / "whole"))
+    assert resumed.status == "completed"
+    assert resumed.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+def test_the_command_trains_one_experiment_of_a_study_file(tmp_path):
+    path, _, experiment = study_file(tmp_path, "TinyMLP")
+    name = experiment.experiment_id
+    first, second = together("command", [str(path), name, "--output-dir", str(tmp_path / "runs")])
     result = ExperimentResult.load(tmp_path / "runs" / name / "result.json")
-    assert f"completed {name}: held-out loss {result.loss:.4f}" in ran.stdout
+    assert first == (0, f"completed {name}: held-out loss {result.loss:.4f}\n")
+    assert second == (0, ""), "the first process speaks for all"

@@ -18,7 +18,7 @@ from flops_fit.stages import study_plan, study_size_map
 
 
 class Served(Dataset):
-    """The first examples of a dataset, which writes down which were asked for."""
+    """The first examples of a `TensorDataset`, which writes down which were asked for."""
 
     def __init__(self, dataset, count):
         self.dataset, self.count, self.indices = dataset, count, []
@@ -31,7 +31,7 @@ class Served(Dataset):
 
     def __getitems__(self, indices):
         self.indices += indices
-        return [self.dataset[index] for index in indices]
+        return list(zip(*(tensor[indices].unbind() for tensor in self.dataset.tensors), strict=True))
 
 
 def study_of(factory, train, held_out, count, **sweep):

@@ -119,15 +119,16 @@ def _residual_trend(evidence: Evidence) -> Diagnostic | None:
 
 def _lack_of_fit(evidence: Evidence) -> Diagnostic | None:
     runs = evidence.runs
-    counts = np.bincount(runs.cluster)
-    repeated = (counts > 1)[runs.cluster]
+    same = runs.configuration
+    counts = np.bincount(same)
+    repeated = (counts > 1)[same]
     freedom = int((counts[counts > 1] - 1).sum())
     if freedom < 3:
         return None
     logs = np.log(runs.loss)
-    means = np.bincount(runs.cluster, weights=logs) / np.maximum(counts, 1)
-    noise = float(((logs - means[runs.cluster])[repeated] ** 2).sum() / freedom)
-    misfit = np.bincount(runs.cluster, weights=-evidence.fit.residual / evidence.fit.scale) / np.maximum(counts, 1)
+    means = np.bincount(same, weights=logs) / np.maximum(counts, 1)
+    noise = float(((logs - means[same])[repeated] ** 2).sum() / freedom)
+    misfit = np.bincount(same, weights=-evidence.fit.residual / evidence.fit.scale) / np.maximum(counts, 1)
     between = int((counts > 0).sum()) - 5
     if between < 1 or noise < 1e-20:
         return None

@@ -36,6 +36,8 @@ def load_forecasts(folder: str | os.PathLike[str]) -> Held:
             found[path] = Forecast.load(path)
         except FileError as error:
             problems.append(str(error))
+        except OSError as error:  # a file that may not be read, a link that leads nowhere
+            problems.append(f"{path} cannot be read ({error.strerror}); see to it, or move it away")
     return Held(forecasts=found, problems=tuple(problems))
 
 

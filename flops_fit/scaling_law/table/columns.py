@@ -26,6 +26,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "epochs": ("numepochs",),
     "unique_tokens": ("uniquetokens", "numuniquetokens"),
 }
+RUN_COLUMNS = ("group", "run", "runid", "runname")  # what says which rows are checkpoints of one run
 NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs", "unique_tokens")
 SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is below this is probably in other units,
 SMALLEST_FLOPS = 1e5  # unless FLOPs that are no smaller than this fit to them
@@ -38,7 +39,7 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
     `units`: factor per column, such as `{"num_params": 1e9}` for a column in billions; 1 confirms a column.
     Raises `FitError` for missing columns and for columns in implausible units.
     """
-    table = _read(runs)
+    table = _with_group(_read(runs))
     table, notes = _rename(table)
     for column in NUMERIC:
         if column in table:
@@ -70,6 +71,16 @@ def _read(runs: Any) -> pd.DataFrame:
     raise FitError(f"runs = {type(runs).__name__} is not a DataFrame, path or list of results; give one of these")
 
 
+def _with_group(table: pd.DataFrame) -> pd.DataFrame:
+    """With a column `group`, a copy of the first that names runs, if any does."""
+    named = [column for column in table.columns if _plain(column) in RUN_COLUMNS]
+    return table.assign(group=table[named[0]]) if named and "group" not in table else table
+
+
+def _plain(column: Any) -> str:
+    return "".join(character for character in str(column).lower() if character.isalnum())
+
+
 def _row(item: Any) -> dict[str, Any]:
     if isinstance(item, Mapping):
         return dict(item)
@@ -82,7 +93,7 @@ def _rename(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     known = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
     renames: dict[Any, str] = {}
     for column in table.columns:
-        plain = "".join(character for character in str(column).lower() if character.isalnum())
+        plain = _plain(column)
         name = known.get(plain) or next((own for own in SYNONYMS if own.replace("_", "") == plain), None)
         if name and name not in table.columns and name not in renames.values():
             renames[column] = name

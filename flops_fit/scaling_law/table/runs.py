@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.table.columns import runs_frame
@@ -16,6 +18,7 @@ from flops_fit.scaling_law.table.columns import runs_frame
 BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
 EQUAL_BUDGET = 0.02  # what counts as equal,
 MOSTLY = 0.6  # and the share of runs that must fall into budgets for there to be any
+FEWEST_RUNS = 8  # named runs below which resampling them would say nothing
 NEEDED = ("loss", "num_params", "num_tokens", "flops")
 ROUNDING = 1e-12  # relative: numbers closer than this are one number, computed in two ways or on two machines
 
@@ -32,7 +35,8 @@ class ExcludedRun:
 @dataclass(frozen=True, kw_only=True)
 class Runs:
     """Usable runs, each array of shape (runs,): parameters, tokens, FLOPs, nats, the IsoFLOP budget's FLOPs (NaN
-    where a run belongs to none), weight; `cluster` numbers configurations, so that repeated seeds share one."""
+    where a run belongs to none), weight; `cluster` numbers what is resampled together: repeated seeds of one (N, D),
+    and checkpoints of one run where a column names it."""
 
     num_params: np.ndarray
     num_tokens: np.ndarray
@@ -53,6 +57,11 @@ class Runs:
     def budgets(self) -> np.ndarray:
         """The distinct IsoFLOP budgets, ascending."""
         return np.unique(self.budget[np.isfinite(self.budget)])
+
+    @property
+    def configuration(self) -> np.ndarray:
+        """A number for each (N, D), shape (runs,)."""
+        return _configurations(pd.Series(self.num_params), pd.Series(self.num_tokens))
 
     @property
     def log_flops_range(self) -> float:
@@ -106,16 +115,47 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None) -> Runs:
         raise FitError(f"none of {len(table)} runs can be used ({why}); a fit needs completed runs with N, D and loss")
     table, ids = table[keep].reset_index(drop=True), ids[keep]
     columns = {name: table[name].to_numpy(dtype=float) for name in ("num_params", "num_tokens", "flops", "loss")}
+    cluster, joined = _clusters(table)
     return Runs(
         **columns,
         budget=_budgets(table),
         weight=table["weight"].to_numpy(dtype=float) if "weight" in table else np.ones(len(table)),
-        cluster=table.groupby(["num_params", "num_tokens"], sort=False).ngroup().to_numpy(),
+        cluster=cluster,
         epochs=table["epochs"].to_numpy(dtype=float) if "epochs" in table else np.full(len(table), np.nan),
         experiment_id=tuple(ids),
         excluded=excluded,
-        notes=notes,
+        notes=(*notes, *joined),
     )
+
+
+def _clusters(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+    """What is resampled together, (rows,): repeated seeds of one (N, D), and checkpoints of one run where a column says
+    which they are; with a note about the latter."""
+    configuration = _configurations(table["num_params"], table["num_tokens"])
+    if "group" not in table or not table["group"].dropna().duplicated().any():
+        return configuration, []
+    if table[["group", "num_params"]].drop_duplicates()["group"].dropna().duplicated().any():
+        return configuration, ["the column that names runs has runs of several N, so its rows are resampled apart"]
+    run = pd.factorize(table["group"])[0]
+    run = np.where(run < 0, run.max() + 1 + np.arange(len(run)), run)
+    joined = _joined(configuration, run)
+    count = int(joined.max()) + 1
+    if count < FEWEST_RUNS:
+        return configuration, [f"only {count} runs have names of their own, so their rows are resampled apart"]
+    return joined, [f"the {len(joined)} rows are of {count} runs by their names, each resampled as one"]
+
+
+def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Numbers of what hangs together where rows of one `first` or of one `second` do, in order of appearance."""
+    own = int(first.max()) + 1
+    size = own + int(second.max()) + 1
+    links = coo_matrix((np.ones(len(first)), (first, own + second)), shape=(size, size))
+    return pd.factorize(connected_components(links, directed=False)[1][first])[0]
+
+
+def _configurations(num_params: pd.Series, num_tokens: pd.Series) -> np.ndarray:
+    """A number for each (N, D), (rows,)."""
+    return pd.DataFrame({"N": num_params, "D": num_tokens}).groupby(["N", "D"], sort=False).ngroup().to_numpy()
 
 
 def without_rounding(values: np.ndarray) -> np.ndarray:

@@ -34,13 +34,18 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
     assert not score_forecasts(tmp_path / "none", valley())
 
 
-@pytest.mark.parametrize("damage", ["torn", "changed", "foreign", "folder", "not text"])
+@pytest.mark.parametrize(
+    "damage", ["torn", "changed", "foreign", "folder", "not text", "link to nothing", "link to itself"]
+)
 def test_a_damaged_file_is_named_and_the_others_count(tmp_path, damage):
     whole, _ = keep(forecast(law="one"), tmp_path)
     path, _ = keep(forecast(law="two"), tmp_path)
     if damage == "folder":
         path.unlink()
         path.mkdir()
+    elif damage.startswith("link"):
+        path.unlink()
+        path.symlink_to(path if damage.endswith("itself") else "nothing")
     else:
         text = path.read_bytes()
         changed = {

@@ -1,0 +1,74 @@
+"""Rows that are checkpoints of one run are resampled as one, where a column says which run they are of."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flops_fit.scaling_law import fit_scaling_law, read_runs
+from flops_fit.synthetic import REPLICATION, synthetic_runs
+
+RUNS, CHECKPOINTS = 24, 8
+
+
+def checkpointed(seed, of_run=0.005, own=0.001):
+    """Trainings of 24 sizes with 8 checkpoints each, which share most of their noise."""
+    generator = np.random.default_rng(seed)
+    N = np.repeat(np.geomspace(3e7, 3e9, RUNS), CHECKPOINTS)
+    D = np.tile(np.geomspace(1, 60, CHECKPOINTS), RUNS) * np.sqrt(N * 1e9)
+    noise = np.repeat(of_run * generator.standard_normal(RUNS), CHECKPOINTS) + own * generator.standard_normal(len(N))
+    names = np.repeat([f"run-{number}" for number in range(RUNS)], CHECKPOINTS)
+    loss = REPLICATION.loss(N, D) * np.exp(noise)
+    return pd.DataFrame({"run_name": names, "num_params": N, "num_tokens": D, "loss": loss})
+
+
+@pytest.mark.parametrize("column", ["group", "run", "run_id", "run_name", "Run Name"])
+def test_a_column_that_names_runs_is_found(column):
+    runs = read_runs(checkpointed(0).rename(columns={"run_name": column}))
+    assert runs.cluster.tolist() == np.repeat(np.arange(RUNS), CHECKPOINTS).tolist()
+    assert any(f"192 rows are of {RUNS} runs" in note for note in runs.notes)
+    assert len(np.unique(runs.configuration)) == RUNS * CHECKPOINTS
+
+
+def test_seeds_of_one_configuration_join_their_runs_and_rows_without_a_name_stand_alone():
+    table = checkpointed(0)
+    again = table[table["run_name"] == "run-3"].assign(run_name="run-3-again", loss=lambda rows: rows["loss"] * 1.001)
+    nameless = checkpointed(1).iloc[:5].assign(run_name=None, num_tokens=lambda rows: rows["num_tokens"] * 1.5)
+    runs = read_runs(pd.concat([table, again, nameless]))
+    assert runs.cluster[-13:-5].tolist() == [3] * 8
+    assert runs.cluster[-5:].tolist() == [RUNS, RUNS + 1, RUNS + 2, RUNS + 3, RUNS + 4]
+
+
+def test_a_column_of_another_meaning_is_left_alone_and_said():
+    repetition = np.tile(np.arange(CHECKPOINTS), RUNS)  # named "run", but of every size
+    runs = read_runs(checkpointed(0).drop(columns="run_name").assign(run=repetition))
+    assert runs.cluster.max() + 1 == RUNS * CHECKPOINTS
+    assert any("has runs of several N" in note for note in runs.notes)
+
+
+def test_too_few_runs_are_resampled_by_rows():
+    table = checkpointed(0)
+    few = read_runs(table[table["run_name"].isin(["run-0", "run-1", "run-2"])])
+    assert few.cluster.max() + 1 == 3 * CHECKPOINTS
+    assert any("only 3 runs" in note for note in few.notes)
+
+
+def test_a_table_without_such_a_column_is_resampled_as_ever():
+    table = synthetic_runs(seeds=2)
+    plain, named = read_runs(table), read_runs(table.assign(run_name=[f"r{number}" for number in range(len(table))]))
+    assert plain.cluster.tolist() == plain.configuration.tolist() == named.cluster.tolist()
+
+
+def test_intervals_are_as_wide_as_studies_differ():
+    found = [
+        fit_scaling_law(checkpointed(seed), form="chinchilla", weighting="plain", bootstraps=200) for seed in range(12)
+    ]
+    apart = [
+        fit_scaling_law(
+            checkpointed(seed).drop(columns="run_name"), form="chinchilla", weighting="plain", bootstraps=200
+        )
+        for seed in range(12)
+    ]
+    for name in ("E", "alpha", "a"):
+        differ = np.std([getattr(law, name) for law in found])
+        assert 0.6 * differ < np.median([np.std(law.draws_of(name)) for law in found]) < 1.5 * differ
+        assert np.median([np.std(law.draws_of(name)) for law in apart]) < 0.6 * differ
