@@ -36,7 +36,7 @@ def checked(fix: Mapping[str, Any] | None, lowest_loss: float) -> Held:
 def _range(name: str, value: Any) -> tuple[float, float]:
     if name not in NAMES:
         raise FitError(f"fix names {name!r}, which is no parameter of the law; give {', '.join(NAMES)}")
-    pair = value if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    pair = value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else (value, value)
     least, most = (MIN_EXPONENT, MAX_EXPONENT) if name in ("alpha", "beta") else (0.0, np.inf)
     if len(pair) != 2 or not all(isinstance(end, numbers.Real) and not isinstance(end, bool) for end in pair):
         raise FitError(f"fix: {name} = {value!r} must be a number, or a range of two such as (0.3, 0.4)")

@@ -1,24 +1,17 @@
 """Rows that are checkpoints of one run are resampled as one, where a column says which run they are of."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+from paths import BENCHMARKS
 
 from flops_fit.scaling_law import fit_scaling_law, read_runs
-from flops_fit.synthetic import REPLICATION, synthetic_runs
+from flops_fit.synthetic import synthetic_runs
 
-RUNS, CHECKPOINTS = 24, 8
-
-
-def checkpointed(seed, of_run=0.005, own=0.001):
-    """Trainings of 24 sizes with 8 checkpoints each, which share most of their noise."""
-    generator = np.random.default_rng(seed)
-    N = np.repeat(np.geomspace(3e7, 3e9, RUNS), CHECKPOINTS)
-    D = np.tile(np.geomspace(1, 60, CHECKPOINTS), RUNS) * np.sqrt(N * 1e9)
-    noise = np.repeat(of_run * generator.standard_normal(RUNS), CHECKPOINTS) + own * generator.standard_normal(len(N))
-    names = np.repeat([f"run-{number}" for number in range(RUNS)], CHECKPOINTS)
-    loss = REPLICATION.loss(N, D) * np.exp(noise)
-    return pd.DataFrame({"run_name": names, "num_params": N, "num_tokens": D, "loss": loss})
+sys.path.insert(0, str(BENCHMARKS))
+from checkpoints import CHECKPOINTS, RUNS, checkpointed
 
 
 @pytest.mark.parametrize("column", ["group", "run", "run_id", "run_name", "Run Name"])
