@@ -31,17 +31,18 @@ def _relax_syncing() -> None:
 
 
 def _read_migrations_once() -> None:
-    """Let Alembic keep the migrations it has read from a folder.
+    """Let Alembic keep the migrations of Dagster that it has read.
 
-    Dagster gives every run a database of its own, and to mark that as up to date reads ninety files twice: half of what
-    a run costs besides its work.
+    Dagster gives every run a database of its own, and to mark that as up to date reads ninety files twice.
     """
     from alembic.script import ScriptDirectory
 
-    read, known = ScriptDirectory.from_config, dict[tuple[str | None, ...], ScriptDirectory]()
+    read, known = ScriptDirectory.from_config, dict[str, ScriptDirectory]()
 
     def from_config(config: Any) -> ScriptDirectory:
-        place = (config.config_file_name, config.get_main_option("script_location"))
+        place = config.get_main_option("script_location") or ""
+        if not place.startswith("dagster:"):  # whose own business it is
+            return read(config)
         if place not in known:
             known[place] = read(config)
         return known[place]
