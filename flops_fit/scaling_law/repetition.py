@@ -95,7 +95,7 @@ def fit_repetition(
     publication (appendix A; its delta is 1e-3).
 
     Args:
-        base: a law, or a mapping of E, A, B, alpha and beta, of fresh data.
+        base: a law (its five parameters), or a mapping of E, A, B, alpha and beta, of fresh data.
         excess_params: whether excess parameters lose worth too; by default where a base is given, and only there.
         delta: Huber threshold on log-loss residuals; "auto" for 1.345 robust sigma of the runs that repeat nothing.
         bootstraps: resamples for the intervals.
