@@ -42,11 +42,11 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
     `allowed` are hosts that the pages may be asked for besides this machine's own names, as of `pages.guard.Guard`.
     Raises `FlopsFitError` if the port is taken or the home's pages are open already.
     """
-    from flops_fit_assets.headless.dagster_runs import end_lost_runs
-
     hosts = checked_hosts(allowed)
     loaded = Study.from_toml(study)  # refuse here what Dagster would show only as a failed code location
     _refuse_taken(port)
+    from flops_fit_assets.headless.dagster_runs import end_lost_runs  # not before: it loads torch and Dagster
+
     home = home_directory()
     with pages_lock(home) as lock:
         if lost := end_lost_runs(home):
