@@ -67,7 +67,8 @@ def _of_law(law: ScalingLaw) -> Forecast:
 def _with_prior(law: ScalingLaw, prior: float) -> ScalingLaw:
     if not law.candidates:
         return law
-    return replace(law, prediction=replace(law.prediction, misfit=misfit_of(law.prediction.misses, prior=prior)))
+    misfit = misfit_of(law.prediction.misses, law.runs.span, prior=prior)
+    return replace(law, prediction=replace(law.prediction, misfit=misfit))
 
 
 def _saturating(C: np.ndarray, loss: np.ndarray) -> Numbers:

@@ -79,7 +79,7 @@ def hold_outs(name: str, table: pd.DataFrame, most: int = 3) -> list[HoldOut]:
         near = held & (np.abs(np.log(runs.num_params / centre)) <= NEAR)
         if (~held).sum() < FEWEST_LEFT or near.sum() < 2:
             continue
-        minima = (_minimum(runs.subset(group == level)) for level in levels[-groups:])
+        minima = (minimum_of(runs.subset(group == level)) for level in levels[-groups:])
         train = runs.subset(~held).to_frame()[["num_params", "num_tokens", "flops", "loss"]]
         found.append(
             HoldOut(
@@ -103,13 +103,13 @@ def _centres(runs: Runs, group: np.ndarray) -> np.ndarray:
     law = fit_both(runs, per_token, "auto", "auto")[0].fit
     centre = optimal_params(law.parameters, runs.flops, per_token)
     for level in np.unique(group):
-        minimum = _minimum(runs.subset(group == level))
+        minimum = minimum_of(runs.subset(group == level))
         if minimum is not None:
             centre[group == level] = minimum.N
     return centre
 
 
-def _minimum(members: Runs) -> HeldMinimum | None:
+def minimum_of(members: Runs) -> HeldMinimum | None:
     """The interior minimum of one group."""
     if len(np.unique(members.num_params)) < 4:
         return None

@@ -212,7 +212,7 @@ def _predict_with(
     runs, flops_per_token = evidence.runs, evidence.flops_per_token
     chance = bend_chance(_plain_of(chosen.fit, chosen, evidence.other))
     if chance >= BEND:
-        return unbent(chance), None, ""
+        return unbent(chance, runs), None, ""
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in evidence.minima if minimum.interior}
     rolling = roll(runs, flops_per_token, optimum, own, checked(options.get("fix"), np.inf))

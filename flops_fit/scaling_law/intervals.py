@@ -97,18 +97,17 @@ def _misfit_factors(
 ) -> np.ndarray:
     """Factors by which the form's misfit moves draws of a quantity; `sampled` are those of sampling alone."""
     misfit, count, seed = law.prediction.misfit, len(sampled), int(law.options.get("seed", 0)) + 2
-    if misfit.widening != 1.0:  # independent of sampling error, and as much of it as widens it by so much
-        turned = np.random.default_rng(seed).permutation(sampled)
-        return np.asarray(turned ** np.sqrt(misfit.widening**2 - 1))
+    # independent of sampling error, and as much of it as widens it by so much
+    turned = np.random.default_rng(seed).permutation(sampled) ** np.sqrt(misfit.widening**2 - 1)
     distance = float(np.log(compute / law.runs.flops.max()))
     best = float(law.N_opt(compute))
     if quantity in AT_COMPUTE and quantity != "L_opt":
         N = best * np.exp(misfit.draws("N_opt", distance, 0.0, count, seed))
         exact = from_size(quantity, np.array(best), compute, law.flops_per_token)
-        return np.asarray(from_size(quantity, N, compute, law.flops_per_token) / exact)
+        return np.asarray(turned * from_size(quantity, N, compute, law.flops_per_token) / exact)
     N = num_params or best
     spread = law.prediction.spread(N, compute / float(law.flops_per_token(N)))
-    return np.exp(misfit.draws("loss", distance, spread, count, seed))
+    return np.asarray(turned * np.exp(misfit.draws("loss", distance, spread, count, seed)))
 
 
 def _new_run_noise(law: Fitted, count: int, num_params: float, num_tokens: float) -> np.ndarray:

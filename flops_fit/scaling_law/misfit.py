@@ -1,6 +1,7 @@
 """How far off a law is beyond its sampling error: the misfit of its form, which grows with ln C beyond the runs.
 
 A study whose runs show no bend (`fitting.shape`) hides one no larger than about its sampling error, so that is widened.
+Where its budgets span less than a decade, nothing of a bend could have been seen, and what is common is added in full.
 One that shows a bend is judged by its own past: laws fitted without the largest one and two budgets, by the same
 procedure, missed them by so much for each factor e in compute. These rates are pooled with what public studies showed
 (`benchmarks/holdout.py`), as a scaled inverse chi-squared prior is: intervals are Student's.
@@ -21,6 +22,8 @@ UNSEEN = 1.15  # by which sampling error is widened where no bend shows
 NEAREST = 0.7  # ln C that counts at least: one budget on
 PRIOR_FREEDOM = 8.0
 MOST_OWN = 3.0  # degrees of freedom that a study's own past counts for: its misses are of one law, and correlated
+DECADE = float(np.log(10.0))  # of compute: in less no bend shows, in more ever more of it
+UNSEEN_LOSS_RATE = 0.01  # of ln L per factor e in compute, where nothing of a bend could be seen
 LOSS_RATE = 0.004  # of ln L, and
 SIZE_RATE = 0.14  # of ln N_opt, per factor e in compute: the prior's
 
@@ -42,7 +45,7 @@ class Miss:
 @dataclass(frozen=True, kw_only=True)
 class Misfit:
     """Standard errors of ln L and ln N_opt per factor e of compute, their degrees of freedom, and how much sampling
-    error is widened (1 where a rate stands for the misfit)."""
+    error is widened (1 where the rates alone stand for the misfit)."""
 
     loss_rate: float = 0.0
     size_rate: float = 0.0
@@ -65,9 +68,32 @@ class Misfit:
         return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
 
 
-def misfit_of(misses: Sequence[Miss], *, prior: float = 1.0) -> Misfit:
-    """The misfit of a study whose runs show a bend, from its misses; `prior` times what public studies showed."""
-    loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, prior * LOSS_RATE)
+def unseen_share(span: float) -> float:
+    """How much of a common bend runs that span `span` in ln C cannot show: all of it within a decade, then ever less.
+
+    What a bend does to the losses of the runs grows at least as the square of their span, and what hides it does not.
+    The sixth power leaves 1/64 over two decades, so that exact laws pay next to nothing (`benchmarks/small_studies.py`).
+    """
+    return min(1.0, (DECADE / max(span, 1e-9)) ** 6)
+
+
+def hidden(span: float) -> Misfit:
+    """The misfit of a study whose runs show no bend, from the budgets' span in ln C."""
+    share = unseen_share(span)
+    return Misfit(
+        loss_rate=share * UNSEEN_LOSS_RATE,
+        size_rate=share * SIZE_RATE,
+        loss_freedom=PRIOR_FREEDOM,
+        size_freedom=PRIOR_FREEDOM,
+        widening=UNSEEN,
+    )
+
+
+def misfit_of(misses: Sequence[Miss], span: float, *, prior: float = 1.0) -> Misfit:
+    """The misfit of a study whose runs show a bend, from its misses and its budgets' span in ln C; `prior` times what
+    public studies showed."""
+    common = LOSS_RATE + unseen_share(span) * (UNSEEN_LOSS_RATE - LOSS_RATE)
+    loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, prior * common)
     size_rate, size_freedom = _pooled([miss.log_size for miss in misses], misses, prior * SIZE_RATE)
     return Misfit(loss_rate=loss_rate, size_rate=size_rate, loss_freedom=loss_freedom, size_freedom=size_freedom)
 

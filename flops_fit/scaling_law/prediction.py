@@ -10,8 +10,9 @@ import numpy as np
 from flops_fit.scaling_law.anchor import Move
 from flops_fit.scaling_law.candidates import Candidate, Rolling
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
-from flops_fit.scaling_law.misfit import UNSEEN, Misfit, Miss, misfit_of
+from flops_fit.scaling_law.misfit import Misfit, Miss, hidden, misfit_of
 from flops_fit.scaling_law.mixture import as_members, mixed_loss
+from flops_fit.scaling_law.table.runs import Runs
 
 FORMS = ("auto", "chinchilla")
 
@@ -93,9 +94,9 @@ class Prediction:
         }
 
 
-def unbent(bend_chance: float) -> Prediction:
+def unbent(bend_chance: float, runs: Runs) -> Prediction:
     """The five-parameter law's own, where the runs show no bend."""
-    return Prediction(bend_chance=bend_chance, misfit=Misfit(widening=UNSEEN))
+    return Prediction(bend_chance=bend_chance, misfit=hidden(runs.span))
 
 
 def bent(
@@ -120,7 +121,7 @@ def bent(
         members_with_E=None if few else anchor.move(_with_E(rolling, anchor.members, draws)),
         noise=np.log(predicted / runs.loss[near]),
         misses=misses,
-        misfit=misfit_of(misses),
+        misfit=misfit_of(misses, runs.span),
     )
     return prediction, words
 

@@ -59,6 +59,11 @@ class Runs:
         return np.unique(self.budget[np.isfinite(self.budget)])
 
     @property
+    def span(self) -> float:
+        """The range of the runs' compute, in ln C."""
+        return float(np.log(self.flops.max() / self.flops.min()))
+
+    @property
     def configuration(self) -> np.ndarray:
         """A number for each (N, D), shape (runs,)."""
         return _configurations(pd.Series(self.num_params), pd.Series(self.num_tokens))
