@@ -55,7 +55,8 @@ def isoflop_figure(law: FittedLaw) -> Figure:
             axes.plot(curve.own_N, curve.own_loss, ":", color=colour, lw=1.4, zorder=2)
         runs: dict[str, Any] = {"color": colour, "ms": 6, "mec": "white", "mew": 0.6, "zorder": 3}
         axes.plot(curve.N, curve.loss, marker, **runs, label=_power(curve.compute_budget))
-    axes.plot([], [], "-", color=INK, lw=1.6, label="the law")
+    onto = "" if law.form == "chinchilla" else ", moved onto\nthe largest budget"
+    axes.plot([], [], "-", color=INK, lw=1.6, label=f"the law{onto}")
     if len(data.curves) <= FEW:
         axes.plot([], [], ":", color=INK, lw=1.4, label="budget's own parabola")
     axes.plot(data.path_N, data.path_loss, "--", color=INK, lw=1.2, zorder=4, label="optimum of the law")
