@@ -94,6 +94,8 @@ def _from_minima(law: FittedLaw, compute: float, name: str, minima: tuple[Isoflo
         return []
     power = fit_power_law(np.array([m.compute_budget for m in inside]), np.array([m.N for m in inside]))
     N = float(power(compute))
+    if not 0 < N < np.inf:  # of budgets that lie too close to one another
+        return []
     note = f"{len(inside)} of {len(minima)} budgets have a minimum inside" if len(inside) < len(minima) else ""
     worst = max((minimum.bias for minimum in law.isoflops), key=lambda bias: abs(np.log(bias)))
     if name == "parabola per budget" and abs(np.log(worst)) > 0.05:

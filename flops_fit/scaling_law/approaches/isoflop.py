@@ -48,8 +48,9 @@ class PowerLaw:
     exponent: float
 
     def __call__(self, compute: np.ndarray | float) -> np.ndarray:
-        """The value at C FLOPs."""
-        return self.coefficient * np.asarray(compute, dtype=float) ** self.exponent
+        """The value at C FLOPs; infinite or NaN where floating point does not reach."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of budgets that lie too close to one another
+            return self.coefficient * np.asarray(compute, dtype=float) ** self.exponent
 
 
 def isoflop_minima(runs: Runs, *, curve: str = "parabola", window: float | None = None) -> tuple[IsoflopMinimum, ...]:
