@@ -311,7 +311,7 @@ class FittedLaw:
         """The inverse of `to_dict`; raises `FileError` naming what is missing, unknown or not valid."""
         law = from_json(cls, content, "law", without=["schema"])
         count = len(law.runs)
-        if law.draws.size % 5 or len(law.residual) != count or len(law.scale) != count:
+        if not law.draws.size or law.draws.size % 5 or len(law.residual) != count or len(law.scale) != count:
             raise FileError(f"law: draws must be rows of 5, residual and scale have {count} numbers, one for each run")
         return replace(law, draws=law.draws.reshape(-1, 5))
 
