@@ -163,7 +163,12 @@ def demo() -> None:
 
 @main.command()
 @click.argument("runs", type=click.Path(path_type=Path))
-@click.option("--report", "report_path", type=click.Path(path_type=Path), help="Where to write the report.")
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write the report to.",
+)
 @click.option("--fix", multiple=True, help="What is known: E=1.69, or a range, alpha=0.3:0.4; may be repeated.")
 def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...]) -> None:
     """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results.

@@ -55,9 +55,8 @@ def compare_approaches(
     narrow = isoflop_minima(law.runs, window=4.0)
     found += _from_minima(law, compute, "parabola, within a factor 4", narrow)
     noisy = interpolated_minima(law.runs)
-    if len(noisy) >= 2:
-        power = interpolated_power_law(noisy)
-        own = float(power(compute))
+    power = interpolated_power_law(noisy) if len(noisy) >= 2 else None
+    if power is not None and 0 < (own := float(power(compute))) < np.inf:
         many = any(minimum.runs > MOST_SIZES for minimum in law.isoflops)
         note = f"at most {MOST_SIZES} sizes of a budget, spread evenly" if many else ""
         note = "follows noise where sizes are few" if len(law.runs) < 100 else note
@@ -94,6 +93,8 @@ def _from_minima(law: FittedLaw, compute: float, name: str, minima: tuple[Isoflo
         return []
     power = fit_power_law(np.array([m.compute_budget for m in inside]), np.array([m.N for m in inside]))
     N = float(power(compute))
+    if not 0 < N < np.inf:  # of budgets that lie too close to one another
+        return []
     note = f"{len(inside)} of {len(minima)} budgets have a minimum inside" if len(inside) < len(minima) else ""
     worst = max((minimum.bias for minimum in law.isoflops), key=lambda bias: abs(np.log(bias)))
     if name == "parabola per budget" and abs(np.log(worst)) > 0.05:

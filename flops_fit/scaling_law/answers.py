@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
+from flops_fit.basics.arguments import need, number
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.quantities import one_compute, positive
 from flops_fit.scaling_law.repetition import DATA_REPETITION, Repetition, effective_params, effective_tokens
 
+MOST_SEARCHED = 1e40  # FLOPs
 ENDLESS = 1e60  # tokens without limit
 FORWARD_SHARE = 1 / 3  # of a training token's FLOPs is the forward pass that inference needs
 
@@ -79,7 +82,8 @@ def compute_for_loss(law: FittedLaw, loss: float) -> float:
 
     Raises `FitError` at or below the irreducible loss E, and where more than 1e40 FLOPs would be needed.
     """
-    low, high = 1.0, 1e40
+    need("loss", loss, number(above=0), FitError)
+    low, high = 1.0, MOST_SEARCHED
     floor = law.irreducible
     if not loss > floor or law.L_opt(high) > loss:
         raise FitError(
@@ -92,7 +96,8 @@ def compute_for_loss(law: FittedLaw, loss: float) -> float:
 
 def cost_of_size(law: FittedLaw, compute: float, num_params: float) -> SizeCost:
     """What it costs to train `num_params` parameters instead of N_opt at `compute` FLOPs."""
-    per_token = float(law.flops_per_token(num_params))
+    need("num_params", num_params, number(above=0), FitError)
+    per_token, compute = float(law.flops_per_token(num_params)), one_compute(compute)
     D = compute / per_token
     loss, best = law.loss(num_params, D), law.L_opt(compute)
     match = per_token * _tokens_for(law, num_params, best)
@@ -112,7 +117,8 @@ def inference_optimum(law: FittedLaw, compute: float, inference_tokens: float) -
     Training costs f(N)·D, inference a third of f(N) per token (Sardana et al. 2023, equation 2, with the runs' own
     FLOPs per token): more inference asks for smaller models trained longer.
     """
-    loss = law.L_opt(compute)
+    need("inference_tokens", inference_tokens, number(least=0), FitError)
+    loss = law.L_opt(one_compute(compute))
     N_0 = law.N_opt(compute)
 
     def tokens(N: float) -> float:
@@ -165,8 +171,10 @@ def data_limited_optimum(
     repeat data. What `fit_repetition` returns discounts parameters beyond the optimum of the unique tokens as well,
     where its R*_N is finite; a number discounts the data alone.
     """
+    need("unique_tokens", unique_tokens, number(above=0), FitError)
+    compute = one_compute(compute)
     fitted = repetition if isinstance(repetition, Repetition) else None
-    of_data, of_params = (fitted.data, fitted.params) if fitted else (float(repetition), np.inf)
+    of_data, of_params = (fitted.data, fitted.params) if fitted else (float(positive("repetition", repetition)), np.inf)
     unique_params = _optimum_for(law, unique_tokens) if np.isfinite(of_params) else np.inf
 
     def worth(tokens: float) -> float:
@@ -188,7 +196,7 @@ def data_limited_optimum(
 
 def _optimum_for(law: FittedLaw, tokens: float) -> float:
     """N for which `tokens` are compute-optimal."""
-    found = brentq(lambda x: np.log(law.D_opt(np.exp(x)) / tokens), 0.0, np.log(1e40), xtol=1e-12)
+    found = brentq(lambda x: np.log(law.D_opt(np.exp(x)) / tokens), 0.0, np.log(MOST_SEARCHED), xtol=1e-12)
     return float(law.N_opt(float(np.exp(found))))
 
 
@@ -201,7 +209,7 @@ def nearest_buildable(law: FittedLaw, compute: float, size_map: Any, *, level: f
     if not size_map.entries:
         raise FitError("the size map has no sizes; build it with a wider range of sizes")
     N = np.array([entry.num_params for entry in size_map.entries], dtype=float)
-    D = compute / np.array([entry.flops_per_token for entry in size_map.entries], dtype=float)
+    D = one_compute(compute) / np.array([entry.flops_per_token for entry in size_map.entries], dtype=float)
     losses = np.asarray(law.loss(N, D))
     best = int(np.argmin(losses))
     return BuildableModel(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flops_fit.basics.arguments import need, number, one_of, whole
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.approaches.isoflop import isoflop_minima, with_bias
 from flops_fit.scaling_law.candidates import Rolling, roll
@@ -90,6 +91,9 @@ def checked_options(
         raise FitError(f"weighting = {weighting!r} is unknown; give one of {', '.join(WEIGHTINGS)}")
     if form not in FORMS:
         raise FitError(f"form = {form!r} is unknown; give one of {', '.join(FORMS)}")
+    need("delta", delta, one_of("auto") | number(least=0), FitError)
+    need("bootstraps", bootstraps, whole(), FitError)
+    need("seed", seed, whole(0), FitError)
     return {
         "method": "parametric",
         "delta": delta,
@@ -227,6 +231,8 @@ def flops_per_token_of(given: Any, runs: Runs) -> FlopsPerToken:
         return given
     if given is None:
         return learn_flops_per_token(runs.num_params, runs.num_tokens, runs.flops)
+    if not hasattr(given, "entries"):
+        raise FitError(f"flops_per_token = {given!r} must be a FlopsPerToken or a size map, or left out")
     N = np.array([entry.num_params for entry in given.entries], dtype=float)
     flops = np.array([entry.flops_per_token for entry in given.entries], dtype=float)
     return learn_flops_per_token(N, np.ones_like(N), flops)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
+from flops_fit.basics.arguments import is_number
 from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, FitError
@@ -25,7 +26,7 @@ from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.intervals import METHODS, PARTS, analytic_interval, draw
 from flops_fit.scaling_law.mixture import as_members, mixed_loss, mixed_optimum
 from flops_fit.scaling_law.prediction import Prediction
-from flops_fit.scaling_law.quantities import checked_compute, exponent_a, optima
+from flops_fit.scaling_law.quantities import checked_compute, exponent_a, one_compute, optima, positive
 from flops_fit.scaling_law.table.runs import Runs
 
 _remembered = functools.lru_cache(maxsize=256)
@@ -156,7 +157,7 @@ class FittedLaw:
     def verdict_at(self, compute: float, quantity: str = "N_opt") -> str:
         """ "trustworthy", "provisional" or "not supported" of "N_opt", "D_opt" or "loss" at C FLOPs: whether its
         predicted error at 90 % is within a factor 1.5 (the loss: 2 %), and no finding speaks against it."""
-        findings = (*self.diagnostics, *filter(None, [checks.extrapolation(self.runs, float(compute))]))
+        findings = (*self.diagnostics, *filter(None, [checks.extrapolation(self.runs, one_compute(compute))]))
         return checks.verdict(findings, quantity, self.predicted_error(compute, quantity))
 
     @property
@@ -172,7 +173,8 @@ class FittedLaw:
 
     def loss(self, num_params: np.ndarray | float, num_tokens: np.ndarray | float) -> Any:
         """Predicted loss in nats at N parameters and D tokens."""
-        return _plain(mixed_loss(self.members, num_params, num_tokens))
+        N, D = positive("num_params", num_params), positive("num_tokens", num_tokens)
+        return _plain(mixed_loss(self.members, N, D))
 
     def N_opt(self, compute: np.ndarray | float) -> Any:
         """Compute-optimal parameters at C FLOPs."""
@@ -248,7 +250,7 @@ class FittedLaw:
         are about the five-parameter law and its sampling error. Raises `FitError` for an unknown quantity, method or
         level, and for these two where the law is bent.
         """
-        if not 0 < level < 1:
+        if not (is_number(level) and 0 < level < 1):
             raise FitError(f"level = {level!r} must lie between 0 and 1, for example 0.9")
         if method not in METHODS or (method != "bootstrap" and quantity == "new_run"):
             raise FitError(f"method = {method!r} is unknown here; give 'bootstrap', or one of 'profile', 'delta'")
@@ -264,7 +266,7 @@ class FittedLaw:
     def predict(self, compute: float, *, level: float = 0.9) -> dict[str, Any]:
         """The compute-optimal model at C FLOPs with its intervals at `level`, and findings about this distance."""
         findings = [finding for finding in self.diagnostics if finding.code == "undetermined"]
-        findings += filter(None, [checks.extrapolation(self.runs, float(checked_compute(compute)))])
+        findings += filter(None, [checks.extrapolation(self.runs, one_compute(compute))])
         return {
             "target_compute": float(compute),
             "optimal_params": self.N_opt(compute),
@@ -309,7 +311,7 @@ class FittedLaw:
         """The inverse of `to_dict`; raises `FileError` naming what is missing, unknown or not valid."""
         law = from_json(cls, content, "law", without=["schema"])
         count = len(law.runs)
-        if law.draws.size % 5 or len(law.residual) != count or len(law.scale) != count:
+        if not law.draws.size or law.draws.size % 5 or len(law.residual) != count or len(law.scale) != count:
             raise FileError(f"law: draws must be rows of 5, residual and scale have {count} numbers, one for each run")
         return replace(law, draws=law.draws.reshape(-1, 5))
 

@@ -21,8 +21,8 @@ from flops_fit.scaling_law.quantities import (
     EXPONENTS,
     PARAMETERS,
     at_size,
-    checked_compute,
     from_size,
+    one_compute,
     quantity_function,
 )
 from flops_fit.scaling_law.table.runs import Runs
@@ -77,7 +77,7 @@ def draw(
     if quantity in (*PARAMETERS, *EXPONENTS):
         return function(as_members(law.draws))
     if quantity in AT_COMPUTE:
-        C = float(checked_compute(compute))
+        C = one_compute(compute)
         sampled = at_size(quantity, law.member_draws, law.optimum_draws(C), C, law.flops_per_token)
         best = np.array([law.N_opt(C)])  # remembered by the law, as the draws are
         point = float(at_size(quantity, law.members[None], best, C, law.flops_per_token)[0])

@@ -72,7 +72,7 @@ def unseen_share(span: float) -> float:
     """How much of a common bend runs that span `span` in ln C cannot show: all of it within a decade, then ever less.
 
     What a bend does to the losses of the runs grows at least as the square of their span, and what hides it does not.
-    The sixth power leaves 1/64 over two decades, so that exact laws pay next to nothing (`benchmarks/small_studies.py`).
+    The sixth power leaves 1/64 over two decades, so exact laws pay next to nothing (`benchmarks/small_studies.py`).
     """
     return min(1.0, (DECADE / max(span, 1e-9)) ** 6)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.quantities import checked_compute
 from flops_fit.scaling_law.table.runs import without_rounding
 
 PREDICTION_HEADERS = ("Compute (FLOPs)", "N_opt", "90 %", "D_opt", "D/N", "Loss", "90 %")
@@ -16,14 +17,17 @@ VERDICT_HEADERS = ("Compute (FLOPs)", "N_opt, 90 %", "N_opt", "Loss, 90 %", "Los
 
 def budgets_to_show(own: Iterable[float], targets: Iterable[float]) -> list[float]:
     """Both together, ascending, each once."""
-    return np.unique(without_rounding(np.array([*own, *targets], dtype=float))).tolist()
+    return np.unique(without_rounding(checked_compute([*own, *targets]))).tolist()
 
 
 def prediction_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str, ...]]:
     """The compute optimum at each of `budgets` as cells under `PREDICTION_HEADERS`; dashes for a law that the runs do
     not determine."""
     dashes = ("–",) * (len(PREDICTION_HEADERS) - 1)
-    return [_row(law, compute) if law.determined else (format_flops(compute), *dashes) for compute in budgets]
+    return [
+        _row(law, compute) if law.determined else (format_flops(compute), *dashes)
+        for compute in checked_compute([*budgets])
+    ]
 
 
 def verdict_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str, ...]]:

@@ -13,6 +13,7 @@ from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 
 PARAMETERS = ("E", "A", "B", "alpha", "beta")
 EXPONENTS = ("a", "b")
+MOST_COMPUTE = 1e50  # FLOPs: beyond, N_opt would end where its search does
 AT_COMPUTE = ("N_opt", "D_opt", "L_opt", "tokens_per_param")
 
 
@@ -29,14 +30,36 @@ def exponent_a(parameters: np.ndarray) -> np.ndarray:
 
 
 def checked_compute(compute: Any) -> np.ndarray:
-    """`compute` as an array of FLOPs; raises `FitError` unless positive and finite."""
-    try:
-        values = np.asarray(compute, dtype=float)
-    except (TypeError, ValueError):
-        values = np.array(np.nan)
+    """`compute` as an array of FLOPs; raises `FitError` unless positive and at most `MOST_COMPUTE`."""
+    values = _as_floats(compute)
     if not (np.isfinite(values) & (values > 0)).all():
         raise FitError(f"compute = {compute!r} must be a positive, finite number of FLOPs, for example 1e21")
+    if (values > MOST_COMPUTE).any():
+        raise FitError(f"compute = {compute!r} must be at most {MOST_COMPUTE:g} FLOPs; no law reaches further")
     return values
+
+
+def one_compute(compute: Any) -> float:
+    """The same of one number; raises `FitError` for several."""
+    if checked_compute(compute).ndim:
+        raise FitError(f"compute = {compute!r} must be one number of FLOPs, for example 1e21; ask for each by itself")
+    return float(compute)
+
+
+def positive(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of positive numbers, of which any may be infinite; raises `FitError` otherwise."""
+    values = _as_floats(value)
+    if not (values > 0).all():
+        raise FitError(f"{name} = {value!r} must be above 0")
+    return values
+
+
+def _as_floats(value: Any) -> np.ndarray:
+    """NaN of what is no number."""
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return np.array(np.nan)
 
 
 def quantity_function(
@@ -52,9 +75,10 @@ def quantity_function(
     if quantity in EXPONENTS:
         return lambda m: exponent_a(m[:, 0]) if quantity == "a" else 1 - exponent_a(m[:, 0])
     if quantity == "loss" and num_params is not None and num_tokens is not None:
-        return lambda m: mixed_loss(m, num_params, num_tokens)
+        N, D = positive("num_params", num_params), positive("num_tokens", num_tokens)
+        return lambda m: mixed_loss(m, N, D)
     if quantity in AT_COMPUTE and compute is not None:
-        budget = float(checked_compute(compute))
+        budget = one_compute(compute)
         return lambda m: at_size(quantity, m, optima(m, budget, flops_per_token), budget, flops_per_token)
     raise FitError(
         f"no interval for {quantity!r} with compute = {compute!r}: give E, A, B, alpha, beta, a or b; "

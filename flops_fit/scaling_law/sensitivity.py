@@ -15,6 +15,7 @@ from flops_fit.scaling_law.fitting.objective import MIN_LOG_E, to_parameters
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.intervals import optimum_of
 from flops_fit.scaling_law.mixture import as_members, mixed_loss, mixed_optimum
+from flops_fit.scaling_law.quantities import one_compute
 
 LEVEL = 0.9
 BELOW = 1e-4  # of the lowest loss, that E stays below it
@@ -37,7 +38,7 @@ def sensitivity_to_E(law: FittedLaw, compute: float) -> tuple[WithE, WithE]:
     Of a law that bends it is the irreducible loss of the mixture: each member's E is moved by the same factor. Raises
     `FitError` for one that was saved before this was kept, and for one that shares parameters with other tables.
     """
-    return _answers(law, compute, _ends(law))
+    return _answers(law, one_compute(compute), _ends(law))
 
 
 def sensitivity_in_words(law: FittedLaw) -> str:

@@ -13,6 +13,7 @@ from flops_fit.scaling_law.fitting.held import described
 from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 from flops_fit.scaling_law.prediction_table import budgets_to_show, prediction_rows, verdict_rows
+from flops_fit.scaling_law.quantities import checked_compute
 from flops_fit.scaling_law.sensitivity import sensitivity_in_words
 
 ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits than are shown
@@ -20,7 +21,7 @@ ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits th
 
 def summarise(law: FittedLaw, target_budgets: Sequence[float] = ()) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
-    predictions = _predictions(law, target_budgets)
+    predictions = _predictions(law, checked_compute([*target_budgets]).tolist())
     trust = _trust(law) if law.determined else ""
     blocks = [_head(law), _parameters(law), _minima(law), predictions, trust, _findings(law)]
     return "\n\n".join(block for block in blocks if block)

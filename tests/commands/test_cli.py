@@ -141,6 +141,13 @@ def test_fit_of_nothing_is_refused_readably(flops_fit):
 
 
 @pytest.mark.filterwarnings("ignore::flops_fit.errors.FlopsFitWarning")
+def test_a_report_cannot_be_written_to_a_directory(flops_fit, tmp_path):
+    (tmp_path / "runs.csv").write_text("N,D,loss\n")
+    done = flops_fit("fit", str(tmp_path / "runs.csv"), "--report", str(tmp_path))
+    assert done.exit_code == 2
+    assert "is a directory" in done.output
+
+
 def test_a_failing_experiment_gives_exit_code_2_and_the_rest_goes_on(flops_fit, tmp_path):
     result = flops_fit("run", str(write_study(tmp_path, model="FailsWhenWide", module="failing_model")))
     output = result.output

@@ -60,6 +60,35 @@ def test_limited_data_asks_for_a_larger_model(law):
     assert scarce.loss == pytest.approx(law.loss(N, effective_tokens(1e20 / (6 * N), 1e9)).min(), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda law: law.sensitivity_to_E(0), "compute = 0 must be a positive"),
+        (lambda law: law.predict([1e21, 1e22]), "must be one number of FLOPs"),
+        (lambda law: law.verdict_at("much"), "compute = 'much' must be a positive"),
+        (lambda law: law.N_opt(1e300), r"compute = 1e\+300 must be at most 1e\+50 FLOPs"),
+        (lambda law: law.interval("N_opt", 1e21, level="0.9"), "level = '0.9' must lie between 0 and 1"),
+        (lambda law: law.summary(["much"]), "must be a positive"),
+        (lambda law: law.loss(0, 1e10), "num_params = 0 must be above 0"),
+        (lambda law: law.interval("loss", num_params=1e9, num_tokens=-1), "num_tokens = -1 must be above 0"),
+        (lambda law: law.compute_for_loss("low"), "loss = 'low' must be a number above 0"),
+        (lambda law: law.cost_of_size(1e21, 0), "num_params = 0 must be a number above 0"),
+        (lambda law: law.cost_of_size(0, 1e9), "compute = 0 must be a positive"),
+        (lambda law: law.inference_optimum(1e21, -1), "inference_tokens = -1 must be a number of at least 0"),
+        (lambda law: law.data_limited_optimum(1e21, 0), "unique_tokens = 0 must be a number above 0"),
+        (lambda law: law.data_limited_optimum(1e21, 1e10, repetition=-3), "repetition = -3 must be above 0"),
+    ],
+)
+def test_what_no_law_can_answer_is_refused_with_the_limit(law, ask, message):
+    with pytest.raises(FitError, match=message):
+        ask(law)
+
+
+def test_budgets_may_be_written_as_text(law):
+    assert law.chinchilla_table(["1e22"]) == law.chinchilla_table([1e22])
+    assert law.summary(["1e23"]) == law.summary([1e23])
+
+
 def test_four_epochs_are_worth_nearly_four_and_a_hundred_are_not():
     assert effective_tokens(4e9, 1e9) == pytest.approx(3.7e9, rel=0.02)  # Muennighoff et al. 2023, figure 5
     assert effective_tokens(1e9, 2e9) == 1e9

@@ -12,7 +12,7 @@ import pytest
 from flops_fit import scaling_law
 from flops_fit.basics.files import write_value
 from flops_fit.errors import FileError, FitError
-from flops_fit.scaling_law import ScalingLaw, fit_scaling_law
+from flops_fit.scaling_law import ScalingLaw, approaches_table, fit_scaling_law
 from flops_fit.synthetic import CHINCHILLA, DATA_HEAVY, MODEL_HEAVY, REPLICATION, SYMMETRIC, KnownLaw, synthetic_runs
 
 LAWS = {
@@ -151,6 +151,52 @@ def test_no_runs_and_unreadable_runs_are_refused():
         fit_scaling_law(synthetic_runs(), weighting="odd")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bootstraps": 0}, "bootstraps = 0 must be a whole number of at least 1"),
+        ({"seed": -1}, "seed = -1 must be a whole number of at least 0"),
+        ({"delta": "small"}, "delta = 'small' must be one of auto, or a number of at least 0"),
+        ({"flops_per_token": 6}, "flops_per_token = 6 must be a FlopsPerToken or a size map"),
+        ({"units": "billions"}, "units = 'billions' must be left out, or a factor by column"),
+        ({"units": {"loss": "bits"}}, "units of 'loss' = 'bits' must be a number above 0"),
+        ({"units": {"status": 2}}, "units name 'status', which is no number"),
+    ],
+)
+def test_options_that_no_fit_has_are_refused_with_the_limit(options, message):
+    with pytest.raises(FitError, match=message):
+        fit_scaling_law(synthetic_runs(), **options)
+
+
+@pytest.mark.parametrize(("column", "value"), [("compute_budget", 0), ("compute_budget", np.inf), ("loss", 1e300)])
+def test_numbers_that_are_no_measurement_are_excluded_by_name(column, value):
+    runs = synthetic_runs(noise=0.003)
+    runs.loc[3, column] = value
+    (excluded,) = fit_scaling_law(runs, bootstraps=10).runs.excluded
+    assert excluded.row == 3
+    assert excluded.reason == f"{column} = {value:g} is not between 1e-100 and 1e+100"
+
+
+def test_an_infinite_number_is_not_taken_for_the_largest_finite_one():
+    runs = synthetic_runs(noise=0.003)
+    runs.loc[[0, 1, 2], "num_params"] = np.inf
+    excluded = fit_scaling_law(runs, bootstraps=10).runs.excluded
+    assert [(each.row, each.reason) for each in excluded] == [(row, "num_params is infinite") for row in range(3)]
+
+
+def test_a_column_that_is_there_twice_is_refused():
+    runs = synthetic_runs()
+    with pytest.raises(FitError, match="more than one column loss; keep one"):
+        fit_scaling_law(pd.concat([runs, runs[["loss"]]], axis=1))
+
+
+def test_ways_that_point_nowhere_are_no_approach():
+    close = synthetic_runs(noise=0.03, seed=3, compute_budgets=(1e18, 1.0001e18))
+    assert "inf" not in approaches_table(fit_scaling_law(close, bootstraps=10))
+    low = synthetic_runs(noise=0.003).assign(loss=lambda table: 0.001 * table["loss"])
+    assert "Akima" in approaches_table(fit_scaling_law(low, bootstraps=10))
+
+
 def test_units_can_be_given():
     table = synthetic_runs()
     law = fit_scaling_law(table.assign(num_params=table["num_params"] / 1e9), units={"num_params": 1e9}, bootstraps=10)
@@ -167,13 +213,18 @@ def test_a_saved_law_comes_back_the_same(noisy, tmp_path):
         ScalingLaw.load(tmp_path / "law.json")
 
 
-@pytest.mark.parametrize("change", [lambda law: law.pop("runs"), lambda law: law.update(colour="blue")])
+@pytest.mark.parametrize(
+    "change",
+    [lambda law: law.pop("runs"), lambda law: law.update(colour="blue"), lambda law: law.update(draws=[])],
+)
 def test_a_law_of_another_versions_layout_is_refused_by_name(noisy, tmp_path, change):
     path = noisy.save(tmp_path / "law.json")
     content = json.loads(path.read_text())
     change(content)
     write_value(path, {name: value for name, value in content.items() if name != "sha256"})
-    with pytest.raises(FileError, match=r"law.json: law (lacks runs|has an unknown field 'colour'); delete it"):
+    with pytest.raises(
+        FileError, match=r"law.json: law:? (lacks runs|has an unknown field 'colour'|draws must be rows of 5)"
+    ):
         ScalingLaw.load(path)
 
 

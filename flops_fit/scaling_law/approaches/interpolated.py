@@ -18,6 +18,7 @@ from flops_fit.scaling_law.table.runs import Runs
 
 POINTS_PER_GAP = 25
 MOST_SIZES = 60  # of a budget that are interpolated; of more, so many evenly spread ones
+LEAST = 1e-3  # of a loss is left where the noise is as large as it: what is not positive has no logarithm
 SPREAD_FLOOR = 0.33  # of the distance between neighbouring sizes: a minimum is not located better than that
 
 
@@ -52,6 +53,7 @@ def interpolated_minima(
         if len(sizes) < 4:
             continue
         noisy = loss[:, None] + noise(loss)[:, None] * generator.standard_normal((len(loss), draws))
+        noisy = np.maximum(noisy, LEAST * loss[:, None])
         log_n = np.linspace(np.log(sizes[0]), np.log(sizes[-1]), (len(sizes) - 1) * POINTS_PER_GAP)
         lowest = Akima1DInterpolator(np.log(sizes), np.log(noisy))(log_n).argmin(axis=0)
         inside = (lowest > 0) & (lowest < len(log_n) - 1)

@@ -48,8 +48,9 @@ class PowerLaw:
     exponent: float
 
     def __call__(self, compute: np.ndarray | float) -> np.ndarray:
-        """The value at C FLOPs."""
-        return self.coefficient * np.asarray(compute, dtype=float) ** self.exponent
+        """The value at C FLOPs; infinite or NaN where floating point does not reach."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of budgets that lie too close to one another
+            return self.coefficient * np.asarray(compute, dtype=float) ** self.exponent
 
 
 def isoflop_minima(runs: Runs, *, curve: str = "parabola", window: float | None = None) -> tuple[IsoflopMinimum, ...]:
@@ -97,7 +98,8 @@ def fit_power_law(compute: np.ndarray, value: np.ndarray, weights: np.ndarray | 
     """Least squares of ln value on ln C, arrays of shape (budgets,), with inverse variances as weights."""
     root = None if weights is None else np.sqrt(weights)
     exponent, intercept = np.polyfit(np.log(compute), np.log(value), 1, w=root)
-    return PowerLaw(coefficient=float(np.exp(intercept)), exponent=float(exponent))
+    with np.errstate(over="ignore"):  # infinite, of budgets that lie too close to one another
+        return PowerLaw(coefficient=float(np.exp(intercept)), exponent=float(exponent))
 
 
 def _windowed(members: Runs, window: float | None) -> Runs:

@@ -9,6 +9,8 @@ from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
 
+DEVIATES = 0.1  # root mean square of ln(flops / (f(N)·D))
+
 
 def _interior_minima(evidence: Evidence) -> Diagnostic | None:
     outside = [minimum for minimum in evidence.minima if not minimum.interior]
@@ -24,13 +26,18 @@ def _interior_minima(evidence: Evidence) -> Diagnostic | None:
     inside = len(evidence.minima) - len(outside)
     few = inside < max(2, len(evidence.minima) / 4)
     enough = inside >= max(3, len(evidence.minima) / 2)
-    named = "; ".join(f"{format_flops(minimum.compute_budget)} FLOPs: {minimum.reason}" for minimum in outside)
-    below = sum("below" in minimum.reason for minimum in outside)
+    reasons: dict[str, list[str]] = {}
+    for minimum in outside:
+        reasons.setdefault(minimum.reason, []).append(format_flops(minimum.compute_budget))
+    named = "; ".join(f"{reason}: {', '.join(budgets)} FLOPs" for reason, budgets in reasons.items())
+    sides = [
+        side for side, word in (("smaller", "below"), ("larger", "above")) if any(word in said for said in reasons)
+    ]
     return Diagnostic(
         code="no_interior_minimum",
         severity="error" if few else "info" if enough else "warning",
         message=f"no interior minimum in {len(outside)} of {len(evidence.minima)} budgets ({named})",
-        remedy=f"add {'smaller' if 2 * below > len(outside) else 'larger'} models to these budgets",
+        remedy=f"add {' and '.join(sides or ['smaller', 'larger'])} models to these budgets",
     )
 
 
@@ -86,6 +93,19 @@ def _token_coverage(evidence: Evidence) -> Diagnostic | None:
     )
 
 
+def _flops_deviate(evidence: Evidence) -> Diagnostic | None:
+    misfit = evidence.flops_per_token.misfit
+    if misfit <= DEVIATES:
+        return None
+    return Diagnostic(
+        code="flops_deviate",
+        severity="warning",
+        message=f"the runs' FLOPs deviate by {misfit:.0%} from any smooth function of N times their tokens, so what a "
+        "budget of so many FLOPs buys is not known",
+        remedy="correct the columns flops, num_params and num_tokens, or leave flops out for 6·N·D",
+    )
+
+
 def _excluded(evidence: Evidence) -> Diagnostic | None:
     excluded = evidence.runs.excluded
     if not excluded:
@@ -121,6 +141,7 @@ CHECKS = (
     _compute_range,
     _run_count,
     _token_coverage,
+    _flops_deviate,
     _excluded,
     _repetition,
 )

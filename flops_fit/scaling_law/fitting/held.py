@@ -37,14 +37,16 @@ def _range(name: str, value: Any) -> tuple[float, float]:
     if name not in NAMES:
         raise FitError(f"fix names {name!r}, which is no parameter of the law; give {', '.join(NAMES)}")
     pair = value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else (value, value)
-    least, most = (MIN_EXPONENT, MAX_EXPONENT) if name in ("alpha", "beta") else (0.0, np.inf)
+    least, most = (MIN_EXPONENT, MAX_EXPONENT) if name in ("alpha", "beta") else (0.0, 1e100)
     if len(pair) != 2 or not all(isinstance(end, numbers.Real) and not isinstance(end, bool) for end in pair):
         raise FitError(f"fix: {name} = {value!r} must be a number, or a range of two such as (0.3, 0.4)")
     low, high = float(pair[0]), float(pair[1])
     above = low > 0 or name == "E"
     if not (np.isfinite(low) and np.isfinite(high) and least <= low and above and high <= most):
-        limit = f"between {least:g} and {most:g}" if np.isfinite(most) else "at least 0" if name == "E" else "above 0"
-        raise FitError(f"fix: {name} = {value!r} must be {limit} and finite; correct it, or leave {name} free")
+        first = f"at least {least:g}" if name in ("E", "alpha", "beta") else f"above {least:g}"
+        raise FitError(
+            f"fix: {name} = {value!r} must be {first} and at most {most:g}; correct it, or leave {name} free"
+        )
     if low > high:
         raise FitError(f"fix: {name} = {value!r} is a range from high to low; give ({high:g}, {low:g})")
     return low, high
@@ -61,6 +63,8 @@ def from_text(items: Iterable[str]) -> dict[str, float | tuple[float, float]]:
             ends = []
         if len(ends) not in (1, 2):
             raise FitError(f"--fix {item!r} must be a value such as E=1.69, or a range such as alpha=0.3:0.4")
+        if name.strip() in fix:
+            raise FitError(f"--fix {item!r} gives {name.strip()} a second time; give each parameter once")
         fix[name.strip()] = ends[0] if len(ends) == 1 else (ends[0], ends[1])
     return fix
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from flops_fit.basics.arguments import LEFT_OUT, made_of, need, number
 from flops_fit.errors import FitError
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -41,13 +42,18 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
     """
     table = _with_group(_read(runs))
     table, notes = _rename(table)
+    repeated = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
+    if repeated:
+        raise FitError(f"the runs have more than one column {', '.join(repeated)}; keep one")
     for column in NUMERIC:
         if column in table:
             table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
-    units = dict(units or {})
+    units = _checked_units(units)
     for column, factor in units.items():
         if column not in table:
             raise FitError(f"units name {column!r}, which the runs do not have; they have {sorted(table.columns)}")
+        if column not in NUMERIC:
+            raise FitError(f"units name {column!r}, which is no number; give some of {', '.join(NUMERIC)}")
         if factor != 1:
             table[column] *= factor
             notes.append(f"{column} multiplied by {factor:g}, as given in units")
@@ -98,6 +104,13 @@ def _rename(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         if name and name not in table.columns and name not in renames.values():
             renames[column] = name
     return table.rename(columns=renames), [f"column {old!r} read as {new}" for old, new in renames.items()]
+
+
+def _checked_units(units: Mapping[str, float] | None) -> dict[str, float]:
+    need("units", units, LEFT_OUT | made_of(Mapping, 'a factor by column, such as {"num_params": 1e9}'), FitError)
+    for column, factor in (units or {}).items():
+        need(f"units of {column!r}", factor, number(above=0), FitError)
+    return dict(units or {})
 
 
 def _derive_missing(table: pd.DataFrame, notes: list[str]) -> None:

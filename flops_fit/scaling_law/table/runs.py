@@ -20,6 +20,7 @@ EQUAL_BUDGET = 0.02  # what counts as equal,
 MOSTLY = 0.6  # and the share of runs that must fall into budgets for there to be any
 FEWEST_RUNS = 8  # named runs below which resampling them would say nothing
 NEEDED = ("loss", "num_params", "num_tokens", "flops")
+EXTREME = 1e100  # numbers beyond it, or below its inverse, are no measurements
 ROUNDING = 1e-12  # relative: numbers closer than this are one number, computed in two ways or on two machines
 
 
@@ -169,7 +170,7 @@ def without_rounding(values: np.ndarray) -> np.ndarray:
     ascending = values[order]
     first = np.ones(len(values), dtype=bool)
     with np.errstate(invalid="ignore"):  # infinite values, which are excluded later
-        first[1:] = ~(np.diff(ascending) <= ROUNDING * np.abs(ascending[1:]))
+        first[1:] = ~((np.diff(ascending) <= ROUNDING * np.abs(ascending[1:])) & np.isfinite(ascending[1:]))
     merged = np.empty_like(values)
     merged[order] = ascending[np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))]
     return merged
@@ -190,7 +191,10 @@ def _reasons(table: pd.DataFrame) -> list[str]:
 def _is_doubtful(table: pd.DataFrame) -> np.ndarray:
     """Which rows `_reason` may have something against, (rows,) bool; it reads row by row, which takes its time."""
     numbers = table[[name for name in (*NEEDED, "weight") if name in table]].to_numpy(dtype=float)
-    doubtful = ~(np.isfinite(numbers) & (numbers > 0)).all(axis=1)
+    doubtful = ~((numbers > 1 / EXTREME) & (numbers < EXTREME)).all(axis=1)
+    if "compute_budget" in table:
+        budget = table["compute_budget"].to_numpy(dtype=float)
+        doubtful |= (budget <= 0) | (budget >= EXTREME)
     if "status" in table:
         doubtful |= (table["status"] != "completed").to_numpy(dtype=bool, na_value=True)
     return np.asarray(doubtful)
@@ -208,7 +212,18 @@ def _reason(row: pd.Series) -> str:
         if value <= 0:
             return f"{name} = {value:g} is not positive"
     weight = row.get("weight", 1.0)
-    return "" if np.isfinite(weight) and weight > 0 else f"weight = {weight} is not positive"
+    if not (np.isfinite(weight) and weight > 0):
+        return f"weight = {weight} is not positive"
+    return _extreme(row)
+
+
+def _extreme(row: pd.Series) -> str:
+    """What is no number of FLOPs, or so large or small that a fit would leave the range of floating point."""
+    for name in (*NEEDED, "weight", "compute_budget"):
+        value = row.get(name, 1.0)
+        if not np.isnan(value) and not 1 / EXTREME < value < EXTREME:
+            return f"{name} = {value:g} is not between {1 / EXTREME:g} and {EXTREME:g}"
+    return ""
 
 
 def _budgets(table: pd.DataFrame) -> np.ndarray:

@@ -98,6 +98,11 @@ def no_irreducible_loss():
     return runs.assign(loss=480 * runs["num_params"] ** -0.35 + 2000 * runs["num_tokens"] ** -0.36)
 
 
+def scattered_flops():
+    runs = good()
+    return runs.assign(flops=runs["flops"] * np.exp(0.3 * np.random.default_rng(0).standard_normal(len(runs))))
+
+
 TRIGGERS = {
     "no_interior_minimum": lambda: good(off_centre=30.0),
     "no_isoflop_curves": lambda: good(sizes_per_budget=2, compute_budgets=np.geomspace(1e18, 1e20, 10)),
@@ -106,6 +111,7 @@ TRIGGERS = {
     "too_few_runs": lambda: good(sizes_per_budget=3, compute_budgets=(1e18, 1e19, 1e20), noise=0.0005),
     "narrow_tokens_per_param": lambda: good(span=1.2),
     "tokens_per_param_unidentifiable": one_token_ratio,
+    "flops_deviate": scattered_flops,
     "excluded_runs": lambda: good(broken_fraction=0.3),
     "repeated_data": lambda: good().assign(epochs=2.0),
     "at_bound": no_irreducible_loss,
@@ -244,4 +250,16 @@ def test_approaches_whose_exponents_differ_disagree_even_where_they_meet(steeper
 def test_a_five_parameter_law_of_runs_that_bend_is_not_trusted_on_its_sampling_error():
     law = fit_scaling_law(bent_runs(), form="chinchilla", bootstraps=50)
     assert {finding.code: finding.severity for finding in law.diagnostics}["law_bends"] == "warning"
+    assert law.verdict != "trustworthy"
+
+
+def test_models_are_asked_for_on_the_side_where_the_minimum_lies():
+    for off, side in ((30.0, "smaller"), (1 / 30.0, "larger")):
+        found = fit_scaling_law(good(off_centre=off), bootstraps=20).diagnostics
+        remedy = next(each.remedy for each in found if each.code == "no_interior_minimum")
+        assert remedy == f"add {side} models to these budgets"
+
+
+def test_flops_that_do_not_follow_from_size_and_tokens_are_not_trusted():
+    law = fit_scaling_law(scattered_flops(), bootstraps=100)
     assert law.verdict != "trustworthy"

@@ -151,10 +151,11 @@ def test_fewer_free_parameters_need_fewer_runs():
     [
         ({"gamma": 1.0}, "'gamma', which is no parameter of the law; give E, A, B, alpha, beta"),
         ({"E": (1.8, 1.5)}, r"range from high to low; give \(1.5, 1.8\)"),
-        ({"E": -0.1}, "must be at least 0 and finite"),
-        ({"A": 0.0}, "must be above 0 and finite"),
-        ({"alpha": 7}, "must be between 1e-06 and 5 and finite"),
+        ({"E": -0.1}, r"must be at least 0 and at most 1e\+100"),
+        ({"A": 0.0}, r"must be above 0 and at most 1e\+100"),
+        ({"alpha": 7}, "must be at least 1e-06 and at most 5"),
         ({"beta": float("nan")}, "beta = nan must be"),
+        ({"B": 1e300}, r"B = 1e\+300 must be above 0 and at most"),
         ({"B": float("inf")}, "B = inf must be"),
         ({"E": 9.0}, r"E = 9 is not below the lowest loss of the runs, 2\.\d+"),
         ({"E": "1.69"}, "must be a number, or a range of two such as"),
@@ -173,3 +174,8 @@ def test_text_of_the_command_line_says_the_same():
     for text in ("E", "E=", "E=a", "E=1:2:3"):
         with pytest.raises(FitError, match=r"must be a value such as E=1\.69"):
             from_text([text])
+
+
+def test_a_parameter_is_held_once():
+    with pytest.raises(FitError, match="gives E a second time"):
+        from_text(["E=1.7", "E=1.8"])
