@@ -52,8 +52,9 @@ def sensitivity_in_words(law: FittedLaw) -> str:
         sizes = [each.N_opt / law.N_opt(compute) for each in (low, high)]
         losses = [each.L_opt / law.L_opt(compute) - 1 for each in (low, high)]
         if max(*sizes, *(1 / size for size in sizes)) > SIZE_MATTERS or max(map(abs, losses)) > LOSS_MATTERS:
+            whose = "" if law.form == "chinchilla" else "of what answers, "
             said = (
-                f"held at {low.E:.4g} or {high.E:.4g}, the ends of its interval, gives N_opt x{sizes[0]:.2f} or "
+                f"{whose}held at {low.E:.4g} or {high.E:.4g}, the ends of its interval, gives N_opt x{sizes[0]:.2f} or "
                 f"x{sizes[1]:.2f} and loss {losses[0]:+.1%} or {losses[1]:+.1%} at {format_flops(compute)} FLOPs"
             )
     return said
