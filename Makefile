@@ -13,7 +13,7 @@ demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to the
 ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
 	$(BIN)/flops-fit ui
 
-test: $(INSTALLED)        ## what CI runs first, eight minutes on two cores: lint beside the tests
+test: $(INSTALLED)        ## what CI runs first, eleven minutes on two cores: lint beside the tests
 	$(MAKE) --no-print-directory --jobs 2 lint tests
 
 tests: $(INSTALLED)       # in three processes, since some of them wait
