@@ -489,8 +489,8 @@ def study_file(text):
 STUDY_FILES = {
     "half of it": lambda text: text[:60],
     "a folder in its place": None,
-    "a number of 5,000 digits": lambda text: text.replace("max_size = 64", f"max_size = {'9' * 5000}"),
-    "not a key": lambda text: text.replace("max_size", "max_sise"),
+    "a number of 5,000 digits": lambda text: text.replace("workers = 2", f"workers = {'9' * 5000}"),
+    "not a key": lambda text: text.replace("size_param", "size_parm"),
     "a model that is not there": lambda text: text.replace("TinyMLP", "TinyMLQ"),
     "a module with a syntax error": lambda text: text.replace("tiny_study:TinyMLP", "broken_module:Model"),
 }
