@@ -10,7 +10,7 @@ import numpy as np
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitting.analytic_intervals import Optimum, delta_interval, profile_interval
-from flops_fit.scaling_law.fitting.held import NAMES, at_end, checked, limits
+from flops_fit.scaling_law.fitting.held import at_end, checked, limits
 from flops_fit.scaling_law.fitting.objective import LOWER, UPPER, centre, from_parameters
 from flops_fit.scaling_law.fitting.weighting import Weighting, residual_scale
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
@@ -158,7 +158,7 @@ def optimum_of(law: Fitted) -> Optimum:
     runs = law.runs
     data = centre(runs.num_params, runs.num_tokens, runs.loss, lower=lower, upper=upper, as_they_are=held)
     theta = np.clip(from_parameters(law.parameters, data)[0], lower, upper)
-    stuck = ~data.free | np.isin(NAMES, at_end(theta, data))
+    stuck = ~data.free | np.isin(PARAMETERS, at_end(theta, data))
     return Optimum(
         theta=theta,
         data=replace(data, lower=np.where(stuck, theta, LOWER), upper=np.where(stuck, theta, UPPER)),

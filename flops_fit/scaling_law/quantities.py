@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from flops_fit.errors import FitError
+from flops_fit.scaling_law.fitting.objective import PARAMETERS
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 
-PARAMETERS = ("E", "A", "B", "alpha", "beta")
 EXPONENTS = ("a", "b")
 MOST_COMPUTE = 1e50  # FLOPs: beyond, N_opt would end where its search does
 AT_COMPUTE = ("N_opt", "D_opt", "L_opt", "tokens_per_param")

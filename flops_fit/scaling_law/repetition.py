@@ -11,7 +11,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitting.newton import minimise
-from flops_fit.scaling_law.fitting.objective import huber
+from flops_fit.scaling_law.fitting.objective import PARAMETERS, huber
 from flops_fit.scaling_law.fitting.parametric import TUNING, ParametricFit, fit_parametric, robust_sigma
 from flops_fit.scaling_law.fitting.starts import local_minima
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval, resampled_counts
@@ -24,7 +24,6 @@ HOPELESS = 1.5  # times the lowest objective: no resample is refitted there,
 REACHES = 0.8 * 0.5 ** np.arange(10)  # in ln R*_D to each side, where all are: the first with a likely objective
 LEVEL = 0.9
 FEWEST_FRESH = 8
-NAMES = ("E", "A", "B", "alpha", "beta")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +120,13 @@ def fit_repetition(
 
 
 def _base(base: Any) -> np.ndarray:
-    given = base if isinstance(base, Mapping) else {name: getattr(base, name, None) for name in NAMES}
+    given = base if isinstance(base, Mapping) else {name: getattr(base, name, None) for name in PARAMETERS}
     try:
-        values = np.array([given[name] for name in NAMES], dtype=float)
+        values = np.array([given[name] for name in PARAMETERS], dtype=float)
     except (KeyError, TypeError, ValueError):
         values = np.array([np.nan])
     if not (np.isfinite(values) & (values >= 0)).all() or (values[1:] == 0).any():
-        raise FitError(f"base = {base!r} must be a law or a mapping of positive {', '.join(NAMES)}")
+        raise FitError(f"base = {base!r} must be a law or a mapping of positive {', '.join(PARAMETERS)}")
     return values
 
 

@@ -10,7 +10,8 @@ from flops_fit.scaling_law.approaches.isoflop import fit_power_law
 from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
-from flops_fit.scaling_law.fitting.held import NAMES, at_end
+from flops_fit.scaling_law.fitting.held import at_end
+from flops_fit.scaling_law.fitting.objective import PARAMETERS
 from flops_fit.scaling_law.fitting.shape import BEND
 
 MAX_CONDITION = 1e7
@@ -41,7 +42,7 @@ def _range_ends(evidence: Evidence) -> Diagnostic | None:
     reached = at_end(fit.theta, fit.data)
     if not reached:
         return None
-    values = dict(zip(NAMES, fit.parameters, strict=True))
+    values = dict(zip(PARAMETERS, fit.parameters, strict=True))
     named = " and ".join(f"{name} = {values[name]:.4g}" for name in reached)
     return Diagnostic(
         code="range_end",

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.fitting.objective import LOWER, MAX_EXPONENT, MIN_EXPONENT, UPPER, Centred
+from flops_fit.scaling_law.fitting.objective import LOWER, MAX_EXPONENT, MIN_EXPONENT, PARAMETERS, UPPER, Centred
 
-NAMES = ("E", "A", "B", "alpha", "beta")
 Held = Mapping[str, tuple[float, float]]  # (low, high) by name; equal where a value is held
 FREE: Held = {}
 
@@ -34,8 +33,8 @@ def checked(fix: Mapping[str, Any] | None, lowest_loss: float) -> Held:
 
 
 def _range(name: str, value: Any) -> tuple[float, float]:
-    if name not in NAMES:
-        raise FitError(f"fix names {name!r}, which is no parameter of the law; give {', '.join(NAMES)}")
+    if name not in PARAMETERS:
+        raise FitError(f"fix names {name!r}, which is no parameter of the law; give {', '.join(PARAMETERS)}")
     pair = value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else (value, value)
     least, most = (MIN_EXPONENT, MAX_EXPONENT) if name in ("alpha", "beta") else (0.0, 1e100)
     if len(pair) != 2 or not all(isinstance(end, numbers.Real) and not isinstance(end, bool) for end in pair):
@@ -83,7 +82,7 @@ def limits(held: Held) -> tuple[np.ndarray, np.ndarray]:
     `objective.centre` must not centre ln N or ln D then."""
     lower, upper = LOWER.copy(), UPPER.copy()
     for name, (low, high) in held.items():
-        at = NAMES.index(name)
+        at = PARAMETERS.index(name)
         ends = np.array([low, high]) if at >= 3 else np.log(np.maximum([low, high], np.exp(LOWER[0])))
         lower[at], upper[at] = ends
     return lower, upper
@@ -93,4 +92,4 @@ def at_end(theta: np.ndarray, data: Centred) -> tuple[str, ...]:
     """Names of parameters at an end of the range that they are held to, not of those held at a value."""
     ranged = data.free & ((data.lower != LOWER) | (data.upper != UPPER))
     reached = ranged & ((theta <= data.lower + 1e-9) | (theta >= data.upper - 1e-9))
-    return tuple(name for name, at in zip(NAMES, reached, strict=True) if at)
+    return tuple(name for name, at in zip(PARAMETERS, reached, strict=True) if at)

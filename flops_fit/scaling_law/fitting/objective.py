@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+PARAMETERS = ("E", "A", "B", "alpha", "beta")
 MAX_EXPONENT = 5.0
 MIN_EXPONENT = 1e-6
 MIN_LOG_E = -30.0  # below this E changes no loss in double precision: "E = 0"

@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 
 from flops_fit.errors import FitError
 from flops_fit.scaling_law import ScalingLaw, fit_scaling_law
-from flops_fit.scaling_law.fitting.held import NAMES, checked, from_text
-from flops_fit.scaling_law.fitting.objective import huber
+from flops_fit.scaling_law.fitting.held import checked, from_text
+from flops_fit.scaling_law.fitting.objective import PARAMETERS, huber
 from flops_fit.scaling_law.fitting.parametric import fit_parametric
 from flops_fit.synthetic import DATA_HEAVY, REPLICATION, synthetic_runs
 
@@ -36,7 +36,7 @@ def by_another_optimiser(runs, fix, delta, starts=5):
     N, D, loss = (np.log(values) for values in columns(runs))
     ends = {name: np.broadcast_to(np.asarray(value, dtype=float), 2) for name, value in fix.items()}
     inside = {name: (np.log(np.maximum(own, 1e-13)) if name in "EAB" else own) for name, own in ends.items()}
-    bounds = [tuple(inside.get(name, (-30, 30) if name in "EAB" else (1e-3, 5))) for name in NAMES]
+    bounds = [tuple(inside.get(name, (-30, 30) if name in "EAB" else (1e-3, 5))) for name in PARAMETERS]
 
     def value(x):
         predicted = np.logaddexp(np.logaddexp(x[1] - x[3] * N, x[2] - x[4] * D), x[0])
@@ -58,7 +58,7 @@ def test_another_optimiser_finds_nothing_lower_within_what_is_held(fix):
     found = fit_parametric(*columns(RUNS), delta=1e-3, held=checked(fix, 2.0))
     for name, value in fix.items():
         low, high = np.broadcast_to(np.asarray(value, dtype=float), 2)
-        assert low * (1 - 1e-9) <= found.parameters[NAMES.index(name)] <= high * (1 + 1e-9) + 1e-12
+        assert low * (1 - 1e-9) <= found.parameters[PARAMETERS.index(name)] <= high * (1 + 1e-9) + 1e-12
     assert found.objective <= by_another_optimiser(RUNS, fix, 1e-3) * (1 + 1e-9)
 
 
