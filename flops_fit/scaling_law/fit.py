@@ -123,7 +123,7 @@ def fit_table(table: Runs, per_token: FlopsPerToken, options: dict[str, Any]) ->
     if form == "auto" and others:
         prediction = Prediction(asked=f"since {' and '.join(others)} {'are' if len(others) > 1 else 'is'} held")
     elif form == "auto" and undetermined(evidence) is None:
-        prediction, rolling, member_refits = _predict_with(evidence, chosen, options)
+        prediction, rolling, member_refits = _predict_with(evidence, chosen, known, options)
     held = rolling.holdout() if rolling is not None else None
     if held is None:
         held = hold_out(table, fit, per_token, lambda part: fit_both(part, per_token, delta, weighting, known)[0].fit)
@@ -209,7 +209,7 @@ def _plain_of(fit: ParametricFit, chosen: ValleyFit, other: ParametricFit | None
 
 
 def _predict_with(
-    evidence: Evidence, chosen: ValleyFit, options: Mapping[str, Any]
+    evidence: Evidence, chosen: ValleyFit, known: Held, options: Mapping[str, Any]
 ) -> tuple[Prediction, Rolling | None, str]:
     """The five-parameter law where it has the shape of the runs, else what predicts the largest budgets best, with the
     candidates at every stage and what their resamples are."""
@@ -219,7 +219,7 @@ def _predict_with(
         return unbent(chance, runs), None, ""
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in evidence.minima if minimum.interior}
-    rolling = roll(runs, flops_per_token, optimum, own, checked(options.get("fix"), np.inf))
+    rolling = roll(runs, flops_per_token, optimum, own, known)
     five, draws = chosen.fit.parameters, evidence.draws
     prediction, refits = bent(chance, rolling, five, draws, options["bootstraps"], options["seed"])
     return prediction, rolling, refits
