@@ -35,6 +35,12 @@ class Move:
     log_size: float = 0.0
     keeps_E: bool = False
 
+    def on_loss(self, members: np.ndarray, num_params: float, num_tokens: float) -> float:
+        """By how much ln L was moved at N and D, of `members` (members, 6)."""
+        if not self.keeps_E:
+            return self.log_loss
+        return self.log_loss * float(_above_E(members, np.array([num_params]), np.array([num_tokens]))[0])
+
     def __call__(self, members: np.ndarray) -> np.ndarray:
         """Members (..., 6) moved, which are laws of the same form."""
         return _moved(members, self.log_loss, self.log_size, self.keeps_E)

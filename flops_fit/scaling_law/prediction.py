@@ -76,7 +76,8 @@ class Prediction:
         if not self.candidates:
             return 0.0
         each = np.array([candidate.parameters for candidate in self.candidates])[:, None, :]
-        return float(np.hypot(np.std(np.log(mixed_loss(each, num_params, num_tokens))), self.moved.log_loss))
+        moved = 0.0 if self.members is None else self.moved.on_loss(self.members, num_params, num_tokens)
+        return float(np.hypot(np.std(np.log(mixed_loss(each, num_params, num_tokens))), moved))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

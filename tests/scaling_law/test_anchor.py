@@ -86,3 +86,7 @@ def test_where_E_is_known_the_rest_of_the_loss_is_moved_and_E_stays():
     before, after = (float(mixed_loss(each, N, TOP / 6 / N)) for each in (law, found.members))
     truth = np.exp(G) * REPLICATION.loss(N * np.exp(-S), TOP / 6 / N * np.exp(S))
     assert abs(np.log(after / truth)) < abs(np.log(before / truth)) / 20
+    in_size = Move(log_size=found.move.log_size)
+    of_size = float(mixed_loss(in_size(law), N, TOP / 6 / N))
+    assert found.move.on_loss(found.members, N, TOP / 6 / N) == pytest.approx(np.log(after / of_size), rel=0.02)
+    assert Move(log_loss=G).on_loss(found.members, N, TOP / 6 / N) == G
