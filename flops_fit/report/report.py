@@ -131,7 +131,11 @@ def _head(law: ScalingLaw, name: str) -> str:
         f"L(N, D) = {law.E:.4g} + {law.A:.4g} / N<sup>{law.alpha:.4f}</sup> + {law.B:.4g} / D<sup>{law.beta:.4f}</sup>"
         f" &nbsp;&nbsp; N<sub>opt</sub> ∝ C<sup>{law.a:.3f}</sup>"
     )
-    return f'<h1>{html.escape(name)}</h1><p class="lead">{lead}</p><div class="law">{formula}</div>'
+    law_there = f'<h1>{html.escape(name)}</h1><p class="lead">{lead}</p><div class="law">{formula}</div>'
+    if law.form == "chinchilla":
+        return law_there
+    answering = html.escape(law.prediction.description)
+    return f"{law_there}<p class='lead'>The answers below are not this formula's. Prediction: {answering}.</p>"
 
 
 def _verdict(law: ScalingLaw) -> str:
@@ -216,7 +220,8 @@ def _parameters(law: ScalingLaw) -> str:
     if not law.determined:
         return NOT_SHOWN
     meaning = {
-        "E": "irreducible loss, nats",
+        "E": "irreducible loss, nats"
+        + ("" if law.form == "chinchilla" else f"; of what answers {law.irreducible:.5g}"),
         "A": "size coefficient",
         "B": "data coefficient",
         "alpha": "exponent of N",

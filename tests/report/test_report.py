@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+from bent_studies import bent_runs
 from forecasts import forecast, target, valley
 
 from flops_fit.report.report import write_report
@@ -25,6 +26,19 @@ def test_the_report_is_one_file_with_figures_tables_verdict_and_runs(tmp_path):
     assert f"{law.E:.5g}" in text
     assert "seed 0" in text
     assert "numpy" in text
+
+
+def test_a_law_that_is_not_what_answers_is_not_taken_for_it(tmp_path):
+    law = fit_scaling_law(bent_runs(budgets=4), bootstraps=20)
+    straight = fit_scaling_law(synthetic_runs(noise=0.003), bootstraps=20)
+    of_bent, of_straight = (write_report(each, tmp_path / f"{each.form}.html").read_text() for each in (law, straight))
+    assert (law.form, straight.form) == ("moved", "chinchilla")
+    assert (
+        "not this formula's. Prediction: the five-parameter law, moved onto the runs at the largest compute" in of_bent
+    )
+    assert f"irreducible loss, nats; of what answers {law.irreducible:.5g}" in of_bent
+    assert "not this formula's" not in of_straight
+    assert "of what answers" not in of_straight
 
 
 def test_forecasts_are_shown_where_there_are_any(tmp_path):
