@@ -50,7 +50,7 @@ def positive(name: str, value: Any) -> np.ndarray:
     """`value` as an array of positive numbers, of which any may be infinite; raises `FitError` otherwise."""
     values = _as_floats(value)
     if not (values > 0).all():
-        raise FitError(f"{name} = {value!r} must be above 0")
+        raise FitError(f"{name} = {value!r} must be above 0; give a positive number, for example 1e9")
     return values
 
 
