@@ -142,3 +142,15 @@ def hang_between_signs_of_life(payload, emit):
         time.sleep(0.5)
         still_alive()
     return payload
+
+
+def send_numbers(pipe):
+    """Send the next random number of this process, and that of a process that it forks before."""
+    import numpy
+
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        os.write(theirs, str(numpy.random.random()).encode())  # noqa: NPY002 - the state that all share
+        os._exit(0)
+    os.wait()
+    pipe.send((numpy.random.random(), float(os.read(ours, 100))))  # noqa: NPY002
