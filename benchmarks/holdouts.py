@@ -1,7 +1,8 @@
 """The hold-outs of the public tables: the largest compute groups left out, and what was trained there.
 
 A group is an IsoFLOP budget, or a bin a factor 3 wide in compute where a table has none. Its minimum is that of a
-parabola in ln N (with a slope in ln C where the group is a bin), and counts where it lies inside the sizes.
+parabola in ln N, and counts where it lies inside the sizes; where compute differs by more than 5 % within the group,
+the losses are levelled to one compute first, by a slope in ln C that may change with ln N.
 """
 
 from __future__ import annotations
@@ -115,11 +116,13 @@ def minimum_of(members: Runs) -> HeldMinimum | None:
         return None
     budget = float(np.median(members.flops))
     spread = np.log(members.flops / budget)
-    if np.ptp(spread) > 0.4:  # a bin: level the losses to one compute first
+    if np.ptp(spread) > np.ptp(np.log(members.num_params)):  # no valley can be told from the slope
+        return None
+    if np.ptp(spread) > 0.05:  # of different compute: level the losses to one first
         x = np.log(members.num_params) - np.log(members.num_params).mean()
-        terms = np.column_stack([np.ones_like(x), x, x**2, spread])
-        slope = np.linalg.lstsq(terms, np.log(members.loss), rcond=None)[0][3]
-        levelled = members.loss * np.exp(-slope * spread)
+        terms = np.column_stack([np.ones_like(x), x, x**2, spread, x * spread])
+        slope, turn = np.linalg.lstsq(terms, np.log(members.loss), rcond=None)[0][3:]
+        levelled = members.loss * np.exp(-(slope + turn * x) * spread)
     else:
         levelled = members.loss
     frame = pd.DataFrame(

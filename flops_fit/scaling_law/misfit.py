@@ -23,9 +23,9 @@ NEAREST = 0.7  # ln C that counts at least: one budget on
 PRIOR_FREEDOM = 8.0
 MOST_OWN = 3.0  # degrees of freedom that a study's own past counts for: its misses are of one law, and correlated
 DECADE = float(np.log(10.0))  # of compute: in less no bend shows, in more ever more of it
-UNSEEN_LOSS_RATE = 0.01  # of ln L per factor e in compute, where nothing of a bend could be seen
-LOSS_RATE = 0.004  # of ln L, and
-SIZE_RATE = 0.14  # of ln N_opt, per factor e in compute: the prior's
+UNSEEN_LOSS_RATE = 0.01  # of ln L, and
+UNSEEN_SIZE_RATE = 0.14  # of ln N_opt per factor e in compute, where nothing of a bend could be seen
+LOSS_RATE, SIZE_RATE = 0.003, 0.1  # the prior's, where it could
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def hidden(span: float) -> Misfit:
     share = unseen_share(span)
     return Misfit(
         loss_rate=share * UNSEEN_LOSS_RATE,
-        size_rate=share * SIZE_RATE,
+        size_rate=share * UNSEEN_SIZE_RATE,
         loss_freedom=PRIOR_FREEDOM,
         size_freedom=PRIOR_FREEDOM,
         widening=UNSEEN,
@@ -92,9 +92,11 @@ def hidden(span: float) -> Misfit:
 def misfit_of(misses: Sequence[Miss], span: float, *, prior: float = 1.0) -> Misfit:
     """The misfit of a study whose runs show a bend, from its misses and its budgets' span in ln C; `prior` times what
     public studies showed."""
-    common = LOSS_RATE + unseen_share(span) * (UNSEEN_LOSS_RATE - LOSS_RATE)
-    loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, prior * common)
-    size_rate, size_freedom = _pooled([miss.log_size for miss in misses], misses, prior * SIZE_RATE)
+    share = unseen_share(span)
+    of_loss = LOSS_RATE + share * (UNSEEN_LOSS_RATE - LOSS_RATE)
+    of_size = SIZE_RATE + share * (UNSEEN_SIZE_RATE - SIZE_RATE)
+    loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, prior * of_loss)
+    size_rate, size_freedom = _pooled([miss.log_size for miss in misses], misses, prior * of_size)
     return Misfit(loss_rate=loss_rate, size_rate=size_rate, loss_freedom=loss_freedom, size_freedom=size_freedom)
 
 

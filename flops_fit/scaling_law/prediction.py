@@ -62,9 +62,9 @@ class Prediction:
         if not self.candidates:
             return f"the five-parameter law, which has the shape of the runs (chance {self.bend_chance:.2g})"
         seen = f"the runs bend (chance {self.bend_chance:.1g})"
-        loss, size = np.exp([self.moved.log_loss, self.moved.log_size])
-        of = "loss above E" if self.moved.keeps_E else "loss"
-        onto = f"moved onto the runs at the largest compute ({of} x{loss:.3f}, N x{size:.2f})"
+        loss, size, E = np.exp([self.moved.log_loss, self.moved.log_size, self.moved.log_E])
+        of, and_E = ("loss above E", "") if self.moved.keeps_E else ("loss", f", E x{E:.3f}")
+        onto = f"moved onto the runs at the largest compute ({of} x{loss:.3f}, N x{size:.2f}{and_E})"
         if self.form == "moved":
             return f"the five-parameter law, {onto}: {seen}, but are too few to say how"
         chosen = [candidate.description for candidate in self.candidates if candidate.chosen]
@@ -72,12 +72,11 @@ class Prediction:
         return f"{seen}: mean log loss of {best}, {onto}"
 
     def spread(self, num_params: float, num_tokens: float) -> float:
-        """Standard deviation of ln L over all candidates, and with it what the members were moved by."""
-        if not self.candidates:
+        """Standard deviation of ln L over the chosen candidates, as they were fitted and as they were moved."""
+        if self.members is None:
             return 0.0
-        each = np.array([candidate.parameters for candidate in self.candidates])[:, None, :]
-        moved = 0.0 if self.members is None else self.moved.on_loss(self.members, num_params, num_tokens)
-        return float(np.hypot(np.std(np.log(mixed_loss(each, num_params, num_tokens))), moved))
+        losses = mixed_loss(self.members[:, None, :], num_params, num_tokens)  # all are moved by much the same
+        return float(np.hypot(np.std(np.log(losses)), self.moved.on_loss(self.members, num_params, num_tokens) / 2))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -1,5 +1,7 @@
 """Laws moved onto the runs at the largest compute."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,32 @@ def runs(noise=0.0, seed=0, sizes=7, worst=None):
     if worst is not None:
         loss[np.flatnonzero(at_top)[worst]] *= 1.5
     return read_runs(table.assign(loss=loss))
+
+
+def test_with_another_E_a_law_keeps_its_loss_at_the_pivot_and_all_optima():
+    move = Move(log_E=-0.05, pivot=(3e8, 6e9))
+    moved = move(as_members(LAW))
+    assert moved[0, 0] == pytest.approx(LAW[0] * np.exp(-0.05), rel=1e-12)
+    assert mixed_loss(moved, 3e8, 6e9) == pytest.approx(REPLICATION.loss(3e8, 6e9), rel=1e-12)
+    for C in (1e19, 1e23):
+        assert mixed_optimum(moved, C, FlopsPerToken()) == pytest.approx(REPLICATION.N_opt(C), rel=1e-9)
+    N, D = 2e10, 4e11
+    rest = (REPLICATION.loss(3e8, 6e9) - moved[0, 0]) / (REPLICATION.loss(3e8, 6e9) - LAW[0])
+    far = moved[0, 0] + rest * (REPLICATION.loss(N, D) - LAW[0])
+    assert mixed_loss(moved, N, D) == pytest.approx(far, rel=1e-12)
+    assert move.on_loss(moved, N, D) == pytest.approx(np.log(far / REPLICATION.loss(N, D)), rel=1e-9)
+
+
+def test_an_E_that_is_too_high_is_lowered():
+    """Runs of a law whose E is 4 % lower, with the same loss at the top, and next to no noise."""
+    table = runs()
+    lower = Move(log_E=-0.04, pivot=(REPLICATION.N_opt(TOP), TOP / 6 / REPLICATION.N_opt(TOP)))(as_members(LAW))
+    table = replace(table, loss=mixed_loss(lower, table.num_params, table.num_tokens))
+    found = anchor(as_members(LAW), table, TOP, FlopsPerToken(), scale=3e-4)
+    assert found.move.log_E == pytest.approx(-0.04, rel=0.2)  # the prior's share
+    N = REPLICATION.N_opt(1e22)
+    truth, before, after = (float(mixed_loss(m, N, 1e22 / 6 / N)) for m in (lower, as_members(LAW), found.members))
+    assert abs(after - truth) < abs(before - truth) / 4
 
 
 def test_a_moved_law_is_the_law_at_other_sizes():
@@ -58,15 +86,20 @@ def test_draws_scatter_as_studies_do_that_are_made_anew():
     """2,000 draws of one study against 400 studies with noise of 0.5 %."""
     noise, law = 0.005, as_members(LAW)
     studies = [anchor(law, runs(noise, seed), TOP, FlopsPerToken(), noise) for seed in range(400)]
-    expected = np.std([[study.move.log_loss, study.move.log_size] for study in studies], axis=0)
     first = studies[0]
     draws = first.draws(np.repeat(law[None], 2000, axis=0), law, runs(noise, 0), seed=1)
-    g = np.log(draws[:, 0, 0] / LAW[0])
-    s = (np.log(draws[:, 0, 1] / LAW[1]) - g) / LAW[3]
-    np.testing.assert_allclose([g.std(), s.std()], expected, rtol=0.12)
-    np.testing.assert_allclose(
-        [g.mean(), s.mean()], [first.move.log_loss, first.move.log_size], atol=0.1 * expected.max()
-    )
+    N = REPLICATION.N_opt(1e22)
+    D = 1e22 / 6 / N
+    per_token = FlopsPerToken()
+    of_studies = np.array([(each.members[0, 0], mixed_loss(each.members, N, D)) for each in studies])
+    of_draws = np.column_stack([draws[:, 0, 0], mixed_loss(draws, N, D)])
+    np.testing.assert_allclose(np.log(of_draws).std(axis=0), np.log(of_studies).std(axis=0), rtol=0.12)
+    sizes = [
+        np.log(mixed_optimum(each, 1e22, per_token)).std() for each in (draws, np.array([s.members for s in studies]))
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.12)
+    own = np.log([first.members[0, 0], float(mixed_loss(first.members, N, D))])
+    np.testing.assert_allclose(np.log(of_draws).mean(axis=0), own, atol=0.1 * np.log(of_studies).std(axis=0).max())
 
 
 def test_draws_follow_refits_that_stray_back_to_the_runs():

@@ -11,6 +11,7 @@ from flops_fit.scaling_law.misfit import (
     PRIOR_FREEDOM,
     SIZE_RATE,
     UNSEEN_LOSS_RATE,
+    UNSEEN_SIZE_RATE,
     Misfit,
     Miss,
     hidden,
@@ -29,7 +30,7 @@ def test_without_a_past_it_is_what_public_studies_showed():
 def test_what_a_narrow_study_cannot_show_is_added_in_full_and_less_the_wider_it_is():
     shares = [hidden(np.log(span)).loss_rate / UNSEEN_LOSS_RATE for span in (3, 10, 100, 1000)]
     assert shares == pytest.approx([1, 1, 1 / 64, 1 / 729])
-    assert [hidden(np.log(span)).size_rate / SIZE_RATE for span in (3, 100)] == pytest.approx([1, 1 / 64])
+    assert [hidden(np.log(span)).size_rate / UNSEEN_SIZE_RATE for span in (3, 100)] == pytest.approx([1, 1 / 64])
     assert misfit_of([], np.log(3)).loss_rate == pytest.approx(UNSEEN_LOSS_RATE)
 
 

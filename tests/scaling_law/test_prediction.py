@@ -42,15 +42,20 @@ def test_the_three_that_predict_the_largest_budget_best_are_chosen(bent):
 
 
 def test_what_answers_are_the_chosen_moved_alike(bent):
-    """ln L is their mean at N·e^-s and D·e^s, and g more."""
-    g, s = bent.prediction.moved.log_loss, bent.prediction.moved.log_size
-    assert 0 < abs(g) < 0.02
-    assert 0 < abs(s) < 0.2
-    chosen = [candidate.parameters for candidate in bent.candidates[:3]]
+    """ln L is their mean at N·e^-s and D·e^s, and g more; E is e^h as large, the loss at the pivot as it was."""
+    move = bent.prediction.moved
+    assert 0 < abs(move.log_loss) < 0.02
+    assert 0 < abs(move.log_size) < 0.2
+    assert 0 < abs(move.log_E) < 0.05
+    n_0, d_0 = move.pivot
     for N, D in ((1e8, 1e9), (1e9, 1e11)):
-        n, d = N * np.exp(-s), D * np.exp(s)
-        each = [E + (A * n**-alpha + B * d**-beta) ** gamma for E, A, B, alpha, beta, gamma in chosen]
-        assert bent.loss(N, D) == pytest.approx(np.exp(np.log(each).mean() + g), rel=1e-12)
+        n, d = N * np.exp(-move.log_size), D * np.exp(move.log_size)
+        each = []
+        for E, A, B, alpha, beta, gamma in (candidate.parameters for candidate in bent.candidates[:3]):
+            rest, at_pivot = ((A * x**-alpha + B * y**-beta) ** gamma for x, y in ((n, d), (n_0, d_0)))
+            lower = E * np.exp(move.log_E)
+            each.append(lower + rest * (E + at_pivot - lower) / at_pivot)
+        assert bent.loss(N, D) == pytest.approx(np.exp(np.log(each).mean() + move.log_loss), rel=1e-12)
 
 
 def test_every_answer_comes_from_the_chosen_laws_and_keeps_its_compute(bent):
@@ -104,9 +109,12 @@ def test_in_a_small_study_that_bends_the_five_parameter_law_is_moved_onto_the_la
     law, plain = fit_scaling_law(runs, bootstraps=50), fit_scaling_law(runs, form="chinchilla", bootstraps=50)
     assert law.form == "moved"
     assert law.parameters.tolist() == plain.parameters.tolist()
-    g, s = law.prediction.moved.log_loss, law.prediction.moved.log_size
-    assert law.L_opt(FAR) == pytest.approx(plain.L_opt(FAR) * np.exp(g), rel=1e-12)
-    assert law.N_opt(FAR) == pytest.approx(plain.N_opt(FAR) * np.exp(s), rel=1e-12)
+    move = law.prediction.moved
+    assert law.irreducible == pytest.approx(plain.E * np.exp(move.log_loss + move.log_E), rel=1e-12)
+    rest = 1 + plain.E * (1 - np.exp(move.log_E)) / (plain.loss(*move.pivot) - plain.E)
+    expected = law.irreducible + (plain.L_opt(FAR) - plain.E) * rest * np.exp(move.log_loss)
+    assert law.L_opt(FAR) == pytest.approx(expected, rel=1e-12)
+    assert law.N_opt(FAR) == pytest.approx(plain.N_opt(FAR) * np.exp(move.log_size), rel=1e-12)
     valley = np.abs(np.log(runs["num_params"] / bent_optimum(runs["flops"]))) < np.log(2)
     top = runs[(runs["flops"] > 0.9 * runs["flops"].max()) & valley]
     off, before = (np.log(each.loss(top["num_params"], top["num_tokens"]) / top["loss"]) for each in (law, plain))
