@@ -167,7 +167,7 @@ def error_at_100x(law, span, sizes, noise, repetitions, power=1.0):
     truth, errors = float(law.N_opt(TARGET)), []
     for seed in range(repetitions):
         drawn = np.random.default_rng(seed).standard_normal(len(table))
-        fitted = fit_scaling_law(table.assign(loss=clean * np.exp(noise * drawn)), bootstraps=0)
+        fitted = fit_scaling_law(table.assign(loss=clean * np.exp(noise * drawn)), bootstraps=1)
         errors.append(abs(float(fitted.N_opt(TARGET)) / truth - 1))
     return float(np.median(errors)), len(table)
 
