@@ -18,6 +18,7 @@ _EXPORTS = {
     "LossSpec": "study.sections",
     "SweepOptions": "study.sections",
     "TrainerSpec": "study.sections",
+    "AdaptiveOptions": "adaptive.options",
     "Recipe": "recipe.recipe",
     "Hardware": "cost.hardware",
     "SizeMap": "sizes.size_map",
@@ -45,6 +46,7 @@ _EXPORTS = {
 __all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
+    from flops_fit.adaptive.options import AdaptiveOptions as AdaptiveOptions
     from flops_fit.api import find_optimal as find_optimal
     from flops_fit.cost.hardware import Hardware as Hardware
     from flops_fit.data.study_data import validate_dataset as validate_dataset

@@ -10,17 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.adaptive.rounds import load_rounds, save_round
+from flops_fit.adaptive.spent import refuse_over_total
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
-from flops_fit.basics.files import write_value
+from flops_fit.basics.files import set_aside, write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
 from flops_fit.processes.workers import CannotBeSent, WorkerPool
 from flops_fit.results.finished import already_finished
-from flops_fit.results.results import save_runs
+from flops_fit.results.results import ExperimentResult, save_runs
 from flops_fit.sizes.contract import check_model
-from flops_fit.stages import fit_study, study_plan, study_size_map
+from flops_fit.sizes.size_map import SizeMap
+from flops_fit.stages import fit_study, rounds_folder, rounds_plan, study_plan, study_progress, study_size_map
 from flops_fit.study.options import study_from_options
 from flops_fit.study.study import Study
 from flops_fit.sweep.sweep_plan import SweepPlan
@@ -62,7 +65,9 @@ def find_optimal(
             rate, FLOP/s and more (`flops_fit.training.log_events.LogEvent`); docs/watching.md sends them to a tracker.
         output_dir: where results are kept; experiments found there are not trained again while `resume` is true.
         options: every field of `ModelSpec`, `DataSpec`, `SweepOptions`, `Recipe` and `Hardware` by its name, such as
-            `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`.
+            `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`. With `target_budget` and
+            `total_compute` (fields of `AdaptiveOptions`) it trains in rounds, each chosen from the law so far, until
+            the answer at the target is sure enough or the total is spent; `compute_budgets` may then be left out.
 
     Returns a `SweepPlan` without a dataset or with `train=False`, otherwise a `ScalingLaw`. Before anything is planned
     it checks the options, the model, the data and the loss, in this order; it raises subclasses of `FlopsFitError`, and
@@ -80,7 +85,13 @@ def find_optimal(
     _ = study.prepared_data
     if training or loss_fn is not None:
         validate_loss_fn(loss_fn)
-    plan = study_plan(study, study_size_map(study))
+    size_map = study_size_map(study)
+    how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
+    if study.adaptive is not None:
+        if not training:
+            return _next_round_plan(study, size_map, Path(output_dir))
+        return _in_rounds(study, size_map, Path(output_dir), how)
+    plan = study_plan(study, size_map)
     if not training:
         return plan
     if not plan.experiments:
@@ -90,22 +101,72 @@ def find_optimal(
     directory = Path(output_dir)
     finished = already_finished(plan.experiments, directory / "runs") if resume else {}
     refuse_over_limit(study.hardware, plan, finished)
-    with _workers(study, plan) as workers:
+    with _workers(study, plan.num_experiments) as workers:
         _check_first_steps(study, plan, finished, progress, workers)
         write_value(directory / "sweep_plan.json", plan.to_dict())
-        how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log, "workers": workers}
-        results = train_all(study, plan.experiments, output_dir=directory / "runs", **how)
+        results = train_all(study, plan.experiments, output_dir=directory / "runs", workers=workers, **how)
+    return _fit_and_save(study, plan, results, directory)
+
+
+def _fit_and_save(study: Study, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path) -> ScalingLaw:
     save_runs(results, directory / "runs.csv")
     law = fit_study(study, plan, results)
     law.save(directory / "scaling_law.json")
     return law
 
 
+def _in_rounds(study: Study, size_map: SizeMap, directory: Path, how: Mapping[str, Any]) -> ScalingLaw:
+    """An adaptive study: a round after the other, until it stops. `how` as `train_all` takes it."""
+    folder = rounds_folder(study, directory)
+    if not how["resume"] and folder.exists():
+        set_aside(folder)
+    rounds = load_rounds(folder)
+    results: dict[str, ExperimentResult] = {}
+    with _workers(study, study.hardware.num_workers()) as workers:
+        while True:
+            plan = rounds_plan(study, size_map, rounds)
+            results |= _train_round(study, plan, results, directory, {**how, "workers": workers})
+            now = study_progress(study, size_map, rounds, results)
+            if how["progress"]:
+                _console().print(now.state(), markup=False)
+            if now.step.planned is None:
+                break
+            save_round(folder, now.step.planned)
+            rounds = (*rounds, now.step.planned)
+    if not plan.experiments:
+        raise StudyError(f"there is nothing to train: {now.step.reason}")
+    return _fit_and_save(study, plan, [results[item.experiment_id] for item in plan.experiments], directory)
+
+
+def _train_round(
+    study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult], directory: Path, how: Mapping[str, Any]
+) -> dict[str, ExperimentResult]:
+    """The results of those experiments of `plan` that are not among `results`; one that fails is not tried again."""
+    new = [item for item in plan.experiments if item.experiment_id not in results]
+    finished = {**results, **(already_finished(new, directory / "runs") if how["resume"] else {})}
+    if any(item.experiment_id not in finished for item in new):
+        assert study.adaptive is not None
+        refuse_over_limit(study.hardware, plan, finished)
+        refuse_over_total(study.adaptive, study.hardware, plan, finished)
+        _check_first_steps(study, plan, finished, how["progress"], how["workers"])
+        write_value(directory / "sweep_plan.json", plan.to_dict())
+    trained = train_all(study, new, output_dir=directory / "runs", **how)
+    return {result.experiment_id: result for result in trained}
+
+
+def _next_round_plan(study: Study, size_map: SizeMap, directory: Path) -> SweepPlan:
+    """The rounds in `directory` with the one that is next; trains and writes nothing."""
+    rounds = load_rounds(rounds_folder(study, directory))
+    results = already_finished(rounds_plan(study, size_map, rounds).experiments, directory / "runs")
+    planned = study_progress(study, size_map, rounds, results).step.planned
+    return rounds_plan(study, size_map, (*rounds, *([planned] if planned else [])))
+
+
 @contextmanager
-def _workers(study: Study, plan: SweepPlan) -> Iterator[WorkerPool | None]:
+def _workers(study: Study, tasks: int) -> Iterator[WorkerPool | None]:
     """Worker processes for first steps and trainings; None where they cannot get the study, as `train_all` says."""
     try:
-        pool = study_workers(study, plan.num_experiments)
+        pool = study_workers(study, tasks)
     except CannotBeSent:
         yield None
         return

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.adaptive.next_round import Situation, answer_of, next_step
+from flops_fit.adaptive.progress import Progress
+from flops_fit.adaptive.rounds import Round, experiments_of
+from flops_fit.adaptive.spent import amount_spent
 from flops_fit.basics.random_state import isolated_random_state
-from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.cost.estimate import estimate
+from flops_fit.errors import FitError, FlopsFitWarning, StudyError
+from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import users_code
 from flops_fit.recipe.recipe import doubts
 from flops_fit.results.finished import as_planned
@@ -16,6 +23,8 @@ from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.sizes.size_map import SizeMap, size_map_of
 from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
+from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.grid import remarks_on
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
 if TYPE_CHECKING:
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _SAMPLE_EXAMPLES = 4
+SIZES_TO_CHOOSE_FROM = 25  # at each budget of an adaptive study,
+SPAN_TO_CHOOSE_FROM = 30.0  # which reach so far around its prior optimum: a prior may well be off by ten
 
 
 @users_code("its sizes are probed")
@@ -67,8 +78,7 @@ def study_plan(
         identity=outcome,
         model_kwargs=study.model.kwargs,
     )
-    embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
-    found = () if study.trainer else doubts(study.training, plan.experiments, counts_embeddings=embedded)
+    found = _recipe_doubts(study, size_map, plan.experiments)
     for doubt in found:
         warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
     targets = tuple(float(target) for target in sweep.target_budgets)
@@ -79,6 +89,105 @@ def study_plan(
         target_budgets=targets,
         made_from=study.outcome_parts(),
     )
+
+
+def _recipe_doubts(study: Study, size_map: SizeMap, experiments: Sequence[Experiment]) -> tuple[str, ...]:
+    embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
+    return () if study.trainer else tuple(doubts(study.training, experiments, counts_embeddings=embedded))
+
+
+def study_candidates(study: Study, size_map: SizeMap) -> SweepPlan:
+    """Of an adaptive study, every experiment that may be chosen: many sizes at each budget, none of them planned."""
+    many = {"num_sizes_per_budget": SIZES_TO_CHOOSE_FROM, "span": study.sweep.span or SPAN_TO_CHOOSE_FROM}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlopsFitWarning)  # of budgets and data that may never be chosen
+        return study_plan(study, size_map, overrides=many)
+
+
+def rounds_folder(study: Study, directory: Path) -> Path:
+    """Where the rounds of a study in `directory` are kept: another one for another model, data, loss or recipe."""
+    return directory / "rounds" / content_hash([study.outcome_fingerprint(), study.model_fingerprint()])[:16]
+
+
+def rounds_plan(study: Study, size_map: SizeMap, rounds: Sequence[Round]) -> SweepPlan:
+    """The plan of an adaptive study: the experiments of all its `rounds`, by budget and size. Its notes are for whoever
+    shows it; nothing is warned of."""
+    experiments = experiments_of(rounds)
+    data = study.prepared_data
+    notes = remarks_on(experiments, size_map, data.num_tokens if data else None, study.sweep.max_epochs)
+    notes = [*notes, *_recipe_doubts(study, size_map, experiments)] if experiments else []
+    budgets = sorted({item.compute_budget for item in experiments})
+    assert study.adaptive is not None
+    return SweepPlan(
+        experiments=experiments,
+        model_cls_name=size_map.model_name,
+        size_param=size_map.size_param,
+        compute_budgets=budgets or [float(budget) for budget in study.sweep.compute_budgets],
+        model_kwargs=dict(study.model.kwargs),
+        param_count=size_map.param_count,
+        flops_method=size_map.flops_method,
+        data_unit=size_map.data_unit,
+        notes=tuple(notes),
+        target_budgets=tuple(sorted({float(study.adaptive.target_budget), *map(float, study.sweep.target_budgets)})),
+        made_from=study.outcome_parts(),
+    )
+
+
+def study_progress(
+    study: Study,
+    size_map: SizeMap,
+    rounds: Sequence[Round],
+    results: Mapping[str, ExperimentResult],
+    lost: Collection[str] = (),
+    law: ScalingLaw | None = None,
+) -> Progress:
+    """How far an adaptive study has come, and its next round where one is due.
+
+    Args:
+        results: of any status, by experiment id.
+        lost: ids of experiments that ended without one.
+        law: of these results; where it is not given it is fitted, if they are enough and no round is under way.
+    """
+    assert study.adaptive is not None
+    plan, candidates = rounds_plan(study, size_map, rounds), study_candidates(study, size_map)
+    ours = {
+        item.experiment_id: results[item.experiment_id] for item in plan.experiments if item.experiment_id in results
+    }
+    together = {item.experiment_id: item for item in (*candidates.experiments, *plan.experiments)}
+    budgets = [*plan.compute_budgets, *candidates.compute_budgets]
+    every = dataclasses.replace(plan, experiments=list(together.values()), compute_budgets=budgets)
+    cost, price = estimate(every, study.hardware, ours.values()), study.hardware.price_per_hour
+    now = Situation(
+        options=study.adaptive,
+        candidates=candidates.experiments,
+        cost=cost,
+        price=price,
+        rounds=rounds,
+        results=ours,
+        spent=amount_spent(plan.experiments, ours, cost, price),
+        lost=lost,
+        workers=study.hardware.num_workers(),
+        tokens_per_param=study.sweep.tokens_per_param,
+    )
+    if law is None and not now.open:
+        law = _law_if_enough(study, plan, ours)
+    law = law if law is not None and law.determined else None
+    answer = answer_of(law, float(study.adaptive.target_budget), now.spent.flops) if law is not None else None
+    step = next_step(now, law, answer)
+    new = step.planned.experiments if step.planned else []
+    planned = now.spent + amount_spent(new, {}, cost, price)
+    return Progress(
+        options=study.adaptive, rounds=tuple(rounds), step=step, answer=answer, spent=now.spent, planned=planned
+    )
+
+
+def _law_if_enough(study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> ScalingLaw | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FlopsFitWarning)  # whoever shows the law says them
+            return fit_study(study, plan, results.values())
+    except FitError:  # too few runs
+        return None
 
 
 def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:

@@ -22,6 +22,7 @@ LIBRARY = (
     ("sweep",),
     ("recipe", "results"),
     ("cost", "scaling_law"),
+    ("adaptive",),
     ("study", "report"),
     ("training", "stages"),
     ("preflight", "distributed"),
@@ -119,7 +120,8 @@ def test_fitting_and_synthetic_runs_need_no_torch():
 
 
 def test_matplotlib_is_for_plots_alone():
-    assert importers("matplotlib", for_types=False) == paths("flops_fit/scaling_law/figures/plots.py")
+    drawing = paths("flops_fit/scaling_law/figures/plots.py", "flops_fit/adaptive/figures.py")
+    assert importers("matplotlib", for_types=False) == drawing
 
 
 def test_nobody_imports_examples_or_the_command_line():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flops_fit.adaptive.progress import CHOICE_HEADERS, ROUND_HEADERS, Progress
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
 from flops_fit.identity.fingerprints import package_version
@@ -37,6 +38,8 @@ CAPTIONS = {
     "residuals": "What the law leaves unexplained. A trend with compute, or a bend away from the optimum, means that "
     "the law's form does not hold and extrapolation is biased.",
     "contours": "Predicted loss; runs should surround the optimum they are meant to locate.",
+    "rounds": "Left: what was trained, by round. Right: what the law said at the target after each round, with its "
+    "90 % interval; dotted, how narrow that has to become.",
     "exponents": "The fit repeated on resampled runs.",
 }
 VERDICTS = {
@@ -62,15 +65,16 @@ def write_report(
     title: str | None = None,
     images: Mapping[str, bytes] | None = None,
     forecasts: Calibration | None = None,
+    rounds: Progress | None = None,
 ) -> Path:
     """Write the report to `path` and return it; the file needs nothing beside it.
 
     `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
     to repeat the study. `images` are figures by name (`flops_fit.scaling_law.figures.plots.all_figures`) that are there
-    as PNG already; `forecasts` how those of the study came out so far.
+    as PNG already; `forecasts` how those of the study came out so far; `rounds` how far an adaptive study has come.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
-    parts = {"plan": plan, "study": study, "cost": cost, "images": images, "forecasts": forecasts}
+    parts = {"plan": plan, "study": study, "cost": cost, "images": images, "forecasts": forecasts, "rounds": rounds}
     return write_text(path, report_html(law, name, **parts))
 
 
@@ -83,6 +87,7 @@ def report_html(
     cost: Any = None,
     images: Mapping[str, bytes] | None = None,
     forecasts: Calibration | None = None,
+    rounds: Progress | None = None,
 ) -> str:
     """The report as one HTML document; arguments as of `write_report`."""
     from flops_fit.scaling_law.figures.plots import all_figures, figure_png
@@ -94,6 +99,7 @@ def report_html(
         _verdict(law),
         _figure("isoflop", images),
         "<h2>What to train at a budget</h2>" + _predictions(law, plan.target_budgets if plan else ()),
+        "<h2>Rounds</h2>" + _rounds(rounds) if rounds else "",
         _figure("frontier", images),
         "<h2>What another size costs</h2>" + _sizes(law),
         "<h2>The law</h2>" + _parameters(law),
@@ -214,6 +220,25 @@ def _forecasts(calibration: Calibration) -> str:
     intro = "<p>Made and sealed before these budgets were trained, and compared with what was found there since.</p>"
     record = "".join(f"<li>{html.escape(line)}</li>" for line in calibration.record())
     return f"{intro}{table}<ul>{record}</ul>"
+
+
+def _rounds(rounds: Progress) -> str:
+    from flops_fit.adaptive.figures import rounds_figure
+    from flops_fit.scaling_law.figures.plots import figure_png
+
+    target = format_flops(float(rounds.options.target_budget))
+    spent = rounds.spent.text(rounds.options)
+    state = html.escape(rounds.state())
+    intro = f"<p>The question is of {target} FLOPs. Spent are {spent}.</p><p>{state[0].upper()}{state[1:]}.</p>"
+    figure = _figure("rounds", {"rounds": figure_png(rounds_figure(rounds))}) if rounds.rounds else ""
+    table = html_table(ROUND_HEADERS, [tuple(map(html.escape, row)) for row in rounds.rows()])
+    choices = [tuple(map(html.escape, row)) for row in rounds.choice_rows()]
+    return (
+        intro
+        + figure
+        + table
+        + details("Why each experiment was chosen", html_table(CHOICE_HEADERS, choices, text=(5,)))
+    )
 
 
 def _parameters(law: ScalingLaw) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.basics.arguments import did_you_mean
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import StudyError
@@ -29,11 +30,19 @@ def study_from_options(
     Raises `TypeError` for an option that no section has, and errors of the sections for their values.
     """
     given: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "sweep": {}, "training": {}, "hardware": {}}
+    given["adaptive"] = {}
     for name, value in options.items():
         given[_owner_of(name)][name] = value
     of_data = [*(["eval_dataset"] if eval_dataset is not None else []), *given["data"]]
     if dataset is None and of_data:
         raise StudyError(f"{' and '.join(of_data)} given without dataset; give the training data too, or neither")
+    if given["adaptive"] and "target_budget" not in given["adaptive"]:
+        raise StudyError(
+            f"{', '.join(given['adaptive'])} given without target_budget; give the FLOPs that are asked about"
+        )
+    adaptive = AdaptiveOptions(**given["adaptive"]) if given["adaptive"] else None
+    if compute_budgets is None and adaptive is not None:
+        compute_budgets = adaptive.budgets()
     return Study(
         name="find_optimal",
         model=ModelSpec(factory=model_cls, size_param=size_param, kwargs=model_kwargs or {}, **given["model"]),
@@ -42,10 +51,18 @@ def study_from_options(
         sweep=SweepOptions(compute_budgets=compute_budgets, **given["sweep"]),
         training=Recipe(**given["training"]),
         hardware=Hardware(**given["hardware"]),
+        adaptive=adaptive,
     )
 
 
-_OPTION_OWNERS = {"model": ModelSpec, "data": DataSpec, "sweep": SweepOptions, "training": Recipe, "hardware": Hardware}
+_OPTION_OWNERS = {
+    "model": ModelSpec,
+    "data": DataSpec,
+    "sweep": SweepOptions,
+    "training": Recipe,
+    "adaptive": AdaptiveOptions,
+    "hardware": Hardware,
+}
 _NOT_OPTIONS = {
     "factory", "size_param", "train", "eval", "kwargs", "compute_budgets", "target_budgets", "centre_on_law", "version",
     "name",

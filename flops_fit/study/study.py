@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import DataError, FlopsFitError, LossError, SourceChanged, StudyError
@@ -29,7 +30,7 @@ _RULES = {
     "owners": several(TEXT, 'a list of text, such as ["team:scaling"]', least=0),
     **{name: made_of(kind, f"a {kind.__name__}") for name, kind in SECTIONS.items()},
 }
-_RULES |= {name: _RULES[name] | LEFT_OUT for name in ("data", "loss", "trainer")}
+_RULES |= {name: _RULES[name] | LEFT_OUT for name in ("data", "loss", "trainer", "adaptive")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,14 @@ class Study:
 
     `name` names its folder and its assets: a letter, then letters, digits or underscores. Without `data` and `loss` a
     study can be planned but not trained, unless it has a `trainer`: that trains in a process of its own, one experiment
-    at a time where `hardware.workers` does not say otherwise. `owners` are shown in the pipeline's pages: e-mail
-    addresses, or teams as in "team:scaling".
+    at a time where `hardware.workers` does not say otherwise. An `adaptive` study trains in rounds what teaches most;
+    its `sweep` may be left out, which then has the budgets of `AdaptiveOptions.budgets`. `owners` are shown in the
+    pipeline's pages: e-mail addresses, or teams as in "team:scaling".
     """
 
     name: str
     model: ModelSpec
-    sweep: SweepOptions
+    sweep: SweepOptions = None  # type: ignore[assignment]  # an adaptive study's once it is made
     data: DataSpec | None = None
     loss: LossSpec | None = None
     training: Recipe = field(default_factory=Recipe)
@@ -52,9 +54,14 @@ class Study:
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     owners: tuple[str, ...] = ()
     trainer: TrainerSpec | None = None
+    adaptive: AdaptiveOptions | None = None
 
     def __post_init__(self) -> None:
+        if self.sweep is None and isinstance(self.adaptive, AdaptiveOptions):
+            object.__setattr__(self, "sweep", SweepOptions(compute_budgets=self.adaptive.budgets()))
         check_fields(self, _RULES, StudyError)
+        if self.adaptive is not None:
+            _refuse_with_rounds(self.sweep, self.adaptive, self.hardware)
         object.__setattr__(self, "owners", tuple(self.owners))
         if self.trainer is not None:
             more = [] if self.trainer.study_dir is None else ["study_dir"]
@@ -162,12 +169,29 @@ class Study:
         more = [terms] if (terms := self.hardware.spending_terms) else []
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
+        more += [{"adaptive": self.adaptive.to_dict()}] if self.adaptive else []
         budgets = sorted(set(self.sweep.compute_budgets))  # whose order and repetition change no experiment
         return content_hash([budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
 
     def to_dict(self) -> dict[str, Any]:
         """A readable description in plain JSON values: callables by name, datasets by type."""
         return {item.name: _described(getattr(self, item.name)) for item in fields(self)}
+
+
+def _refuse_with_rounds(sweep: SweepOptions, adaptive: AdaptiveOptions, hardware: Hardware) -> None:
+    if len(sweep.seeds) > 1:
+        raise StudyError(
+            f"sweep.seeds = {list(sweep.seeds)} with [adaptive], which trains each size once; give one seed"
+        )
+    if sweep.centre_on_law:
+        raise StudyError(
+            "sweep.centre_on_law is for grids; with [adaptive] every round follows the law, so leave it out"
+        )
+    if adaptive.max_cost is not None and hardware.price_per_hour == 0:
+        raise StudyError(
+            f"adaptive.max_cost = {adaptive.max_cost!r} must be given together with price_per_hour of [hardware], "
+            "which is 0"
+        )
 
 
 def _made(name: str, source: Any, kwargs: Mapping[str, Any]) -> Any:

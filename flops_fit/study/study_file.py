@@ -20,8 +20,9 @@ fn = "flops_fit.loss:cross_entropy"
 compute_budgets = [1e15, "3e15", 1e16]
 ```
 
-Further sections: training, hardware, schedule, and trainer, a command of the user's own instead of data and loss. With
-one, [model] may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its size_param.
+Further sections: training, hardware, schedule, adaptive (rounds instead of a grid; then [sweep], or its
+compute_budgets, may be left out), and trainer, a command of the user's own instead of data and loss. With one, [model]
+may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its size_param.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.basics.arguments import did_you_mean
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
@@ -51,8 +53,8 @@ SECTIONS: dict[str, type] = {
     "hardware": Hardware,
     "schedule": ScheduleSpec,
     "trainer": TrainerSpec,
+    "adaptive": AdaptiveOptions,
 }
-_REQUIRED = ("model", "sweep")
 _REFERENCES = {("model", "factory"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
 _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate")}
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
@@ -66,11 +68,15 @@ def read_study_file(path: Path) -> dict[str, Any]:
     """
     content = _read_toml(path)
     _refuse_unknown(content, {"name", "owners", *SECTIONS}, "", path)
-    missing = [name for name in _REQUIRED if name not in content]
-    if missing:
-        raise StudyError(f"{path}: section [{missing[0]}] is missing; it needs at least [model] and [sweep]")
+    for name in ("model", *([] if "adaptive" in content else ["sweep"])):
+        if name not in content:
+            raise StudyError(
+                f"{path}: section [{name}] is missing; it needs at least [model] and [sweep], or [adaptive]"
+            )
     _import_from(path.resolve().parent)
-    sections = {name: _section(name, content[name], path) for name in SECTIONS if name in content}
+    sections = {name: _section(name, content[name], path) for name in SECTIONS if name in content and name != "sweep"}
+    if "sweep" in content:
+        sections["sweep"] = _section("sweep", _with_budgets(content["sweep"], sections, path), path)
     about = {"name": path.resolve().parent.name} | {key: content[key] for key in ("name", "owners") if key in content}
     return about | sections
 
@@ -106,6 +112,17 @@ def _section(name: str, content: Any, path: Path) -> Any:
         raise StudyError(
             f"{path}: [{name}] {str(error).split('__init__() ')[-1]}; known keys are {', '.join(sorted(known))}"
         ) from error
+
+
+def _with_budgets(sweep: Any, sections: Mapping[str, Any], path: Path) -> Any:
+    """[sweep] of an adaptive study that leaves the budgets to it."""
+    adaptive = sections.get("adaptive")
+    if adaptive is None or not isinstance(sweep, dict) or "compute_budgets" in sweep:
+        return sweep
+    try:
+        return {"compute_budgets": adaptive.budgets(), **sweep}
+    except FlopsFitError as error:
+        raise StudyError(f"{path}: {error}") from error
 
 
 def _value(section: str, key: str, value: Any, path: Path) -> Any:

@@ -98,8 +98,19 @@ def plan_budgets(
             remarks.append(_nothing_admitted(size_map, budget, options))
         experiments += planned
         dropped += sorted([*missing, *refused], key=lambda point: point.num_params)
-    remarks += [_repeated_data(experiments, options), _six_n_is_off(size_map, experiments)]
-    return experiments, dropped, [remark for remark in remarks if remark]
+    return (
+        experiments,
+        dropped,
+        [*filter(None, remarks), *remarks_on(experiments, size_map, options.dataset_tokens, options.max_epochs)],
+    )
+
+
+def remarks_on(
+    experiments: Sequence[Experiment], size_map: SizeMap, dataset_tokens: int | None, max_epochs: float
+) -> list[str]:
+    """What a reader should know of experiments: data that is repeated, FLOPs per token far from those measured."""
+    found = (_repeated_data(experiments, dataset_tokens, max_epochs), _six_n_is_off(size_map, experiments))
+    return [remark for remark in found if remark]
 
 
 def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tuple[list[SizeEntry], list[DroppedPoint]]:
@@ -242,17 +253,17 @@ def _nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions) ->
     )
 
 
-def _repeated_data(experiments: Sequence[Experiment], options: GridOptions) -> str | None:
+def _repeated_data(experiments: Sequence[Experiment], dataset_tokens: int | None, max_epochs: float) -> str | None:
     """Muennighoff et al. 2023: tokens seen up to 4 times are worth about as much as new ones, then less and less."""
-    if options.dataset_tokens is None:
+    if dataset_tokens is None:
         return None
-    epochs = [experiment.num_tokens / options.dataset_tokens for experiment in experiments]
+    epochs = [experiment.num_tokens / dataset_tokens for experiment in experiments]
     repeating = [number for number in epochs if number > 1]
     if not repeating:
         return None
     return (
         f"{len(repeating)} of {len(epochs)} experiments see data more than once, up to {max(repeating):.3g} times "
-        f"(max_epochs = {options.max_epochs:g}); the law will describe repeated data. Add data, or set max_epochs = 1"
+        f"(max_epochs = {max_epochs:g}); the law will describe repeated data. Add data, or set max_epochs = 1"
     )
 
 

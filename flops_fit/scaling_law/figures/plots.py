@@ -44,7 +44,7 @@ MINIMUM: dict[str, Any] = {"color": RED, "ms": 12, "mec": "white", "mew": 0.8, "
 def isoflop_figure(law: FittedLaw) -> Figure:
     """Loss against N: each budget's runs, the fitted law along the budget, and the minima."""
     data = isoflop_data(law)
-    figure, (axes,) = _panels(9.6, 5.2, 1, right=2.5)
+    figure, (axes,) = panels(9.6, 5.2, 1, right=2.5)
     computes = [curve.compute_budget for curve in data.curves]
     norm = LogNorm(min(computes) / 1.3, max(computes) * 2.2)
     colours = [colormaps["viridis"](norm(compute)) for compute in computes]
@@ -66,10 +66,10 @@ def isoflop_figure(law: FittedLaw) -> Figure:
         axes.plot(N, loss, "*", **MINIMUM, label="budget's own minimum")
     axes.set_xscale("log")
     _loss_limits(axes, data)
-    _counts(axes, "x")
+    counts(axes, "x")
     axes.set(xlabel="Parameters N", ylabel="Final held-out loss (nats per token)")
     axes.set_title("IsoFLOP curves: loss against model size at fixed compute", loc="left")
-    _tidy(axes)
+    tidy(axes)
     handles, labels = axes.get_legend_handles_labels()
     said = drawn_words(law).replace(" (", "\n(")
     where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1 - 2.4 / 9.6, 0.5)}
@@ -80,7 +80,7 @@ def isoflop_figure(law: FittedLaw) -> Figure:
 def frontier_figure(law: FittedLaw) -> Figure:
     """N_opt and D_opt against compute with 90 % bands and the 20-tokens-per-parameter line, and the loss frontier."""
     data = frontier_data(law)
-    figure, (params, tokens, loss) = _panels(12.6, 4.4, 3)
+    figure, (params, tokens, loss) = panels(12.6, 4.4, 3)
     a = law.a_at(data.C_fitted[1])
     sizes, seen = f"N_opt ∝ C^{a:.3f}", f"D_opt ∝ C^{1 - a:.3f}"
     _power_law_panel(params, data, data.N, (data.N_band, data.N_sampling), data.minimum_N, BLUE, sizes)
@@ -97,14 +97,14 @@ def frontier_figure(law: FittedLaw) -> Figure:
     tokens.set(ylabel="Optimal tokens D")
     for axes, title in ((params, "How large a model"), (tokens, "How many tokens"), (loss, "What loss")):
         axes.set_title(title, loc="left")
-        _tidy(axes)
+        tidy(axes)
     return figure
 
 
 def residual_figure(law: FittedLaw) -> Figure:
     """Residuals against compute and against the distance from the optimum."""
     data = residual_data(law)
-    figure, (left, right) = _panels(10.0, 4.0, 2, gap=0.25, sharey=True)
+    figure, (left, right) = panels(10.0, 4.0, 2, gap=0.25, sharey=True)
     for axes, x, label in (
         (left, data.flops, "Compute C (FLOPs)"),
         (right, data.distance, f"N / N_opt(C){drawn_words(law)}"),
@@ -114,7 +114,7 @@ def residual_figure(law: FittedLaw) -> Figure:
         axes.plot(x, data.residual, "o", color=BLUE, ms=4.5, mec="white", mew=0.5, alpha=0.85)
         axes.set_xscale("log")
         axes.set(xlabel=label, xlim=(x.min() / 1.5, x.max() * 1.5))
-        _tidy(axes)
+        tidy(axes)
     left.plot(data.trend_C, data.trend, "-s", color=RED, ms=4, lw=1.2, label="median by compute")
     right.axvline(1, color=INK, lw=0.8, ls=":")
     left.set(ylabel="Loss above the law (relative)")
@@ -133,7 +133,7 @@ def residual_figure(law: FittedLaw) -> Figure:
 def contour_figure(law: FittedLaw) -> Figure:
     """Contours of L(N, D) with the runs and the path of the optimum."""
     data = contour_data(law)
-    figure, (axes,) = _panels(7.0, 5.2, 1)
+    figure, (axes,) = panels(7.0, 5.2, 1)
     levels = np.quantile(data.loss, np.linspace(0.01, 0.97, 16))
     filled = axes.contourf(data.N, data.D, data.loss, levels=levels, cmap="viridis_r", extend="both", alpha=0.85)
     lines = axes.contour(data.N, data.D, data.loss, levels=levels[::3], colors="white", linewidths=0.8)
@@ -144,8 +144,8 @@ def contour_figure(law: FittedLaw) -> Figure:
     axes.set_yscale("log")
     axes.set(xlabel="Parameters N", ylabel="Tokens D", xlim=(data.N[0], data.N[-1]), ylim=(data.D[0], data.D[-1]))
     axes.set_title("Predicted loss over parameters and tokens", loc="left")
-    _counts(axes, "x")
-    _counts(axes, "y")
+    counts(axes, "x")
+    counts(axes, "y")
     bar = figure.colorbar(filled, ax=axes, label="Loss (nats per token)")
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
     axes.legend(loc="upper right", framealpha=0.9)
@@ -155,7 +155,7 @@ def contour_figure(law: FittedLaw) -> Figure:
 def cloud_figure(law: FittedLaw) -> Figure:
     """The bootstrap cloud of alpha and beta, and the distribution of a."""
     data = cloud_data(law)
-    figure, (left, right) = _panels(9.6, 4.0, 2)
+    figure, (left, right) = panels(9.6, 4.0, 2)
     left.plot(data.alpha, data.beta, ".", color=BLUE, ms=4, alpha=0.35, mew=0)
     left.plot([], [], "o", color=BLUE, ms=4, mew=0, label=f"{len(data.a)} bootstrap refits")
     left.plot(data.estimate[0], data.estimate[1], "*", color=RED, ms=15, mec="white", label="estimate")
@@ -177,8 +177,8 @@ def cloud_figure(law: FittedLaw) -> Figure:
     right.legend(frameon=False, loc="best")
     left.set_title("How sure the exponents are", loc="left")
     right.set_title("Exponent a of the optimum", loc="left")
-    _tidy(left)
-    _tidy(right)
+    tidy(left)
+    tidy(right)
     return figure
 
 
@@ -206,7 +206,7 @@ def figure_png(figure: Figure, dpi: int = 130) -> bytes:
     return buffer.getvalue()
 
 
-def _panels(
+def panels(
     width: float, height: float, count: int, *, gap: float = 0.9, right: float = 0.15, sharey: bool = False
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with panels side by side, all lengths in inches: laid out beforehand, since Matplotlib's own layout
@@ -254,7 +254,7 @@ def _power_law_panel(
     _compute_axis(axes, data)
     shown = np.concatenate([value, minima, np.clip(band, value[:, None] / 30, value[:, None] * 30).ravel()])
     axes.set_ylim(shown.min() / 2, shown.max() * 2)
-    _counts(axes, "y")
+    counts(axes, "y")
 
 
 def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
@@ -283,7 +283,7 @@ def _powers_of_ten(axes: Axes) -> None:
     _ticks(axes, "x", _power, factor=100)
 
 
-def _counts(axes: Axes, which: str) -> None:
+def counts(axes: Axes, which: str) -> None:
     """Ticks such as 30M and 1B."""
     _ticks(axes, which, lambda value: format_count(value).replace(".00", "").replace(".0", ""), factor=300)
 
@@ -297,7 +297,7 @@ def _ticks(axes: Axes, which: str, show: Callable[[float], str], *, factor: floa
     axis.set_minor_locator(NullLocator())
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, which="major", color="#e6e6e6", lw=0.7)
     axes.set_axisbelow(True)

@@ -71,6 +71,8 @@ def next_experiments(
     found: list[Suggestion] = []
     while len(found) < n:
         may = np.flatnonzero(free & (open_.C / left <= 1 + 1e-12)) if left > 0 else np.empty(0, dtype=int)
+        if not len(may):
+            break
         rung = next_rung(open_.only(may), known, distance(open_.only(may)), distance(known))
         if rung is None:
             break

@@ -1,0 +1,1 @@
+"""Studies that plan their next experiments from what their law does not know yet, round by round."""

@@ -1,0 +1,141 @@
+"""Rounds as data: what each was planned to train and why, kept once and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flops_fit.basics.files import read_value, write_value
+from flops_fit.basics.from_json import from_json
+from flops_fit.errors import FileError
+from flops_fit.identity.fingerprints import content_hash
+from flops_fit.sweep.experiment import Experiment
+
+SCHEMA = "flops_fit.round/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One experiment of a round, and why.
+
+    Attributes:
+        reason: in a sentence.
+        width_before, width_after: half of the target's 90 % interval in logarithms without it, and as expected with it
+            and those chosen before it; None where there was no law yet.
+    """
+
+    experiment: Experiment
+    reason: str
+    width_before: float | None = None
+    width_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the law said at the target: values and their 90 % intervals.
+
+    Attributes:
+        target_budget: FLOPs.
+        runs: how many it was fitted to.
+        flops: spent on all experiments until then.
+        N_opt, loss: at the target; `loss` in nats.
+        verdict_N_opt, verdict_loss: the law's own of these.
+        supported: whether no finding is an error, however wide the intervals are.
+    """
+
+    target_budget: float
+    runs: int
+    flops: float
+    N_opt: float
+    N_opt_low: float
+    N_opt_high: float
+    loss: float
+    loss_low: float
+    loss_high: float
+    verdict_N_opt: str
+    verdict_loss: str
+    supported: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """Experiments that were planned together.
+
+    Attributes:
+        number: from 1.
+        target_budget, quantity: what they are to teach.
+        planned_from: hash of the rounds and results that it was planned from.
+        known: what the law said then; None before there was one.
+    """
+
+    number: int
+    target_budget: float
+    quantity: str
+    planned_from: str
+    choices: tuple[Choice, ...]
+    known: Answer | None = None
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """Its experiments, in the order in which they were chosen."""
+        return [choice.experiment for choice in self.choices]
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of its experiments, as planned."""
+        return sum(item.planned_flops for item in self.experiments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values under the schema `flops_fit.round/1`."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all in it."""
+        return content_hash(self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> Round:
+        """Read what `save_round` wrote; raises `FileError` for a torn or changed file."""
+        remedy = (
+            f"restore it from a copy, or rename the folder {path.parent} to plan anew from the first round: "
+            "experiments that are chosen again are not trained again"
+        )
+        return read_value(path, SCHEMA, lambda content: from_json(cls, content, without=["schema"]), remedy)
+
+
+def round_path(folder: Path, number: int) -> Path:
+    """Where round `number` is kept."""
+    return folder / f"round_{number:03d}.json"
+
+
+def save_round(folder: Path, item: Round) -> Path:
+    """Write a new round, atomically; raises `FileError` where there is another one of its number."""
+    path = round_path(folder, item.number)
+    if path.exists() and Round.load(path) != item:
+        raise FileError(f"{path} holds another round {item.number}; what was planned once is not changed")
+    return write_value(path, item.to_dict())
+
+
+def load_rounds(folder: Path) -> tuple[Round, ...]:
+    """The rounds in `folder`, in order; raises `FileError` where one is damaged or missing."""
+    return tuple(_numbered(folder)) if folder.is_dir() else ()
+
+
+def _numbered(folder: Path) -> Iterator[Round]:
+    paths = sorted(folder.glob("round_*.json"))
+    for number, path in enumerate(paths, start=1):
+        if path != round_path(folder, number):
+            raise FileError(f"{round_path(folder, number)} is gone, but {path.name} is there; restore it from a copy")
+        found = Round.load(path)
+        if found.number != number:
+            raise FileError(f"{path} holds round {found.number}; restore it from a copy")
+        yield found
+
+
+def experiments_of(rounds: Sequence[Round]) -> list[Experiment]:
+    """All experiments, ordered by budget, then parameters."""
+    found = [experiment for item in rounds for experiment in item.experiments]
+    return sorted(found, key=lambda item: (item.compute_budget, item.num_params))
