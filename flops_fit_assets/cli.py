@@ -19,6 +19,7 @@ from flops_fit_assets.instance.where import home_directory
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flops_fit.adaptive.progress import Progress
     from flops_fit.results.results import ExperimentResult
     from flops_fit_assets.headless.study import Outcome
 
@@ -133,7 +134,7 @@ def learning_rate(study: Path) -> None:
 @main.command()
 @STUDY
 def run(study: Path) -> None:
-    """Bring STUDY up to date: train what is missing, fit the law.
+    """Bring STUDY up to date: train what is missing, fit the law; an adaptive one round after round until it stops.
 
     Exit code 0; 2 if some experiments failed or diverged; 1 otherwise.
     """
@@ -263,8 +264,16 @@ def _print_outcome(outcome: Outcome, console: Console) -> None:
     lines = [what_ran(outcome.results, outcome.done)]
     if imported := sum(result.source == "imported" for result in outcome.results.values()):
         lines.append(f"{imported} of the {len(outcome.results)} experiments are imported")
+    if outcome.rounds is not None:
+        lines += rounds_lines(outcome.rounds)
     for line in (*lines, *outcome.forecasts.record(), f"report: {outcome.directory / 'report.html'}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def rounds_lines(rounds: Progress) -> list[str]:
+    """How many rounds there were, what they cost, and why there is no further one."""
+    count = len(rounds.rounds)
+    return [f"{count} round{'' if count == 1 else 's'}, {rounds.spent.text(rounds.options)} spent", rounds.state()]
 
 
 def what_ran(results: Mapping[str, ExperimentResult], done: Sequence[str]) -> str:

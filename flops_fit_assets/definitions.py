@@ -18,6 +18,7 @@ from flops_fit_assets.automation.schedules import replan_schedule
 from flops_fit_assets.automation.watch import SENSOR_SECONDS, watch_sensor
 from flops_fit_assets.graph.assets import study_assets
 from flops_fit_assets.graph.io_manager import study_io_manager
+from flops_fit_assets.graph.rounds_sensor import rounds_sensor
 from flops_fit_assets.instance.forked_runs import fork_runs
 from flops_fit_assets.instance.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.instance.sqlite import lighten
@@ -53,6 +54,7 @@ def definitions_of(source: StudySource, on_log: OnLog | None = None) -> dg.Defin
         sensors=[
             *([watch] if (watch := watch_sensor(source)) else []),
             retry_sensor(source),
+            *([rounds] if (rounds := rounds_sensor(source)) else []),
             dg.AutomationConditionSensorDefinition(
                 f"automation_{name}",
                 target=dg.AssetSelection.assets(*source.made),

@@ -107,7 +107,7 @@ def _of_study(path: Path) -> Subject:
         law = store.read("scaling_law")
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
-    store.pull_forecasts()
+    store.pull_folder(store.forecasts)
     return Subject(law=law, folder=store.forecasts, store=store)
 
 

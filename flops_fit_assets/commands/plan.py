@@ -16,10 +16,11 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.identity.fingerprints import Pieces
 from flops_fit.identity.origin import is_users_file
 from flops_fit.results.results import ExperimentResult, load_results
-from flops_fit.stages import study_plan, study_size_map
+from flops_fit.stages import rounds_plan, study_plan, study_progress, study_size_map
 from flops_fit.study.study import Study
 from flops_fit_assets.commands.check import learning_rate_cost
 from flops_fit_assets.graph.centring import centres_of
+from flops_fit_assets.graph.rounds import kept_rounds
 from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.source import StudySource
@@ -28,6 +29,8 @@ from flops_fit_assets.storage.store import StudyStore
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flops_fit.adaptive.progress import Progress
+    from flops_fit.sizes.size_map import SizeMap
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
@@ -35,7 +38,12 @@ def print_plan(path: Path, console: Console) -> None:
     """Print what the study at `path` would train: per budget the sizes, tokens and cost, then the totals."""
     source = StudySource.of(path)
     study, store, size_map = source.study, source.store, study_size_map(source.study)
-    plan = study_plan(study, size_map, centre=centres_of(store, study, size_map, {}))
+    lines: list[str] = []
+    if study.adaptive is not None:
+        plan, progress = _rounds(store, study, size_map)
+        lines = [progress.state(), f"spent of the total: {progress.spent.text(study.adaptive)}"]
+    else:
+        plan = study_plan(study, size_map, centre=centres_of(store, study, size_map, {}))
     done = _finished(store, plan)
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
@@ -52,8 +60,19 @@ def print_plan(path: Path, console: Console) -> None:
         parts.append(learning_rate_cost(study, plan, cost))
     refusal = over_limit(spent, study.hardware)
     parts += [cost.memory_text() or "", covered_text(study.covered())]
-    for line in filter(None, [*parts, refusal and f"would be refused: {refusal}"]):
+    for line in filter(None, [*lines, *parts, refusal and f"would be refused: {refusal}"]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _rounds(store: StudyStore, study: Study, size_map: SizeMap) -> tuple[SweepPlan, Progress]:
+    """The plan with the round that would be next, and how far the study has come."""
+    rounds = kept_rounds(store, study)
+    ids = [item.experiment_id for item in rounds_plan(study, size_map, rounds).experiments]
+    store.pull_results(ids)
+    results = {item.experiment_id: item for item in load_results(store.runs) if item.experiment_id in set(ids)}
+    progress = study_progress(study, size_map, rounds, results)
+    new = () if progress.step.planned is None else (progress.step.planned,)
+    return rounds_plan(study, size_map, (*rounds, *new)), progress
 
 
 def covered_text(pieces: Pieces) -> str:

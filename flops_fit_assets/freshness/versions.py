@@ -38,9 +38,10 @@ def size_map_made_from(study: Study) -> str:
     return _made_from(study.model_fingerprint())
 
 
-def plan_made_from(study: Study, size_map_version: str) -> str:
-    """What a plan follows from: the size map, the grid, and what decides an experiment's outcome."""
-    return _made_from(size_map_version, study.sweep_fingerprint())
+def plan_made_from(study: Study, size_map_version: str, settled: str = "") -> str:
+    """What a plan follows from: the size map, the grid, what decides an experiment's outcome, and of an adaptive study
+    how the rounds before it ended (`settled`)."""
+    return _made_from(size_map_version, study.sweep_fingerprint(), *filter(None, [settled]))
 
 
 def law_made_from(plan_version: str, results: Iterable[ExperimentResult]) -> str:

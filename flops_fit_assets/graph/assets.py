@@ -3,6 +3,7 @@
 Dagster reads the annotations of asset functions, so this module keeps them as objects.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,17 +22,19 @@ from flops_fit.training.training_run import run_experiment
 from flops_fit_assets.automation import conditions as automation
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.changed_results import set_aside_if_changed
-from flops_fit_assets.freshness.fingerprints import PARTS, fingerprints
+from flops_fit_assets.freshness.fingerprints import PARTS, ROUNDS, fingerprints
 from flops_fit_assets.graph import checks
 from flops_fit_assets.graph.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.graph.partitions import announce, experiment_spec
 from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
+from flops_fit_assets.graph.rounds import plan_next_round, rounds_progress, settled_version
 from flops_fit_assets.graph.step_failures import failing_readably
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.published_files import law_figures, publish
+from flops_fit_assets.metadata.rounds import rounds_metadata
 from flops_fit_assets.metadata.scaling_law import law_metadata
 from flops_fit_assets.metadata.size_map import size_map_metadata
 from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata
@@ -58,23 +61,29 @@ def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:
 
 
 def study_sources(source: StudySource) -> list[Any]:
-    """`study/model` and `study/sweep`: the two parts of a study, observed by their fingerprints."""
+    """`study/model` and `study/sweep`: the two parts of a study, observed by their fingerprints. An adaptive study has
+    `study/rounds` too, which changes when the next round is due."""
 
-    def observe(part: str) -> Any:
-        def version() -> dg.DataVersion:
-            return dg.DataVersion(fingerprints(source.study)[part])
-
+    def observe(part: str, description: str, version: Callable[..., dg.DataVersion]) -> Any:
         decorate = dg.observable_source_asset(
             key=source.key("study", part),
-            description=PARTS[part],
+            description=description,
             group_name=source.study.name,
             io_manager_key=source.resource_key,  # not Dagster's own, which would pickle
         )
         return decorate(version)
 
+    def fingerprint(part: str) -> Callable[[], dg.DataVersion]:
+        return lambda: dg.DataVersion(fingerprints(source.study)[part])
+
+    def settled(context: Any) -> dg.DataVersion:
+        return dg.DataVersion(settled_version(source, context.instance))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable sources; the version is bounded below 1.14
-        return [observe(part) for part in PARTS]
+        parts = [observe(part, description, fingerprint(part)) for part, description in PARTS.items()]
+        rounds = [observe("rounds", ROUNDS, settled)] if source.study.adaptive else []
+        return [*parts, *rounds]
 
 
 def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
@@ -114,19 +123,25 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         "starts nothing.",
         "table",
         ins={"size_map": dg.AssetIn(key=source.key("size_map"))},
-        deps=[source.key("study", "sweep")],
-        config_schema=plan_config_schema(source.study.sweep),
+        deps=[source.key("study", part) for part in ("sweep", *(["rounds"] if source.study.adaptive else []))],
+        config_schema=plan_config_schema(source.study),
         automation_condition=automation.plan_condition(),
     )
     def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap) -> dg.MaterializeResult:
-        study = source.study
+        study, store = source.study, source.store
         overrides = overrides_in(context.op_execution_context.op_config, study)
-        store = source.store
-        centres = centres_of(store, study, size_map, overrides)
-        plan = study_plan(study, size_map, overrides=overrides, centre=centres)
-        if centres is not None:
-            store.push(centres.save(store))
+        centres, progress = None, None
+        if study.adaptive is not None:
+            asked = dataclasses.replace(study, adaptive=dataclasses.replace(study.adaptive, **overrides))
+            plan, progress = plan_next_round(source, asked, size_map, context.instance)
+        else:
+            centres = centres_of(store, study, size_map, overrides)
+            plan = study_plan(study, size_map, overrides=overrides, centre=centres)
+            if centres is not None:
+                store.push(centres.save(store))
         announce(context, source, plan)
+        settled = settled_version(source, context.instance) if study.adaptive else ""
+        made_from = versions.plan_made_from(study, versions.version_of(size_map), settled)
         results = _results(context, source, plan)
         cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
         spent = spending(plan, cost, results, study.hardware)
@@ -134,14 +149,15 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=plan,
             data_version=dg.DataVersion(versions.version_of(plan)),
-            metadata=shown | centred_metadata(centres, plan),
+            metadata=rounds_metadata(progress, store) | shown | centred_metadata(centres, plan),
             check_results=checks.plan_checks(
                 plan,
                 expected_ratios(plan, centres, overrides.get("tokens_per_param", study.sweep.tokens_per_param)),
                 over_limit(spent, study.hardware),
                 limits_text(spent, study.hardware),
+                progress,
             ),
-            tags={versions.MADE_FROM_TAG: versions.plan_made_from(study, versions.version_of(size_map))},
+            tags={versions.MADE_FROM_TAG: made_from},
         )
 
     return sweep_plan
@@ -212,13 +228,15 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
         store, figures = source.store, law_figures(law)
         forecasts = study_calibration(store, law)
-        publish(store, source.study, sweep_plan, law, results, figures, forecasts)
+        progress = rounds_progress(source, law, context.instance) if source.study.adaptive else None
+        publish(store, source.study, sweep_plan, law, results, figures, forecasts, progress)
         missing = [name for name in wanted if name not in results]
         made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
         return dg.MaterializeResult(
             value=law,
             data_version=dg.DataVersion(versions.version_of(law)),
-            metadata=law_metadata(law, source.study, sweep_plan, results, store, figures, forecasts),
+            metadata=rounds_metadata(progress, store)
+            | law_metadata(law, source.study, sweep_plan, results, store, figures, forecasts),
             check_results=checks.law_checks(law, missing),
             tags={versions.MADE_FROM_TAG: made_from},
         )
@@ -255,7 +273,7 @@ def _asset(source: StudySource, stage: str, description: str, kind: str, **optio
             owners=source.study.owners,
             code_version=versions.CODE_VERSION,
             io_manager_key=source.resource_key,
-            check_specs=checks.check_specs(stage, source.key(stage)),
+            check_specs=checks.check_specs(stage, source.key(stage), adaptive=source.study.adaptive is not None),
             **options,
         )(failing_readably()(function))
 

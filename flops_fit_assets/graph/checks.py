@@ -14,6 +14,7 @@ from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.grid import SIX_N_WARNING_RATIO
 
 if TYPE_CHECKING:
+    from flops_fit.adaptive.progress import Progress
     from flops_fit.results.results import ExperimentResult
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 FEWEST_SIZES = 4  # for a parabola with an interval
 AGREEMENT = 1.5  # factor in N_opt
-_BLOCKING = {"affordable"}
+_BLOCKING = {"affordable", "within_total"}
 
 _DESCRIPTIONS = {
     "size_map": {
@@ -52,13 +53,19 @@ _DESCRIPTIONS = {
         "trustworthy": "Nothing found speaks against the law.",
     },
 }
+_ADAPTIVE_PLAN = {
+    **{name: _DESCRIPTIONS["sweep_plan"][name] for name in ("flops_on_budget", "affordable")},
+    "within_total": "What the rounds have spent and what is planned stays within total_compute, max_cost and max_hours "
+    "of [adaptive]. If not, nothing after the plan is run.",
+}
 
 
-def check_specs(stage: str, key: AssetKey) -> list[AssetCheckSpec]:
-    """The checks of the asset `key`, which is of `stage`."""
+def check_specs(stage: str, key: AssetKey, *, adaptive: bool = False) -> list[AssetCheckSpec]:
+    """The checks of the asset `key`, which is of `stage` of a study with a grid, or an `adaptive` one."""
+    described = _ADAPTIVE_PLAN if adaptive and stage == "sweep_plan" else _DESCRIPTIONS[stage]
     return [
         AssetCheckSpec(name, asset=key, description=text, blocking=name in _BLOCKING)
-        for name, text in _DESCRIPTIONS[stage].items()
+        for name, text in described.items()
     ]
 
 
@@ -91,7 +98,11 @@ def _six_n(size_map: SizeMap) -> AssetCheckResult:
 
 
 def plan_checks(
-    plan: SweepPlan, tokens_per_param: Mapping[float, float], refusal: str | None, limits: str
+    plan: SweepPlan,
+    tokens_per_param: Mapping[float, float],
+    refusal: str | None,
+    limits: str,
+    progress: Progress | None = None,
 ) -> list[AssetCheckResult]:
     """FLOPs on budget, enough sizes in each, on both sides of the optimum, and within what may be spent.
 
@@ -99,16 +110,27 @@ def plan_checks(
         tokens_per_param: where the grid of each budget is centred.
         refusal: what speaks against paying for what is left, if anything does.
         limits: what may be spent, in words.
+        progress: of an adaptive study, whose budgets are not judged one by one but by what is spent in all.
     """
     off = [item.experiment_id for item in plan.experiments if _off_budget(item.planned_flops, item.compute_budget)]
     sizes = {budget: len({item.size_param_value for item in items}) for budget, items in plan.by_budget().items()}
+    on_budget = _error("flops_on_budget", not off, ", ".join(off) or f"all {plan.num_experiments} within 2 %")
+    affordable = _error("affordable", refusal is None, refusal or limits)
+    if progress is not None:
+        return [on_budget, affordable, _within_total(progress)]
     few = [f"{format_flops(budget)} has {count}" for budget, count in sizes.items() if count < FEWEST_SIZES]
     return [
-        _error("flops_on_budget", not off, ", ".join(off) or f"all {plan.num_experiments} within 2 %"),
+        on_budget,
         _warn("enough_sizes", not few, "; ".join(few) or f"at least {min(sizes.values(), default=0)} each"),
         _brackets(plan, tokens_per_param),
-        _error("affordable", refusal is None, refusal or limits),
+        affordable,
     ]
+
+
+def _within_total(progress: Progress) -> AssetCheckResult:
+    """The rounds together, as spent and as planned, against the total: over it only where the total was lowered."""
+    found = f"{progress.planned.text(progress.options)} spent and planned; {progress.state()}"
+    return _error("within_total", progress.planned.share_of(progress.options) <= 1 + PLAN_TOLERANCE, found)
 
 
 def _brackets(plan: SweepPlan, centres: Mapping[float, float]) -> AssetCheckResult:

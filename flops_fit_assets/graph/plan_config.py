@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from dagster import Array, Bool, Field, Float, Int, Noneable
 
+from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
 
@@ -30,8 +32,33 @@ _KINDS: Mapping[str, Any] = {
 }
 
 
-def plan_config_schema(sweep: SweepOptions) -> dict[str, Field]:
+_ADAPTIVE = {
+    "target_budget": "FLOPs of the training that is asked about: a number, or text such as 1e20.",
+    "N_opt_within": "Stop when N_opt there is known within this factor, at 90 %.",
+    "loss_within": "Stop when the loss there is known within this share of it, at 90 %.",
+    "total_compute": "FLOPs of all experiments together; null where money or hours limit them.",
+    "round_size": "Experiments planned at once; null is one for each worker, at least three.",
+}
+
+
+def plan_config_schema(study: Study) -> dict[str, Field]:
     """The fields of the launchpad with the study's own values as defaults."""
+    return _adaptive_schema(study.adaptive) if study.adaptive else _grid_schema(study.sweep)
+
+
+def _adaptive_schema(adaptive: AdaptiveOptions) -> dict[str, Field]:
+    from dagster import Any as Anything
+
+    kinds: Mapping[str, Any] = {"N_opt_within": Float, "loss_within": Float, "round_size": Noneable(Int)}
+    return {
+        name: Field(
+            kinds.get(name, Anything), default_value=getattr(adaptive, name), is_required=False, description=description
+        )
+        for name, description in _ADAPTIVE.items()
+    }
+
+
+def _grid_schema(sweep: SweepOptions) -> dict[str, Field]:
     from dagster import Any as Anything
 
     schema = {}
@@ -45,6 +72,9 @@ def plan_config_schema(sweep: SweepOptions) -> dict[str, Field]:
 
 def overrides_in(config: Mapping[str, Any], study: Study) -> dict[str, Any]:
     """The options of `config` that differ from the study's; raises `FlopsFitError` for values that are not valid."""
+    if study.adaptive is not None:
+        asked = dataclasses.replace(study.adaptive, **config)
+        return {name: getattr(asked, name) for name in config if getattr(asked, name) != getattr(study.adaptive, name)}
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
     wanted = SweepOptions(**given)
     return {name: getattr(wanted, name) for name in given if getattr(wanted, name) != getattr(study.sweep, name)}

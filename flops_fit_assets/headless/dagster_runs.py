@@ -13,6 +13,7 @@ import dagster as dg
 from flops_fit.errors import FileError, FlopsFitError
 from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
 from flops_fit_assets.definitions import definitions_of
+from flops_fit_assets.graph.rounds import INTERRUPTED_TAG
 from flops_fit_assets.instance.home import open_instance, open_instance_of_pages
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import storage_url
@@ -100,6 +101,8 @@ def end_orphans(
     tags = {HEADLESS_TAG: study} | ({_PARTITION_TAG: partition} if partition else {})
     orphans = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags=tags))
     for run in orphans:
+        if reason is None:
+            instance.add_run_tags(run.run_id, {INTERRUPTED_TAG: "true"})
         instance.report_run_failed(run, reason or "the process that ran this was killed before it ended")
     return len(orphans)
 
@@ -119,6 +122,7 @@ def end_lost_runs(home: Path) -> int:
         found = instance.get_runs(dg.RunsFilter(statuses=[*_UNDER_WAY, dg.DagsterRunStatus.CANCELING]))
         lost = [run for run in found if HEADLESS_TAG not in run.tags]
         for run in lost:
+            instance.add_run_tags(run.run_id, {INTERRUPTED_TAG: "true"})
             instance.report_run_failed(run, "the process that ran this was gone when the pages were opened again")
     return len(lost)
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from dagster import AssetKey, AssetObservation, DagsterInstance
 
+from flops_fit.adaptive.progress import round_text
+from flops_fit.adaptive.spent import refuse_over_total
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FileError
@@ -28,6 +30,7 @@ from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.history import latest_made_from, latest_observed, latest_version
 from flops_fit_assets.graph.io_manager import StudyIOManager
+from flops_fit_assets.graph.rounds import kept_rounds, rounds_progress, settled_version
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
@@ -40,6 +43,7 @@ from flops_fit_assets.storage.store import StudyStore
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flops_fit.adaptive.progress import Progress
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.scaling_law.forecasts.calibration import Calibration
     from flops_fit.sweep.experiment import Experiment
@@ -48,7 +52,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a headless run left: the law, how forecasts came out, the results by id, and what it had to do for it."""
+    """What a headless run left: the law, how forecasts came out, the results by id, what it had to do for it, and of an
+    adaptive study its rounds."""
 
     law: ScalingLaw
     forecasts: Calibration
@@ -56,6 +61,7 @@ class Outcome:
     results: Mapping[str, ExperimentResult]
     done: Sequence[str]
     directory: Path
+    rounds: Progress | None = None
 
     @property
     def not_completed(self) -> list[ExperimentResult]:
@@ -95,28 +101,65 @@ class HeadlessStudy:
     console: Console
 
     def bring_up_to_date(self) -> Outcome:
-        """Size map and plan where they are stale, every training that is missing, then the law if anything changed."""
+        """Size map and plan where they are stale, every training that is missing, then the law if anything changed; of
+        an adaptive study this again and again, until no further round is planned."""
+        done: list[str] = []
+        trained: list[str] = []
+        tried: dict[str, ExperimentResult] = {}
         with self._workers() as workers:
-            plan, done = self.bring_plan_up_to_date(workers)
-            results, trained = self._train_what_is_missing(plan, workers)
-        finished = {name: result for name, result in results.items() if result.is_final}
-        law_from = versions.law_made_from(versions.version_of(plan), finished.values())
-        if not self._is_current("scaling_law", law_from):
-            self._materialize("scaling_law")
-            done.append("scaling_law")
+            while True:
+                plan, made = self.bring_plan_up_to_date(workers)
+                if made and self._is_adaptive:
+                    self._say_round()
+                results, new = self._train_what_is_missing(plan, workers, tried)
+                tried |= {name: results[name] for name in new}
+                fitted, failure = self._ensure_law(plan, results)
+                done, trained = [*done, *made, *fitted], [*trained, *new]
+                if not self._is_adaptive or not (made or new):
+                    break
+        if failure is not None:
+            raise failure
         law = self._store.read("scaling_law")
         forecasts = study_calibration(self._store, law)
+        rounds = rounds_progress(self._source, law, self.instance) if self._is_adaptive else None
         if missing := missing_files(self._store):
             self._say(f"written again, since they were gone: {', '.join(path.name for path in missing)}")
-            publish(self._store, self._source.study, plan, law, finished, law_figures(law), forecasts)
+            figures, finished = law_figures(law), _final(results)
+            publish(self._store, self._source.study, plan, law, finished, figures, forecasts, rounds)
         return Outcome(
             law=law,
             forecasts=forecasts,
             plan=plan,
             results=results,
-            done=[*done, *trained],
+            done=[*dict.fromkeys(done), *trained],
             directory=self._source.directory,
+            rounds=rounds,
         )
+
+    @property
+    def _is_adaptive(self) -> bool:
+        return self._source.study.adaptive is not None
+
+    def _say_round(self) -> None:
+        """What the last round is, and what was known when it was planned."""
+        if rounds := kept_rounds(self._store, self._source.study):
+            self.console.print(round_text(rounds[-1]), highlight=False, markup=False, soft_wrap=True)
+
+    def _ensure_law(
+        self, plan: SweepPlan, results: Mapping[str, ExperimentResult]
+    ) -> tuple[list[str], RunFailed | None]:
+        """Fit the law where it is not of `results`; which stages were made. Where an adaptive study has too few runs
+        for a law, that is no reason to stop: its next round, or why there is none, follows."""
+        law_from = versions.law_made_from(versions.version_of(plan), _final(results).values())
+        if self._is_current("scaling_law", law_from):
+            return [], None
+        try:
+            self._materialize("scaling_law")
+        except RunFailed as error:
+            if not self._is_adaptive:
+                raise
+            return [], error
+        return ["scaling_law"], None
 
     def bring_plan_up_to_date(self, workers: WorkerPool | None = None) -> tuple[SweepPlan, list[str]]:
         """The current plan, and which of size map and plan had to be made for it.
@@ -151,7 +194,10 @@ class HeadlessStudy:
         return StudyIOManager(self._store, self.instance)
 
     def _observe(self) -> None:
-        for part, version in fingerprints(self._source.study).items():
+        observed = fingerprints(self._source.study)
+        if self._source.study.adaptive is not None:
+            observed["rounds"] = settled_version(self._source, self.instance)
+        for part, version in observed.items():
             key = self._source.key("study", part)
             if latest_observed(self.instance, key) != version:
                 tags = {versions.DATA_VERSION_TAG: version}
@@ -163,7 +209,8 @@ class HeadlessStudy:
             made_from = versions.size_map_made_from(self._source.study)
         else:
             size_map_version = versions.version_of(self._store.read("size_map"))
-            made_from = versions.plan_made_from(self._source.study, size_map_version)
+            settled = settled_version(self._source, self.instance) if self._source.study.adaptive else ""
+            made_from = versions.plan_made_from(self._source.study, size_map_version, settled)
         if self._is_current(stage, made_from):
             return False
         if workers is not None and stage == "size_map":
@@ -192,17 +239,20 @@ class HeadlessStudy:
         self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _train_what_is_missing(
-        self, plan: SweepPlan, workers: WorkerPool
+        self, plan: SweepPlan, workers: WorkerPool, tried: Mapping[str, ExperimentResult]
     ) -> tuple[dict[str, ExperimentResult], list[str]]:
-        """Results of the plan by id, the old and the new, and the ids of the new."""
+        """Results of the plan by id, the old, those `tried` before and the new, and the ids of the new."""
         ids = [experiment.experiment_id for experiment in plan.experiments]
         kept = self._files.load_partitions(self._source.key("training_run"), ids)
         for name, reason in kept.unusable.items():
             self._say(f"{name}: {reason}; trained again")
-        todo = longest_first(item for item in plan.experiments if item.experiment_id not in kept.values)
-        refuse_over_limit(self._source.study.hardware, plan, kept.values)
-        self._try_first_steps(plan, kept.values, workers)
-        results = dict(kept.values)
+        results = {**tried, **kept.values}
+        todo = longest_first(item for item in plan.experiments if item.experiment_id not in results)
+        study = self._source.study
+        refuse_over_limit(study.hardware, plan, results)
+        if study.adaptive is not None and todo:
+            refuse_over_total(study.adaptive, study.hardware, plan, results)
+        self._try_first_steps(plan, results, workers)
         for result in self._train(todo, workers):
             results[result.experiment_id] = result
         return {name: results[name] for name in ids}, [item.experiment_id for item in todo]
@@ -246,6 +296,10 @@ class HeadlessStudy:
     def _end_run_of(self, experiment_id: str, reason: str | None) -> None:
         """Mark the run as failed whose worker died in the middle of it."""
         end_orphans(self.instance, self._source.study.name, partition=experiment_id, reason=reason)
+
+
+def _final(results: Mapping[str, ExperimentResult]) -> dict[str, ExperimentResult]:
+    return {name: result for name, result in results.items() if result.is_final}
 
 
 __all__ = ["HeadlessStudy", "Outcome", "RunFailed", "headless_study", "run_study"]

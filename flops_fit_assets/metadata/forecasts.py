@@ -22,7 +22,7 @@ def study_calibration(store: StudyStore, law: ScalingLaw) -> Calibration:
     """The study's forecasts, scored by the runs of its present law."""
     from flops_fit.scaling_law.forecasts.folder import score_forecasts
 
-    store.pull_forecasts()
+    store.pull_folder(store.forecasts)
     return score_forecasts(store.forecasts, law.runs)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_bytes
 from flops_fit.cost.estimate import estimate
@@ -13,6 +13,7 @@ from flops_fit.results.results import ExperimentResult, save_runs
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
+    from flops_fit.adaptive.progress import Progress
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.scaling_law.forecasts.calibration import Calibration
     from flops_fit.study.study import Study
@@ -55,8 +56,9 @@ def publish(
     results: Mapping[str, ExperimentResult],
     figures: Mapping[str, Figure],
     forecasts: Calibration,
+    rounds: Progress | None = None,
 ) -> None:
-    """Write `runs.csv`, `report.html` and `plots/*.png` beside the law."""
+    """Write `runs.csv`, `report.html` and `plots/*.png` beside the law; `rounds` of an adaptive study."""
     from flops_fit.report.report import write_report
 
     for path in _paths(store):
@@ -64,6 +66,7 @@ def publish(
     table = save_runs(results.values(), store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
     images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
-    write_report(law, store.report, plan=plan, study=study.to_dict(), cost=cost, images=images, forecasts=forecasts)
+    parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "images": images}
+    write_report(law, store.report, forecasts=forecasts, rounds=rounds, **parts)
     drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
     store.push(table, store.report, *drawn)

@@ -93,10 +93,10 @@ class StudyStore:
         """Bring the results of experiments, all at once."""
         self.pull(*(self.path("training_run", partition) for partition in partitions))
 
-    def pull_forecasts(self) -> None:
-        """Bring all forecasts."""
+    def pull_folder(self, folder: Path) -> None:
+        """Bring every file of a folder."""
         if self.mirror:
-            self.mirror.pull_folder(self.forecasts)
+            self.mirror.pull_folder(folder)
 
     def push(self, *paths: Path) -> None:
         """Store files, all at once."""

@@ -2,13 +2,14 @@
 
 import dagster as dg
 import pytest
-from pipeline_study import DAGSTER_WARNINGS, write_study
+from pipeline_study import DAGSTER_WARNINGS, write_adaptive, write_study
 
 from flops_fit.errors import StudyError
 from flops_fit_assets.automation.watch import watch_sensor
 from flops_fit_assets.definitions import build_study_definitions, definitions_of
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
+from flops_fit_assets.graph.rounds_sensor import rounds_sensor
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
 
@@ -111,6 +112,43 @@ def test_two_studies_in_one_place_do_not_wake_each_other(tmp_path):
         assert all(parent.path[0] == key.path[0] for parent in graph.get(key).parent_keys)
     sets = {graph.get(dg.AssetKey([prefix, "training_run"])).partitions_def.name for prefix in ("one", "two")}
     assert sets == {"tiny_experiments", "other_experiments"}
+
+
+class InRounds(Automation):
+    """An adaptive study, whose rounds are watched too."""
+
+    def edit(self, **changes):
+        self.runs = AssetRuns.of(write_adaptive(self.folder, **changes), self.folder)
+        self.definitions = definitions_of(self.runs.source)
+        for part, version in fingerprints(self.runs.source.study).items():
+            observation = dg.AssetObservation(["study", part], tags={DATA_VERSION_TAG: version})
+            self.instance.report_runless_asset_event(observation)
+
+    def tick(self):
+        watched = rounds_sensor(self.runs.source)(dg.build_sensor_context(instance=self.instance))
+        for event in getattr(watched, "asset_events", None) or []:
+            self.instance.report_runless_asset_event(event)
+        return super().tick()
+
+
+def test_an_adaptive_study_goes_from_round_to_round_by_itself_and_stops(tmp_path):
+    with open_instance(tmp_path, 2) as instance:
+        automation = InRounds(tmp_path, instance)
+        story = automation.settle(most=20)
+        first = story.index({"scaling_law": 1})
+        assert [name for step in story[: first + 1] for name in step] == [
+            "size_map", "sweep_plan", "training_run", "scaling_law",
+        ]  # fmt: skip
+        later = [name for step in story[first + 1 :] for name in step]
+        rounds = len(list((tmp_path / "tiny" / "rounds").glob("*/round_*.json")))
+        assert rounds >= 2
+        assert later == ["sweep_plan", "training_run", "scaling_law"] * (rounds - 1) + ["sweep_plan"]
+        trained = sum(step.get("training_run", 0) for step in story)
+        assert trained == len(list((tmp_path / "tiny" / "runs").glob("*/result.json")))
+        automation.edit(total=1.45e6, within=1.5)
+        assert [name for step in automation.settle() for name in step] == ["sweep_plan"], (
+            "another wish, nothing to train"
+        )
 
 
 def watching(source, instance, cursor=None):

@@ -68,6 +68,25 @@ def write_study(
     return path
 
 
+_ROUNDS = """
+[adaptive]
+target_budget = 1e7
+total_compute = {total}
+round_size = 4
+N_opt_within = {within}
+"""
+
+
+def write_adaptive(folder, total=1.45e6, within=1.02) -> Path:
+    """The tiny study, in rounds instead of a grid."""
+    path = write_study(folder)
+    text = path.read_text().replace('size_param = "width"', 'size_param = "width"\nflops = "measured"')
+    path.write_text(
+        text.replace("[300000.0, 600000.0]", "[4e4, 1.2e5, 4e5]") + _ROUNDS.format(total=total, within=within)
+    )
+    return path
+
+
 @functools.cache
 def _new_instance():
     """A home with an empty instance, to be copied: to make one takes Dagster a second."""
