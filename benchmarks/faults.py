@@ -124,6 +124,7 @@ class Fault:
     provoke: Callable[[Home], int]
     codes: tuple[int, ...]
     spared: Callable[[Home, dict], dict] = lambda home, before: before  # of the results before, what must stay
+    adaptive: bool = False  # done to a study in rounds
 
 
 FAULTS: list[Fault] = []
@@ -191,6 +192,57 @@ for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         add("signals", f"{name} {moment}", send([number], MOMENTS[moment]), 128 + number, -number)
 add("signals", "SIGINT, three times", send([signal.SIGINT] * 3, MOMENTS["after two results"]), 130)
 add("signals", "SIGSTOP and SIGCONT", send([signal.SIGSTOP, signal.SIGCONT], MOMENTS["after two results"]), 0)
+
+
+def round_planned(number):
+    return lambda home: bool(list(home.data.glob(f"rounds/*/round_{number:03d}.json")))
+
+
+def training_in_round(number):
+    """An experiment of that round has begun."""
+
+    def happened(home):
+        return any((home.data / "runs" / name / "log.jsonl").exists() for name in ids_of_round(home, number))
+
+    return happened
+
+
+def round_trained(number):
+    """Every experiment of that round has its result: the law is fitted next."""
+
+    def happened(home):
+        names = ids_of_round(home, number)
+        return bool(names) and all((home.data / "runs" / name / "result.json").exists() for name in names)
+
+    return happened
+
+
+def ids_of_round(home, number):
+    paths = list(home.data.glob(f"rounds/*/round_{number:03d}.json"))
+    chosen = json.loads(paths[0].read_text())["choices"] if paths else []
+    return [choice["experiment"]["experiment_id"] for choice in chosen]
+
+
+def after_the_law_of_round(number):
+    """The law is there and says so: the next round is planned next."""
+    return lambda home: round_trained(number)(home) and (home.data / "scaling_law.json").exists()
+
+
+PHASES = {
+    "once round 1 is planned": round_planned(1),
+    "in a training of round 1": training_in_round(1),
+    "while the law of round 1 is fitted": round_trained(1),
+    "while round 2 is planned": after_the_law_of_round(1),
+    "once round 2 is planned": round_planned(2),
+    "in a training of round 2": training_in_round(2),
+    "while the law of round 2 is fitted": round_trained(2),
+}
+for phase, happened in PHASES.items():
+    add("rounds", f"everything killed {phase}", send([signal.SIGKILL], happened, VICTIMS["everything"]), -9, 0,
+        adaptive=True)  # fmt: skip
+add("rounds", "SIGINT in a training of round 2", send([signal.SIGINT], training_in_round(2)), 130, adaptive=True)
+add("rounds", "the workers killed in a training of round 2", send([signal.SIGKILL], training_in_round(2),
+    VICTIMS["the workers"]), 0, adaptive=True)  # fmt: skip
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -509,11 +561,20 @@ def study_in(folder):
     return path
 
 
+def adaptive_in(folder):
+    """The same in rounds."""
+    path = study_in(folder)
+    text = path.read_text().replace("[4000000.0, 8000000.0]", "[8e5, 2.4e6, 8e6]")
+    text = text.replace('size_param = "width"', 'size_param = "width"\nflops = "measured"')
+    path.write_text(text + "\n[adaptive]\ntarget_budget = 1e8\ntotal_compute = 6e7\nN_opt_within = 1.01\n")
+    return path
+
+
 def judged(fault, reference, finished):
     """A row of the table: what came of one fault, and how often a count is not 0."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         home = Home(folder=Path(name).resolve())
-        study_in(home.folder)
+        (adaptive_in if fault.adaptive else study_in)(home.folder)
         if fault.group == "damage" and not fault.name.startswith("a checkpoint"):
             shutil.copytree(finished, home.folder, dirs_exist_ok=True)
         before = home.results()
@@ -557,10 +618,10 @@ def main():
     options = parser.parse_args()
     wanted = [f for f in FAULTS if not options.names or any(part in f"{f.group}: {f.name}" for part in options.names)]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        finished = Home(folder=Path(name).resolve())
-        study_in(finished.folder)
-        assert finished.run() == 0, finished.said
-        reference = {_outcome(result) for _, result in finished.results().values()}
+        finished = Home(folder=Path(name).resolve() / "grid")
+        reference = undisturbed(finished, study_in) if any(not fault.adaptive for fault in wanted) else set()
+        if any(fault.adaptive for fault in wanted):
+            reference |= undisturbed(Home(folder=finished.folder.with_name("rounds")), adaptive_in)
         with ThreadPoolExecutor(options.jobs) as pool:
             rows = []
             for row, text, is_wrong in pool.map(lambda fault: judged(fault, reference, finished.folder), wanted):
@@ -574,6 +635,14 @@ def main():
     bad = sum(is_wrong for _, _, is_wrong in rows)
     print(f"{len(rows)} faults, {bad} not as wanted")
     return 1 if bad else 0
+
+
+def undisturbed(home, study):
+    """The outcomes of a study to which nothing is done."""
+    home.folder.mkdir()
+    study(home.folder)
+    assert home.run() == 0, home.said
+    return {_outcome(result) for _, result in home.results().values()}
 
 
 def write_page(rows):
