@@ -70,14 +70,15 @@ def _train(study: Study, experiment_id: str, output_dir: Path | None) -> Experim
     from flops_fit.training.training_run import run_experiment
 
     home = Path(os.environ.get("FLOPS_FIT_HOME", "flops_fit_data"))
-    experiment = _planned(study, experiment_id)
+    experiment = planned_experiment(study, experiment_id)
     return run_experiment(study, experiment, output_dir=output_dir or home / study.name / "runs")
 
 
-def _planned(study: Study, experiment_id: str) -> Experiment:
-    from flops_fit.stages import study_plan, study_size_map
+def planned_experiment(study: Study, experiment_id: str) -> Experiment:
+    """The experiment of that id in the plan of `study`, or among those that an adaptive study may choose."""
+    from flops_fit.stages import study_candidates, study_plan, study_size_map
 
-    plan = study_plan(study, study_size_map(study))
+    plan = (study_candidates if study.adaptive else study_plan)(study, study_size_map(study))
     found = {experiment.experiment_id: experiment for experiment in plan.experiments}
     if experiment_id not in found:
         raise StudyError(f"{experiment_id} is not in the plan of {study.name}; it has {', '.join(found) or 'none'}")

@@ -1,13 +1,17 @@
 """An adaptive study from the first round to its end: what it spends, what it repeats, when it stops."""
 
+import dataclasses
 import math
 import re
 
 import pytest
 from played_rounds import TARGET, Played, adaptive_study, result_of
 
+from flops_fit import TrainerSpec
 from flops_fit.adaptive.next_round import FIRST_ROUND, widths
 from flops_fit.adaptive.rounds import experiments_of
+from flops_fit.distributed import planned_experiment
+from flops_fit.stages import rounds_folder
 from flops_fit.synthetic import CHINCHILLA
 
 
@@ -75,6 +79,19 @@ def test_the_same_results_plan_the_same_round(played):
         results = {name: result for name, result in story.results.items() if name in ids}
         again = Played(story.study, rounds=rounds, results=results).look()
         assert again.step.planned == story.rounds[count]
+
+
+def test_torchrun_finds_an_experiment_of_a_round(played):
+    story, _ = played
+    for experiment in story.rounds[-1].experiments:
+        assert planned_experiment(story.study, experiment.experiment_id) == experiment
+
+
+def test_rounds_belong_to_what_is_trained_and_not_to_what_is_asked(tmp_path):
+    study = adaptive_study()
+    other = dataclasses.replace(study, trainer=TrainerSpec(command="train_better {num_params} {result_path}"))
+    assert rounds_folder(adaptive_study(target_budget=1e23), tmp_path) == rounds_folder(study, tmp_path)
+    assert rounds_folder(other, tmp_path) != rounds_folder(study, tmp_path)
 
 
 def test_nothing_is_planned_while_a_round_is_trained(played):
