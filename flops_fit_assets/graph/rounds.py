@@ -15,7 +15,7 @@ from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.results.results import ExperimentResult
 from flops_fit.stages import rounds_folder, rounds_plan, study_progress
-from flops_fit_assets.freshness.history import latest_made_from, latest_version
+from flops_fit_assets.freshness.history import latest_made_from
 from flops_fit_assets.freshness.versions import law_made_from, version_of
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.source import StudySource
@@ -92,7 +92,7 @@ def plan_next_round(
     """The plan with the next round, if one is due, which is kept before it is used; and how far the study has come."""
     store, rounds = source.store, kept_rounds(source.store, study)
     ended = ended_experiments(source, instance, rounds)
-    law = store.read("scaling_law") if rounds and _is_fitted(source, instance, ended) else None
+    law = _law_of(source, instance, ended) if rounds else None
     progress = study_progress(study, size_map, rounds, ended.results, ended.lost, law)
     if progress.step.planned is not None:
         folder = rounds_folder(study, store.directory)
@@ -128,19 +128,27 @@ def settled_version(source: StudySource, instance: dg.DagsterInstance) -> str:
 
 
 def _is_fitted(source: StudySource, instance: dg.DagsterInstance, ended: Ended) -> bool:
-    """Whether the law on disk is of these results."""
-    key = source.key("scaling_law")
+    """Whether the last law is of these results."""
     try:
-        plan, law = source.store.read("sweep_plan"), source.store.read("scaling_law")
+        plan = source.store.read("sweep_plan")
     except (FileError, FileNotFoundError):
         return False
     final = [result for result in ended.results.values() if result.is_final]
-    made_from = law_made_from(version_of(plan), final)
-    return latest_made_from(instance, key) == made_from and latest_version(instance, key) == version_of(law)
+    return latest_made_from(instance, source.key("scaling_law")) == law_made_from(version_of(plan), final)
+
+
+def _law_of(source: StudySource, instance: dg.DagsterInstance, ended: Ended) -> ScalingLaw | None:
+    """The law on disk, if it is of these results and was not changed; else whoever needs it fits it."""
+    if not _is_fitted(source, instance, ended):
+        return None
+    try:
+        return StudyIOManager(source.store, instance).load(source.key("scaling_law"))
+    except FileError:  # its asset says what is wrong with it
+        return None
 
 
 def _law_is_settled(source: StudySource, instance: dg.DagsterInstance, ended: Ended) -> bool:
-    """Whether the law is of these results, or the attempt to fit them failed."""
+    """Whether the last law is of these results, or the attempt to fit them failed."""
     if _is_fitted(source, instance, ended):
         return True
     key = source.key("scaling_law")
