@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY_INSTALLED := $(VENV)/.installed-ray
 
-.PHONY: demo ui test tests test-browser test-ray test-all lint clean
+# Hundreds of processes import the package in the tests: what one of them has compiled is there for the others.
+export PYTHONDONTWRITEBYTECODE :=
+PYTEST := $(BIN)/python -m pytest -q
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo ui test tests test-slow test-browser test-ray test-all lint clean
 
 demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
 	$(BIN)/flops-fit demo
@@ -13,20 +18,23 @@ demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to the
 ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
 	$(BIN)/flops-fit ui
 
-test: $(INSTALLED)        ## what CI runs first, eleven minutes on two cores: lint beside the tests
+test: $(INSTALLED)        ## what CI runs first: lint beside the tests
 	$(MAKE) --no-print-directory --jobs 2 lint tests
 
-tests: $(INSTALLED)       # in three processes, since some of them wait
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not ray and not browser" -q
+tests: $(INSTALLED)
+	$(PYTEST) $(PARALLEL) -m "not (slow or long or gpu or ray or browser)"
 
-test-browser: $(INSTALLED)  ## the pages in a headless Chromium, which must be there; what CI runs after `make test`
-	$(BIN)/python -m pytest -m browser -q
+test-slow: $(INSTALLED)   ## live pages, also in a headless Chromium where there is one, kills, the docs' trainings; in CI after `make test`
+	$(PYTEST) $(PARALLEL) -m "(slow or browser) and not long"
 
-test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; what CI runs last
-	$(BIN)/python -m pytest -m ray -q
+test-browser: $(INSTALLED)  ## of these, the pages in a headless Chromium alone
+	$(PYTEST) -m browser
+
+test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; CI runs it beside `make test-slow`
+	$(PYTEST) -m ray
 
 test-all: $(INSTALLED) lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q
+	$(PYTEST) $(PARALLEL)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

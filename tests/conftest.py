@@ -17,9 +17,9 @@ if HELPERS not in sys.path:
 PAGES = ("test_live", "test_ui", "test_strangers")
 # What takes longest begins first, so that no process is left with it at the end.
 FIRST = (
-    *PAGES, "test_storage", "test_by_command", "test_parametric", "test_cli", "test_size_map", "test_conditions",
-    "test_distributed", "test_readme", "test_assets", "test_kill", "test_matching", "test_checks", "test_api",
-    "test_exactness", "test_report", "test_golden",
+    *PAGES, "test_readme", "test_storage", "test_parametric", "test_conditions", "test_by_command", "test_size_map",
+    "test_distributed", "test_cli", "test_assets", "test_api", "test_report", "test_together", "test_verdict",
+    "test_checks", "test_exactness", "test_last_digits", "test_preflight", "test_forecast_command", "test_golden",
 )  # fmt: skip
 
 
@@ -72,12 +72,7 @@ def finished(session_folder):
     return made_once(session_folder, "finished", run_finished_study)
 
 
-def _while_used(fixture_name, config):
-    """Pages cost time as long as they are served; without the browser's tests one file alone uses them."""
-    return "module" if "not browser" in config.getoption("markexpr") else "session"
-
-
-@pytest.fixture(scope=_while_used)
+@pytest.fixture(scope="session")
 def pages(finished, tmp_path_factory):
     """The folder of a study that has run once, and the address of its pages; all who use them are in `PAGES`."""
     from dagster_pages import served

@@ -58,6 +58,7 @@ def test_it_trains_fits_and_resumes_by_id(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_wherever_a_model_is_defined_and_trained_the_losses_are_the_same(tmp_path):
     class Local(TinyMLP):
         """No worker process could import this, so it travels by value; were it trained here, a warning would say so."""

@@ -31,6 +31,7 @@ from flops_fit.scaling_law.table.runs import Runs
 
 _remembered = functools.lru_cache(maxsize=256)
 
+BEYOND = 1.1  # times the largest budget: where a run no longer belongs to it
 LAW_SCHEMA = "flops_fit.scaling_law/1"
 
 
@@ -283,9 +284,11 @@ class FittedLaw:
         }
 
     def default_budgets(self) -> list[float]:
-        """The runs' own budgets, then 10 and 100 times the largest."""
-        own = [minimum.compute_budget for minimum in self.isoflops] or [float(self.runs.flops.max())]
-        return [*own, own[-1] * 10, own[-1] * 100]
+        """The runs' own budgets, then 10 and 100 times the largest, or the largest run where that lies beyond it."""
+        own = [minimum.compute_budget for minimum in self.isoflops]
+        largest = float(self.runs.flops.max())
+        top = own[-1] if own and largest < BEYOND * own[-1] else largest
+        return [*(own or [top]), top * 10, top * 100]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, everything included."""

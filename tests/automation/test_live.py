@@ -6,23 +6,27 @@ import dagster as dg
 import pytest
 from dagster_pages import served, served_definitions
 from live_daemon import Live
+from live_processes import of_home
 from pipeline_study import DAGSTER_WARNINGS, FINISHED, write_study
 from webdriver import wait_for
 
+from flops_fit.processes import forks
 from flops_fit_assets.automation.retries import RETRY_OF_TAG
 from flops_fit_assets.instance.home import open_instance
 
 pytestmark = DAGSTER_WARNINGS
 
 
+@pytest.mark.slow
 def test_an_edit_starts_exactly_what_it_affects(pages):
-    """And with the automation off and the study as it was, others go on with the same pages."""
+    """In forks, which start at once. With the automation off and the study as it was, others go on with these pages."""
     live = Live(*pages)
     live.edit(lambda text: "# a comment\n" + text, **FINISHED)
     live.switch_on()
     assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
     live.edit(budgets=(3e5, 6e5, 2e8), **FINISHED)  # two of its four sizes would need more tokens than there are
     assert live.settle()[0] == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
+    assert any("multiprocessing.forkserver" in command for command in of_home(live.folder).values()) == forks.POSSIBLE
     live.switch_off()
     live.edit(**FINISHED)
 
@@ -34,7 +38,7 @@ def address(finished_home):
         yield address
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_retry_that_dagster_forgot_is_started_once(address, tmp_path):
     with open_instance(tmp_path, 2) as instance:
         law = dg.AssetKey("scaling_law")
@@ -66,7 +70,7 @@ defs = dg.Definitions.merge(
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_edit_of_one_study_starts_nothing_of_the_other_in_the_same_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("first", "second"):

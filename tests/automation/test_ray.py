@@ -74,8 +74,8 @@ def test_a_worker_killed_on_ray_is_named_and_its_training_goes_on(tmp_path):
         with served(study, tmp_path) as address:
             live = Live(tmp_path, address)
             live.switch_on()
-            partition = wait_for(lambda: longest(tmp_path), 240, "a plan")
-            killed = wait_for(lambda: well_under_way(address, partition), 240, "40 % of the longest training")
+            partition = wait_for(lambda: longest(tmp_path), 480, "a plan")
+            killed = wait_for(lambda: well_under_way(address, partition), 480, "40 % of the longest training")
             kill(address, killed)
             wait_for(lambda: runs_of(address, partition)[killed] == "FAILURE", 120, "the killed run to be found")
             wait_for(lambda: len(runs_of(address, partition)) == 2, 120, "another run of the same training")

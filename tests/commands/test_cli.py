@@ -148,6 +148,7 @@ def test_a_report_cannot_be_written_to_a_directory(flops_fit, tmp_path):
     assert "is a directory" in done.output
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:6 FLOPs per parameter and example")  # of the narrow sizes, which alone are measured
 def test_a_failing_experiment_gives_exit_code_2_and_the_rest_goes_on(flops_fit, tmp_path):
     result = flops_fit("run", str(write_study(tmp_path, model="FailsWhenWide", module="failing_model")))
@@ -162,6 +163,7 @@ def test_a_failing_experiment_gives_exit_code_2_and_the_rest_goes_on(flops_fit, 
     assert made["scaling_law"] == 1
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_same_command_trains_only_the_rest(flops_fit, tmp_path):
     home, study = tmp_path / "home", write_study(tmp_path, workers=2)
     first = start(home, "run", str(study))

@@ -127,6 +127,7 @@ def test_what_cannot_be_forecast_is_refused_readably(flops_fit, tmp_path, table,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs.csv"]
 
 
+@pytest.mark.slow
 def test_a_study_is_forecast_and_its_next_law_scores_it_from_the_storage(flops_fit, finished_home, monkeypatch):
     """Sealed on one machine, trained on another: the files of the study are in a storage."""
     stored = finished_home / "shared" / "tiny" / "forecasts"

@@ -25,6 +25,7 @@ def table(text):
     ]
 
 
+@pytest.mark.slow
 def test_the_python_lines_print_what_the_readme_shows(tmp_path):
     """To within what another Python's standard library, which is the data, and another CPU change."""
     (code,) = blocks("python")

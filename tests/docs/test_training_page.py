@@ -20,6 +20,7 @@ def row(first):
     return [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_its_python_runs_and_prints_both_checks(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)

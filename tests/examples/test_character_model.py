@@ -21,7 +21,7 @@ def character_model(monkeypatch):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"{SHAKESPEARE} is not there (or name it in TINY_SHAKESPEARE)")
 def test_tiny_shakespeare_reaches_its_published_loss(character_model, tmp_path):
     result = character_model.by_the_library(SHAKESPEARE.read_text(), tmp_path)
@@ -29,7 +29,7 @@ def test_tiny_shakespeare_reaches_its_published_loss(character_model, tmp_path):
     assert result.loss == pytest.approx(1.88, abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_standard_library_reaches_what_a_hand_written_loop_does(character_model, tmp_path):
     """1.63: by `python benchmarks/character_model.py`, whose loop shares no code with the library's (1.6264)."""
     result = character_model.by_the_library(character_model.stdlib_text(), tmp_path)

@@ -24,7 +24,7 @@ def test_pickles_are_found(tmp_path):
     assert not is_or_holds_a_pickle(tmp_path / "plain.txt")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_ends_with_a_law_and_leaves_no_pickle(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOPS_FIT_HOME", str(tmp_path))
     command = [sys.executable, "-m", "flops_fit_assets.cli", "demo"]

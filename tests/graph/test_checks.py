@@ -174,6 +174,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.slow
 def test_what_costs_too_much_is_refused_before_training_and_blocks(tmp_path):
     for limit, message in LIMITS.items():
         path = limited(tmp_path, limit)

@@ -71,6 +71,10 @@ def test_target_budgets_are_predicted_and_one_too_far_is_called_a_guess(tmp_path
 def test_losses_that_follow_no_law_still_give_a_report(tmp_path):
     runs = synthetic_runs()
     law = fit_scaling_law(runs.assign(loss=2 + 1e-3 * np.sin(np.arange(len(runs)))), bootstraps=60)
+    assert law.verdict == "not supported"
+    assert law.summary()
+    assert law.chinchilla_table()
+    assert law.save(tmp_path / "law.json").exists()
     assert "Not shown, since" in write_report(law, tmp_path / "report.html").read_text()
 
 

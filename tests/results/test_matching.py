@@ -151,6 +151,7 @@ def study_rows(path, experiments):
     )
 
 
+@pytest.mark.slow
 def test_imported_trainings_are_done_and_only_the_others_are_trained(flops_fit, tmp_path, monkeypatch):
     path = write_study(tmp_path)
     study = Study.from_toml(path)

@@ -35,7 +35,7 @@ STUDIES = {
     "one budget": lambda: synthetic_runs(noise=0.002, compute_budgets=(1e18,)),
     "constant": lambda: synthetic_runs().assign(loss=2.0),
     "no exponent of D": lambda: synthetic_runs().assign(loss=lambda t: 2.0 + 400 / t["num_params"] ** 0.34),
-    "follows no law": lambda: synthetic_runs().assign(loss=2 + 1e-3 * np.sin(np.arange(35))),
+    "follows no law": lambda: synthetic_runs().assign(loss=2 + 0.1 * np.sin(np.arange(35))),
     "one token ratio": one_token_ratio,
     "without E": without_irreducible_loss,
     "even in compute": evenly_spaced_in_compute,

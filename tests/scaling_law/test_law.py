@@ -263,3 +263,15 @@ def test_the_package_is_light_and_hands_on_its_names():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'fit_law'"):
         _ = scaling_law.fit_law
+
+
+def test_targets_are_counted_from_a_larger_run_that_stands_alone():
+    """A run at three times the largest budget has no curve of its own, but nothing beyond the runs begins below it."""
+    runs = synthetic_runs(REPLICATION, compute_budgets=np.geomspace(1e18, 1e20, 5))
+    alone = runs.iloc[[-1]].assign(
+        num_params=1e9, num_tokens=5e10, flops=3e20, compute_budget=3e20, experiment_id="one"
+    )
+    alone["loss"] = REPLICATION.loss(1e9, 5e10)
+    laws = [fit_scaling_law(table, bootstraps=2) for table in (runs, pd.concat([runs, alone], ignore_index=True))]
+    assert [law.default_budgets()[-2:] for law in laws] == [pytest.approx([1e21, 1e22]), pytest.approx([3e21, 3e22])]
+    assert laws[1].default_budgets()[:-2] == laws[0].default_budgets()[:-2]

@@ -476,7 +476,7 @@ def test_the_documentation_shows_what_is_printed(capsys):
     assert capsys.readouterr().out == shown
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("law", ["replication", "model-heavy", "alpha = 2 beta", "200 tokens/param", "2 tokens/param"])
 def test_the_default_grid_finds_the_optimum_at_100x(law, monkeypatch):
     """The evidence of docs/planning.md for the default grid, on laws that make it hard; 0.3 % noise on the loss."""

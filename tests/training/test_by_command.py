@@ -52,6 +52,7 @@ def write_study(folder, command=COMMAND, budgets=("1e14", "1e15", "1e16"), sizes
     return path
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_recovers_the_law_that_the_program_follows(tmp_path):
     """At a hundred times the largest budget, the optimum of the true law, by a search of its own."""
     outcome = run(write_study(tmp_path), tmp_path)

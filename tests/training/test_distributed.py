@@ -113,6 +113,7 @@ def study_file(folder, model):
     return path, study, study_plan(study, study_size_map(study)).experiments[0]
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_all_at_once_and_one_goes_on_from_the_checkpoint(tmp_path):
     path, study, experiment = study_file(tmp_path, "DiesOnRankOne")
     runs, name, began = tmp_path / "runs", experiment.experiment_id, time.perf_counter()

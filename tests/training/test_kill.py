@@ -20,7 +20,7 @@ def kill(folder, step, delay):
     return max(json.loads(line)["step"] for line in lines if line.endswith("}"))
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_killed_at_random_moments_the_result_is_the_same_to_the_bit(tmp_path, kills):
     whole = run_experiment(long_study(), long_experiment(), output_dir=tmp_path / "whole")
     chance = random.Random(7)

@@ -26,6 +26,7 @@ def _imported_anew(monkeypatch):
     sys.modules.pop("double_model", None)
 
 
+@pytest.mark.slow
 def test_every_training_of_a_worker_has_the_settings_of_the_module(tmp_path):
     outcome = run(write_study(tmp_path, model="Double", module="double_model"), tmp_path)
     assert [result.reason for result in outcome.not_completed] == []

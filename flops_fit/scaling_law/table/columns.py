@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 RUN_COLUMNS = ("group", "run", "runid", "runname")  # what says which rows are checkpoints of one run
 NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs", "unique_tokens")
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of files that are called .csv all the same
 SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is below this is probably in other units,
 SMALLEST_FLOPS = 1e5  # unless FLOPs that are no smaller than this fit to them
 
@@ -40,11 +41,14 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
     `units`: factor per column, such as `{"num_params": 1e9}` for a column in billions; 1 confirms a column.
     Raises `FitError` for missing columns and for columns in implausible units.
     """
-    table = _with_group(_read(runs))
-    table, notes = _rename(table)
+    table = _read(runs)
+    _check_separator(table)
+    table, notes = _rename(_with_group(table))
     repeated = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
     if repeated:
         raise FitError(f"the runs have more than one column {', '.join(repeated)}; keep one")
+    for column in ("group", "seed"):
+        _check_names(table, column)
     for column in NUMERIC:
         if column in table:
             table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
@@ -75,6 +79,24 @@ def _read(runs: Any) -> pd.DataFrame:
     if isinstance(runs, Iterable):
         return pd.DataFrame([_row(item) for item in runs])
     raise FitError(f"runs = {type(runs).__name__} is not a DataFrame, path or list of results; give one of these")
+
+
+def _check_separator(table: pd.DataFrame) -> None:
+    """Refuse a file whose columns were not told apart, since no commas are between them."""
+    header = str(table.columns[0]) if len(table.columns) == 1 else ""
+    for separator, words in SEPARATORS.items():
+        if separator in header:
+            raise FitError(
+                f"the columns are separated by {words} ({header!r}), where commas are needed; save the table with "
+                f"commas, or give pandas.read_csv(path, sep={separator!r}), with decimal=',' if that is in its numbers"
+            )
+
+
+def _check_names(table: pd.DataFrame, column: str) -> None:
+    """Refuse a column of names that has lists and such, which cannot be compared."""
+    for row, value in enumerate(table.get(column, ())):
+        if not isinstance(value, Hashable):
+            raise FitError(f"{column} = {value!r} in row {row} cannot be a name; give text or whole numbers")
 
 
 def _with_group(table: pd.DataFrame) -> pd.DataFrame:
