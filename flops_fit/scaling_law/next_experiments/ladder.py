@@ -9,6 +9,7 @@ top to the target counts most (`benchmarks/adaptive.md`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,11 @@ GAP = 4.0  # factor in compute from the top to the next level that is trained,
 SECOND = 3.0  # sizes there, and
 GROWTH = 0.5  # the power at which they grow with how much cheaper a level is
 MOST_SIZES = 7
+FIRST_SIZES = 3
 DENSITIES = np.arange(1.0, MOST_SIZES + 0.1, 0.25)  # runs at the top, and how many times as many as needed elsewhere
 SIDES = {1: 0.0, 2: float(np.log(2)), 3: float(np.log(2.5))}  # of the optimum, in ln N, by the sizes of a level
 FAR_SIDES = float(np.log(4))  # where it has more
-TOO_FAR = 2.0  # from where a size is wanted, in ln N and half of ln C, that another is no replacement
+TOO_FAR = 2.0  # from where a size is wanted, in ln N and ln C, that another is no replacement
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +39,10 @@ class Known:
 
 
 def rungs(known: Known, total: float) -> list[int]:
-    """Indices into `open_` of what the ladder of `total` FLOPs (what is spent included) lacks, from the bottom up."""
+    """Indices into `open_` of what the ladder of `total` FLOPs (what is spent included) lacks.
+
+    In order: up to three sizes of each level from the bottom up, which show the law; the top; and the rest.
+    """
     if not len(known.open_):
         return []
     left = total - float(known.done.C.sum())
@@ -59,7 +64,7 @@ def rungs(known: Known, total: float) -> list[int]:
     for index in further:  # between the top and the next level, from what is left over
         if float(known.open_.C[[*lacking, index]].sum()) <= left:
             lacking.append(index)
-    return sorted(lacking, key=lambda index: -plan.mine[index])
+    return sorted(lacking, key=_climb(plan, lacking))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +81,17 @@ class _Levels:
         level = levels(compute)
         middles = [float(np.median(compute[level == here])) for here in range(level.max() + 1)]
         return cls(mine=level[: len(known.open_)], theirs=level[len(known.open_) :], middles=middles)
+
+
+def _climb(plan: _Levels, lacking: list[int]) -> Callable[[int], tuple[int, int]]:
+    """Up to three runs of each level come first, then the rest, from the bottom up both."""
+    count = {int(level): int((plan.theirs == level).sum()) for level in set(plan.mine[lacking].tolist())}
+    further = {}
+    for index in lacking:
+        level = int(plan.mine[index])
+        further[index] = int(count[level] >= FIRST_SIZES)
+        count[level] += 1
+    return lambda index: (further[index], -int(plan.mine[index]))
 
 
 def levels(compute: np.ndarray) -> np.ndarray:
@@ -97,7 +113,7 @@ def _lacking(known: Known, plan: _Levels, top: int, density: float, gap: float) 
         count = _wanted(plan.middles[top] / plan.middles[level], density, 1.0 if low else gap)
         there = known.done_distance[plan.theirs == level]
         inside = np.flatnonzero(plan.mine == level)
-        away = np.abs(np.log(known.open_.C[inside] / _budget(known, plan, level))) / 2
+        away = np.abs(np.log(known.open_.C[inside] / _budget(known, plan, level)))
         found += _sizes(inside, known.open_distance[inside], away, there, count)
     return found
 
@@ -114,7 +130,8 @@ def _wanted(cheaper: float, density: float, gap: float) -> int:
 def _budget(known: Known, plan: _Levels, level: int) -> float:
     """The FLOPs that a level's curve is at: those that it was begun with, else the middle of what there is."""
     begun = known.done.C[plan.theirs == level]
-    return float(np.median(begun if len(begun) else known.open_.C[plan.mine == level]))
+    inside = np.sort(begun if len(begun) else known.open_.C[plan.mine == level])
+    return float(inside[len(inside) // 2]) if len(inside) else 1.0
 
 
 def _sizes(inside: np.ndarray, distance: np.ndarray, away: np.ndarray, there: np.ndarray, count: int) -> list[int]:
@@ -126,9 +143,15 @@ def _sizes(inside: np.ndarray, distance: np.ndarray, away: np.ndarray, there: np
         if places:
             places.remove(min(places, key=lambda place: abs(place - own)))
     chosen: list[int] = []
-    for place in sorted(places, key=abs):
+    for place in _outside_in(places):
         gap = np.abs(distance - place) + away
         gap[np.isin(inside, chosen)] = np.inf
         if len(gap) and gap.min() < TOO_FAR:
             chosen.append(int(inside[np.argmin(gap)]))
     return chosen
+
+
+def _outside_in(places: list[float]) -> list[float]:
+    """The one next to the optimum, the two furthest from it, then the rest: three are a curve already."""
+    order = sorted(places, key=abs)
+    return [*order[:1], *order[:0:-1]]
