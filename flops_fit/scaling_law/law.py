@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import answers, sensitivity
 from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.next_experiments import of_law
 from flops_fit.scaling_law.prediction_table import prediction_rows
 from flops_fit.scaling_law.summary import summarise
 
@@ -26,6 +27,7 @@ class ScalingLaw(FittedLaw):
     data_limited_optimum = answers.data_limited_optimum
     nearest_buildable = answers.nearest_buildable
     sensitivity_to_E = sensitivity.sensitivity_to_E
+    next_experiments = of_law.next_experiments
 
     def chinchilla_table(self, budgets: Iterable[float] | None = None) -> str:
         """A Markdown table of the optimum at each budget; by default from the runs' budgets to 100 times beyond."""

@@ -73,7 +73,8 @@ def test_a_certain_answer_is_as_sure_as_was_asked_for(played):
 
 def test_the_same_results_plan_the_same_round(played):
     story, _ = played
-    for count in (0, 1, 2):
+    assert len(story.rounds) > 1
+    for count in range(len(story.rounds)):
         rounds = story.rounds[:count]
         ids = {item.experiment_id for item in experiments_of(rounds)}
         results = {name: result for name, result in story.results.items() if name in ids}

@@ -23,12 +23,12 @@ def rows_of(suggestions):
 
 
 def test_before_any_run_the_cheapest_budget_is_tried_about_the_tokens_per_parameter_given():
-    first, below, above = next_experiments([], CANDIDATES, 3, target=1e22, tokens_per_param=20)
+    found = next_experiments([], CANDIDATES, 3, target=1e22, tokens_per_param=20)
 
-    assert {each.candidate.flops for each in (first, below, above)} == {BUDGETS[0]}
-    ratio = [each.candidate.num_tokens / each.candidate.num_params for each in (below, first, above)]
-    assert ratio[0] > 60 > ratio[1] > 7 > ratio[2]
-    assert (first.width_before, first.width_after) == (None, None)
+    assert {each.candidate.flops for each in found} == {BUDGETS[0]}
+    ratio = sorted(each.candidate.num_tokens / each.candidate.num_params for each in found)
+    assert ratio[0] < 7 < ratio[1] < 60 < ratio[2]
+    assert (found[0].width_before, found[0].width_after) == (None, None)
 
 
 def test_runs_and_plans_are_not_chosen_again_and_the_flops_are_kept_to():
@@ -37,8 +37,9 @@ def test_runs_and_plans_are_not_chosen_again_and_the_flops_are_kept_to():
 
     found = next_experiments(runs, CANDIDATES, 100, target=1e22, planned=planned, flops_left=5e19)
 
-    assert len(set(rows_of(found))) == len(found) > 3
+    assert len(set(rows_of(found))) == len(found)
     assert min(rows_of(found)) >= 36
+    assert {each.candidate.flops for each in found} == {BUDGETS[4], BUDGETS[5]}  # 1e20 cannot be paid for
     assert sum(each.candidate.flops for each in found) <= 5e19
 
 
