@@ -13,7 +13,7 @@ QUANTITIES = ("N_opt", "loss", "both")
 LIMITS = ("total_compute", "max_cost", "max_hours")
 LEVELS_PER_DECADE = 4
 DECADES = 2.5  # of compute below the largest experiment: further down laws bend, and little is learnt
-LARGEST_SHARE = 0.2  # of the total that one experiment may take: one more around it and the ladder below fit as well
+LARGEST_SHARE = 0.3  # of the total that one experiment may take; how far up the rounds really go follows from the total
 _RULES = {
     "quantity": one_of(*QUANTITIES),
     "N_opt_within": number(above=1),
