@@ -17,10 +17,20 @@ if HELPERS not in sys.path:
 PAGES = ("test_live", "test_ui", "test_strangers")
 # What takes longest begins first, so that no process is left with it at the end.
 FIRST = (
-    *PAGES, "test_readme", "test_storage", "test_parametric", "test_conditions", "test_by_command", "test_size_map",
-    "test_distributed", "test_cli", "test_assets", "test_api", "test_report", "test_together", "test_verdict",
-    "test_checks", "test_exactness", "test_last_digits", "test_preflight", "test_forecast_command", "test_golden",
+    *PAGES, "test_readme", "test_rounds_pipeline", "test_storage", "test_parametric", "test_size_map", "test_conditions",
+    "test_by_command", "test_assets", "test_api", "test_distributed", "test_cli", "test_together", "test_verdict",
+    "test_checks", "test_exactness", "test_last_digits", "test_preflight", "test_report", "test_golden",
 )  # fmt: skip
+
+
+# What runs a whole study: a test that takes one of these is slow.
+WHOLE_STUDIES = {"finished", "story", "automation", "cluster", "pages"}
+
+
+def pytest_itemcollected(item):
+    """The mark `slow` for whoever takes one of `WHOLE_STUDIES`."""
+    if WHOLE_STUDIES.intersection(getattr(item, "fixturenames", ())):
+        item.add_marker("slow")
 
 
 def pytest_collection_modifyitems(items):

@@ -33,6 +33,7 @@ def test_without_data_or_training_it_is_a_plan(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_it_trains_fits_and_resumes_by_id(tmp_path):
     law = whole(tmp_path)
     assert isinstance(law, ScalingLaw)
@@ -93,6 +94,7 @@ def test_bad_input_is_refused_before_anything_is_trained(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_diverged_experiment_is_kept_as_data_and_left_out_of_the_fit(tmp_path):
     def rate(experiment):
         smallest = experiment.compute_budget == BUDGETS[0] and experiment.tokens_per_param > 60

@@ -17,7 +17,6 @@ from flops_fit_assets.instance.home import open_instance
 pytestmark = DAGSTER_WARNINGS
 
 
-@pytest.mark.slow
 def test_an_edit_starts_exactly_what_it_affects(pages):
     """In forks, which start at once. With the automation off and the study as it was, others go on with these pages."""
     live = Live(*pages)

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from bent_studies import bent_runs
 from forecasts import forecast, target, valley
 
@@ -68,6 +69,7 @@ def test_target_budgets_are_predicted_and_one_too_far_is_called_a_guess(tmp_path
     assert "3.00e+21" not in law.summary()
 
 
+@pytest.mark.slow
 def test_losses_that_follow_no_law_still_give_a_report(tmp_path):
     runs = synthetic_runs()
     law = fit_scaling_law(runs.assign(loss=2 + 1e-3 * np.sin(np.arange(len(runs)))), bootstraps=60)

@@ -212,6 +212,7 @@ def test_a_table_that_is_not_there_is_named(flops_fit, tmp_path):
     assert "nowhere.csv does not exist" in result.output
 
 
+@pytest.mark.slow
 def test_a_study_of_counts_alone_needs_no_training_at_all(flops_fit, tmp_path):
     """Planned here, trained elsewhere, fitted here."""
     Path("study.toml").write_text(

@@ -82,6 +82,7 @@ def test_one_run_that_went_wrong_moves_the_law_no_further_than_its_cut():
     assert abs(ill.move.log_size - well.move.log_size) < 0.05
 
 
+@pytest.mark.slow
 def test_draws_scatter_as_studies_do_that_are_made_anew():
     """2,000 draws of one study against 400 studies with noise of 0.5 %."""
     noise, law = 0.005, as_members(LAW)

@@ -67,6 +67,7 @@ def test_another_optimiser_finds_nothing_lower(shared):
     assert sum(law.objective for law in found.values()) <= best * (1 + 1e-8)
 
 
+@pytest.mark.slow
 def test_the_exponents_and_the_ratio_of_the_optima_come_nearer_to_the_truth():
     truth = np.array([REPLICATION.alpha, REPLICATION.beta, np.log(REPLICATION.N_opt(1e22) / OTHER.N_opt(1e22))])
     off = {"apart": [], "together": []}

@@ -217,6 +217,7 @@ batch_tokens = 64
 """
 
 
+@pytest.mark.slow
 def test_a_training_killed_on_one_machine_goes_on_from_its_checkpoint_on_another(tmp_path):
     path = write_study(tmp_path)
     path.write_text(path.read_text().replace("weight_decay = 0.0\n", "weight_decay = 0.0\n" + LONG))
@@ -340,6 +341,7 @@ def test_many_results_are_one_question(tmp_path):
     assert here.path("training_run", names[0]).with_name("result.json.unusable").read_text() == names[0]
 
 
+@pytest.mark.slow
 def test_memory_is_enough_for_one_process(tmp_path):
     runs = AssetRuns.of(write_study(tmp_path, sizes=3), tmp_path, f"memory://{tmp_path.name}")
     with open_instance(tmp_path, 2) as instance:

@@ -75,6 +75,7 @@ def counted(monkeypatch):
     return flops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [bytes_study, images_study])
 def test_tokens_and_flops_planned_are_those_trained_and_no_example_comes_twice(make, tmp_path, counted):
     study, served = make()

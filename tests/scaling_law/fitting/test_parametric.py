@@ -106,6 +106,7 @@ def test_instant_intervals_agree_with_the_bootstrap(quantity):
     np.testing.assert_allclose(bands["profile"], bands["delta"], atol=0.12 * width)
 
 
+@pytest.mark.slow
 def test_a_new_run_falls_into_its_prediction_interval():
     inside = []
     for seed in range(25):
@@ -126,6 +127,7 @@ def test_intervals_cover_what_they_say(kind, truth):
     assert (ratios <= {"gaussian": 1.12, "t3": 1.1, "outliers": 0.75}[kind]).all()
 
 
+@pytest.mark.slow
 def test_intervals_cover_in_a_few_studies_too():
     shares, ratios = coverage.coverage(SYMMETRIC, "outliers", studies=25, bootstraps=100)
     assert (shares >= 0.72).all()
@@ -197,6 +199,7 @@ def test_weighting_is_chosen_where_the_law_bends_and_improves_the_hold_out():
     assert fit_scaling_law(synthetic_runs(noise=0.003, seed=1), bootstraps=2).weighting.kind == "plain"
 
 
+@pytest.mark.slow
 def test_the_default_extrapolates_better_than_the_plain_fit_on_public_tables():
     public = tables.public_tables()
     if not public:

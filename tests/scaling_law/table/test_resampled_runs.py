@@ -51,6 +51,7 @@ def test_a_table_without_such_a_column_is_resampled_as_ever():
     assert plain.cluster.tolist() == plain.configuration.tolist() == named.cluster.tolist()
 
 
+@pytest.mark.slow
 def test_intervals_are_as_wide_as_studies_differ():
     found = [
         fit_scaling_law(checkpointed(seed), form="chinchilla", weighting="plain", bootstraps=200) for seed in range(12)
