@@ -1,4 +1,4 @@
-"""What a law suggests: beyond its runs, within the FLOPs, about the optimum; and the line in its summary that says so."""
+"""What a law suggests: beyond its runs, within the FLOPs, about the optimum; and the line about it in a summary."""
 
 from __future__ import annotations
 
