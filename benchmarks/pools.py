@@ -20,6 +20,8 @@ from flops_fit.errors import FitError
 from flops_fit.scaling_law.checks.holdout import compute_groups
 from flops_fit.scaling_law.table.runs import read_runs
 
+# tables that hold the runs of another one once more, or its outliers
+TWICE = ("epoch 240", "kyo", "llama 3, all rows", "misfitting, all rows", "porian base/short/kaplan")
 FEWEST_BUDGETS = 5  # that the pool has, or groups a factor 3 wide
 DRAWS = 2  # resamples: no policy reads intervals
 
@@ -63,8 +65,11 @@ Policy = Callable[[Pool, float, int], list[int]]  # pool, FLOPs that may be spen
 
 
 def pools(most: int = 2) -> Iterator[Pool]:
-    """The pools of every public table with at least 5 budgets left, with up to `most` largest budgets held out."""
+    """The pools of the public tables with at least 5 budgets left, with up to `most` largest budgets held out; of
+    tables with the same runs one."""
     for name, table in (public_tables() | {"farseer": farseer()}).items():
+        if name.startswith(TWICE):
+            continue
         for held in hold_outs(name, table, most):
             if held.family in FAMILIES and len(np.unique(compute_groups(read_runs(held.train)))) >= FEWEST_BUDGETS:
                 yield Pool(name=f"{name}, {held.groups} out", family=held.family, runs=held.train, judge=held)

@@ -1,4 +1,4 @@
-"""`flops-fit`: plan, check, learning-rate, run, import, fit, forecast, report, ui, demo; heavy imports come late."""
+"""`flops-fit`: plan, check, run, import, fit, forecast, suggest, report, ui, demo, ...; heavy imports come late."""
 
 from __future__ import annotations
 
@@ -210,6 +210,23 @@ def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path 
 
     if not print_forecast(source, compute, level, folder, _console()):
         click.get_current_context().exit(SOME_NOT_COMPLETED)
+
+
+@main.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--target", type=float, required=True, help="FLOPs of the training that is asked about.")
+@click.option("--flops", type=float, help="What may be spent on experiments; by default 10 times the largest run.")
+@click.option("-n", "count", default=5, show_default=True, help="Experiments to suggest.")
+@click.option("--quantity", default="both", show_default=True, help="What must be known: N_opt, loss or both.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file to write them to.")
+def suggest(runs: Path, target: float, flops: float | None, count: int, quantity: str, output: Path | None) -> None:
+    """Say what to train next, after RUNS (a table, a directory of results or a law), to know more at --target.
+
+    Writes nothing without --output, whose column `loss` is to be filled in.
+    """
+    from flops_fit_assets.commands.suggest import print_suggestions
+
+    print_suggestions(runs, target, flops, count, quantity, output, _console())
 
 
 @main.command()

@@ -17,9 +17,9 @@ if HELPERS not in sys.path:
 PAGES = ("test_live", "test_ui", "test_strangers")
 # What takes longest begins first, so that no process is left with it at the end.
 FIRST = (
-    *PAGES, "test_readme", "test_rounds_pipeline", "test_storage", "test_parametric", "test_size_map", "test_conditions",
-    "test_by_command", "test_assets", "test_api", "test_distributed", "test_cli", "test_together", "test_verdict",
-    "test_checks", "test_exactness", "test_last_digits", "test_preflight", "test_report", "test_golden",
+    *PAGES, "test_readme", "test_rounds_pipeline", "test_storage", "test_parametric", "test_size_map",
+    "test_conditions", "test_by_command", "test_assets", "test_api", "test_distributed", "test_cli", "test_together",
+    "test_verdict", "test_checks", "test_exactness", "test_last_digits", "test_preflight", "test_report", "test_golden",
 )  # fmt: skip
 
 

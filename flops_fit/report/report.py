@@ -22,6 +22,7 @@ from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.forecasts.calibration import HEADERS as FORECAST_HEADERS
 from flops_fit.scaling_law.forecasts.calibration import Calibration
 from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.next_experiments.in_words import next_in_words
 from flops_fit.scaling_law.prediction_table import (
     PREDICTION_HEADERS,
     VERDICT_HEADERS,
@@ -150,6 +151,8 @@ def _verdict(law: ScalingLaw) -> str:
     targets = verdict_rows(law, law.default_budgets()[-2:])
     if targets:
         box += html_table(VERDICT_HEADERS, targets, text=(2, 4))
+    if following := next_in_words(law):
+        box += f"<p>What would help most: {html.escape(following)}.</p>"
     rows = [
         (f'<span class="tag {f.severity}">{f.severity}</span>', html.escape(f.message), html.escape(f.remedy))
         for f in law.diagnostics

@@ -12,6 +12,7 @@ from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.fitting.held import described
 from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
+from flops_fit.scaling_law.next_experiments.in_words import next_in_words
 from flops_fit.scaling_law.prediction_table import budgets_to_show, prediction_rows, verdict_rows
 from flops_fit.scaling_law.quantities import checked_compute
 from flops_fit.scaling_law.sensitivity import sensitivity_in_words
@@ -132,6 +133,8 @@ def _verdicts(law: FittedLaw) -> list[str]:
 
 def _findings(law: FittedLaw) -> str:
     lines = [f"  verdict     {law.verdict}", *_verdicts(law)]
+    following = next_in_words(law)
+    lines += [f"    next     {following}"] if following else []
     for finding in law.diagnostics:
         lines.append(f"    {finding.severity:<8} {finding.message}")
         lines.append(f"             -> {finding.remedy}")

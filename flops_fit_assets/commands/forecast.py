@@ -98,7 +98,7 @@ def _subject(source: Path, folder: Path | None) -> Subject:
         raise FlopsFitError(
             f"{named} a study file, a law or a table of runs, as in: flops-fit forecast study.toml 1e21"
         )
-    return Subject(law=_law(source), folder=folder or folder_beside(source))
+    return Subject(law=law_in(source), folder=folder or folder_beside(source))
 
 
 def _of_study(path: Path) -> Subject:
@@ -111,7 +111,7 @@ def _of_study(path: Path) -> Subject:
     return Subject(law=law, folder=store.forecasts, store=store)
 
 
-def _law(source: Path) -> ScalingLaw:
+def law_in(source: Path) -> ScalingLaw:
     """The law in a file or directory; else that of the runs which are there."""
     path = source / LAW_FILE if source.is_dir() else source
     if path.suffix == ".json" and path.exists() and LAW_SCHEMA in read_text(path)[:200]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,12 +38,14 @@ class Suggestion:
         reason: why, in a short sentence.
         width_before: `target_width` without it (and with those suggested before it); None before there is a law.
         width_after: what it is expected to be with it.
+        widths_after: the same of "N_opt" and "L_opt" each, in its own logarithm; empty before there is a law.
     """
 
     candidate: Candidate
     reason: str
     width_before: float | None
     width_after: float | None
+    widths_after: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

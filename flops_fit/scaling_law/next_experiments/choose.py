@@ -76,8 +76,15 @@ def _with_widths(
     if view is None:
         return Suggestion(candidate=candidate, reason=reason, width_before=None, width_after=None), None
     after = view.after(index)
-    before, then = (combined(each.widths(), quantity) for each in (view, after))
-    return Suggestion(candidate=candidate, reason=reason, width_before=before, width_after=then), after
+    expected = after.widths()
+    suggestion = Suggestion(
+        candidate=candidate,
+        reason=reason,
+        width_before=combined(view.widths(), quantity),
+        width_after=combined(expected, quantity),
+        widths_after=expected,
+    )
+    return suggestion, after
 
 
 def _reason(chosen: Points, known: Points, distance: float, centre: str) -> str:

@@ -1,0 +1,74 @@
+"""Suggestions as people read them: a table, a file to fill in, and one line where an answer is not trustworthy."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.scaling_law.fitted import FittedLaw
+from flops_fit.scaling_law.next_experiments.candidate import Suggestion
+from flops_fit.scaling_law.next_experiments.of_law import next_experiments
+from flops_fit.scaling_law.next_experiments.width import widths
+
+FURTHER = 10  # times the largest run is where the summary's verdict is about
+COLUMNS = ("num_params", "num_tokens", "flops", "loss")
+
+
+def suggestions_table(law: FittedLaw, found: Sequence[Suggestion], target: float) -> str:
+    """What to train, and half of the answer's 90 % interval now and expected after each."""
+    lines = [
+        f"  {'':<4}{'N':<10}{'D':<10}{'FLOPs':<12}{'N_opt':<18}{'loss':<18}why",
+        f"  {'now':<36}{_cells(widths(law, target) if law.determined else {})}"
+        + ("" if law.determined else "the runs do not determine a law"),
+    ]
+    for number, each in enumerate(found, start=1):
+        what = each.candidate
+        sizes = f"{format_count(what.num_params):<10}{format_count(what.num_tokens):<10}{format_flops(what.flops):<12}"
+        lines.append(f"  {number:<4}{sizes}{_cells(each.widths_after)}{each.reason}")
+    return "\n".join(lines)
+
+
+def suggestions_csv(found: Sequence[Suggestion]) -> str:
+    """A table of runs with an empty column for the loss, to fill in."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*COLUMNS, "why"))
+    for each in found:
+        what = each.candidate
+        writer.writerow((round(what.num_params), round(what.num_tokens), f"{what.flops:.6g}", "", each.reason))
+    return text.getvalue()
+
+
+def next_in_words(law: FittedLaw) -> str:
+    """What to train next where the law's verdict is not "trustworthy", in a line; empty otherwise, and where the runs
+    determine no law to choose by."""
+    if not law.determined or law.verdict == "trustworthy":
+        return ""
+    target = FURTHER * float(law.runs.flops.max())
+    found = next_experiments(law, 3, target=target)
+    if not found:
+        return ""
+    each = "; ".join(
+        f"N = {format_count(one.candidate.num_params)} on D = {format_count(one.candidate.num_tokens)}" for one in found
+    )
+    cost = format_flops(sum(one.candidate.flops for one in found))
+    after = found[-1].widths_after
+    hope = f", N_opt at {format_flops(target)} then expected {_size(after)}, the loss {_loss(after)}" if after else ""
+    return f"train {each} ({cost} FLOPs){hope}"
+
+
+def _cells(each: Mapping[str, float]) -> str:
+    return f"{_size(each):<18}{_loss(each):<18}"
+
+
+def _size(each: Mapping[str, float]) -> str:
+    width = each.get("N_opt", math.inf)
+    return f"within x{math.exp(width):.2f}" if width < 5 else "unknown"
+
+
+def _loss(each: Mapping[str, float]) -> str:
+    width = each.get("L_opt", math.inf)
+    return f"within {math.expm1(width):.2%}" if width < 5 else "unknown"

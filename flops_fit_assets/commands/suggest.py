@@ -1,0 +1,43 @@
+"""`flops-fit suggest`: what to train next, for people who train elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flops_fit.basics.files import write_text
+from flops_fit.basics.formatting import format_flops
+from flops_fit.errors import FlopsFitError
+from flops_fit.scaling_law.next_experiments.in_words import suggestions_csv, suggestions_table
+from flops_fit_assets.commands.forecast import law_in
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_suggestions(
+    source: Path, target: float, flops: float | None, count: int, quantity: str, output: Path | None, console: Console
+) -> None:
+    """Print which `count` experiments would narrow the answer at `target` FLOPs most, of `flops` to spend.
+
+    `source` is a table of runs, a directory of results or a law; `output` a CSV file to write them to.
+    """
+    if not source.exists():
+        raise FlopsFitError(f"{source} does not exist; give a table of runs, a directory of results or a law")
+    law = law_in(source)
+    found = law.next_experiments(count, target=target, total_flops=flops, quantity=quantity)
+    spend = "10 times the largest run" if flops is None else f"{format_flops(flops)} FLOPs"
+    lines = [f"to narrow the answer at {format_flops(target)} FLOPs, with {spend} to spend in all:"]
+    lines += [suggestions_table(law, found, target)] if found else [_nothing(float(law.runs.flops.max()), spend)]
+    lines.append("N_opt and loss: half of the 90 % interval, now and as expected with all runs up to that line")
+    if output is not None and found:
+        lines.append(f"file: {write_text(output, suggestions_csv(found))}")
+    for line in lines if found else lines[:2]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _nothing(largest: float, spend: str) -> str:
+    return (
+        f"nothing to train: {spend} reaches no further than the runs do, to {format_flops(largest)} FLOPs, and their "
+        f"budgets have sizes enough; to go on give --flops {format_flops(4 * largest)} or more"
+    )

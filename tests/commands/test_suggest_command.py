@@ -1,0 +1,54 @@
+"""`flops-fit suggest`: what to train next, printed, and written only where asked."""
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from flops_fit.synthetic import synthetic_runs
+from flops_fit_assets.cli import main
+
+
+@pytest.fixture
+def suggest(tmp_path, monkeypatch):
+    """Runs the command beside `runs.csv`, up to 1e20 FLOPs, and gives its exit code and output."""
+    monkeypatch.chdir(tmp_path)
+    synthetic_runs(noise=0.003, span=6, seed=3).to_csv("runs.csv", index=False)
+
+    def run(*arguments):
+        result = CliRunner().invoke(main, ["suggest", *arguments])
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_it_prints_each_experiment_and_writes_nothing(suggest, tmp_path):
+    code, said = suggest("runs.csv", "--target", "1e22", "--flops", "1e21")
+
+    assert code == 0
+    assert "at 1.00e+22 FLOPs, with 1.00e+21 FLOPs to spend" in said
+    assert [line.split()[0] for line in said.splitlines()[2:-1]] == ["now", "1", "2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
+
+
+def test_the_file_is_a_table_of_runs_without_losses(suggest, tmp_path):
+    suggest("runs.csv", "--target", "1e22", "--flops", "1e21", "--output", "next.csv")
+
+    table = pd.read_csv(tmp_path / "next.csv")
+    assert table["loss"].isna().all()
+    cost = 6.0 * table["num_params"] * table["num_tokens"]
+    assert cost.tolist() == pytest.approx(table["flops"].tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("runs.csv", "--target", "1e22", "--flops", "1e17"), 0, "give --flops 4.00e+20 or more"),
+        (("absent.csv", "--target", "1e22"), 1, "absent.csv does not exist; give a table of runs"),
+        (("runs.csv", "--target", "-1"), 1, "target = -1.0 must be"),
+    ],
+)
+def test_what_cannot_be_suggested_is_said_with_the_remedy(suggest, arguments, code, said):
+    found = suggest(*arguments)
+
+    assert found[0] == code
+    assert said in found[1]
