@@ -87,9 +87,11 @@ class Situation:
         return amount_planned(experiment, self.cost, self.price).share_of(self.options)
 
 
-def answer_of(law: ScalingLaw, target: float, flops: float) -> Answer:
-    """What `law` says at `target` FLOPs; `flops` were spent for it."""
+def answer_of(law: ScalingLaw, target: float, flops: float) -> Answer | None:
+    """What `law` says at `target` FLOPs, for which `flops` were spent; None where it has no finite answer."""
     N, loss = law.interval("N_opt", target), law.interval("L_opt", target)
+    if not all(math.isfinite(value) for value in (law.N_opt(target), law.L_opt(target), N[0], loss[0])):
+        return None
     return Answer(
         target_budget=target,
         runs=len(law.runs),
@@ -199,17 +201,22 @@ def _choices(now: Situation, fitting: Sequence[Experiment], law: ScalingLaw | No
             Choice(
                 experiment=experiment,
                 reason=item.reason,
-                width_before=item.width_before,
-                width_after=item.width_after,
+                width_before=_finite(item.width_before),
+                width_after=_finite(item.width_after),
+                widths_after={name: width for name, width in item.widths_after.items() if math.isfinite(width)},
             )
         )
     return tuple(chosen)
 
 
+def _finite(width: float | None) -> float | None:
+    return width if width is not None and math.isfinite(width) else None
+
+
 def _gain(choices: Sequence[Choice]) -> float:
     """The share of the target's interval that a round is expected to take away; 1 before there is a law."""
     before, after = choices[0].width_before, choices[-1].width_after
-    if before is None or after is None or not 0 < before < math.inf:
+    if before is None or after is None or before <= 0:
         return 1.0
     return 1 - after / before
 

@@ -21,7 +21,7 @@ ROUND_HEADERS = (
     "N_opt after it, 90 %",
     "Loss after it, 90 %",
 )
-CHOICE_HEADERS = ("Round", "Budget", "Parameters", "Tokens", "FLOPs", "Why", "Expected to teach")
+CHOICE_HEADERS = ("Round", "Budget", "Parameters", "Tokens", "FLOPs", "Why", "Expected to be known with it")
 STOPS = {
     "certain": "the answer is as sure as was asked for",
     "spent": "the total is spent",
@@ -101,9 +101,9 @@ def _answer_cells(answer: Answer) -> tuple[str, str]:
 
 def _choice_cells(item: Round, choice: Choice) -> tuple[str, ...]:
     of = choice.experiment
-    teaches = "–"
-    if choice.width_before is not None and choice.width_after is not None:
-        teaches = f"{choice.width_before:.3g} to {choice.width_after:.3g}"
+    known = choice.widths_after
+    teaches = [f"N_opt within x{math.exp(known['N_opt']):.3g}"] if "N_opt" in known else []
+    teaches += [f"loss within {math.expm1(known['L_opt']):.2%}"] if "L_opt" in known else []
     return (
         str(item.number),
         format_flops(of.compute_budget),
@@ -111,5 +111,5 @@ def _choice_cells(item: Round, choice: Choice) -> tuple[str, ...]:
         format_count(of.num_tokens),
         format_flops(of.planned_flops),
         choice.reason,
-        teaches,
+        ", ".join(teaches) or "–",
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flops_fit.basics.files import read_value, write_value
-from flops_fit.basics.from_json import from_json
+from flops_fit.basics.from_json import NULL_IS_INFINITY, from_json
 from flops_fit.errors import FileError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.sweep.experiment import Experiment
@@ -23,13 +24,15 @@ class Choice:
     Attributes:
         reason: in a sentence.
         width_before, width_after: half of the target's 90 % interval in logarithms without it, and as expected with it
-            and those chosen before it; None where there was no law yet.
+            and those chosen before it (`target_width`); None where there was no law yet, or no finite interval.
+        widths_after: the same of "N_opt" and "L_opt" each, in its own logarithm, where they are finite.
     """
 
     experiment: Experiment
     reason: str
     width_before: float | None = None
     width_after: float | None = None
+    widths_after: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +53,10 @@ class Answer:
     flops: float
     N_opt: float
     N_opt_low: float
-    N_opt_high: float
+    N_opt_high: float = field(metadata=NULL_IS_INFINITY)
     loss: float
     loss_low: float
-    loss_high: float
+    loss_high: float = field(metadata=NULL_IS_INFINITY)
     verdict_N_opt: str
     verdict_loss: str
     supported: bool
@@ -89,7 +92,11 @@ class Round:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values under the schema `flops_fit.round/1`."""
-        return {"schema": SCHEMA, **asdict(self)}
+        content = {"schema": SCHEMA, **asdict(self)}
+        if self.known is not None:
+            ends = ("N_opt_high", "loss_high")
+            content["known"] |= {name: None for name in ends if math.isinf(getattr(self.known, name))}
+        return content
 
     @property
     def content_hash(self) -> str:
