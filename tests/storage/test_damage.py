@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tiny_study import experiment
 
 from flops_fit import Forecast, SizeMap, fit_scaling_law, plan_from_size_map
+from flops_fit.adaptive.rounds import Answer, Choice, Round, save_round
 from flops_fit.basics.files import write_value
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.results.finished import load_finished
@@ -51,6 +52,22 @@ def values():
     return {"size_map": size_map, "sweep_plan": plan, "training_run": result, "scaling_law": law}
 
 
+def a_round():
+    """The second round of a study, which has all that a round may have, under the number 1."""
+    known = Answer(
+        target_budget=1e21, runs=9, flops=1e18, N_opt=1e9, N_opt_low=5e8, N_opt_high=2e9, loss=2.0, loss_low=1.9,
+        loss_high=2.1, verdict_N_opt="provisional", verdict_loss="trustworthy", supported=True,
+    )  # fmt: skip
+    choice = Choice(
+        experiment=experiment(name=NAME),
+        reason="near the optimum",
+        width_before=1.5,
+        width_after=1.25,
+        widths_after={"N_opt": 1.25, "L_opt": 0.05},
+    )
+    return Round(number=1, target_budget=1e21, quantity="both", planned_from="ab", choices=(choice,), known=known)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study's folder with every kind of file, and a function that reads one of them as the pipeline does."""
@@ -61,6 +78,7 @@ def study(tmp_path_factory):
                                                                            tokens_per_param=20.0),))  # fmt: skip
     centres.save(store)
     sealed = forecast(witnesses=("0123456789ab",)).save(store.forecasts / "2026-01-31-0123.json")
+    planned = save_round(store.directory / "rounds" / "0123", a_round())
     copies = Copies(directory=store.directory, storage="s3://b")
     copies.update({"size_map.json": Copy(stamp="e1", local=(10, 12))})
 
@@ -70,6 +88,8 @@ def study(tmp_path_factory):
                 return Centres.load(centres.path(store))
             case "forecast":
                 return Forecast.load(sealed).sha256
+            case "round":
+                return Round.load(planned)
             case "copies":
                 return copies.of(["size_map.json"])
             case _:
@@ -77,11 +97,12 @@ def study(tmp_path_factory):
                 return version_of(value)
 
     paths = {asset: store.path(asset, NAME) for asset in values()}
-    others = {"centres": centres.path(store), "forecast": sealed, "copies": store.directory / ".stored.json"}
+    others = {"centres": centres.path(store), "forecast": sealed, "round": planned}
+    others["copies"] = store.directory / ".stored.json"
     return paths | others, read
 
 
-KINDS = ["size_map", "sweep_plan", "training_run", "scaling_law", "centres", "forecast", "copies"]
+KINDS = ["size_map", "sweep_plan", "training_run", "scaling_law", "centres", "forecast", "round", "copies"]
 HEALED = {"copies"}  # of which nothing is lost with them
 
 
@@ -166,7 +187,7 @@ def test_a_folder_in_place_of_a_file_and_the_reverse(study, kind):
     path.rmdir()
     with pytest.raises(FileNotFoundError):
         read(kind)
-    if path.parent.name in (NAME, "centres", "forecasts"):
+    if path.parent.name in (NAME, "centres", "forecasts", "0123"):
         path.parent.rmdir()
         path.parent.write_text("not a folder")
         with pytest.raises(FileError, match="is below a file where a folder belongs"):
