@@ -24,7 +24,7 @@ test: $(INSTALLED)        ## what CI runs first: lint beside the tests
 tests: $(INSTALLED)
 	$(PYTEST) $(PARALLEL) -m "not (slow or long or gpu or ray or browser)"
 
-test-slow: $(INSTALLED)   ## live pages, also in a headless Chromium where there is one, kills, the docs' trainings; in CI after `make test`
+test-slow: $(INSTALLED)   ## whole studies, many fits, kills, live pages (also in a headless Chromium where there is one); in CI after `make test`
 	$(PYTEST) $(PARALLEL) -m "(slow or browser) and not long"
 
 test-browser: $(INSTALLED)  ## of these, the pages in a headless Chromium alone

@@ -1,6 +1,6 @@
 """Which way of choosing experiments gives the best law for its FLOPs, on pools of real runs?
 
-    OMP_NUM_THREADS=1 python benchmarks/adaptive.py [--held 2] [--policies ours random] [--scores FILE] [--write]
+    OMP_NUM_THREADS=1 python benchmarks/adaptive.py [--held 1] [--policies ours random] [--scores FILE] [--write]
 
 A policy picks runs of a pool (pools.py) for 5, 10, 20 or 40 % of the FLOPs of all of them, each total by itself, and
 sees the losses of what it has picked. The default law of what it picked is judged on the largest budgets, held out:
@@ -132,7 +132,7 @@ def report(scores: pd.DataFrame, policies: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--held", type=int, default=2, help="largest budgets held out, at most")
+    parser.add_argument("--held", type=int, default=1, help="largest budgets held out, at most")
     parser.add_argument("--policies", nargs="+", default=[*POLICIES], choices=[*POLICIES])
     parser.add_argument("--scores", type=Path, help="also keep every score as CSV, and go on from what it holds")
     parser.add_argument("--write", action="store_true")

@@ -41,7 +41,8 @@ class Known:
 def rungs(known: Known, total: float) -> list[int]:
     """Indices into `open_` of what the ladder of `total` FLOPs (what is spent included) lacks.
 
-    In order: up to three sizes of each level from the bottom up, which show the law; the top; and the rest.
+    In order: up to three sizes of each level from the bottom up, which show the law; the top; and the rest. Of a ladder
+    that lacks nothing, what else can be paid for about the optimum, the largest first.
     """
     if not len(known.open_):
         return []
@@ -64,7 +65,7 @@ def rungs(known: Known, total: float) -> list[int]:
     for index in further:  # between the top and the next level, from what is left over
         if float(known.open_.C[[*lacking, index]].sum()) <= left:
             lacking.append(index)
-    return sorted(lacking, key=_climb(plan, lacking))
+    return sorted(lacking, key=_climb(plan, lacking)) if lacking else _more(known, plan, left)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,6 +82,17 @@ class _Levels:
         level = levels(compute)
         middles = [float(np.median(compute[level == here])) for here in range(level.max() + 1)]
         return cls(mine=level[: len(known.open_)], theirs=level[len(known.open_) :], middles=middles)
+
+
+def _more(known: Known, plan: _Levels, left: float) -> list[int]:
+    """What can be paid for together within `FAR_SIDES` of the optimum: the highest level first, the nearest first."""
+    away = np.abs(known.open_distance)
+    near = np.flatnonzero(away <= FAR_SIDES + 1e-9)
+    chosen: list[int] = []
+    for index in near[np.lexsort((away[near], plan.mine[near]))].tolist():
+        if float(known.open_.C[[*chosen, index]].sum()) <= left:
+            chosen.append(index)
+    return chosen
 
 
 def _climb(plan: _Levels, lacking: list[int]) -> Callable[[int], tuple[int, int]]:

@@ -80,3 +80,16 @@ def test_values_outside_their_limits_are_refused(given, said):
 
     with pytest.raises(FitError, match=said):
         next_experiments([], CANDIDATES, **arguments)
+
+
+def test_a_ladder_that_lacks_nothing_is_filled_up_about_the_optimum():
+    runs = POOL[POOL["flops"] > 0.9e17]  # all nine sizes of every budget but the two largest
+    runs = runs[runs["flops"] < 2e19]
+    rest = [each for each in CANDIDATES if each.flops < 2e19]
+    nearest = [each for index, each in enumerate(rest) if index % 9 == 4]
+    untrained = runs.drop(index=[int(each.label) for each in nearest])
+
+    found = next_experiments(untrained, rest, 9, target=1e22, flops_left=2.5e19)
+
+    assert found[0].candidate == nearest[-1]
+    assert sum(each.candidate.flops for each in found) <= 2.5e19
