@@ -151,7 +151,7 @@ def _new_round(now: Situation, law: ScalingLaw | None, known: Answer | None) -> 
         return Next(kind="spent", reason=_spent(now, min(there, key=now.share)))
     choices = _choices(now, fitting, law)
     if not choices:
-        return Next(kind="spent", reason=_spent(now, min(fitting, key=now.share)))
+        return Next(kind="exhausted", reason=_nothing_near())
     if (gain := _gain(choices)) < LEAST_GAIN * len(choices):
         return Next(kind="exhausted", reason=_little_to_learn(now, gain))
     number = len(now.rounds) + 1
@@ -288,6 +288,10 @@ def _spent(now: Situation, cheapest: Experiment) -> str:
         f"the cheapest experiment left would take {format_flops(cheapest.planned_flops)} FLOPs, more than is left; "
         "raise the total in [adaptive] to go on"
     )
+
+
+def _nothing_near() -> str:
+    return "what is left can pay for nothing near the optimum; raise the total in [adaptive] to go on"
 
 
 def _little_to_learn(now: Situation, gain: float) -> str:

@@ -49,11 +49,12 @@ def diverged(runs: Runs) -> dict[int, str]:
         part = runs.subset(np.isin(np.arange(len(runs)), left))
         above, words = above_others(part), "what smaller models of fewer tokens, or both sides of its budget, leave it"
         far = (above > ABOVE) & fresh[left]
+        if not far.any() and len(part) < ENOUGH:
+            break
         if not far.any():
             above, words = above_law(part), "the law of the runs that fit best"
             limit = max(ABOVE, SCATTER * 1.4826 * float(np.median(np.abs(above))))
             far = (above > limit * np.where(_smallest_of_budget(part), AT_THE_EDGE, 1.0)) & fresh[left]
-            far &= len(part) >= ENOUGH
         if not far.any():
             break
         for at, much in zip(left[far].tolist(), above[far], strict=True):
