@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FIRST_ROUND = 9  # experiments: three sizes at each of three budgets, the fewest that show a law and its curves
 LEAST_ROUND = 3
 ENOUGH_DIVERGED = 2
-LEAST_GAIN = 0.015  # of the target's interval, that an experiment is expected to narrow it by, or it is not worth it
+LEAST_GAIN = 0.003  # of the target's interval, that an experiment is expected to narrow it by, or it is not worth it
 
 
 @dataclass(frozen=True, kw_only=True)
