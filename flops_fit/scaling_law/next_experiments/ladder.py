@@ -41,8 +41,8 @@ class Known:
 def rungs(known: Known, total: float) -> list[int]:
     """Indices into `open_` of what the ladder of `total` FLOPs (what is spent included) lacks.
 
-    In order: up to three sizes of each level from the bottom up, which show the law; the top; and the rest. Of a ladder
-    that lacks nothing, what else can be paid for about the optimum, the largest first.
+    In order: up to three sizes of each level from the bottom up, which show the law; the top; and the rest from the top
+    down. Of a ladder that lacks nothing, what else can be paid for about the optimum, the largest first.
     """
     if not len(known.open_):
         return []
@@ -96,14 +96,15 @@ def _more(known: Known, plan: _Levels, left: float) -> list[int]:
 
 
 def _climb(plan: _Levels, lacking: list[int]) -> Callable[[int], tuple[int, int]]:
-    """Up to three runs of each level come first, then the rest, from the bottom up both."""
+    """Up to three runs of each level come first, from the bottom up; then the rest from the top down, so that whoever
+    stops before the end has spent on what teaches most."""
     count = {int(level): int((plan.theirs == level).sum()) for level in set(plan.mine[lacking].tolist())}
     further = {}
     for index in lacking:
         level = int(plan.mine[index])
         further[index] = int(count[level] >= FIRST_SIZES)
         count[level] += 1
-    return lambda index: (further[index], -int(plan.mine[index]))
+    return lambda index: (further[index], int(plan.mine[index]) * (1 if further[index] else -1))
 
 
 def levels(compute: np.ndarray) -> np.ndarray:
