@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo ui test tests test-slow test-browser test-ray test-all lint clean
+.PHONY: demo ui test test-slow test-browser test-ray test-all lint clean
 
 demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
 	$(BIN)/flops-fit demo
@@ -18,10 +18,7 @@ demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to the
 ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
 	$(BIN)/flops-fit ui
 
-test: $(INSTALLED)        ## what CI runs first: lint beside the tests
-	$(MAKE) --no-print-directory --jobs 2 lint tests
-
-tests: $(INSTALLED)
+test: $(INSTALLED)        ## what CI runs first, five minutes on two cores
 	$(PYTEST) $(PARALLEL) -m "not (slow or long or gpu or ray or browser)"
 
 test-slow: $(INSTALLED)   ## whole studies, many fits, kills, live pages (also in a headless Chromium where there is one); in CI after `make test`
@@ -36,7 +33,7 @@ test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; 
 test-all: $(INSTALLED) lint
 	$(PYTEST) $(PARALLEL)
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)        ## style and types; CI runs it beside `make test-slow`
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -27,6 +27,7 @@ def rounds(tmp_path):
     return {path.name: path.read_text() for path in tmp_path.glob("rounds/*/round_*.json")}
 
 
+@pytest.mark.slow
 def test_it_trains_rounds_within_the_total_and_goes_on_where_it_stopped(tmp_path):
     plan = whole(tmp_path, train=False)
     assert isinstance(plan, SweepPlan)

@@ -14,6 +14,8 @@ from flops_fit.distributed import planned_experiment
 from flops_fit.stages import rounds_folder
 from flops_fit.synthetic import CHINCHILLA
 
+pytestmark = pytest.mark.slow  # many laws are fitted
+
 
 @pytest.fixture(scope="module")
 def played():

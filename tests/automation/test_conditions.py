@@ -132,6 +132,7 @@ class InRounds(Automation):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_an_adaptive_study_goes_from_round_to_round_by_itself_and_stops(tmp_path):
     with open_instance(tmp_path, 2) as instance:
         automation = InRounds(tmp_path, instance)

@@ -14,7 +14,7 @@ from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.storage.store import StudyStore
 
-pytestmark = DAGSTER_WARNINGS
+pytestmark = [*DAGSTER_WARNINGS, pytest.mark.slow]
 
 
 def rounds_of(home):
