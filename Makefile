@@ -27,7 +27,7 @@ test-slow: $(INSTALLED)   ## whole studies, many fits, kills, live pages (also i
 test-browser: $(INSTALLED)  ## of these, the pages in a headless Chromium alone
 	$(PYTEST) -m browser
 
-test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; CI runs it beside `make test-slow`
+test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; CI runs it last
 	$(PYTEST) -m ray
 
 test-all: $(INSTALLED) lint
