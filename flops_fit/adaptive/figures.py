@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from flops_fit.basics.formatting import format_flops
-from flops_fit.scaling_law.figures.plots import BLUE, GREY, INK, counts, panels, tidy
+from flops_fit.scaling_law.figures.plots import BLUE, FEW, GREY, INK, counts, panels, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,8 @@ def _draw_plane(axes: Axes, progress: Progress) -> None:
         N = [experiment.num_params for experiment in item.experiments]
         D = [experiment.num_tokens for experiment in item.experiments]
         style: dict[str, Any] = {"color": colour, "ms": 7, "mec": "white", "mew": 0.6}
-        axes.plot(N, D, "o", **style, label=f"round {item.number}")
+        named = len(progress.rounds) <= FEW or item.number in (1, len(progress.rounds))
+        axes.plot(N, D, "o", **style, label=f"round {item.number}" if named else None)
     axes.set_xscale("log")
     axes.set_yscale("log")
     counts(axes, "x")
