@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY_INSTALLED := $(VENV)/.installed-ray
 
-# Hundreds of processes import the package in the tests: what one of them has compiled is there for the others.
-export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -24,6 +24,7 @@ _LOOK_SECONDS = 1.0
 
 def main(dump: int | None = None) -> None:
     """Serve tasks until the parent is done or gone; a stack goes to the descriptor `dump` should this crash."""
+    sys.dont_write_bytecode = True  # Python would take an edit within a second for what it was compiled from
     incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what the user's code prints goes to standard error

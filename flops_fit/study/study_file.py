@@ -31,7 +31,8 @@ import importlib
 import inspect
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ def resolve(reference: Any, where: str) -> Any:
         raise StudyError(f"{where} = {reference!r} must be {_EXAMPLE}")
     module_name, attribute = reference.split(":")
     try:
-        target: Any = importlib.import_module(module_name)
+        with _nothing_compiled_is_kept():
+            target: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise StudyError(f"{where} = {reference!r} cannot be imported: {error}; must be {_EXAMPLE}") from error
     except (Exception, SystemExit) as error:  # of the user's own code, which runs as it is imported
@@ -150,6 +152,17 @@ def resolve(reference: Any, where: str) -> Any:
             raise StudyError(f"{where} = {reference!r}: {module_name} has no {part!r}; {hint}")
         target = getattr(target, part)
     return target
+
+
+@contextmanager
+def _nothing_compiled_is_kept() -> Iterator[None]:
+    """Python takes what it has compiled for current where the source's second and size are: an edit within a second
+    would be identified by its text and trained as it was before."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _import_from(directory: Path) -> None:
