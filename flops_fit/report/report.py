@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import os
 import platform
@@ -12,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from flops_fit.adaptive.progress import CHOICE_HEADERS, ROUND_HEADERS, Progress
+from flops_fit.adaptive.progress import Progress
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
 from flops_fit.identity.fingerprints import package_version
+from flops_fit.report.figure_block import figure_block
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
+from flops_fit.report.rounds_section import rounds_section
 from flops_fit.scaling_law.all_approaches import compare_approaches
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.forecasts.calibration import HEADERS as FORECAST_HEADERS
@@ -32,17 +33,6 @@ from flops_fit.scaling_law.prediction_table import (
 )
 from flops_fit.scaling_law.sensitivity import sensitivity_in_words
 
-CAPTIONS = {
-    "isoflop": "Every run, by budget; the law (lines) is fitted to all of them at once. The dashed line follows the "
-    "law's optimum; stars are the minima of each budget's own parabola (dotted), which knows nothing of the law.",
-    "frontier": "The compute-optimal model and tokens, and the loss to expect, with pointwise 90 % intervals.",
-    "residuals": "What the law leaves unexplained. A trend with compute, or a bend away from the optimum, means that "
-    "the law's form does not hold and extrapolation is biased.",
-    "contours": "Predicted loss; runs should surround the optimum they are meant to locate.",
-    "rounds": "Left: what was trained, by round. Right: what the law said at the target after each round, with its "
-    "90 % interval; dotted, how narrow that has to become.",
-    "exponents": "The fit repeated on resampled runs.",
-}
 VERDICTS = {
     "trustworthy": (
         "ok",
@@ -98,17 +88,17 @@ def report_html(
     sections = [
         _head(law, name),
         _verdict(law),
-        _figure("isoflop", images),
+        figure_block("isoflop", images),
         "<h2>What to train at a budget</h2>" + _predictions(law, plan.target_budgets if plan else ()),
-        "<h2>Rounds</h2>" + _rounds(rounds) if rounds else "",
-        _figure("frontier", images),
+        "<h2>Rounds</h2>" + rounds_section(rounds) if rounds else "",
+        figure_block("frontier", images),
         "<h2>What another size costs</h2>" + _sizes(law),
         "<h2>The law</h2>" + _parameters(law),
         "<h2>Each budget on its own</h2>" + _minima(law),
         "<h2>Other approaches</h2>" + _approaches(law),
         "<h2>Forecasts</h2>" + _forecasts(forecasts) if forecasts else "",
         "<h2>How well it fits, and how sure it is</h2>" + _holdout(law),
-        *(_figure(key, images) for key in ("residuals", "exponents", "contours")),
+        *(figure_block(key, images) for key in ("residuals", "exponents", "contours")),
         "<h2>How this was made</h2>" + _making(law, plan, cost),
         details("Study", json_block(study)) if study else "",
         details(f"Plan of {len(plan.experiments)} experiments", _plan(plan)) if plan is not None else "",
@@ -225,25 +215,6 @@ def _forecasts(calibration: Calibration) -> str:
     return f"{intro}{table}<ul>{record}</ul>"
 
 
-def _rounds(rounds: Progress) -> str:
-    from flops_fit.adaptive.figures import rounds_figure
-    from flops_fit.scaling_law.figures.plots import figure_png
-
-    target = format_flops(float(rounds.options.target_budget))
-    spent = rounds.spent.text(rounds.options)
-    state = html.escape(rounds.state())
-    intro = f"<p>The question is of {target} FLOPs. Spent are {spent}.</p><p>{state[0].upper()}{state[1:]}.</p>"
-    figure = _figure("rounds", {"rounds": figure_png(rounds_figure(rounds))}) if rounds.rounds else ""
-    table = html_table(ROUND_HEADERS, [tuple(map(html.escape, row)) for row in rounds.rows()])
-    choices = [tuple(map(html.escape, row)) for row in rounds.choice_rows()]
-    return (
-        intro
-        + figure
-        + table
-        + details("Why each experiment was chosen", html_table(CHOICE_HEADERS, choices, text=(5,)))
-    )
-
-
 def _parameters(law: ScalingLaw) -> str:
     if not law.determined:
         return NOT_SHOWN
@@ -348,10 +319,3 @@ def _plan(plan: Any) -> str:
 def _excluded(law: ScalingLaw) -> str:
     rows = [(html.escape(item.experiment_id), html.escape(item.reason)) for item in law.runs.excluded]
     return html_table(("Run", "Reason"), rows, text=(1,))
-
-
-def _figure(key: str, images: Mapping[str, bytes]) -> str:
-    data = base64.b64encode(images[key]).decode()
-    return (
-        f'<figure><img alt="{key}" src="data:image/png;base64,{data}"><figcaption>{CAPTIONS[key]}</figcaption></figure>'
-    )
