@@ -11,6 +11,7 @@ from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.adaptive.rounds import Answer, Choice, Round, experiments_of
 from flops_fit.adaptive.spent import Amount, amount_planned
 from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.half_width import half_width
 from flops_fit.cost.estimate import CostEstimate
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.results.results import ExperimentResult, results_frame
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 FIRST_ROUND = 9  # experiments: three sizes at each of three budgets, the fewest that show a law and its curves
 LEAST_ROUND = 3
-ENOUGH_DIVERGED = 2
+ENOUGH_DIVERGED = 2  # experiments, for larger sizes not to be tried
 LEAST_GAIN = 0.003  # of the target's interval, that an experiment is expected to narrow it by, or it is not worth it
 
 
@@ -111,13 +112,9 @@ def answer_of(law: ScalingLaw, target: float, flops: float) -> Answer | None:
 def widths(answer: Answer) -> dict[str, float]:
     """Quantity → half of its 90 % interval, in logarithms; infinite where that is not positive."""
     return {
-        "N_opt": _half(answer.N_opt_low, answer.N_opt_high),
-        "loss": _half(answer.loss_low, answer.loss_high),
+        "N_opt": half_width(answer.N_opt_low, answer.N_opt_high),
+        "loss": half_width(answer.loss_low, answer.loss_high),
     }
-
-
-def _half(low: float, high: float) -> float:
-    return math.log(high / low) / 2 if 0 < low <= high < math.inf else math.inf
 
 
 def is_certain(answer: Answer, options: AdaptiveOptions) -> bool:
@@ -223,15 +220,10 @@ def _gain(choices: Sequence[Choice]) -> float:
 
 def _admissible(now: Situation) -> list[Experiment]:
     """Candidates that were never planned, and are no larger than what has failed where nothing larger was completed."""
-    planned = {item.experiment_id for item in experiments_of(now.rounds)}
-    planned_points = {(item.num_params, item.num_tokens) for item in experiments_of(now.rounds)}
+    planned = {(item.num_params, item.num_tokens) for item in experiments_of(now.rounds)}
     limit = _too_large(now)
     return [
-        item
-        for item in now.candidates
-        if item.experiment_id not in planned
-        and (item.num_params, item.num_tokens) not in planned_points
-        and item.num_params < limit
+        item for item in now.candidates if (item.num_params, item.num_tokens) not in planned and item.num_params < limit
     ]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flops_fit.basics.arguments import need, number, one_of, whole
+from flops_fit.basics.arguments import need, number
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fit import fit_scaling_law
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.next_experiments.candidate import Candidate, Points, Suggestion, points_of
 from flops_fit.scaling_law.next_experiments.choose import choose
-from flops_fit.scaling_law.next_experiments.width import QUANTITIES
+from flops_fit.scaling_law.next_experiments.width import check_question
 from flops_fit.scaling_law.table.columns import runs_frame
 from flops_fit.scaling_law.table.runs import Runs, read_runs
 
@@ -48,9 +48,7 @@ def next_experiments(
     Fewer than `n`, or none, where the candidates or the FLOPs are used up. Raises `FitError` for values outside their
     limits.
     """
-    need("n", n, whole(), FitError)
-    need("target", target, number(above=0), FitError)
-    need("quantity", quantity, one_of(*QUANTITIES), FitError)
+    check_question(n, target, quantity)
     need("tokens_per_param", tokens_per_param, number(above=0), FitError)
     if flops_left is not None:
         need("flops_left", flops_left, number(least=0), FitError)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flops_fit.basics.arguments import need, number, one_of, whole
+from flops_fit.basics.arguments import need, number
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.next_experiments.candidate import Candidate, Points, Suggestion
 from flops_fit.scaling_law.next_experiments.choose import choose
 from flops_fit.scaling_law.next_experiments.grid import grid_of
-from flops_fit.scaling_law.next_experiments.width import QUANTITIES
+from flops_fit.scaling_law.next_experiments.width import check_question
 
 
 def next_experiments(
@@ -29,9 +29,7 @@ def next_experiments(
     budgets half a decade apart, up to half of `total_flops` or the target. Fewer than `n` where the FLOPs do not reach
     further than the runs. Raises `FitError` for values outside their limits.
     """
-    need("n", n, whole(), FitError)
-    need("target", target, number(above=0), FitError)
-    need("quantity", quantity, one_of(*QUANTITIES), FitError)
+    check_question(n, target, quantity)
     if total_flops is not None:
         need("total_flops", total_flops, number(above=0), FitError)
     runs = law.runs

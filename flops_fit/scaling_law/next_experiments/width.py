@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from flops_fit.basics.arguments import need, one_of
+from flops_fit.basics.arguments import need, number, one_of, whole
+from flops_fit.basics.half_width import half_width
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.checks.verdict import LIMITS
 from flops_fit.scaling_law.fitted import FittedLaw
@@ -15,6 +14,13 @@ QUANTITIES = {"N_opt": ("N_opt",), "L_opt": ("L_opt",), "loss": ("L_opt",), "bot
 # what a width of ln L_opt is worth in ln N_opt, where both are asked for: a trustworthy answer has N_opt within a
 # factor 1.5 and the loss within 2 %, so 1 % of the loss weighs as 20 % of N_opt
 EXCHANGE = math.log1p(LIMITS["N_opt"]) / math.log1p(LIMITS["loss"])
+
+
+def check_question(n: int, target: float, quantity: str) -> None:
+    """Raise `FitError` where so many experiments, that target or that quantity cannot be asked for."""
+    need("n", n, whole(), FitError)
+    need("target", target, number(above=0), FitError)
+    need("quantity", quantity, one_of(*QUANTITIES), FitError)
 
 
 def target_width(law: FittedLaw, target: float, quantity: str = "both", *, level: float = 0.9) -> float:
@@ -29,7 +35,9 @@ def target_width(law: FittedLaw, target: float, quantity: str = "both", *, level
 
 def widths(law: FittedLaw, target: float, *, level: float = 0.9) -> dict[str, float]:
     """Half widths of N_opt and L_opt, each in its own logarithm."""
-    return {name: _half(law.interval(name, target, level=level)) if law.determined else math.inf for name in LOGS}
+    if not law.determined:
+        return dict.fromkeys(LOGS, math.inf)
+    return {name: half_width(*law.interval(name, target, level=level)) for name in LOGS}
 
 
 LOGS = ("N_opt", "L_opt")
@@ -42,10 +50,3 @@ def combined(each: dict[str, float], quantity: str) -> float:
     if len(names) == 1:
         return each[names[0]]
     return max(each["N_opt"], EXCHANGE * each["L_opt"])
-
-
-def _half(interval: tuple[float, float]) -> float:
-    low, high = interval
-    if not (low > 0 and np.isfinite(high)):
-        return math.inf
-    return math.log(high / low) / 2
