@@ -124,7 +124,7 @@ def _in_rounds(study: Study, size_map: SizeMap, directory: Path, how: Mapping[st
     results: dict[str, ExperimentResult] = {}
     with _workers(study, study.hardware.num_workers()) as workers:
         while True:
-            plan = rounds_plan(study, size_map, rounds)
+            plan = rounds_plan(study, size_map, rounds, warn=True)
             results |= _train_round(study, plan, results, directory, {**how, "workers": workers})
             now = study_progress(study, size_map, rounds, results)
             if how["progress"]:
@@ -159,7 +159,7 @@ def _next_round_plan(study: Study, size_map: SizeMap, directory: Path) -> SweepP
     rounds = load_rounds(rounds_folder(study, directory))
     results = already_finished(rounds_plan(study, size_map, rounds).experiments, directory / "runs")
     planned = study_progress(study, size_map, rounds, results).step.planned
-    return rounds_plan(study, size_map, (*rounds, *([planned] if planned else [])))
+    return rounds_plan(study, size_map, (*rounds, *([planned] if planned else [])), warn=True)
 
 
 @contextmanager

@@ -109,13 +109,15 @@ def rounds_folder(study: Study, directory: Path) -> Path:
     return directory / "rounds" / content_hash([study.outcome_fingerprint(), study.model_fingerprint()])[:16]
 
 
-def rounds_plan(study: Study, size_map: SizeMap, rounds: Sequence[Round]) -> SweepPlan:
-    """The plan of an adaptive study: the experiments of all its `rounds`, by budget and size. Its notes are for whoever
-    shows it; nothing is warned of."""
+def rounds_plan(study: Study, size_map: SizeMap, rounds: Sequence[Round], *, warn: bool = False) -> SweepPlan:
+    """The plan of an adaptive study: the experiments of all its `rounds`, by budget and size. Its notes are given as
+    warnings where `warn` says so: it is made again after every round."""
     experiments = experiments_of(rounds)
     data = study.prepared_data
     notes = remarks_on(experiments, size_map, data.num_tokens if data else None, study.sweep.max_epochs)
     notes = [*notes, *_recipe_doubts(study, size_map, experiments)] if experiments else []
+    for note in notes if warn else ():
+        warnings.warn(note, FlopsFitWarning, stacklevel=2)
     budgets = sorted({item.compute_budget for item in experiments})
     assert study.adaptive is not None
     return SweepPlan(

@@ -26,10 +26,6 @@ PARTS = {
     "model": "The model: its source code (not its comments), arguments, and how it is counted.",
     "sweep": "Budgets, grid, data, loss and recipe: whatever the plan follows from besides the size map.",
 }
-ROUNDS = (
-    "The rounds of an adaptive study as they ended: changes when every experiment of a round has ended and the law was "
-    "fitted to them. sweep_plan then plans the next round, or says why it stops."
-)
 
 
 def fingerprints(study: Study) -> dict[str, str]:

@@ -22,13 +22,13 @@ from flops_fit.training.training_run import run_experiment
 from flops_fit_assets.automation import conditions as automation
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.changed_results import set_aside_if_changed
-from flops_fit_assets.freshness.fingerprints import PARTS, ROUNDS, fingerprints
+from flops_fit_assets.freshness.fingerprints import PARTS, fingerprints
 from flops_fit_assets.graph import checks
 from flops_fit_assets.graph.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.graph.partitions import announce, experiment_spec
 from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
-from flops_fit_assets.graph.rounds import plan_next_round, rounds_progress, settled_version
+from flops_fit_assets.graph.rounds import ROUNDS, plan_next_round, rounds_progress, settled_version
 from flops_fit_assets.graph.step_failures import failing_readably
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import dagster as dg
 
 from flops_fit.adaptive.progress import Progress
 from flops_fit.adaptive.rounds import Round, experiments_of, load_rounds, round_path, save_round
-from flops_fit.errors import FileError, FlopsFitWarning
+from flops_fit.errors import FileError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.results.results import ExperimentResult
 from flops_fit.stages import rounds_folder, rounds_plan, study_progress
@@ -31,6 +30,10 @@ INTERRUPTED_TAG = "flops_fit/interrupted"  # on a failed run whose process was s
 TRIES = 2  # of an experiment whose process dies without leaving a result
 _PARTITION_TAG = "dagster/partition"
 _RECENT_RUNS = 50
+ROUNDS = (
+    "The rounds of an adaptive study as they ended: changes when every experiment of a round has ended and the law was "
+    "fitted to them. sweep_plan then plans the next round, or says why it stops."
+)
 NOTHING = "no round has ended"
 
 
@@ -99,10 +102,7 @@ def plan_next_round(
         store.room_for(round_path(folder, progress.step.planned.number))
         store.push(save_round(folder, progress.step.planned))
         rounds = (*rounds, progress.step.planned)
-    plan = rounds_plan(study, size_map, rounds)
-    for note in plan.notes:
-        warnings.warn(note, FlopsFitWarning, stacklevel=2)
-    return plan, progress
+    return rounds_plan(study, size_map, rounds, warn=True), progress
 
 
 def rounds_progress(source: StudySource, law: ScalingLaw, instance: dg.DagsterInstance) -> Progress:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flops_fit.adaptive.progress import Progress
+    from flops_fit.adaptive.rounds import Round
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.scaling_law.forecasts.calibration import Calibration
     from flops_fit.sweep.experiment import Experiment
@@ -108,9 +109,10 @@ class HeadlessStudy:
         tried: dict[str, ExperimentResult] = {}
         with self._workers() as workers:
             while True:
+                known = len(self._rounds)
                 plan, made = self.bring_plan_up_to_date(workers)
-                if made and self._is_adaptive:
-                    self._say_round()
+                for item in self._rounds[known:]:
+                    self.console.print(round_text(item), highlight=False, markup=False, soft_wrap=True)
                 results, new = self._train_what_is_missing(plan, workers, tried)
                 tried |= {name: results[name] for name in new}
                 fitted, failure = self._ensure_law(plan, results)
@@ -140,10 +142,9 @@ class HeadlessStudy:
     def _is_adaptive(self) -> bool:
         return self._source.study.adaptive is not None
 
-    def _say_round(self) -> None:
-        """What the last round is, and what was known when it was planned."""
-        if rounds := kept_rounds(self._store, self._source.study):
-            self.console.print(round_text(rounds[-1]), highlight=False, markup=False, soft_wrap=True)
+    @property
+    def _rounds(self) -> tuple[Round, ...]:
+        return kept_rounds(self._store, self._source.study) if self._is_adaptive else ()
 
     def _ensure_law(
         self, plan: SweepPlan, results: Mapping[str, ExperimentResult]
