@@ -40,6 +40,8 @@ def study_from_options(
         raise StudyError(
             f"{', '.join(given['adaptive'])} given without target_budget; give the FLOPs that are asked about"
         )
+    if given["adaptive"] and "total_compute" not in given["adaptive"]:  # max_cost and max_hours are those of `Hardware`
+        raise StudyError("target_budget given without total_compute; give the FLOPs of all experiments together")
     adaptive = AdaptiveOptions(**given["adaptive"]) if given["adaptive"] else None
     if compute_budgets is None and adaptive is not None:
         compute_budgets = adaptive.budgets()

@@ -43,7 +43,7 @@ def test_it_trains_rounds_within_the_total_and_goes_on_where_it_stopped(tmp_path
 
 
 def test_a_target_alone_is_refused():
-    with pytest.raises(StudyError, match="none of total_compute, max_cost, max_hours; give what the study may spend"):
+    with pytest.raises(StudyError, match="target_budget given without total_compute; give the FLOPs of all"):
         find_optimal(TinyMLP, "width", compute_budgets=[1e6], target_budget=1e9)
 
 
