@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+# Hundreds of interpreters are started: each would compile all sources anew where bytecode is not kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+gc.disable()  # until all modules are loaded: what they hold is there to stay
+
 HELPERS = str(Path(__file__).resolve().parent / "helpers")
 if HELPERS not in sys.path:
     sys.path.insert(0, HELPERS)
@@ -55,9 +61,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_finish():
-    """What the modules hold is there to stay: no collection of garbage need look at it again."""
+    """No collection of garbage need look again at what the modules hold."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

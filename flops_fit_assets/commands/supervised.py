@@ -132,6 +132,7 @@ class _Supervisor:
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
+        self._to_exit = min(_TO_EXIT_SECONDS, patience)
         self._heard = _Heard()
         self._signals: list[int] = []
         self._asked = 0.0
@@ -192,9 +193,9 @@ class _Supervisor:
                     break
                 self._heard.take(content)
             silent = time.monotonic() - self._heard.last
-            if self._heard.code is not None and silent > _TO_EXIT_SECONDS:
+            if self._heard.code is not None and silent > self._to_exit:
                 self._process.kill()
-            elif self._heard.at and self._signals and time.monotonic() - self._asked > _TO_EXIT_SECONDS:
+            elif self._heard.at and self._signals and time.monotonic() - self._asked > self._to_exit:
                 self._process.kill()  # the user's code has swallowed what it was asked
             elif self._heard.at and silent > self._patience:
                 self._hung = True

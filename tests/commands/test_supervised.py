@@ -95,7 +95,7 @@ def test_nothing_outlives_a_command_that_is_killed(study):
 
 
 def test_a_thread_that_the_users_code_leaves_running_does_not_keep_the_command(study):
-    process = start(study, "thread")
+    process = start(study, "thread", FLOPS_FIT_PATIENCE_SECONDS="3")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "ValueError: and leaves a thread behind" in errors

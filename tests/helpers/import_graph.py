@@ -4,6 +4,7 @@
 """
 
 import ast
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def modules():
     return {name: path for name, path in named.items() if ".examples" not in name}
 
 
-def imported_names(path: Path, *, for_types: bool = True) -> set[str]:
+@functools.cache
+def imported_names(path: Path, *, for_types: bool = True) -> frozenset[str]:
     """Every dotted name in the import statements of a file; without `for_types` those that run alone."""
     names, tree = set(), ast.parse(path.read_text())
     for node in ast.walk(tree):
@@ -30,7 +32,7 @@ def imported_names(path: Path, *, for_types: bool = True) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def graph() -> dict[str, set[str]]:

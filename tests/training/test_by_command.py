@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -314,7 +315,8 @@ def test_a_command_does_not_outlive_a_killed_parent(tmp_path):
 
 def test_commands_under_way_when_the_run_is_killed_are_waited_for(tmp_path):
     """What has been paid for is not thrown away, and nothing is trained twice."""
-    command = f"echo once >> {{output_dir}}/count; sleep 6; {COMMAND}"
+    waiting = "while ! test -e {study_dir}/go; do sleep 0.1; done"
+    command = f"echo once >> {{output_dir}}/count; {waiting}; {COMMAND}"
     path = write_study(tmp_path, command, budgets=("1e14", "1e15"), sizes=1, workers=2)
     killed = subprocess.Popen(
         [sys.executable, "-m", "flops_fit_assets.cli", "run", str(path)],
@@ -326,7 +328,8 @@ def test_commands_under_way_when_the_run_is_killed_are_waited_for(tmp_path):
     wait_for(lambda: len(list(tmp_path.glob("tiny/runs/*/count"))) == 2)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    study = Study.from_toml(path)
+    study = Study.from_toml(write_study(tmp_path, command, budgets=("1e14", "1e15"), sizes=1))  # waits in this process
+    threading.Timer(0.5, (tmp_path / "go").touch).start()
     results = train_all(study, planned(study).experiments, output_dir=tmp_path / "tiny" / "runs", progress=False)
     assert [result.status for result in results] == ["completed", "completed"]
     assert [file.read_text() for file in tmp_path.glob("tiny/runs/*/count")] == ["once\n", "once\n"]

@@ -94,9 +94,13 @@ def test_repeated_seeds_are_one_cluster_of_the_bootstrap():
     assert np.ptp(repeated) == pytest.approx(np.ptp(single), rel=0.25)  # no false confidence from copies
 
 
+@pytest.fixture(scope="module")
+def law():
+    return fit_scaling_law(synthetic_runs(noise=0.003, seed=1, span=6.0), bootstraps=600)
+
+
 @pytest.mark.parametrize("quantity", ["E", "A", "alpha", "a", "N_opt", "L_opt", "tokens_per_param"])
-def test_instant_intervals_agree_with_the_bootstrap(quantity):
-    law = fit_scaling_law(synthetic_runs(noise=0.003, seed=1, span=6.0), bootstraps=600)
+def test_instant_intervals_agree_with_the_bootstrap(law, quantity):
     compute = 1e21 if quantity in ("N_opt", "L_opt", "tokens_per_param") else None
     bands = {name: law.interval(quantity, compute, method=name) for name in ("bootstrap", "profile", "delta")}
     width = np.ptp(bands["bootstrap"])
