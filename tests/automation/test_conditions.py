@@ -158,20 +158,36 @@ def watching(source, instance, cursor=None):
     return watch_sensor(source)(context)
 
 
+COUNTED = """\
+name = "tiny"
+
+[model]
+num_params = [1e5, 1e9]
+
+[sweep]
+compute_budgets = {budgets}
+
+[trainer]
+command = "train {{num_params}} {{num_tokens}} {{result_path}}"
+"""
+
+
 def test_the_watch_observes_a_change_and_only_once(tmp_path):
-    runs = AssetRuns.of(write_study(tmp_path), tmp_path)
+    """Of a study without torch, which each of the processes that read it anew would load."""
+    study = tmp_path / "study.toml"
+    study.write_text(COUNTED.format(budgets=["1e14", "1e15"]))
+    runs = AssetRuns.of(study, tmp_path)
     with open_instance(tmp_path, 2) as instance:
         first = watching(runs.source, instance)
         assert [event.asset_key.path[-1] for event in first.asset_events] == ["model", "sweep"]
         assert isinstance(watching(runs.source, instance, first.cursor), dg.SkipReason)
         for event in first.asset_events:
             instance.report_runless_asset_event(event)
-        study = runs.source.origin
         study.write_text("# a comment\n" + study.read_text())
         commented = watching(runs.source, instance, first.cursor)
         assert not commented.asset_events
         assert "nothing in what they mean" in commented.skip_reason.skip_message
-        write_study(tmp_path, budgets=(3e5, 6e5, 1.2e6))
+        study.write_text(COUNTED.format(budgets=["1e14", "1e15", "1e16"]))
         changed = watching(runs.source, instance, commented.cursor)
         assert [event.asset_key.path[-1] for event in changed.asset_events] == ["sweep"]
 

@@ -102,13 +102,14 @@ def test_content_hash_ignores_container_and_number_types():
     assert len(content_hash(None)) == 64
 
 
+# Of what Python brings the name counts, as of torch, which takes seconds to load.
 CONSOLE = """
-import torch
+import argparse, fractions
 from flops_fit.identity.fingerprints import fingerprint_callable
-class Model(torch.nn.Module):
+class Model(argparse.Namespace):
     def __init__(self, width):
         super().__init__()
-        self.linear = torch.nn.Linear(width, FACTOR * width)
+        self.linear = fractions.Fraction(width, FACTOR * width)
 print(fingerprint_callable(Model))
 """
 
