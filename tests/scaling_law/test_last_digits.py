@@ -49,7 +49,10 @@ def said(runs):
     return law.summary([1e21]), law.chinchilla_table(), law.diagnostics, law.verdict
 
 
-@pytest.mark.parametrize("study", STUDIES)
+# A fit to what follows no law takes as long as all the others together.
+@pytest.mark.parametrize(
+    "study", [pytest.param(name, marks=[pytest.mark.slow] * (name == "follows no law")) for name in STUDIES]
+)
 def test_runs_that_differ_by_rounding_give_a_law_that_says_the_same(study):
     runs = STUDIES[study]()
     generator = np.random.default_rng(5)

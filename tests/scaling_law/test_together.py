@@ -48,20 +48,24 @@ def test_another_optimiser_finds_nothing_lower(shared):
     for name in shared:
         places[1, names.index(name)] = places[0, names.index(name)]
 
-    def value(x):
-        total = 0.0
-        for at, runs in zip(places, TABLES.values(), strict=True):
-            N, D, loss = logs(runs)
+    tables = [logs(runs) for runs in TABLES.values()]
+
+    def value_and_gradient(x):
+        total, gradient = 0.0, np.zeros(10)
+        for at, (N, D, loss) in zip(places, tables, strict=True):
             log_e, log_a, log_b, alpha, beta = x[at]
-            predicted = np.logaddexp(np.logaddexp(log_a - alpha * N, log_b - beta * D), log_e)
+            terms = np.array([np.full(len(N), log_e), log_a - alpha * N, log_b - beta * D])
+            predicted = np.logaddexp.reduce(terms)
             total += huber(predicted - loss, 0.005).sum()
-        return 1e4 * total
+            e, a, b = np.exp(terms - predicted) * np.clip(predicted - loss, -0.005, 0.005)
+            np.add.at(gradient, at, [e.sum(), a.sum(), b.sum(), -(a * N).sum(), -(b * D).sum()])
+        return 1e4 * total, 1e4 * gradient
 
     best, start = np.inf, np.tile([np.log(1.8), np.log(500.0), np.log(2000.0), 0.35, 0.36], 2)
     for seed in range(3):
         x = start * np.random.default_rng(seed).normal(1, 0.05, 10)
         for _ in range(4):
-            ended = minimize(value, x, method="BFGS", options={"gtol": 1e-7, "maxiter": 1000})
+            ended = minimize(value_and_gradient, x, jac=True, method="BFGS", options={"gtol": 1e-7, "maxiter": 1000})
             x = ended.x
         best = min(best, ended.fun / 1e4)
     assert sum(law.objective for law in found.values()) <= best * (1 + 1e-8)

@@ -38,16 +38,20 @@ def by_another_optimiser(runs, fix, delta, starts=5):
     inside = {name: (np.log(np.maximum(own, 1e-13)) if name in "EAB" else own) for name, own in ends.items()}
     bounds = [tuple(inside.get(name, (-30, 30) if name in "EAB" else (1e-3, 5))) for name in PARAMETERS]
 
-    def value(x):
-        predicted = np.logaddexp(np.logaddexp(x[1] - x[3] * N, x[2] - x[4] * D), x[0])
-        return 1e4 * huber(predicted - loss, delta).sum()
+    def value_and_gradient(x):
+        terms = np.array([np.full(len(N), x[0]), x[1] - x[3] * N, x[2] - x[4] * D])
+        predicted = np.logaddexp.reduce(terms)
+        e, a, b = np.exp(terms - predicted) * np.clip(predicted - loss, -delta, delta)
+        gradient = np.array([e.sum(), a.sum(), b.sum(), -(a * N).sum(), -(b * D).sum()])
+        return 1e4 * huber(predicted - loss, delta).sum(), 1e4 * gradient
 
     generator, best = np.random.default_rng(0), np.inf
     for _ in range(starts):
         guess = generator.normal([0.5, 6.0, 7.5, 0.34, 0.36], [0.1, 1.0, 1.0, 0.05, 0.05])
         start = np.clip(guess, *np.transpose(bounds))
         for _ in range(3):
-            found = minimize(value, start, bounds=bounds, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-15})
+            options = {"maxiter": 2000, "ftol": 1e-15}
+            found = minimize(value_and_gradient, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
             start = found.x
         best = min(best, found.fun / 1e4)
     return best
