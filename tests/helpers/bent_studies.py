@@ -21,12 +21,12 @@ def bent_optimum(compute):
     return (ALPHA * A / (BETA * B)) ** (1 / (ALPHA + BETA)) * (compute / 6) ** (BETA / (ALPHA + BETA))
 
 
-def bent_runs(budgets=8, sizes=9, noise=0.001, seed=0):
+def bent_runs(budgets=8, sizes=9, noise=0.001, seed=0, span=8.0):
     """An IsoFLOP study of it, 1e18 to 1e20 FLOPs."""
     return synthetic_runs(
         compute_budgets=np.geomspace(1e18, 1e20, budgets),
         sizes_per_budget=sizes,
-        span=8.0,
+        span=span,
         noise=noise,
         seed=seed,
         transform=lambda N, D, _: bent_loss(N, D),

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from bent_studies import bent_runs
-from forecasts import forecast, target, valley
+from made_forecasts import forecast, target, valley
 
 from flops_fit.report.report import write_report
 from flops_fit.scaling_law import fit_scaling_law

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 from damage import as_text, changed, torn
-from forecasts import forecast
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from made_forecasts import forecast
 from tiny_study import experiment
 
 from flops_fit import Forecast, SizeMap, fit_scaling_law, plan_from_size_map

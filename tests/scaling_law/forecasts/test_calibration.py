@@ -5,7 +5,7 @@ import math
 
 import pandas as pd
 import pytest
-from forecasts import forecast, target, valley
+from made_forecasts import forecast, target, valley
 
 from flops_fit.scaling_law.forecasts.calibration import HEADERS, Calibration, calibrate
 from flops_fit.scaling_law.table.runs import read_runs

@@ -1,7 +1,7 @@
 """A folder of forecasts: the same one once, none overwritten, a damaged one named while the others count."""
 
 import pytest
-from forecasts import forecast, target, valley
+from made_forecasts import forecast, target, valley
 
 from flops_fit import Forecast, fit_scaling_law, score_forecasts
 from flops_fit.scaling_law.forecasts.folder import keep, load_forecasts

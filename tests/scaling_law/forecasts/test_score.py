@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from forecasts import CURVATURE, forecast, target, valley
+from made_forecasts import CURVATURE, forecast, target, valley
 
 from flops_fit import fit_scaling_law
 from flops_fit.scaling_law.approaches.isoflop import isoflop_minima

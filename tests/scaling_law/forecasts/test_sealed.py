@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from damage import places
-from forecasts import forecast, target
+from made_forecasts import forecast, target
 
 from flops_fit import Forecast, fit_scaling_law
 from flops_fit.basics.files import write_value
