@@ -24,7 +24,7 @@ def ours(pool: Pool, total: float, seed: int) -> list[int]:
     ]
     picked: list[int] = []
     while True:
-        left = total - float(pool.flops[picked].sum())
+        left = max(0.0, total - float(pool.flops[picked].sum()))  # rounding may leave it a little below
         found = next_experiments(
             pool.runs.iloc[picked],
             candidates,

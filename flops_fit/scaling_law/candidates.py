@@ -32,7 +32,7 @@ from flops_fit.scaling_law.table.runs import Runs
 
 WINDOWS = (None, 5, 4, 3)
 BEST = 3
-FEWEST_BUDGETS, FEWEST_RUNS = 6, 40  # below these a bend is not to be had from the runs
+FEWEST_BUDGETS, FEWEST_RUNS = 5, 20  # below these a bend is not to be had from the runs
 FEWEST_IN_FIT, FEWEST_JUDGES = 12, 2
 VALLEY = 1.4  # |ln(N/N_opt)| at which a run starts to count less
 PASTS = 2  # budgets left out to see how far off the procedure has been

@@ -123,6 +123,16 @@ def test_in_a_small_study_that_bends_the_five_parameter_law_is_moved_onto_the_la
     assert "moved onto the runs at the largest compute" in law.summary()
 
 
+def test_two_dozen_runs_at_many_budgets_say_how_they_bend():
+    """Few sizes at each budget are enough where there are budgets to leave out."""
+    runs = bent_runs(budgets=8, sizes=3, span=2.5)
+    law, plain = fit_scaling_law(runs, bootstraps=2), fit_scaling_law(runs, form="chinchilla", bootstraps=2)
+    assert len(runs) == 24
+    assert law.form == "bent"
+    truth = bent_loss(bent_optimum(FAR), FAR / 6 / bent_optimum(FAR))
+    assert abs(np.log(law.L_opt(FAR) / truth)) < abs(np.log(plain.L_opt(FAR) / truth)) / 2
+
+
 def test_intervals_without_resampling_are_refused_where_they_would_be_of_another_law(bent):
     assert bent.interval("alpha", method="delta")[0] < bent.alpha
     with pytest.raises(FitError, match="form='chinchilla'"):
