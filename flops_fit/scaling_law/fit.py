@@ -21,7 +21,7 @@ from flops_fit.scaling_law.checks.verdict import diagnose
 from flops_fit.scaling_law.fitting.held import FREE, Held, checked
 from flops_fit.scaling_law.fitting.objective import LARGE
 from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
-from flops_fit.scaling_law.fitting.shape import BEND, bend_chance
+from flops_fit.scaling_law.fitting.shape import PERHAPS, bend_chance
 from flops_fit.scaling_law.fitting.uncertainty import bootstrap
 from flops_fit.scaling_law.fitting.weighting import MIN_RUNS, ValleyFit, fit_valley
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
@@ -215,7 +215,7 @@ def _predict_with(
     candidates at every stage and what their resamples are."""
     runs, flops_per_token = evidence.runs, evidence.flops_per_token
     chance = bend_chance(_plain_of(chosen.fit, chosen, evidence.other))
-    if chance >= BEND:
+    if chance >= PERHAPS:
         return unbent(chance, runs), None, ""
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in evidence.minima if minimum.interior}

@@ -9,6 +9,7 @@ import numpy as np
 
 from flops_fit.scaling_law.anchor import Move
 from flops_fit.scaling_law.candidates import Candidate, Rolling
+from flops_fit.scaling_law.fitting.shape import BEND
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.misfit import Misfit, Miss, hidden, misfit_of
 from flops_fit.scaling_law.mixture import as_members, mixed_loss
@@ -61,7 +62,7 @@ class Prediction:
             return f"the five-parameter law, {self.asked}; intervals are about sampling error alone"
         if not self.candidates:
             return f"the five-parameter law, which has the shape of the runs (chance {self.bend_chance:.2g})"
-        seen = f"the runs bend (chance {self.bend_chance:.1g})"
+        seen = f"the runs {'bend' if self.bend_chance < BEND else 'may bend'} (chance {self.bend_chance:.1g})"
         loss, size, E = np.exp([self.moved.log_loss, self.moved.log_size, self.moved.log_E])
         of, and_E = ("loss above E", "") if self.moved.keeps_E else ("loss", f", E x{E:.3f}")
         onto = f"moved onto the runs at the largest compute ({of} x{loss:.3f}, N x{size:.2f}{and_E})"
