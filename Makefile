@@ -16,7 +16,7 @@ demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to the
 ui: $(INSTALLED)          ## the same study in Dagster's pages, http://127.0.0.1:3000
 	$(BIN)/flops-fit ui
 
-test: $(INSTALLED)        ## what CI runs first, six minutes on two cores
+test: $(INSTALLED)        ## what CI runs first, five minutes on two cores
 	$(PYTEST) $(PARALLEL) -m "not (slow or long or gpu or ray or browser)"
 
 test-slow: $(INSTALLED)   ## whole studies, many fits, kills, live pages (also in a headless Chromium where there is one); in CI after `make test`

@@ -313,6 +313,7 @@ def test_a_command_does_not_outlive_a_killed_parent(tmp_path):
     wait_for(lambda: not alive(pid))
 
 
+@pytest.mark.slow
 def test_commands_under_way_when_the_run_is_killed_are_waited_for(tmp_path):
     """What has been paid for is not thrown away, and nothing is trained twice."""
     waiting = "while ! test -e {study_dir}/go; do sleep 0.1; done"

@@ -233,7 +233,7 @@ def test_speed_leaves_the_usual_way_far_behind():
     "loss",
     [
         lambda t: 2.0 + 0 * t["num_params"],
-        lambda t: 2 + 1e-10 * t["num_params"],
+        pytest.param(lambda t: 2 + 1e-10 * t["num_params"], marks=pytest.mark.slow),
         lambda t: t["loss"] * np.exp(0.5 * np.random.default_rng(0).standard_normal(35)),
     ],
     ids=["constant", "rising with N", "mostly noise"],
