@@ -20,8 +20,8 @@ from flops_fit.errors import FitError
 from flops_fit.scaling_law.checks.holdout import compute_groups
 from flops_fit.scaling_law.table.runs import read_runs
 
-# tables that hold the runs of another one once more, or its outliers
-TWICE = ("epoch 240", "kyo", "llama 3, all rows", "misfitting, all rows", "porian base/short/kaplan")
+# tables that hold the runs of another one once more: without or with its outliers, or read off the same figure
+TWICE = ("epoch 240", "kyo", "llama 3, all rows", "misfitting, all rows")
 FEWEST_BUDGETS = 5  # that the pool has, or groups a factor 3 wide
 DRAWS = 2  # resamples: no policy reads intervals
 
