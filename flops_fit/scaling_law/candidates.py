@@ -80,7 +80,8 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rolling:
-    """Candidates fitted to all budgets and without the largest ones; `parts[k]` leaves out k of `levels`."""
+    """Candidates fitted to all budgets and without the largest ones; `parts[k]` leaves out k of `levels`; `sure` is
+    whether the runs show that they bend, and do not only leave it open."""
 
     runs: Runs
     data: Centred
@@ -91,14 +92,15 @@ class Rolling:
     minima: Mapping[float, float]
     parts: tuple[Part, ...]
     keeps_E: bool
+    sure: bool
 
     def chosen(self, left_out: int = 0) -> list[tuple[str, int | None]]:
         """What predicts beyond part `left_out`: the best three at the group before; the five-parameter law alone where
-        the part is small."""
+        the part is small, or a bend is not sure."""
         part = self.parts[left_out]
         small = len(self.levels) - left_out < FEWEST_BUDGETS or int(part.keep.sum()) < FEWEST_RUNS
         scores = {key: error for key, error in self.errors(left_out).items() if key in part.theta}
-        if small or len(scores) < BEST:
+        if small or not self.sure or len(scores) < BEST:
             return [("chinchilla", None)]
         return sorted(scores, key=lambda key: scores[key])[:BEST]
 
@@ -242,11 +244,14 @@ def roll(
     optimum: np.ndarray,
     minima: Mapping[float, float],
     held: Held = NOTHING_HELD,
+    *,
+    sure: bool = True,
 ) -> Rolling:
     """The candidates fitted to all runs and without the largest budgets.
 
     `optimum` is the law's N_opt at each run's FLOPs, shape (runs,); `minima` maps budgets to N at their own interior
-    minimum, which says better where the valley is; `held` may hold E, which all forms share.
+    minimum, which says better where the valley is; `held` may hold E, which all forms share; `sure` is whether the runs
+    show that they bend.
     """
     group = compute_groups(runs)
     levels = np.unique(group)
@@ -266,6 +271,7 @@ def roll(
         minima=minima,
         parts=_fit_parts(runs, data, flops_per_token, group, levels, keeps, held),
         keeps_E="E" in held,
+        sure=sure,
     )
 
 

@@ -21,7 +21,7 @@ from flops_fit.scaling_law.checks.verdict import diagnose
 from flops_fit.scaling_law.fitting.held import FREE, Held, checked
 from flops_fit.scaling_law.fitting.objective import LARGE
 from flops_fit.scaling_law.fitting.parametric import ParametricFit, fit_parametric
-from flops_fit.scaling_law.fitting.shape import PERHAPS, bend_chance
+from flops_fit.scaling_law.fitting.shape import BEND, PERHAPS, bend_chance
 from flops_fit.scaling_law.fitting.uncertainty import bootstrap
 from flops_fit.scaling_law.fitting.weighting import MIN_RUNS, ValleyFit, fit_valley
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken, learn_flops_per_token, optimal_params
@@ -219,7 +219,7 @@ def _predict_with(
         return unbent(chance, runs), None, ""
     optimum = optimal_params(chosen.fit.parameters, runs.flops, flops_per_token)
     own = {minimum.compute_budget: minimum.N for minimum in evidence.minima if minimum.interior}
-    rolling = roll(runs, flops_per_token, optimum, own, known)
+    rolling = roll(runs, flops_per_token, optimum, own, known, sure=chance < BEND)
     five, draws = chosen.fit.parameters, evidence.draws
     prediction, refits = bent(chance, rolling, five, draws, options["bootstraps"], options["seed"])
     return prediction, rolling, refits

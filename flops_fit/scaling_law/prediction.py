@@ -67,7 +67,8 @@ class Prediction:
         of, and_E = ("loss above E", "") if self.moved.keeps_E else ("loss", f", E x{E:.3f}")
         onto = f"moved onto the runs at the largest compute ({of} x{loss:.3f}, N x{size:.2f}{and_E})"
         if self.form == "moved":
-            return f"the five-parameter law, {onto}: {seen}, but are too few to say how"
+            but = ", but are too few to say how" if self.bend_chance < BEND else ""
+            return f"the five-parameter law, {onto}: {seen}{but}"
         chosen = [candidate.description for candidate in self.candidates if candidate.chosen]
         best = f"the {len(chosen)} best of {len(self.candidates)} laws ({'; '.join(chosen)})"
         return f"{seen}: mean log loss of {best}, {onto}"
