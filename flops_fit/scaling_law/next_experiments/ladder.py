@@ -1,7 +1,7 @@
 """The ladder: how many sizes are trained at which levels of compute, as far up as the FLOPs reach.
 
 Levels lie a factor 2 or so apart. The top is a single run next to the optimum. From a quarter of its compute down come
-three sizes and more, growing as the root of how much cheaper a level is, up to seven: cheap levels, which cost next to
+three sizes and more, growing as the root of how much cheaper a level is, up to five: cheap levels, which cost next to
 nothing, show how the optimum moves, and the top, where most FLOPs go, how far the loss has fallen. It is the highest
 level that can be paid for so; what is left over adds runs everywhere. On real laws, which bend, the nearness of the
 top to the target counts most (`benchmarks/adaptive.md`).
@@ -20,7 +20,7 @@ WIDTH = float(np.log(1.9))  # of a level, in ln C
 GAP = 4.0  # factor in compute from the top to the next level that is trained,
 SECOND = 3.0  # sizes there, and
 GROWTH = 0.5  # the power at which they grow with how much cheaper a level is
-MOST_SIZES = 7
+MOST_SIZES = 5
 FIRST_SIZES = 3
 DENSITIES = np.arange(1.0, MOST_SIZES + 0.1, 0.25)  # runs at the top, and how many times as many as needed elsewhere
 SIDES = {1: 0.0, 2: float(np.log(2)), 3: float(np.log(2.5))}  # of the optimum, in ln N, by the sizes of a level
