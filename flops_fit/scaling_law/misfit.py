@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from flops_fit.basics.from_json import NULL_IS_INFINITY, NULL_IS_NAN
 
@@ -104,7 +104,7 @@ def misfit_of(misses: Sequence[Miss], span: float, *, prior: float = 1.0) -> Mis
 def _student(count: int, freedom: float, seed: int) -> np.ndarray:
     """Student's t at evenly spaced probabilities, shuffled, shape (count,)."""
     level = (np.random.default_rng(seed).permutation(count) + 0.5) / count
-    return np.asarray(stats.t.ppf(level, freedom))
+    return np.asarray(special.stdtrit(freedom, level))
 
 
 def _pooled(errors: list[float], misses: Sequence[Miss], prior: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from flops_fit.scaling_law.table.runs import Runs
 
@@ -182,7 +182,7 @@ def _polynomial(
         covariance = variance * np.linalg.inv(powers.T @ powers)
         derivative = np.array([power * vertex ** (power - 1) if power else 0.0 for power in range(degree, -1, -1)])
         curvature = float(np.polyval(np.polyder(slope), vertex))
-        half = float(stats.t.ppf(0.95, freedom) * np.sqrt(derivative @ covariance @ derivative) / curvature)
+        half = float(special.stdtrit(freedom, 0.95) * np.sqrt(derivative @ covariance @ derivative) / curvature)
         ends = np.clip([centre + vertex - half, centre + vertex + half], -700, 700)  # the largest exponents of a float
         interval = (float(np.exp(ends[0])), float(np.exp(ends[1])))
     return centre + vertex, float(np.polyval(coefficients, vertex)), coefficients, centre, interval

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.approaches.isoflop import fit_power_law
@@ -103,7 +103,7 @@ def _residual_trend(evidence: Evidence) -> Diagnostic | None:
     within = clipped - means[inverse]
     variance = float((within**2).sum() / max(len(within) - len(levels), 1))
     statistic = float((counts * means**2)[used].sum() / freedom / max(variance, 1e-12))
-    chance = float(stats.f.sf(statistic, freedom, max(len(within) - len(levels), 1)))
+    chance = float(special.fdtrc(freedom, max(len(within) - len(levels), 1), statistic))
     if chance > SIGNIFICANT:
         return None
     worst = int(np.argmax(np.where(used, np.abs(means) * np.sqrt(counts), 0)))
@@ -134,7 +134,7 @@ def _lack_of_fit(evidence: Evidence) -> Diagnostic | None:
     if between < 1 or noise < 1e-20:
         return None
     statistic = float((counts * misfit**2).sum() / between / noise)
-    if stats.f.sf(statistic, between, freedom) > SIGNIFICANT:
+    if special.fdtrc(between, freedom, statistic) > SIGNIFICANT:
         return None
     return Diagnostic(
         code="lack_of_fit",

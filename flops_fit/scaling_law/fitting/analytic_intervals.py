@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from flops_fit.scaling_law.fitting.objective import (
     Centred,
@@ -61,7 +61,7 @@ def delta_interval(
     scaled = free_columns(jacobian(fit.theta, fit.data), fit.data) / fit.scale[:, None]
     slope = free_columns(slope, fit.data)
     covariance = fit.noise / fit.inside**2 * np.linalg.pinv(scaled.T @ scaled, hermitian=True)
-    half = float(stats.t.ppf((1 + level) / 2, fit.freedom) * np.sqrt(max(slope @ covariance @ slope, 0.0)))
+    half = float(special.stdtrit(fit.freedom, (1 + level) / 2) * np.sqrt(max(slope @ covariance @ slope, 0.0)))
     return _back(value - half, log), _back(value + half, log)
 
 
@@ -72,7 +72,7 @@ def profile_interval(
     value, slope = _value_and_slope(fit.theta, fit.data, quantity, log)
     if not free_columns(slope, fit.data).any():  # all that it depends on is held
         return _back(value, log), _back(value, log)
-    threshold = stats.t.ppf((1 + level) / 2, fit.freedom) ** 2 * fit.noise / (2 * fit.inside)
+    threshold = special.stdtrit(fit.freedom, (1 + level) / 2) ** 2 * fit.noise / (2 * fit.inside)
     low_guess, high_guess = delta_interval(fit, quantity, level, log=log)
     width = max((np.log(high_guess / low_guess) if log else high_guess - low_guess) / 2, 1e-9)
     ends = [_crossing(fit, quantity, log, value, sign * width, threshold) for sign in (-1.0, 1.0)]

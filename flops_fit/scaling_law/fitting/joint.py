@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from flops_fit.scaling_law.fitting.newton import Minimum, Rows, at_zero, descend
 from flops_fit.scaling_law.fitting.objective import LARGE, derivatives, objective, sample, to_parameters
@@ -73,7 +73,7 @@ def sharing_chance(apart: Sequence[ParametricFit], together: Sequence[Parametric
         statistic += 2 * inside * rise / max(float((clipped**2).sum()) / left, 1e-300)
         freedom += left
     constraints = (len(apart) - 1) * int(shared.sum())
-    return float(stats.f.sf(statistic / constraints, constraints, freedom))
+    return float(special.fdtrc(constraints, freedom, statistic / constraints))
 
 
 def _places(tables: int, shared: np.ndarray) -> list[np.ndarray]:

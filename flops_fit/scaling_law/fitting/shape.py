@@ -7,7 +7,7 @@ residuals: an F test on up to 7 terms. It sees a bend that all runs share, where
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from flops_fit.scaling_law.fitting.objective import free_columns, jacobian
 from flops_fit.scaling_law.fitting.parametric import ParametricFit
@@ -37,4 +37,4 @@ def bend_chance(fit: ParametricFit) -> float:
     explained = float(((vectors.T @ residual) ** 2).sum())
     left = float((residual**2).sum()) - explained
     statistic = explained / vectors.shape[1] / max(left / freedom, 1e-300)
-    return float(stats.f.sf(statistic, vectors.shape[1], freedom))
+    return float(special.fdtrc(vectors.shape[1], freedom, statistic))

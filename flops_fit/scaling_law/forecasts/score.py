@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from flops_fit.basics.formatting import format_flops
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum, isoflop_minima
@@ -130,7 +130,7 @@ def _own(found: IsoflopMinimum, level: float) -> tuple[float, float] | None:
     """The interval of the minimum's N, which is kept at 90 %, at `level`."""
     if found.interval is None:
         return None
-    share = float(norm.ppf((1 + level) / 2) / norm.ppf(0.95))
+    share = float(ndtri((1 + level) / 2) / ndtri(0.95))
     low, high = (found.N * (end / found.N) ** share for end in found.interval)
     return low, high
 

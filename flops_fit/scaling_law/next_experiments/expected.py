@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.fitting.weighting import residual_scale
@@ -68,10 +68,10 @@ class Outlook:
     def _modelled(self) -> np.ndarray:
         """Half widths of N_opt and L_opt, (2,), of sampling error and misfit together."""
         misfit = self.law.prediction.misfit
-        sampling = stats.norm.ppf((1 + LEVEL) / 2) * self.answers.std(axis=0) * misfit.widening
+        sampling = special.ndtri((1 + LEVEL) / 2) * self.answers.std(axis=0) * misfit.widening
         rates = np.array([misfit.size_rate, misfit.loss_rate]) * max(np.log(self.target / self.top), NEAREST)
         freedom = np.array([misfit.size_freedom, misfit.loss_freedom])
-        half = np.hypot(sampling, rates * stats.t.ppf((1 + LEVEL) / 2, freedom))
+        half = np.hypot(sampling, rates * special.stdtrit(freedom, (1 + LEVEL) / 2))
         return np.asarray(np.maximum(half, 1e-9))
 
 
