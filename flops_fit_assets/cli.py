@@ -133,12 +133,18 @@ def learning_rate(study: Path) -> None:
 
 @main.command()
 @STUDY
-def run(study: Path) -> None:
+@click.option(
+    "--until",
+    multiple=True,
+    help="What an adaptive study must know, instead of what its file says: N_opt=1.2 (within that factor) or loss=0.01 "
+    "(within that share of it); may be given for both.",
+)
+def run(study: Path, until: tuple[str, ...]) -> None:
     """Bring STUDY up to date: train what is missing, fit the law; an adaptive one round after round until it stops.
 
     Exit code 0; 2 if some experiments failed or diverged; 1 otherwise.
     """
-    _run(study)
+    _run(study, until)
 
 
 @main.command("import")
@@ -265,12 +271,12 @@ def _refuse_early(study: Path) -> None:
     Study.from_toml(study)
 
 
-def _run(study: Path) -> None:
+def _run(study: Path, until: tuple[str, ...] = ()) -> None:
     _refuse_early(study)
     from flops_fit_assets.headless.study import run_study
 
     console = _console()
-    outcome = run_study(study, home_directory(), console)
+    outcome = run_study(study, home_directory(), console, until)
     _print_outcome(outcome, console)
     if outcome.not_completed:
         click.get_current_context().exit(SOME_NOT_COMPLETED)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 from flops_fit.basics.arguments import LEFT_OUT, check_fields, number, one_of, whole
 from flops_fit.errors import StudyError
@@ -81,3 +82,34 @@ class AdaptiveOptions:
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+def wished(options: AdaptiveOptions | None, until: Sequence[str]) -> AdaptiveOptions:
+    """The same question with other wishes: `until` are texts such as "N_opt=1.2" and "loss=0.01", as `N_opt_within` and
+    `loss_within`; what none of them names need not be known.
+
+    Raises `StudyError` for other text, a value outside its limits, or a study that has no `options`.
+    """
+    if options is None:
+        raise StudyError(
+            f"--until {until[0]} is for a study that trains in rounds; give it a section [adaptive] with target_budget "
+            "and total_compute"
+        )
+    wishes: dict[str, float] = {}
+    for text in until:
+        name, _, value = text.partition("=")
+        try:
+            wish = float(value)
+        except ValueError:
+            wish = math.nan
+        if name not in ("N_opt", "loss") or name in wishes or math.isnan(wish):
+            raise StudyError(
+                f"--until {text!r} must be N_opt=FACTOR, such as N_opt=1.2, or loss=SHARE, such as loss=0.01, each once"
+            )
+        wishes[name] = wish
+    return replace(
+        options,
+        quantity="both" if len(wishes) > 1 else next(iter(wishes)),
+        N_opt_within=wishes.get("N_opt", options.N_opt_within),
+        loss_within=wishes.get("loss", options.loss_within),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from flops_fit.adaptive.options import wished
 from flops_fit.errors import FileError, FlopsFitError
 from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
 from flops_fit_assets.definitions import definitions_of
@@ -34,18 +36,20 @@ class RunFailed(FlopsFitError):
 
 @dataclass(frozen=True, kw_only=True)
 class AssetRuns:
-    """Runs of one study's assets; can be sent to another process, which loads the study itself."""
+    """Runs of one study's assets; can be sent to another process, which loads the study itself. `until` is what an
+    adaptive one must know instead of what its file says (`wished`)."""
 
     path: Path
     home: Path
     storage: str | None = None
+    until: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, home: Path, storage: str | None = None) -> AssetRuns:
+    def of(cls, path: Path, home: Path, storage: str | None = None, until: tuple[str, ...] = ()) -> AssetRuns:
         """The file as it is now; raises `StudyError` where it is not valid, `StorageError` for a URL that is not."""
         for read_before in (_source, _job):
             read_before.cache_clear()
-        runs = cls(path=path.resolve(), home=home, storage=storage_url(storage))
+        runs = cls(path=path.resolve(), home=home, storage=storage_url(storage), until=until)
         _ = runs.source
         return runs
 
@@ -142,7 +146,11 @@ _LISTENER = _Listener()
 
 @functools.cache
 def _source(runs: AssetRuns) -> StudySource:
-    return StudySource.of(runs.path, home=runs.home, storage=runs.storage or "")
+    source = StudySource.of(runs.path, home=runs.home, storage=runs.storage or "")
+    if not runs.until:
+        return source
+    study = source.study
+    return dataclasses.replace(source, origin=dataclasses.replace(study, adaptive=wished(study.adaptive, runs.until)))
 
 
 @functools.cache

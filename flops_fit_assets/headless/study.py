@@ -70,23 +70,23 @@ class Outcome:
         return [result for result in self.results.values() if result.status != "completed"]
 
 
-def run_study(path: Path, home: Path, console: Console) -> Outcome:
-    """Bring the study at `path` up to date in `home`.
+def run_study(path: Path, home: Path, console: Console, until: tuple[str, ...] = ()) -> Outcome:
+    """Bring the study at `path` up to date in `home`, an adaptive one until it knows what `until` says (`wished`).
 
     Raises `FlopsFitError` for a study that is not valid or is being run already, `RunFailed` where a stage other
     than a training fails.
     """
-    with headless_study(path, home, console) as study:
+    with headless_study(path, home, console, until) as study:
         return study.bring_up_to_date()
 
 
 @contextmanager
-def headless_study(path: Path, home: Path, console: Console) -> Iterator[HeadlessStudy]:
+def headless_study(path: Path, home: Path, console: Console, until: tuple[str, ...] = ()) -> Iterator[HeadlessStudy]:
     """The study at `path` with the instance in `home`, held against other headless processes.
 
     Raises `FlopsFitError` for a study that is not valid or is held already, or a storage that cannot be used.
     """
-    runs = AssetRuns.of(path, home)
+    runs = AssetRuns.of(path, home, until=until)
     refuse_unusable(runs.storage)
     with study_lock(runs.source.directory), open_instance(home, runs.source.study.hardware.num_workers()) as instance:
         end_orphans(instance, runs.source.study.name)

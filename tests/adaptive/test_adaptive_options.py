@@ -2,11 +2,12 @@
 
 import itertools
 import math
+import re
 
 import pytest
 from pipeline_study import write_study
 
-from flops_fit.adaptive.options import AdaptiveOptions
+from flops_fit.adaptive.options import AdaptiveOptions, wished
 from flops_fit.errors import PlanError, StudyError
 from flops_fit.study.study import Study
 
@@ -95,3 +96,32 @@ def test_what_it_asks_changes_the_plan_and_no_experiment(tmp_path):
     )
     assert one.sweep_fingerprint() != other.sweep_fingerprint()
     assert one.outcome_fingerprint() == other.outcome_fingerprint()
+
+
+def test_another_wish_is_about_what_it_names():
+    asked = wished(options(), ["N_opt=1.2"])
+    assert (asked.quantity, asked.N_opt_within, asked.total_compute) == ("N_opt", 1.2, 1e20)
+    assert asked.wanted == {"N_opt": pytest.approx(math.log(1.2))}
+    both = wished(options(quantity="loss"), ["loss=0.01", "N_opt=1.3"])
+    assert both.wanted == {"N_opt": pytest.approx(math.log(1.3)), "loss": pytest.approx(math.log1p(0.01))}
+
+
+@pytest.mark.parametrize(
+    ("until", "message"),
+    [
+        (["1.2"], "--until '1.2' must be N_opt=FACTOR"),
+        (["N_opt=twice"], "--until 'N_opt=twice' must be N_opt=FACTOR"),
+        (["size=1.2"], "--until 'size=1.2' must be N_opt=FACTOR"),
+        (["loss=0.01", "loss=0.02"], "--until 'loss=0.02' must be"),
+        (["N_opt=0.8"], "adaptive.N_opt_within = 0.8"),
+        (["loss=2"], "adaptive.loss_within = 2.0"),
+    ],
+)
+def test_a_wish_that_says_nothing_is_refused(until, message):
+    with pytest.raises(StudyError, match=re.escape(message)):
+        wished(options(), until)
+
+
+def test_a_study_without_rounds_has_no_wish():
+    with pytest.raises(StudyError, match=r"give it a section \[adaptive\] with target_budget and total_compute"):
+        wished(None, ["N_opt=1.2"])

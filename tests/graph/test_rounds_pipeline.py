@@ -25,6 +25,19 @@ def round_files(home):
     return {path.name: path.read_text() for path in (home / "tiny" / "rounds").glob("*/round_*.json")}
 
 
+def test_it_ends_once_it_knows_what_the_command_asks_for(tmp_path):
+    """`flops-fit run --until N_opt=1000`: little is enough; without it the file's own wish counts again."""
+    path = write_adaptive(tmp_path, within=1.0001)
+    easy = run(path, tmp_path, until=("N_opt=1000",))
+    assert easy.rounds.step.kind == "certain"
+    assert "asked for 1000" in easy.rounds.step.reason
+    rounds = rounds_of(tmp_path)
+    again = run(path, tmp_path)
+    assert again.rounds.step.kind == "spent"
+    assert rounds_of(tmp_path)[: len(rounds)] == rounds
+    assert set(easy.results) < set(again.results)
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
     """A study run to its end, run again, and given a larger total."""

@@ -107,9 +107,9 @@ def run_finished_study(home):
     (Path(home) / "first_run.json").write_text(json.dumps({"done": outcome.done, "statuses": statuses}))
 
 
-def run(path, home):
+def run(path, home, until=()):
     """A headless run as `flops-fit run` does it."""
-    return run_study(Path(path), Path(home), Console(file=io.StringIO()))
+    return run_study(Path(path), Path(home), Console(file=io.StringIO()), until)
 
 
 def materializations(home):
