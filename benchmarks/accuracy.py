@@ -9,9 +9,9 @@ NaN or luckily low, and with 6 of the 35 runs diverged unnoticed, at a loss near
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
+from written import write_page
 
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import fit_scaling_law
@@ -60,8 +60,8 @@ def main():
     text = markdown_table(("law", *headers), rows)
     print(text)
     if options.write:
-        title = f"# Error of N_opt at 100× ({options.studies} studies a cell, sizes ×{options.span:g} to each side)\n\n"
-        Path(__file__).with_suffix(".md").write_text(title + text + "\n")
+        title = f"Error of N_opt at 100× ({options.studies} studies a cell, sizes ×{options.span:g} to each side)"
+        write_page(__file__, title, text)
 
 
 if __name__ == "__main__":

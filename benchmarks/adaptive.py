@@ -20,6 +20,7 @@ from holdouts import FAMILIES, HoldOut
 from policies import POLICIES, ROUND
 from pools import Pool, pools
 from tables import farseer
+from written import write_page
 
 from flops_fit import ScalingLaw, fit_scaling_law
 from flops_fit.basics.formatting import markdown_table
@@ -152,7 +153,7 @@ def main() -> None:
     text = report(pd.DataFrame(rows), options.policies)
     print(text)
     if options.write:
-        Path(__file__).with_suffix(".md").write_text("# Choosing experiments\n\n" + text + "\n")
+        write_page(__file__, "Choosing experiments", text)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ in benchmarks/coverage.md.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
+from written import write_page
 
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import fit_scaling_law
@@ -78,8 +78,8 @@ def main():
     text = table(options.studies, options.bootstraps)
     print(text)
     if options.write:
-        title = f"# Coverage of 90 % intervals ({options.studies} studies a row, {options.bootstraps} resamples)\n\n"
-        Path(__file__).with_suffix(".md").write_text(title + text + "\n")
+        title = f"Coverage of 90 % intervals ({options.studies} studies a row, {options.bootstraps} resamples)"
+        write_page(__file__, title, text)
 
 
 if __name__ == "__main__":

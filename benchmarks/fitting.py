@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 from tables import public_tables
+from written import write_page
 
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import fit_scaling_law
@@ -89,7 +89,7 @@ def main():
     text = markdown_table(("what", "CPU time", "note"), rows)
     print(text)
     if options.write:
-        Path(__file__).with_suffix(".md").write_text("# Speed of the fit, one thread\n\n" + text + "\n")
+        write_page(__file__, "Speed of the fit, one thread", text)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import pandas as pd
 from forecasters import FORECASTERS, Forecast
 from holdouts import FAMILIES, HoldOut, hold_outs
 from tables import farseer, public_tables
+from written import write_page
 
 from flops_fit.basics.formatting import markdown_table
 
@@ -226,7 +227,7 @@ def main() -> None:
     text = report(scores)
     print(text)
     if options.write:
-        Path(__file__).with_suffix(".md").write_text("# The largest budgets held out\n\n" + text + "\n")
+        write_page(__file__, "The largest budgets held out", text)
 
 
 if __name__ == "__main__":

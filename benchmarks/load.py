@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from written import write_page
 
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.report.report import write_report
@@ -88,7 +89,7 @@ def main():
     text = markdown_table(headers, table) + "\n\nThe laws say of themselves:\n\n" + "\n".join(said)
     print(text)
     if options.write:
-        Path(__file__).with_suffix(".md").write_text("# Large tables, one thread, CPU seconds\n\n" + text + "\n")
+        write_page(__file__, "Large tables, one thread, CPU seconds", text)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ and four of seven over two decades, at 10 and 100 times the compute. Widths are 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from holdouts import FAMILIES, family_of, minimum_of
 from tables import farseer, public_tables
+from written import write_page
 
 from flops_fit import fit_scaling_law
 from flops_fit.basics.formatting import markdown_table
@@ -119,7 +119,7 @@ def main():
     text = report(pd.DataFrame(rows))
     print(text)
     if options.write:
-        Path(__file__).with_suffix(".md").write_text("# Intervals of small studies\n\n" + text + "\n")
+        write_page(__file__, "Intervals of small studies", text)
 
 
 if __name__ == "__main__":
