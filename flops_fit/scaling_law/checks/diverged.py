@@ -2,8 +2,9 @@
 
 Loss falls with N at fixed D and with D at fixed N; at fixed compute it falls with N up to the optimum and rises beyond.
 So a run may not lie above smaller models that saw fewer tokens, nor above both smaller and larger models of its budget,
-nor far above the law of the runs that fit best. What lies half as high again is taken for diverged; above that law the
-smallest size of a budget twice as far: so far from the optimum the form need not hold, and small models are stable.
+nor far above the law of the runs that fit best. Nor does loss fall faster than with the root of N or D: so any other two
+runs bound it. What lies half as high again is taken for diverged; above that law the smallest size of a budget twice as
+far: so far from the optimum the form need not hold, and small models are stable.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from flops_fit.scaling_law.quantities import law_loss
 from flops_fit.scaling_law.table.runs import ExcludedRun, Runs
 
 ABOVE = 0.4  # of ln L: the finished runs of public studies stay below 0.38 (docs/fitting.md),
+STEEPEST = 0.5  # power of N or D that loss falls with at most; the finished runs of public studies keep to 0.3
 SCATTER = 5.0  # and so many robust standard deviations above the law
 TRIMS, SUSPECTS, FEWEST = 6, 20, 12
 AT_THE_EDGE = 2.0  # times as far may the smallest size of a budget be above the law
@@ -47,7 +49,7 @@ def diverged(runs: Runs) -> dict[int, str]:
     left = np.arange(len(runs))
     while len(left) >= FEWEST:
         part = runs.subset(np.isin(np.arange(len(runs)), left))
-        above, words = above_others(part), "what smaller models of fewer tokens, or both sides of its budget, leave it"
+        above, words = above_others(part), "what its neighbours in N and D leave it"
         far = (above > ABOVE) & fresh[left]
         if not far.any() and len(part) < ENOUGH:
             break
@@ -74,7 +76,11 @@ def above_others(runs: Runs) -> np.ndarray:
         same = runs.budget[chosen] == runs.budget[part, None]
         smaller = (more_n <= EQUAL) & (more_d <= EQUAL) & (more_n + more_d < -EQUAL)
         left, right = (_second_lowest(log_loss[chosen], same & side) for side in (more_n < -EQUAL, more_n > EQUAL))
-        bound[part] = np.minimum(_second_lowest(log_loss[chosen], smaller), np.maximum(left, right))
+        least = log_loss[chosen] + STEEPEST * (np.maximum(more_n, 0) + np.maximum(more_d, 0))
+        others = chosen != np.arange(len(runs))[part, None]
+        bound[part] = np.minimum.reduce(
+            [_second_lowest(log_loss[chosen], smaller), np.maximum(left, right), _second_lowest(least, others)]
+        )
     return log_loss - bound
 
 
@@ -110,7 +116,7 @@ def _off(runs: Runs, parameters: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _second_lowest(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """The second lowest of `values` (runs,) where `among` (rows, runs) holds, so that no lucky run decides; the
-    lowest of one, infinity of none."""
+    """The second lowest of `values`, (runs,) or (rows, runs), where `among` (rows, runs) holds, so that no lucky run
+    decides; the lowest of one, infinity of none."""
     lowest = np.partition(np.where(among, values, np.inf), 1, axis=1)[:, :2]
     return np.where(np.isfinite(lowest[:, 1]), lowest[:, 1], lowest[:, 0])

@@ -22,7 +22,16 @@ def test_a_run_above_smaller_models_of_fewer_tokens_is_above_what_they_leave_it(
     runs = read_runs(
         [{"num_params": N, "num_tokens": D, "loss": loss} for N, D, loss in ((1e7, 1e9, 3.0), (2e7, 2e9, 6.0))]
     )
-    np.testing.assert_allclose(above_others(runs), [-np.inf, np.log(2)])
+    np.testing.assert_allclose(above_others(runs), [-np.log(4), np.log(2)])  # 3 / (6·√2·√2), and 6 / 3
+
+
+@pytest.mark.parametrize(("rows", "seed"), [([6, 13, 17, 24, 25, 28], 41), ([0, 16, 22, 24, 26, 31], 55)])
+def test_at_the_edges_of_the_cheapest_budgets_too(rows, seed):
+    """No smaller model has seen fewer tokens there, and a law bends to the runs: their neighbours tell."""
+    centres = np.exp(np.random.default_rng(10_000 + seed).normal(0, 0.3, 5))
+    runs = synthetic_runs(CHINCHILLA, noise=0.003, span=6.0, seed=seed, off_centre=centres)
+    runs.loc[rows, "loss"] = PLATEAU
+    assert sorted(diverged(read_runs(runs))) == rows
 
 
 @pytest.mark.parametrize("seed", range(4))
