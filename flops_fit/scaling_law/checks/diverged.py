@@ -2,9 +2,9 @@
 
 Loss falls with N at fixed D and with D at fixed N; at fixed compute it falls with N up to the optimum and rises beyond.
 So a run may not lie above smaller models that saw fewer tokens, nor above both smaller and larger models of its budget,
-nor far above the law of the runs that fit best. Nor does loss fall faster than with the root of N or D: so any other two
-runs bound it. What lies half as high again is taken for diverged; above that law the smallest size of a budget twice as
-far: so far from the optimum the form need not hold, and small models are stable.
+nor far above the law of the runs that fit best. Nor does loss fall faster than with the root of N or D, so that any
+other two runs bound it. What lies half as high again is taken for diverged; above that law the smallest size of a
+budget twice as far: so far from the optimum the form need not hold, and small models are stable.
 """
 
 from __future__ import annotations
