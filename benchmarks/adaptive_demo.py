@@ -16,13 +16,13 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
+from written import write_page
 
 from flops_fit.basics.formatting import format_count, markdown_table
 from flops_fit_assets.headless.study import run_study
 from flops_fit_assets.instance.home import DEMO_STUDY
 
 TARGET = 6e11
-PAGE = Path(__file__).with_suffix(".md")
 HEADERS = ("study", "rounds", "experiments", "of the grid's FLOPs", "N_opt at 6e11", "90 %", "loss at 6e11", "90 %",
            "N_opt inside", "loss inside", "stopped")  # fmt: skip
 
@@ -79,9 +79,8 @@ def main() -> int:
     table = markdown_table(HEADERS, rows)
     print(table)
     if given.write:
-        PAGE.write_text(
-            f"# The demo in rounds\n\n`python benchmarks/adaptive_demo.py`: {__doc__.splitlines()[0]}\n\n{table}\n"
-        )
+        said = f"`python benchmarks/adaptive_demo.py`: {__doc__.splitlines()[0]}"
+        write_page(__file__, "The demo in rounds", f"{said}\n\n{table}")
     return 0
 
 

@@ -21,6 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
 
 from played_rounds import Played, adaptive_study
+from written import write_page
 
 from flops_fit.adaptive.next_round import is_certain
 from flops_fit.basics.formatting import markdown_table
@@ -28,7 +29,6 @@ from flops_fit.results.results import ExperimentResult
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.synthetic import CHINCHILLA, DATA_HEAVY, MODEL_HEAVY, REPLICATION, SYMMETRIC, synthetic_runs
 
-PAGE = Path(__file__).with_suffix(".md")
 LAWS = (CHINCHILLA, REPLICATION, SYMMETRIC, DATA_HEAVY, MODEL_HEAVY)
 TARGET, NOISE, SHARE = 1e21, 0.003, 0.35
 BUDGETS, SIZES = np.geomspace(1e18, 1e20, 5), 7
@@ -127,7 +127,7 @@ def main():
     table = markdown_table(HEADERS, rows)
     print(table)
     if given.write:
-        PAGE.write_text(f"# Rounds on known laws\n\n{__doc__.partition('Exact laws')[0].splitlines()[0]}\n\n{table}\n")
+        write_page(__file__, "Rounds on known laws", f"{__doc__.partition('Exact laws')[0].splitlines()[0]}\n\n{table}")
 
 
 if __name__ == "__main__":
