@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def commit() -> str:
-    """The commit that is checked out, with "and changes" where files differ from it."""
+    """The commit that is checked out, with "and changes" where code differs from it."""
     here = Path(__file__).parent
     found = [
         subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "../flops_fit", "."])
+        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "../flops_fit", "*.py"])
     ]
     return f"{found[0]} and changes" if found[1] else found[0]
 

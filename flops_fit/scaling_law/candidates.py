@@ -245,7 +245,7 @@ def roll(
     minima: Mapping[float, float],
     held: Held = NOTHING_HELD,
     *,
-    sure: bool = True,
+    sure: bool,
 ) -> Rolling:
     """The candidates fitted to all runs and without the largest budgets.
 
