@@ -202,4 +202,5 @@ def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]
     wanted = {experiment.experiment_id: experiment for experiment in plan.experiments}
     ours = [result for result in results if result.experiment_id in wanted]
     runs = results_frame(as_planned(result, wanted[result.experiment_id]) for result in ours)
-    return fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1})
+    unit = study.loss.unit_of(plan.data_unit) if study.loss else study.trainer.loss_unit if study.trainer else None
+    return fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1}, loss_unit=unit or "")

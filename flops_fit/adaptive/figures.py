@@ -62,6 +62,6 @@ def _draw_answers(axes: Axes, progress: Progress, quantity: str) -> None:
     if quantity == "N_opt":
         axes.set_yscale("log")
         counts(axes, "y")
-    axes.set(xlabel="FLOPs spent", ylabel="Parameters N" if quantity == "N_opt" else "Loss (nats per token)")
+    axes.set(xlabel="FLOPs spent", ylabel="Parameters N" if quantity == "N_opt" else "Loss")
     axes.set_title(f"{'N_opt' if quantity == 'N_opt' else 'Loss'} at {target} FLOPs", loc="left")
     tidy(axes)

@@ -219,7 +219,7 @@ def _parameters(law: ScalingLaw) -> str:
     if not law.determined:
         return NOT_SHOWN
     meaning = {
-        "E": "irreducible loss, nats"
+        "E": f"irreducible loss{f', {law.loss_unit}' if law.loss_unit else ''}"
         + ("" if law.form == "chinchilla" else f"; of what answers {law.irreducible:.5g}"),
         "A": "size coefficient",
         "B": "data coefficient",

@@ -44,6 +44,7 @@ def fit_scaling_law(
     bootstraps: int = 1000,
     seed: int = 0,
     units: Mapping[str, float] | None = None,
+    loss_unit: str | None = None,
     flops_per_token: Any = None,
 ) -> ScalingLaw:
     """Fit `L(N, D) = E + A/N^alpha + B/D^beta` to runs, with each budget's own minimum and bootstrap intervals.
@@ -65,6 +66,8 @@ def fit_scaling_law(
         bootstraps: resamples for the intervals.
         seed: of the bootstrap; the same numbers every time.
         units: factor per column, such as `{"num_params": 1e9}` for billions.
+        loss_unit: of the losses, in words such as "bits per byte", for what is printed and drawn; by default what the
+            column's name says (`val_bpb`), else nats per token. No number depends on it: errors are shares of the loss.
         flops_per_token: FLOPs per token as a function of N: a `FlopsPerToken` or a size map; by default learned from
             the runs.
 
@@ -75,7 +78,7 @@ def fit_scaling_law(
             f"method = {method!r} is unknown; give 'parametric' (for the others see isoflop_minima, envelope)"
         )
     options = checked_options(delta=delta, weighting=weighting, form=form, bootstraps=bootstraps, seed=seed)
-    table = read_runs(runs, units=units)
+    table = read_runs(runs, units=units, loss_unit=loss_unit)
     table = without_diverged(table) if delta == "auto" else table
     held = checked(fix, float(table.loss.min()))
     return fit_table(table, flops_per_token_of(flops_per_token, table), options | with_fix(held))

@@ -42,7 +42,7 @@ class FittedLaw:
     Where the runs show a bend that this form does not have, answers come from `prediction` instead.
 
     Attributes:
-        E, A, B, alpha, beta: the five-parameter law, nats per token.
+        E, A, B, alpha, beta: the five-parameter law, in `loss_unit`, which is nats per token unless said.
         objective: sum of weighted Huber losses (threshold `delta`) of log-loss residuals at the optimum.
         sigma: robust standard deviation of the residuals on log loss.
         flops_per_token: FLOPs per token as a function of N; N_opt and D_opt keep to it.
@@ -109,6 +109,11 @@ class FittedLaw:
     def candidates(self) -> tuple[Candidate, ...]:
         """The forms and windows that were tried, the best first; none where the runs show no bend."""
         return self.prediction.candidates
+
+    @property
+    def loss_unit(self) -> str:
+        """Of the losses, in words; empty where it is not known."""
+        return self.runs.loss_unit
 
     @property
     def thinned(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def _head(law: FittedLaw) -> str:
     compute = f"{format_flops(runs.flops.min())} to {format_flops(runs.flops.max())} FLOPs"
     excluded = f", {len(runs.excluded)} excluded" if runs.excluded else ""
     lines = [
-        "Scaling law   L(N, D) = E + A/N^alpha + B/D^beta   (nats)",
+        f"Scaling law   L(N, D) = E + A/N^alpha + B/D^beta{f'   ({law.loss_unit})' if law.loss_unit else ''}",
         f"  runs        {len(runs)} in {len(law.isoflops)} IsoFLOP budgets, {compute}{excluded}",
         f"  objective   {_objective(law)}   Huber(delta = {law.delta:.3g}) on log loss, sd {law.sigma:.2%}",
         f"  compute     {law.flops_per_token.description}",

@@ -57,6 +57,7 @@ def fit_scaling_law_together(
     bootstraps: int = 1000,
     seed: int = 0,
     units: Mapping[str, float] | None = None,
+    loss_unit: str | None = None,
     flops_per_token: Mapping[str, Any] | None = None,
 ) -> dict[str, ScalingLaw]:
     """The five-parameter law of each of several tables, with `shared` parameters the same in all: name to law.
@@ -71,7 +72,7 @@ def fit_scaling_law_together(
         tables: what `fit_scaling_law` takes, by name.
         shared: of "E", "alpha" and "beta"; E where the data and its units are the same.
         flops_per_token: by name of the table; learned from the runs where a name is left out.
-        delta, weighting, fix, bootstraps, seed, units: as of `fit_scaling_law`, for every table.
+        delta, weighting, fix, bootstraps, seed, units, loss_unit: as of `fit_scaling_law`, for every table.
 
     Raises `FitError` for no tables, unknown names among `shared` or `flops_per_token`, and runs that no law can be
     fitted to.
@@ -87,7 +88,7 @@ def fit_scaling_law_together(
     options = checked_options(delta=delta, weighting=weighting, form="chinchilla", bootstraps=bootstraps, seed=seed)
     apart = {}
     for name, runs in tables.items():
-        table = read_runs(runs, units=units)
+        table = read_runs(runs, units=units, loss_unit=loss_unit)
         table = without_diverged(table) if delta == "auto" else table
         per_token = flops_per_token_of((flops_per_token or {}).get(name), table)
         apart[name] = _table(table, per_token, options, checked(fix, float(table.loss.min())))

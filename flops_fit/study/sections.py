@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -48,7 +49,10 @@ _TRAINER_RULES = {
     "timeout_seconds": number(above=0) | LEFT_OUT,
     "version": TEXT | LEFT_OUT,
     "study_dir": TEXT | LEFT_OUT,
+    "loss_unit": TEXT | LEFT_OUT,
 }
+_LOSS_RULES = {"kwargs": ARGUMENTS | LEFT_OUT, "version": TEXT | LEFT_OUT, "unit": TEXT | LEFT_OUT}
+CROSS_ENTROPIES = {"cross_entropy", "CrossEntropyLoss"}
 _SWEEP_RULES = {
     "target_budgets": made_of(tuple | list, "a list of numbers of FLOPs"),
     "centre_on_law": FLAG,
@@ -163,14 +167,26 @@ class DataSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """The loss: `fn(outputs, targets)`, or with `kwargs` a class or factory that is called with them to make it."""
+    """The loss: `fn(outputs, targets)`, or with `kwargs` a class or factory that is called with them to make it.
+
+    `unit` says in words what it is in, for what is printed and drawn; of cross-entropies nats, else not known.
+    """
 
     fn: Any
     kwargs: Mapping[str, Any] | None = None
     version: str | None = None
+    unit: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, {"kwargs": ARGUMENTS | LEFT_OUT, "version": TEXT | LEFT_OUT}, StudyError, prefix="loss.")
+        check_fields(self, _LOSS_RULES, StudyError, prefix="loss.")
+
+    def unit_of(self, data_unit: str) -> str:
+        """`unit`, else of a cross-entropy nats for each of what the data is counted in, "token" or "example"."""
+        if self.unit is not None:
+            return self.unit
+        made = self.fn if inspect.isroutine(self.fn) or inspect.isclass(self.fn) else type(self.fn)
+        known = getattr(made, "__name__", "") in CROSS_ENTROPIES
+        return f"nats per {data_unit}" if known else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +199,14 @@ class TrainerSpec:
         timeout_seconds: an experiment whose command takes longer is ended as "timed_out".
         version: counts in experiment ids beside the command; change it when the code that the command runs changes.
         study_dir: what `{study_dir}` stands for; of a study file, by default the folder it is in.
+        loss_unit: what the losses that it reports are in, in words, for what is printed and drawn.
     """
 
     command: str
     timeout_seconds: float | None = None
     version: str | None = None
     study_dir: str | None = None
+    loss_unit: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _TRAINER_RULES, StudyError, prefix="trainer.")

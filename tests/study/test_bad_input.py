@@ -146,12 +146,17 @@ FIELDS = {
         "eval_fraction": [*NEVER_ABOVE_0, 1, 1.0, 2, None],
         "version": NEVER_TEXT,
     },
-    lambda **options: LossSpec(fn=torch.nn.MSELoss, **options): {"kwargs": NEVER_ARGUMENTS, "version": NEVER_TEXT},
+    lambda **options: LossSpec(fn=torch.nn.MSELoss, **options): {
+        "kwargs": NEVER_ARGUMENTS,
+        "version": NEVER_TEXT,
+        "unit": NEVER_TEXT,
+    },
     lambda **options: TrainerSpec(**{"command": "train"} | options): {
         "command": [*NEVER_TEXT, None],
         "timeout_seconds": NEVER_ABOVE_0,
         "version": NEVER_TEXT,
         "study_dir": NEVER_TEXT,
+        "loss_unit": NEVER_TEXT,
     },
     lambda **options: SweepOptions(**{"compute_budgets": [1e9]} | options): {
         "target_budgets": [None, "1e18", 1e18, [0], ["many"], [math.inf]],

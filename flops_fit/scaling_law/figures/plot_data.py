@@ -238,3 +238,8 @@ def _curve(law: FittedLaw, budget: float, minimum: IsoflopMinimum | None, drawn:
         own_minimum=(minimum.N, minimum.loss) if minimum and minimum.interior else None,
         law_minimum=(centre, law.L_opt(compute)),
     )
+
+
+def loss_label(law: FittedLaw, name: str = "Loss") -> str:
+    """`name` with the unit of the law's losses, where it is known."""
+    return f"{name} ({law.loss_unit})" if law.loss_unit else name

@@ -28,6 +28,7 @@ from flops_fit.scaling_law.figures.plot_data import (
     drawn_words,
     frontier_data,
     isoflop_data,
+    loss_label,
     residual_data,
 )
 from flops_fit.scaling_law.fitted import FittedLaw
@@ -67,7 +68,7 @@ def isoflop_figure(law: FittedLaw) -> Figure:
     axes.set_xscale("log")
     _loss_limits(axes, data)
     counts(axes, "x")
-    axes.set(xlabel="Parameters N", ylabel="Final held-out loss (nats per token)")
+    axes.set(xlabel="Parameters N", ylabel=loss_label(law, "Final held-out loss"))
     axes.set_title("IsoFLOP curves: loss against model size at fixed compute", loc="left")
     tidy(axes)
     handles, labels = axes.get_legend_handles_labels()
@@ -146,7 +147,7 @@ def contour_figure(law: FittedLaw) -> Figure:
     axes.set_title("Predicted loss over parameters and tokens", loc="left")
     counts(axes, "x")
     counts(axes, "y")
-    bar = figure.colorbar(filled, ax=axes, label="Loss (nats per token)")
+    bar = figure.colorbar(filled, ax=axes, label=loss_label(law))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
     axes.legend(loc="upper right", framealpha=0.9)
     return figure
@@ -267,7 +268,7 @@ def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
     top = float(np.quantile(data.run_loss, 0.97))
     bottom = min(law.irreducible, float(data.L_band.min()), float(data.run_loss.min()))
     axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
-    axes.set(ylabel="Loss (nats per token)")
+    axes.set(ylabel=loss_label(law))
     axes.legend(frameon=False, loc="upper right")
     _compute_axis(axes, data)
 

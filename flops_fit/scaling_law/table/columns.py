@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flops_fit.basics.arguments import LEFT_OUT, made_of, need, number
+from flops_fit.basics.arguments import LEFT_OUT, Rule, made_of, need, number
 from flops_fit.errors import FitError
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "num_params": ("n", "params", "nparams", "parameters", "numparameters", "modelsize", "nonembeddingparams"),
     "num_tokens": ("d", "tokens", "ntokens", "traintokens", "trainingtokens", "numtraintokens", "tokensseen"),
     "flops": ("c", "compute", "flop", "trainflops", "trainingflops", "totalflops"),
-    "loss": ("l", "finalloss", "valloss", "evalloss", "validationloss", "testloss", "heldoutloss"),
+    "loss": (
+        *("l", "finalloss", "valloss", "evalloss", "validationloss", "testloss", "heldoutloss"),
+        *("bpb", "valbpb", "testbpb", "bitsperbyte", "valbitsperbyte", "bitspertoken", "valbitspertoken"),
+    ),
     "compute_budget": ("budget", "isoflop", "isoflopbudget", "targetflops"),
     "experiment_id": ("id", "runid", "runname", "run", "name"),
     "status": ("state",),
@@ -27,11 +30,22 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "epochs": ("numepochs",),
     "unique_tokens": ("uniquetokens", "numuniquetokens"),
 }
+NATS = "nats per token"
+LOSS_UNIT = LEFT_OUT | Rule(
+    lambda unit: isinstance(unit, str) and len(unit) <= 40 and unit.isprintable(), 'words such as "bits per byte"'
+)
+LOSS_UNITS = {"bpb": "bits per byte", "bitsperbyte": "bits per byte", "bitspertoken": "bits per token"}
 RUN_COLUMNS = ("group", "run", "runid", "runname")  # what says which rows are checkpoints of one run
 NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs", "unique_tokens")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of files that are called .csv all the same
 SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is below this is probably in other units,
 SMALLEST_FLOPS = 1e5  # unless FLOPs that are no smaller than this fit to them
+
+
+def loss_unit_of(notes: Iterable[str]) -> str:
+    """The unit that the loss column's own name says, among the notes of `runs_frame`; else nats per token."""
+    names = [_plain(note.split("'")[1]) for note in notes if note.endswith("read as loss")]
+    return next((unit for end, unit in LOSS_UNITS.items() for name in names if name.endswith(end)), NATS)
 
 
 def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from flops_fit.basics.arguments import need
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.table.columns import runs_frame
+from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, loss_unit_of, runs_frame
 
 BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
 EQUAL_BUDGET = 0.02  # what counts as equal,
@@ -35,9 +36,9 @@ class ExcludedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """Usable runs, each array of shape (runs,): parameters, tokens, FLOPs, nats, the IsoFLOP budget's FLOPs (NaN
+    """Usable runs, each array of shape (runs,): parameters, tokens, FLOPs, loss, the IsoFLOP budget's FLOPs (NaN
     where a run belongs to none), weight; `cluster` numbers what is resampled together: repeated seeds of one (N, D),
-    and checkpoints of one run where a column names it."""
+    and checkpoints of one run where a column names it. `loss_unit` is in words; empty where it is not known."""
 
     num_params: np.ndarray
     num_tokens: np.ndarray
@@ -50,6 +51,7 @@ class Runs:
     experiment_id: tuple[str, ...]
     excluded: tuple[ExcludedRun, ...] = ()
     notes: tuple[str, ...] = ()
+    loss_unit: str = NATS
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -78,7 +80,7 @@ class Runs:
         """The runs where `keep` (bool, (runs,)) holds."""
         arrays = {name: getattr(self, name)[keep] for name in ARRAYS}
         ids = tuple(itertools.compress(self.experiment_id, keep.tolist()))
-        return Runs(**arrays, experiment_id=ids, excluded=self.excluded, notes=self.notes)
+        return replace(self, **arrays, experiment_id=ids)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per usable run."""
@@ -90,18 +92,21 @@ class Runs:
             name: [None if value != value else value for value in getattr(self, name).tolist()] for name in ARRAYS
         }
         excluded = [[item.row, item.experiment_id, item.reason] for item in self.excluded]
-        return {"experiment_id": list(self.experiment_id), **columns, "excluded": excluded, "notes": list(self.notes)}
+        said = {"excluded": excluded, "notes": list(self.notes), "loss_unit": self.loss_unit}
+        return {"experiment_id": list(self.experiment_id), **columns, **said}
 
 
 ARRAYS = ("num_params", "num_tokens", "flops", "loss", "budget", "weight", "cluster", "epochs")
 
 
-def read_runs(runs: Any, *, units: Mapping[str, float] | None = None) -> Runs:
+def read_runs(runs: Any, *, units: Mapping[str, float] | None = None, loss_unit: str | None = None) -> Runs:
     """Usable runs from a DataFrame, path or list of results; see `runs_frame` for what is accepted.
 
     Rows without finite positive N, D and loss, not "completed", or repeating another row are excluded with a reason.
-    Raises `FitError` where nothing usable is left.
+    `loss_unit` in words; by default what the column's own name says, else nats per token. Raises `FitError` where
+    nothing usable is left.
     """
+    need("loss_unit", loss_unit, LOSS_UNIT, FitError)
     table, notes = runs_frame(runs, units)
     ids = (
         table["experiment_id"].astype(str) if "experiment_id" in table else pd.Series([f"row {i}" for i in table.index])
@@ -117,8 +122,7 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None) -> Runs:
     )
     keep = np.array([not reason for reason in reasons], dtype=bool)
     if not keep.any():
-        why = excluded[0].reason if excluded else "the table is empty"
-        raise FitError(f"none of {len(table)} runs can be used ({why}); a fit needs completed runs with N, D and loss")
+        raise FitError(_nothing_usable(table, excluded))
     table, ids = table[keep].reset_index(drop=True), ids[keep]
     columns = {name: table[name].to_numpy(dtype=float) for name in ("num_params", "num_tokens", "flops", "loss")}
     cluster, joined = _clusters(table)
@@ -131,7 +135,19 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None) -> Runs:
         experiment_id=tuple(ids),
         excluded=excluded,
         notes=(*notes, *joined),
+        loss_unit=loss_unit_of(notes) if loss_unit is None else loss_unit,
     )
+
+
+def _nothing_usable(table: pd.DataFrame, excluded: tuple[ExcludedRun, ...]) -> str:
+    why = excluded[0].reason if excluded else "the table is empty"
+    said = f"none of {len(table)} runs can be used ({why}); a fit needs completed runs with N, D and loss"
+    if len(table) and (table["loss"] < 0).all():
+        said += (
+            ". A law is of a loss above 0 that falls as models grow: give log-likelihoods and rewards with their "
+            "sign changed, and add what makes a loss that has been shifted positive again"
+        )
+    return said
 
 
 def _clusters(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
