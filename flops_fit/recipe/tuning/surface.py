@@ -1,0 +1,89 @@
+"""The response surface: log loss over the tuned values, about an optimum that moves as powers of N and D.
+
+    log loss = level[cell] + sum_j h_j v_j^2/2 * exp(skew_j v_j / sqrt(1 + v_j^2))
+    v_j = u_j - sum_{i > j} c_ji u_i,   u_j = ln value_j - (m_j + p_j ln(N/N0) + q_j ln(D/D0))
+
+A sum of skewed parabolas, each about the best value given those after it (the rate given the batch). `skew` is the
+asymmetry: the curvature far above over that far below is exp(2 skew). `c` turns the valley: the best rate for a given
+batch moves as batch^c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """Where the parameters of `count` tuned quantities and `cells` levels lie in one vector.
+
+    In order: levels (cells), then for all quantities m, p, q, ln h, skew, then c by pairs j < i.
+    """
+
+    count: int
+    cells: int
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return self.cells + 5 * self.count + self.count * (self.count - 1) // 2
+
+    def part(self, name: str) -> slice:
+        """Where `m`, `p`, `q`, `log_h`, `skew` or `c` lie."""
+        at = ("m", "p", "q", "log_h", "skew", "c").index(name)
+        start = self.cells + at * self.count
+        return slice(start, self.size if name == "c" else start + self.count)
+
+    def turned(self, theta: Array) -> Array:
+        """(..., count, count) upper triangular T with v = T u."""
+        turned = np.zeros((*theta.shape[:-1], self.count, self.count))
+        turned[..., range(self.count), range(self.count)] = 1.0
+        rows, columns = np.triu_indices(self.count, 1)
+        turned[..., rows, columns] = -theta[..., self.part("c")]
+        return turned
+
+    def offsets(self, theta: Array, x: Array, place: Array) -> Array:
+        """u of trials: `theta` (..., size), `x` (n, count) logarithms, `place` (n, 2) ln N/N0 and ln D/D0."""
+        m, p, q = (theta[..., None, self.part(name)] for name in "mpq")
+        return x - m - p * place[:, :1] - q * place[:, 1:]
+
+    def excess(self, theta: Array, x: Array, place: Array) -> Array:
+        """(..., n) log loss above the best of the cell."""
+        v = self.offsets(theta, x, place) @ np.swapaxes(self.turned(theta), -1, -2)
+        h, skew = np.exp(theta[..., None, self.part("log_h")]), theta[..., None, self.part("skew")]
+        return (h * skewed(v, skew)).sum(-1)
+
+    def with_gradient(self, theta: Array, x: Array, place: Array, cell: Array) -> tuple[Array, Array, Array, Array]:
+        """Excess (..., n), gradient of log loss (..., n, size), v (..., n, count) and T; `cell` (n) numbers levels."""
+        u, turned = self.offsets(theta, x, place), self.turned(theta)
+        v = u @ np.swapaxes(turned, -1, -2)
+        h, skew = np.exp(theta[..., None, self.part("log_h")]), theta[..., None, self.part("skew")]
+        value, by_v, by_skew = _derivatives(v, skew)
+        gradient = np.zeros((*v.shape[:-1], self.size))
+        gradient[..., range(len(cell)), cell] = 1.0
+        by_u = (h * by_v) @ turned
+        gradient[..., self.part("m")] = -by_u
+        gradient[..., self.part("p")] = -by_u * place[:, :1]
+        gradient[..., self.part("q")] = -by_u * place[:, 1:]
+        gradient[..., self.part("log_h")] = h * value
+        gradient[..., self.part("skew")] = h * by_skew
+        rows, columns = np.triu_indices(self.count, 1)
+        gradient[..., self.part("c")] = -(h * by_v)[..., rows] * u[..., columns]
+        return (h * value).sum(-1), gradient, v, turned
+
+
+def skewed(v: Array, skew: Array) -> Array:
+    """The skewed parabola with curvature 1 at v = 0."""
+    return 0.5 * v**2 * np.exp(skew * v / np.sqrt(1.0 + v**2))
+
+
+def _derivatives(v: Array, skew: Array) -> tuple[Array, Array, Array]:
+    """The skewed parabola and its derivatives by v and by skew."""
+    root = np.sqrt(1.0 + v**2)
+    factor = np.exp(skew * v / root)
+    value = 0.5 * v**2 * factor
+    return value, factor * v + value * skew / root**3, value * v / root

@@ -1,0 +1,85 @@
+"""The law of the best recipe, on surfaces that are known."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from made_trials import BATCH, RATE, MadeSurface
+
+from flops_fit.errors import FileError, FitError, StudyError
+from flops_fit.recipe.tuning import RecipeLaw, Trial, fit_recipe_law
+
+CELLS = [(1e6, 1e7), (1e6, 8e7), (8e6, 4e7), (8e6, 2e8)]
+
+
+def star(surface, cells=CELLS, steps=(4.0, 2.0)):
+    """Trials about a point that is off by a factor 1.5 in both, in every cell."""
+    trials = []
+    for cell in cells:
+        rate, batch = (1.5 * value for value in surface.best(*cell))
+        points = [(rate, batch)] + [
+            point
+            for step in steps
+            for point in ((rate * step, batch), (rate / step, batch), (rate, batch * step), (rate, batch / step))
+        ]
+        for one, other in points:
+            values = {"learning_rate": one, "batch_tokens": other}
+            trials.append(surface.train(Trial(num_params=cell[0], num_tokens=cell[1], values=values)))
+    return trials
+
+
+@pytest.fixture(scope="module")
+def law():
+    return fit_recipe_law(star(MadeSurface()), (RATE, BATCH))
+
+
+def test_the_best_values_and_exponents_are_found(law):
+    surface = MadeSurface()
+    for cell in [*CELLS, (1e8, 2e9)]:
+        for name, best in zip(law.names, surface.best(*cell), strict=True):
+            low, high = law.interval(name, *cell, level=0.99)
+            assert low < best < high
+            assert low < law.value(name, *cell) < high
+    for name, of, truth in (("learning_rate", "num_params", -0.5), ("batch_tokens", "num_tokens", 0.5)):
+        _, low, high = law.exponent(name, of, level=0.99)
+        assert low < truth < high < low + 1
+
+
+def test_what_it_is_expected_to_cost_grows_with_the_distance(law):
+    near, far = law.expected_excess(3e6, 5e7), law.expected_excess(1e11, 2e12)
+    assert 0 < near < 1e-3 < far
+
+
+def test_the_order_of_trials_changes_nothing():
+    trials = star(MadeSurface(edge=2.0))
+    shuffled = random.Random(1).sample(trials, len(trials))
+    first, second = (fit_recipe_law(given, (RATE, BATCH)).to_dict() for given in (trials, shuffled))
+    assert first == second
+
+
+def test_it_is_kept_as_plain_json(law):
+    kept = json.loads(json.dumps(law.to_dict()))
+    assert RecipeLaw.from_dict(kept).to_dict() == law.to_dict()
+    assert RecipeLaw.from_dict(kept).value("learning_rate", 1e8, 1e9) == law.value("learning_rate", 1e8, 1e9)
+    with pytest.raises(FileError, match="recipe law lacks dof"):
+        RecipeLaw.from_dict({name: value for name, value in kept.items() if name != "dof"})
+
+
+def test_where_nothing_completed_the_reason_is_said():
+    trials = [trial for trial in star(MadeSurface(edge=1e-9)) if trial.loss is None]
+    with pytest.raises(FitError, match=r"all 36 trials diverged .* lower the guess of learning_rate from 0.001"):
+        fit_recipe_law(trials, (RATE, BATCH))
+    with pytest.raises(FitError, match="no trial was given"):
+        fit_recipe_law([], (RATE,))
+
+
+def test_a_trial_without_a_tuned_value_is_refused():
+    with pytest.raises(StudyError, match=r"N = 1e\+06, D = 1e\+07 has no value of batch_tokens"):
+        fit_recipe_law([Trial(num_params=1e6, num_tokens=1e7, values={"learning_rate": 0.1}, loss=2.0)], (RATE, BATCH))
+
+
+def test_values_stay_within_the_bounds():
+    law = fit_recipe_law(star(MadeSurface()), (replace(RATE, high=0.002), BATCH))
+    assert law.value("learning_rate", 1e6, 2e7) == 0.002
+    assert law.interval("learning_rate", 1e6, 2e7)[0] > 0.002

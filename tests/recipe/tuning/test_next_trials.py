@@ -1,0 +1,44 @@
+"""Which trials are chosen next."""
+
+import random
+
+import pytest
+from made_trials import BATCH, RATE, MadeSurface
+
+from flops_fit.errors import StudyError
+from flops_fit.recipe.tuning import fit_recipe_law, next_trials
+
+CELLS = [(1e6, 1e7), (1e6, 4e7), (4e6, 4e7)]
+
+
+def test_the_first_round_goes_up_and_down_from_the_guess_at_the_cheapest_cell():
+    chosen = next_trials([], CELLS, (RATE, BATCH), count=9)
+    assert {trial.cell for trial in chosen} == {(1e6, 1e7)}
+    assert [tuple(trial.values.values()) for trial in chosen] == [
+        (1e-3, 3e4), (4e-3, 3e4), (2.5e-4, 3e4), (1e-3, 1.2e5), (1e-3, 7.5e3)
+    ]  # fmt: skip
+
+
+def test_the_same_trials_in_another_order_give_the_same_choice():
+    surface = MadeSurface(edge=3.0)
+    trials = [surface.train(trial) for trial in next_trials([], CELLS, (RATE, BATCH), count=5)]
+    chosen = next_trials(trials, CELLS, (RATE, BATCH), count=3)
+    assert chosen == next_trials(random.Random(0).sample(trials, 5), CELLS[::-1], (RATE, BATCH), count=3)
+    assert len({trial.key for trial in chosen}) == 3
+
+
+def test_a_guess_that_is_off_by_ten_is_corrected():
+    """The guess is a tenth of the best rate at the cheapest cell; trials one round after the other find it."""
+    surface, trials = MadeSurface(), []
+    while len(trials) < 30:
+        trials += map(surface.train, next_trials(trials, CELLS, (RATE, BATCH), count=5))
+    law = fit_recipe_law(trials, (RATE, BATCH))
+    best = surface.best(1e6, 1e7)[0]
+    assert law.value("learning_rate", 1e6, 1e7) == pytest.approx(best, rel=0.3)
+
+
+def test_one_is_asked_for_at_least_and_cells_are_needed():
+    with pytest.raises(StudyError, match="count = 0 and 3 cells"):
+        next_trials([], CELLS, (RATE,), count=0)
+    with pytest.raises(StudyError, match="0 cells"):
+        next_trials([], [], (RATE,))
