@@ -78,7 +78,7 @@ def _of_quantity(law: RecipeLaw, name: str, posterior: Posterior, problem: Probl
 def _open_side(at: int, posterior: Posterior, problem: Problem) -> str | None:
     """ "lower" or "upper" where no trial lies beyond the optimum on that side."""
     had, surface = problem.evidence, problem.surface
-    u = surface.offsets(posterior.theta, had.x, had.place)
+    u = surface.offsets(posterior.theta, had.x, had.place, had.cell)
     v = (u @ surface.turned(posterior.theta).T)[:, at]
     above = v > 0
     if not (above & (had.done | problem.upward[at])).any():

@@ -17,10 +17,11 @@ from flops_fit.recipe.tuning.trial import Cell, Trial
 from flops_fit.recipe.tuning.tuned import Tuned
 
 NU = 4.0  # degrees of freedom of the residuals
-FORM_ERROR = 0.2  # sd of the form's own error, as a share of the excess
+FORM_ERROR = 0.15  # sd of the form's own error near the optimum, as a share of the excess
 NOISE, NOISE_DOF = 0.003, 2.0  # what is believed of the sd of log loss, worth two trials
 TILT = (0.5, 0.5)  # c of rate and batch: the square root of the batch (Malladi et al. 2022, arXiv 2205.10287)
 NO_TILT = (0.0, 0.3)
+STRAY = 0.1  # sd of ln optimum of a cell about the power law
 LEVEL_SD = 10.0  # of log loss: nothing is known
 TOO_BAD = 0.1  # log loss above its cell's best: beyond what any form describes
 EDGE_MARGIN, EDGE_SD = 0.1, 0.3  # what diverged lies this far above the best value
@@ -92,6 +93,7 @@ def prior(tuned: Sequence[Tuned], surface: Surface, guess_at: Array) -> tuple[Ar
     for at, (row, column) in enumerate(zip(*np.triu_indices(len(names), 1), strict=True)):
         tilt = TILT if (names[row], names[column]) == ("learning_rate", "batch_tokens") else NO_TILT
         mean[surface.part("c").start + at], sd[surface.part("c").start + at] = tilt
+    sd[surface.part("stray")] = STRAY
     return mean, sd
 
 
@@ -109,7 +111,7 @@ class Problem:
         """Standardised residuals (S, n) of the trials and their Jacobian (S, n, size) at `theta` (S, size)."""
         had = self.evidence
         excess, gradient, v, turned = self.surface.with_gradient(theta, had.x, had.place, had.cell)
-        sd = np.sqrt(sigma**2 + (FORM_ERROR * np.maximum(excess, had.seen)) ** 2)
+        sd = np.sqrt(variance(sigma, np.maximum(excess, had.seen), v))
         level = theta[:, : self.surface.cells][:, had.cell]
         residual, jacobian = (had.y - level - excess) / sd, -gradient / sd[..., None]
         if not had.done.all():
@@ -120,18 +122,14 @@ class Problem:
 
     def _too_near(self, v: Array, turned: Array) -> tuple[Array, Array]:
         """For what diverged: by how much too little above the best value it was, in sd, and the derivatives."""
-        had, part = self.evidence, self.surface.part
+        had = self.evidence
         near = np.where(self.upward, EDGE_MARGIN - v, -np.inf)
         at = near.argmax(-1)[..., None]
         short = np.maximum(np.take_along_axis(near, at, -1)[..., 0], 0.0) / EDGE_SD
         row = np.take_along_axis(np.broadcast_to(turned[:, None], (*v.shape, v.shape[-1])), at[..., None], -2)[
             ..., 0, :
         ]
-        by_theta = np.zeros((*short.shape, self.surface.size))
-        active = (short > 0)[..., None] / EDGE_SD
-        by_theta[..., part("m")] = row * active
-        by_theta[..., part("p")] = row * active * had.place[:, :1]
-        by_theta[..., part("q")] = row * active * had.place[:, 1:]
+        by_theta = self.surface.moved_by(row * (short > 0)[..., None] / EDGE_SD, had.place, had.cell)
         return short, by_theta
 
     def weights(self, residual: Array) -> Array:
@@ -144,6 +142,11 @@ class Problem:
         t = 0.5 * (NU + 1) * np.log1p(residual**2 / NU)
         of_trials = np.where(self.evidence.done, t, 0.5 * residual**2).sum(-1)
         return of_trials + 0.5 * (((theta - self.mean) / self.sd) ** 2).sum(-1)
+
+
+def variance(sigma: float, excess: Array, v: Array) -> Array:
+    """Of a trial's log loss about the surface: noise, and the form's error, whose share grows with the distance `v`."""
+    return sigma**2 + (FORM_ERROR * (1 + 0.5 * (v**2).sum(-1)) * excess) ** 2
 
 
 def most_probable(problem: Problem) -> Posterior:

@@ -37,6 +37,7 @@ class RecipeLaw:
         coefficients: (k, 3) ln value at the origin, p, q.
         covariance: (3k, 3k) of the coefficients row by row; `dof` degrees of freedom of Student's t.
         curvature, skew: (k) h and asymmetry; turned: (k, k) the valley's directions (see `surface.py`).
+        stray: sd of the logarithm of an optimum about the power law.
         noise: sd of log loss from one training to the next.
         low, high: (k) bounds; `value` stays within them.
         tried: number of trials; diverged: how many had no loss; flops: 6 N D summed over all.
@@ -51,6 +52,7 @@ class RecipeLaw:
     curvature: Array
     skew: Array
     turned: Array
+    stray: float
     noise: float
     low: Array
     high: Array
@@ -69,7 +71,7 @@ class RecipeLaw:
         """Where the best value lies with probability `level`; the bounds do not cut it."""
         at, row = self._at(name), self._row(num_params, num_tokens)
         middle = self._log_value(at, num_params, num_tokens)
-        half = self._t(level) * math.sqrt(row @ self._block(at, at) @ row)
+        half = self._t(level) * math.sqrt(row @ self._block(at, at) @ row + self.stray**2)
         return math.exp(middle - half), math.exp(middle + half)
 
     def exponent(self, name: str, of: str, level: float = 0.9) -> tuple[float, float, float]:
@@ -85,7 +87,7 @@ class RecipeLaw:
         row = self._row(num_params, num_tokens)
         count = len(self.names)
         cov = np.array([[row @ self._block(i, j) @ row for j in range(count)] for i in range(count)])
-        cov = cov * (self.dof / (self.dof - 2) if self.dof > 2.5 else 5.0)
+        cov = (cov + self.stray**2 * np.eye(count)) * (self.dof / (self.dof - 2) if self.dof > 2.5 else 5.0)
         sd = np.sqrt(np.einsum("ij,jk,ik->i", self.turned, cov, self.turned))
         nodes, weights = np.polynomial.hermite_e.hermegauss(31)
         v = sd[:, None] * nodes

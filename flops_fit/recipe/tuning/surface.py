@@ -1,11 +1,13 @@
 """The response surface: log loss over the tuned values, about an optimum that moves as powers of N and D.
 
     log loss = level[cell] + sum_j h_j v_j^2/2 * exp(skew_j v_j / sqrt(1 + v_j^2))
-    v_j = u_j - sum_{i > j} c_ji u_i,   u_j = ln value_j - (m_j + p_j ln(N/N0) + q_j ln(D/D0))
+    v_j = u_j - sum_{i > j} c_ji u_i
+    u_j = ln value_j - (m_j + p_j ln(N/N0) + q_j ln(D/D0) + stray_j[cell])
 
 A sum of skewed parabolas, each about the best value given those after it (the rate given the batch). `skew` is the
 asymmetry: the curvature far above over that far below is exp(2 skew). `c` turns the valley: the best rate for a given
-batch moves as batch^c.
+batch moves as batch^c. `stray` is how far a cell's own optimum is off the power law, which no real optimum follows
+exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ Array = np.ndarray
 class Surface:
     """Where the parameters of `count` tuned quantities and `cells` levels lie in one vector.
 
-    In order: levels (cells), then for all quantities m, p, q, ln h, skew, then c by pairs j < i.
+    In order: levels (cells), then for all quantities m, p, q, ln h, skew, then c by pairs j < i, then stray by cells.
     """
 
     count: int
@@ -30,13 +32,16 @@ class Surface:
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return self.cells + 5 * self.count + self.count * (self.count - 1) // 2
+        return self.part("stray").stop
 
     def part(self, name: str) -> slice:
-        """Where `m`, `p`, `q`, `log_h`, `skew` or `c` lie."""
-        at = ("m", "p", "q", "log_h", "skew", "c").index(name)
-        start = self.cells + at * self.count
-        return slice(start, self.size if name == "c" else start + self.count)
+        """Where `m`, `p`, `q`, `log_h`, `skew`, `c` or `stray` lie."""
+        at = ("m", "p", "q", "log_h", "skew", "c", "stray").index(name)
+        start = self.cells + min(at, 5) * self.count
+        pairs = self.count * (self.count - 1) // 2
+        if name == "stray":
+            return slice(start + pairs, start + pairs + self.cells * self.count)
+        return slice(start, start + (pairs if name == "c" else self.count))
 
     def turned(self, theta: Array) -> Array:
         """(..., count, count) upper triangular T with v = T u."""
@@ -46,34 +51,40 @@ class Surface:
         turned[..., rows, columns] = -theta[..., self.part("c")]
         return turned
 
-    def offsets(self, theta: Array, x: Array, place: Array) -> Array:
-        """u of trials: `theta` (..., size), `x` (n, count) logarithms, `place` (n, 2) ln N/N0 and ln D/D0."""
-        m, p, q = (theta[..., None, self.part(name)] for name in "mpq")
-        return x - m - p * place[:, :1] - q * place[:, 1:]
+    def offsets(self, theta: Array, x: Array, place: Array, cell: Array) -> Array:
+        """u (..., n, k) of trials.
 
-    def excess(self, theta: Array, x: Array, place: Array) -> Array:
-        """(..., n) log loss above the best of the cell."""
-        v = self.offsets(theta, x, place) @ np.swapaxes(self.turned(theta), -1, -2)
-        h, skew = np.exp(theta[..., None, self.part("log_h")]), theta[..., None, self.part("skew")]
-        return (h * skewed(v, skew)).sum(-1)
+        Args:
+            theta: (..., size). x: (n, k) logarithms of the values. place: (n, 2) ln N/N0 and ln D/D0.
+            cell: (n) which level and stray each has.
+        """
+        m, p, q = (theta[..., None, self.part(name)] for name in "mpq")
+        stray = theta[..., self.part("stray")].reshape(*theta.shape[:-1], self.cells, self.count)
+        return x - m - p * place[:, :1] - q * place[:, 1:] - stray[..., cell, :]
 
     def with_gradient(self, theta: Array, x: Array, place: Array, cell: Array) -> tuple[Array, Array, Array, Array]:
-        """Excess (..., n), gradient of log loss (..., n, size), v (..., n, count) and T; `cell` (n) numbers levels."""
-        u, turned = self.offsets(theta, x, place), self.turned(theta)
+        """Excess (..., n), gradient of log loss (..., n, size), v (..., n, k) and T (..., k, k)."""
+        u, turned = self.offsets(theta, x, place, cell), self.turned(theta)
         v = u @ np.swapaxes(turned, -1, -2)
         h, skew = np.exp(theta[..., None, self.part("log_h")]), theta[..., None, self.part("skew")]
         value, by_v, by_skew = _derivatives(v, skew)
-        gradient = np.zeros((*v.shape[:-1], self.size))
+        gradient = self.moved_by(-(h * by_v) @ turned, place, cell)
         gradient[..., range(len(cell)), cell] = 1.0
-        by_u = (h * by_v) @ turned
-        gradient[..., self.part("m")] = -by_u
-        gradient[..., self.part("p")] = -by_u * place[:, :1]
-        gradient[..., self.part("q")] = -by_u * place[:, 1:]
         gradient[..., self.part("log_h")] = h * value
         gradient[..., self.part("skew")] = h * by_skew
         rows, columns = np.triu_indices(self.count, 1)
         gradient[..., self.part("c")] = -(h * by_v)[..., rows] * u[..., columns]
         return (h * value).sum(-1), gradient, v, turned
+
+    def moved_by(self, slope: Array, place: Array, cell: Array) -> Array:
+        """(..., n, size) derivatives of what has the derivatives `slope` (..., n, k) by the optimum of each trial."""
+        gradient = np.zeros((*slope.shape[:-1], self.size))
+        for name, factor in (("m", 1.0), ("p", place[:, :1]), ("q", place[:, 1:])):
+            gradient[..., self.part(name)] = slope * factor
+        start = self.part("stray").start
+        for at in range(self.count):
+            gradient[..., range(len(cell)), start + cell * self.count + at] = slope[..., at]
+        return gradient
 
 
 def skewed(v: Array, skew: Array) -> Array:

@@ -13,25 +13,26 @@ from flops_fit.recipe.tuning import RecipeLaw, Trial, fit_recipe_law
 CELLS = [(1e6, 1e7), (1e6, 8e7), (8e6, 4e7), (8e6, 2e8)]
 
 
-def star(surface, cells=CELLS, steps=(4.0, 2.0)):
-    """Trials about a point that is off by a factor 1.5 in both, in every cell."""
-    trials = []
-    for cell in cells:
-        rate, batch = (1.5 * value for value in surface.best(*cell))
-        points = [(rate, batch)] + [
-            point
-            for step in steps
-            for point in ((rate * step, batch), (rate / step, batch), (rate, batch * step), (rate, batch / step))
-        ]
-        for one, other in points:
-            values = {"learning_rate": one, "batch_tokens": other}
-            trials.append(surface.train(Trial(num_params=cell[0], num_tokens=cell[1], values=values)))
-    return trials
+def around(surface, cells=CELLS, factor=3.0):
+    """Nine trials in every cell, about a point that is off by a factor 1.5 in both."""
+    values = [
+        (cell, 1.5 * rate * factor**up, 1.5 * batch * factor**right)
+        for cell in cells
+        for rate, batch in [surface.best(*cell)]
+        for up in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    ]
+    return [
+        surface.train(
+            Trial(num_params=cell[0], num_tokens=cell[1], values={"learning_rate": rate, "batch_tokens": batch})
+        )
+        for cell, rate, batch in values
+    ]
 
 
 @pytest.fixture(scope="module")
 def law():
-    return fit_recipe_law(star(MadeSurface()), (RATE, BATCH))
+    return fit_recipe_law(around(MadeSurface()), (RATE, BATCH))
 
 
 def test_the_best_values_and_exponents_are_found(law):
@@ -52,7 +53,7 @@ def test_what_it_is_expected_to_cost_grows_with_the_distance(law):
 
 
 def test_the_order_of_trials_changes_nothing():
-    trials = star(MadeSurface(edge=2.0))
+    trials = around(MadeSurface(edge=2.0))
     shuffled = random.Random(1).sample(trials, len(trials))
     first, second = (fit_recipe_law(given, (RATE, BATCH)).to_dict() for given in (trials, shuffled))
     assert first == second
@@ -67,7 +68,7 @@ def test_it_is_kept_as_plain_json(law):
 
 
 def test_where_nothing_completed_the_reason_is_said():
-    trials = [trial for trial in star(MadeSurface(edge=1e-9)) if trial.loss is None]
+    trials = [trial for trial in around(MadeSurface(edge=1e-9)) if trial.loss is None]
     with pytest.raises(FitError, match=r"all 36 trials diverged .* lower the guess of learning_rate from 0.001"):
         fit_recipe_law(trials, (RATE, BATCH))
     with pytest.raises(FitError, match="no trial was given"):
@@ -80,6 +81,6 @@ def test_a_trial_without_a_tuned_value_is_refused():
 
 
 def test_values_stay_within_the_bounds():
-    law = fit_recipe_law(star(MadeSurface()), (replace(RATE, high=0.002), BATCH))
+    law = fit_recipe_law(around(MadeSurface()), (replace(RATE, high=0.002), BATCH))
     assert law.value("learning_rate", 1e6, 2e7) == 0.002
     assert law.interval("learning_rate", 1e6, 2e7)[0] > 0.002
