@@ -22,6 +22,8 @@ from flops_fit.errors import Diverged
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.training.failures import describe_failure
 from flops_fit.training.loop import Job, TrainingLoop
+from flops_fit.training.optimizer import make_optimizer, refuse_fixed_rates
+from flops_fit.training.optimizer_state import put_back, taken_apart
 from flops_fit.training.training_run import prepare_loop
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
         return Trial(experiment=experiment, problems=tuple(stages.problems))
     batch = stages.run("reading training data", lambda: _first_batch(loop))
     timed = None if batch is None else stages.run("training step", lambda: _rehearse(loop, batch))
+    stages.run("optimizer", lambda: _check_optimizer(loop))
     held_out = stages.run("reading held-out data", lambda: _one_held_out_batch(loop))
     if held_out is not None:
         loop.job = dataclasses.replace(loop.job, data=dataclasses.replace(loop.job.data, held_out=held_out))
@@ -123,9 +126,7 @@ def _loop(study: Study, experiment: Experiment, device: torch.device) -> Trainin
     assert loss_fn is not None
     nowhere = Path()  # only `TrainingLoop.train` writes
     job = Job(study=study, experiment=experiment, data=data, loss_fn=loss_fn, directory=nowhere, resume=False)
-    loop = prepare_loop(job, device, None)
-    _ = loop.peak_rate  # a learning rate of the user's own making may fail too
-    return loop
+    return prepare_loop(job, device, None)
 
 
 def _first_batch(loop: TrainingLoop) -> Any:
@@ -148,6 +149,14 @@ def _rehearse(loop: TrainingLoop, batch: Any) -> tuple[float, float]:
             value = f" ({losses[0]})" if len(losses) == 1 else ""
             raise Diverged(f"the {what} is not finite{value}; check the model's initial weights and the loss")
     return losses[0], min(seconds[1:] or seconds)
+
+
+def _check_optimizer(loop: TrainingLoop) -> None:
+    """Raise `StudyError` where its rates do not follow the recipe's, or a checkpoint cannot keep its state."""
+    recipe, peak = loop.job.study.training, loop.peak_rate
+    if callable(recipe.optimizer):
+        refuse_fixed_rates(loop.optimizer, loop.model, recipe, loop.device, peak)
+        put_back(make_optimizer(loop.model, recipe, loop.device, peak), *taken_apart(loop.optimizer))
 
 
 def _one_held_out_batch(loop: TrainingLoop) -> Examples:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.arguments import LEFT_OUT, Rule, check_fields, need, number, one_of, plain_number, whole
+from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, check_fields, need, number, one_of, plain_number, whole
 from flops_fit.errors import StudyError
 from flops_fit.recipe.published_rules import RULES
 
 if TYPE_CHECKING:
+    import torch
+
     from flops_fit.sweep.experiment import Experiment
 
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
@@ -41,6 +43,7 @@ _RULES = {
         lambda rule: isinstance(rule, str) and _power_of_tokens(rule) is not None,
         'a rule such as "0.5*sqrt(tokens)" or "0.58*tokens^0.571" with an exponent from 0 to 1',
     ),
+    "compile": FLAG,
     "betas": Rule(
         lambda betas: isinstance(betas, list | tuple) and len(betas) == 2 and all(map(_BETA.holds, betas)),
         "two numbers in [0, 1), such as [0.9, 0.95]",
@@ -49,6 +52,8 @@ _RULES = {
     "gradient_clip": number(above=0) | LEFT_OUT,
     "warmup_fraction": number(least=0, below=1),
     "schedule": one_of(*SCHEDULES),
+    "optimizer": one_of("adamw")
+    | Rule(callable, 'a function of (model, peak_rate, recipe), in study.toml written as "package.module:function"'),
     "final_fraction": number(least=0, most=1),
     "decay_fraction": number(above=0, most=1),
     "precision": one_of(*PRECISIONS),
@@ -81,6 +86,10 @@ class Recipe:
             linear over the last `decay_fraction` of the run (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024,
             arXiv 2405.18392, who find 0.2 enough).
         decay_fraction: of "wsd" alone; other schedules leave it aside.
+        optimizer: "adamw", or a function of (model, peak_rate, recipe) that returns a torch optimizer, or a list of
+            them that step together; each group's own rate is the peak that the schedule multiplies.
+        compile: whether `torch.compile` compiles the model, anew for every size and shape of batch; needs a C++
+            compiler on a CPU.
         precision: "auto" is bfloat16 autocast on GPUs that have it, float32 elsewhere.
         eval_batch_examples: examples per held-out step; it changes memory and speed, not the loss.
         checkpoint_seconds: seconds between checkpoints of a running experiment.
@@ -99,6 +108,8 @@ class Recipe:
     schedule: str = "linear"
     final_fraction: float = 0.0
     decay_fraction: float = 0.2
+    optimizer: str | Callable[[torch.nn.Module, float, Recipe], Any] = "adamw"
+    compile: bool = False
     precision: str = "auto"
     eval_batch_examples: int = 1024
     checkpoint_seconds: float = 30.0
@@ -155,6 +166,10 @@ class Recipe:
         ignored = {"checkpoint_seconds", "eval_batch_examples", "timeout_seconds"}
         if self.schedule != "wsd":
             ignored.add("decay_fraction")  # unused, and so absent from the ids of studies without it
+        if self.optimizer == "adamw":
+            ignored.add("optimizer")
+        if not self.compile:
+            ignored.add("compile")
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ignored}
 
 

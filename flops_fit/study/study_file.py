@@ -57,7 +57,7 @@ SECTIONS: dict[str, type] = {
     "adaptive": AdaptiveOptions,
 }
 _REFERENCES = {("model", "factory"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
-_MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate")}
+_MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate"), ("training", "optimizer")}
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,11 +18,13 @@ from safetensors.torch import save
 from flops_fit.basics.files import set_aside, write_bytes
 from flops_fit.errors import FlopsFitWarning
 from flops_fit.training.evaluation import tensors_sha256
+from flops_fit.training.optimizer import ScheduledOptimizer
+from flops_fit.training.optimizer_state import group_sizes, put_back, taken_apart
 
 if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
 
-CHECKPOINT_SCHEMA = "flops_fit.checkpoint/1"
+CHECKPOINT_SCHEMA = "flops_fit.checkpoint/2"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
@@ -40,7 +42,7 @@ def save_checkpoint(
     path: str | os.PathLike[str],
     experiment: Experiment,
     model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: ScheduledOptimizer,
     progress: Progress,
 ) -> None:
     """Write weights, optimizer and random state, and progress, with a checksum of it all.
@@ -48,13 +50,14 @@ def save_checkpoint(
     A kill at any moment leaves the old file or the new.
     """
     tensors = {f"model/{name}": value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
-    tensors |= _optimizer_tensors(optimizer)
+    optimizer_state, of_optimizer = taken_apart(optimizer)
+    tensors |= of_optimizer
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     owned = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    about = _made_by(experiment) | {"progress": json.dumps(vars(progress))}
-    about["checksum"] = _checksum(owned, about["progress"])
+    about = _made_by(experiment) | {"progress": json.dumps(vars(progress)), "optimizer": optimizer_state}
+    about["checksum"] = _checksum(owned, about)
     write_bytes(path, save(owned, metadata=about))
 
 
@@ -62,26 +65,27 @@ def load_checkpoint(
     path: str | os.PathLike[str],
     experiment: Experiment,
     model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: ScheduledOptimizer,
 ) -> Progress | None:
     """Put the training back where the checkpoint left it; None where there is none that can be used.
 
     A checkpoint that is torn or damaged, of another experiment, of another study, of another torch version, or that
-    does not fit the model is renamed, with a warning, and the training starts again.
+    does not fit the model is renamed, with a warning, and the training starts again. Raises `StudyError` where the
+    optimizer takes back another state than it gave.
     """
     path = Path(path)
     if not path.exists():
         return None
     try:
         tensors, about = _read(path)
-        problem = _mismatch(tensors, about, experiment) or _misfit(tensors, model, optimizer)
+        problem = _mismatch(tensors, about, experiment) or _misfit(tensors, about, model, optimizer)
     except (SafetensorError, OSError) as error:
         problem = f"is torn ({error})"
     if problem:
         kept = set_aside(path)
         warnings.warn(f"{path} {problem}; kept as {kept.name}, training starts again", FlopsFitWarning, stacklevel=2)
         return None
-    _restore(tensors, model, optimizer)
+    _restore(tensors, about["optimizer"], model, optimizer)
     return Progress(**json.loads(about["progress"]))
 
 
@@ -94,8 +98,9 @@ def _made_by(experiment: Experiment) -> dict[str, str]:
     }
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor], progress: str) -> str:
-    return hashlib.sha256(f"{tensors_sha256(tensors)} {progress}".encode()).hexdigest()
+def _checksum(tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]) -> str:
+    told = f"{about.get('progress', '')} {about.get('optimizer', '')}"
+    return hashlib.sha256(f"{tensors_sha256(tensors)} {told}".encode()).hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
@@ -108,13 +113,16 @@ def _mismatch(tensors: Mapping[str, torch.Tensor], about: Mapping[str, str], exp
     for name, value in _made_by(experiment).items():
         if about.get(name) != value:
             return f"is of {name} {about.get(name)!r}, not {value!r}"
-    if about.get("checksum") != _checksum(tensors, about.get("progress", "")):
+    if about.get("checksum") != _checksum(tensors, about):
         return "is damaged (its checksum differs)"
     return None
 
 
 def _misfit(
-    tensors: Mapping[str, torch.Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    tensors: Mapping[str, torch.Tensor],
+    about: Mapping[str, str],
+    model: torch.nn.Module,
+    optimizer: ScheduledOptimizer,
 ) -> str | None:
     """What of the model or the optimizer has no tensor of its shape, or the other way round."""
     wanted = {f"model/{name}": value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
@@ -122,12 +130,9 @@ def _misfit(
         found, needed = (_shape(group.get(name)) for group in (tensors, wanted))
         if found != needed:
             return f"has {found} for {name} where the model has {needed}"
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            index = int(name.split("/")[1])
-            if index >= len(parameters) or value.shape not in (parameters[index].shape, torch.Size([])):
-                return f"has {_shape(value)} for {name}, of which the optimizer has none"
+    kept, there = group_sizes(about["optimizer"]), [len(group["params"]) for group in optimizer.groups]
+    if kept != there:
+        return f"has optimizer groups of {kept} parameters where the optimizer has {there}"
     return None if "random/cpu" in tensors else "has no random state"
 
 
@@ -135,23 +140,12 @@ def _shape(tensor: torch.Tensor | None) -> str:
     return "nothing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}"
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"optimizer/{index}/{name}": value
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-    }
-
-
-def _restore(tensors: Mapping[str, torch.Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _restore(
+    tensors: Mapping[str, torch.Tensor], optimizer_state: str, model: torch.nn.Module, optimizer: ScheduledOptimizer
+) -> None:
     weights = {name[len("model/") :]: value for name, value in tensors.items() if name.startswith("model/")}
     model.load_state_dict({**model.state_dict(), **weights})  # what of it is no tensor stays as it is
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/", 2)
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    put_back(optimizer, optimizer_state, tensors)
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random/cuda"])

@@ -17,12 +17,12 @@ from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged, TimedOut
 from flops_fit.loss import LossFn, batch_loss
 from flops_fit.processes.alive import still_alive
-from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
 from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from flops_fit.training.evaluation import held_out_loss
 from flops_fit.training.failures import is_out_of_memory
 from flops_fit.training.log_events import OnLog, step_event
+from flops_fit.training.optimizer import ScheduledOptimizer
 from flops_fit.training.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TrainingLoop:
 
     job: Job
     model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: ScheduledOptimizer
     steps: Steps
     device: torch.device
     on_log: OnLog | None
@@ -84,15 +84,15 @@ class TrainingLoop:
         peak, last_finite = self.peak_rate, math.nan
         self.model.train()
         for step in range(self.progress.step, self.steps.steps):
-            rate = peak * recipe.schedule_factor(self.steps.progress(step))
-            loss = self._step(reader.read(self.steps.end(step + 1) - self.steps.end(step)), rate)
+            factor = recipe.schedule_factor(self.steps.progress(step))
+            loss = self._step(reader.read(self.steps.end(step + 1) - self.steps.end(step)), factor)
             if not math.isfinite(loss):
                 where = f"at step {step + 1} of {self.steps.steps}"
                 raise Diverged(f"loss is {loss} {where}; the last finite one was {last_finite:.4g}")
             last_finite = loss
             self._advance(step, loss, clock.seconds())
-            log.write(step + 1, self._tokens(), loss, rate, self.progress.seconds)
-            self._report(loss, rate, clock)
+            log.write(step + 1, self._tokens(), loss, peak * factor, self.progress.seconds)
+            self._report(loss, peak * factor, clock)
             if step + 1 < self.steps.steps:
                 self._keep(clock)
 
@@ -159,11 +159,10 @@ class TrainingLoop:
             where = f"step {self.progress.step} of {self.steps.steps}"
             raise TimedOut(f"{where} was reached after timeout_seconds = {limit:g}; run again to go on from there")
 
-    def _step(self, batch: Any, rate: float) -> float:
-        """One optimizer step on `batch`; returns its mean loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+    def _step(self, batch: Any, factor: float) -> float:
+        """One optimizer step on `batch` at `factor` times the peak rates; returns its mean loss."""
+        self.optimizer.set_factor(factor)
+        self.optimizer.zero_grad()
         loss = self._gradients(to_device(batch, self.device))
         clip = self.job.study.training.gradient_clip
         if clip is not None:
@@ -186,7 +185,7 @@ class TrainingLoop:
                 if not is_out_of_memory(error) or part == 1:
                     raise
             self.largest_part = part // 2
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -245,14 +244,3 @@ class Clock:
             return False
         self._last[what] = now
         return True
-
-
-def make_optimizer(model: torch.nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only (vectors are biases and gains, which it would only shrink)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    present = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(present, lr=0.0, betas=recipe.betas, fused=device.type in ("cpu", "cuda"))

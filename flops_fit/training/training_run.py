@@ -21,7 +21,8 @@ from flops_fit.training.checkpoint import Progress
 from flops_fit.training.evaluation import weights_sha256
 from flops_fit.training.failures import describe_failure
 from flops_fit.training.log_events import OnLog
-from flops_fit.training.loop import Job, TrainingLoop, make_optimizer
+from flops_fit.training.loop import Job, TrainingLoop
+from flops_fit.training.optimizer import make_optimizer
 from flops_fit.training.rank_loop import RankLoop
 from flops_fit.training.ranks import Ranks, current_ranks
 
@@ -145,7 +146,10 @@ def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> Traini
     _check_epochs(job, steps)
     seed_everything(recipe.seed, experiment.seed)
     model = create_model(spec.factory, spec.size_param, experiment.size_param_value, spec.kwargs).to(device)
-    optimizer = make_optimizer(model, recipe, device)
+    optimizer = make_optimizer(model, recipe, device, recipe.peak_learning_rate(experiment))
+    if recipe.compile:
+        torch.compiler.reset()  # what is compiled for others counts towards the most that torch compiles of one class
+        model.compile(dynamic=False)  # as it would be after a resume too, whatever batches came first
     kind = TrainingLoop if job.ranks is None else RankLoop
     return kind(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_log=on_log)
 

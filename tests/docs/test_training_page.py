@@ -6,12 +6,16 @@ from dataclasses import fields
 
 import pytest
 from paths import ROOT
+from tiny_study import experiment, tiny_size_map, tiny_study
 
-from flops_fit import Recipe
+from flops_fit import Recipe, run_experiment
+from flops_fit.preflight.preflight import preflight
 from flops_fit.recipe.published_rules import RULES
 from flops_fit.results.results import FINAL_STATUSES, STATUSES
+from flops_fit.stages import study_plan
 
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
 def row(first):
@@ -23,13 +27,21 @@ def row(first):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_its_python_runs_and_prints_both_checks(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    (tmp_path / "page.py").write_text(code)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.py").write_text(PYTHON[0])
     runpy.run_path("page.py")
     printed = capsys.readouterr().out
     assert "no problems found" in printed
     assert printed.count("(best)") == 2
+
+
+def test_its_optimizer_trains(tmp_path):
+    (tmp_path / "own.py").write_text(PYTHON[1])
+    recipe = runpy.run_path(str(tmp_path / "own.py"))["recipe"]
+    study = tiny_study(training=recipe)
+    assert preflight(study, study_plan(study, tiny_size_map())).problems == ()
+    result = run_experiment(study, experiment(), output_dir=tmp_path)
+    assert result.status == "completed", result.reason
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
+from own_optimizers import muon_and_adamw
 from safetensors.torch import save_file
 from tiny_study import TinyMLP, experiment, tiny_study
 
@@ -62,6 +63,7 @@ SCENARIOS = {
     "fails": tiny_study(training=RECIPE, model=ModelSpec(factory=FailsOnRankOne, size_param="width")),
     "parted": tiny_study(training=RECIPE, model=ModelSpec(factory=Parted, size_param="width")),
     "single": tiny_study(training=dataclasses.replace(RECIPE, batch_tokens=1)),  # one of two slices is empty
+    "own": tiny_study(training=dataclasses.replace(RECIPE, optimizer=muon_and_adamw)),
     "diverges": tiny_study(training=Recipe(learning_rate=1e30, gradient_clip=None)),
 }
 

@@ -88,11 +88,11 @@ def experiment(num_tokens=3000, width=8, seed=0, name="c1e+06-width8-s0-00000000
     )
 
 
-def long_study():
+def long_study(**recipe):
     """A checkpoint after every step, so that most kills hit one that is being written."""
     return tiny_study(
         model=ModelSpec(factory=TinyMLP, size_param="width", kwargs={"dropout": 0.2}),
-        training=Recipe(learning_rate=0.02, checkpoint_seconds=0.0, batch_tokens=64),
+        training=Recipe(**{"learning_rate": 0.02, "checkpoint_seconds": 0.0, "batch_tokens": 64} | recipe),
     )
 
 

@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
     """Every scenario on two processes in one start of them: scenario → (folder, what each process returned)."""
     home = tmp_path_factory.mktemp("ranks")
     steps = [("plain", "plain"), ("resumed", "stop"), ("resumed", "plain"), ("parted", "parted")]
-    steps += [("single", "single"), ("fails", "fails"), ("diverges", "diverges"), ("plain", "plain")]
+    steps += [("single", "single"), ("own", "own"), ("fails", "fails"), ("diverges", "diverges"), ("plain", "plain")]
     for name, _ in steps:
         (home / name).mkdir(exist_ok=True)
     together("train_together", [(home / name, scenario) for name, scenario in steps])
@@ -54,7 +54,10 @@ def weights(folder, rank=0):
     return load_file(folder / f"weights-{rank}.safetensors")
 
 
-@pytest.mark.parametrize(("name", "scenario"), [("plain",) * 2, ("resumed", "plain"), ("parted",) * 2, ("single",) * 2])
+@pytest.mark.parametrize(
+    ("name", "scenario"),
+    [("plain",) * 2, ("resumed", "plain"), ("parted",) * 2, ("single",) * 2, ("own",) * 2],
+)
 def test_two_processes_train_what_one_does(trained, tmp_path, name, scenario):
     home, results = trained
     alone, together = train(tmp_path, scenario), results[name]

@@ -17,6 +17,7 @@ from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, SweepOptions, run_e
 from flops_fit.errors import DataError, FlopsFitWarning
 from flops_fit.recipe.steps import Steps, plan_steps
 from flops_fit.results.results import ExperimentResult
+from flops_fit.training.optimizer import make_optimizer
 
 
 class Recording(Dataset):
@@ -285,10 +286,8 @@ def test_a_full_disk_is_a_status_and_leaves_no_torn_file(tmp_path, monkeypatch):
 
 
 def test_weight_decay_applies_to_matrices_only():
-    optimizer = training_loop.make_optimizer(TinyMLP(4), Recipe(weight_decay=0.3), torch.device("cpu"))
-    decays = {
-        parameter.ndim: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
-    }
+    optimizer = make_optimizer(TinyMLP(4), Recipe(weight_decay=0.3), torch.device("cpu"), 0.01)
+    decays = {parameter.ndim: group["weight_decay"] for group in optimizer.groups for parameter in group["params"]}
     assert decays == {2: 0.3, 1: 0.0}
 
 
