@@ -51,6 +51,15 @@ def _of_quantity(law: RecipeLaw, name: str, posterior: Posterior, problem: Probl
                 remedy=f"train trials with {'lower' if side == 'lower' else 'higher'} {name}, or widen its bounds",
             )
         )
+    if not law.low[at] <= (best := law.optimum(name, *law.origin)) <= law.high[at]:
+        found.append(
+            Finding(
+                code="out_of_bounds",
+                severity="warning",
+                message=f"the best {name}, {best:.3g}, lies out of its bounds [{law.low[at]:.3g}, {law.high[at]:.3g}]",
+                remedy=f"widen the bounds of {name}",
+            )
+        )
     if middle_sd > WIDE:
         found.append(
             Finding(

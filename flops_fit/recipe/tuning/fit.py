@@ -8,7 +8,7 @@ import numpy as np
 
 from flops_fit.errors import FitError, StudyError
 from flops_fit.recipe.tuning.findings import findings_of
-from flops_fit.recipe.tuning.posterior import STRAY, Evidence, Posterior, Problem, most_probable, prior
+from flops_fit.recipe.tuning.posterior import STRAY, Evidence, Posterior, Problem, edges, most_probable, prior
 from flops_fit.recipe.tuning.recipe_law import RecipeLaw
 from flops_fit.recipe.tuning.surface import Surface
 from flops_fit.recipe.tuning.trial import Cell, Trial
@@ -39,6 +39,7 @@ def fit_recipe_law(trials: Sequence[Trial], tuned: Sequence[Tuned]) -> RecipeLaw
         curvature=np.exp(posterior.theta[surface.part("log_h")]),
         skew=posterior.theta[surface.part("skew")].copy(),
         turned=surface.turned(posterior.theta),
+        edge=tuple(float(at) if np.isfinite(at) else None for at in edges(posterior, problem)),
         stray=STRAY,
         noise=posterior.sigma,
         low=np.array([item.low for item in tuned]),

@@ -7,6 +7,7 @@ diverged says that the value was above the best one for its other values, nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,8 @@ STRAY = 0.1  # sd of ln optimum of a cell about the power law
 LEVEL_SD = 10.0  # of log loss: nothing is known
 TOO_BAD = 0.1  # log loss above its cell's best: beyond what any form describes
 EDGE_MARGIN, EDGE_SD = 0.1, 0.3  # what diverged lies this far above the best value
-STARTS, STEPS = 5, 40
+EDGE_WIDTH = 0.2  # of v: how sharp an edge is taken to be
+STARTS, STEPS, ROUNDS = 5, 40, 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,6 +122,12 @@ class Problem:
             jacobian = np.where(had.done[:, None], jacobian, by_theta)
         return residual, jacobian
 
+    def variances(self, theta: Array, sigma: float) -> Array:
+        """(S, n) variance of every trial's log loss about the surface."""
+        had = self.evidence
+        excess, _, v, _ = self.surface.with_gradient(theta, had.x, had.place, had.cell)
+        return variance(sigma, np.maximum(excess, had.seen), v)
+
     def _too_near(self, v: Array, turned: Array) -> tuple[Array, Array]:
         """For what diverged: by how much too little above the best value it was, in sd, and the derivatives."""
         had = self.evidence
@@ -151,15 +159,13 @@ def variance(sigma: float, excess: Array, v: Array) -> Array:
 
 def most_probable(problem: Problem) -> Posterior:
     """The maximum of the posterior, from several starts, with the noise found along the way."""
-    theta, sigma, dof = _starts(problem), NOISE, NOISE_DOF
-    for _ in range(4):
+    theta, sigma = _starts(problem), NOISE
+    for _ in range(ROUNDS):
         theta = _minimised(problem, theta, sigma)
-        best = theta[problem.objective(theta, sigma).argmin()][None]
-        covariance, used, squares = _about(problem, best, sigma)
-        dof = NOISE_DOF + max(problem.evidence.done.sum() - used, 0.0)
-        sigma = float(np.sqrt((NOISE_DOF * NOISE**2 + squares * sigma**2) / dof))
-    covariance, *_ = _about(problem, best, sigma)
-    return Posterior(surface=problem.surface, theta=best[0], covariance=covariance, sigma=sigma, dof=float(dof))
+        theta = theta[problem.objective(theta, sigma).argmin()][None]
+        covariance, sigma, dof = _about(problem, theta, sigma)
+    covariance, *_ = _about(problem, theta, sigma)
+    return Posterior(surface=problem.surface, theta=theta[0], covariance=covariance, sigma=sigma, dof=dof)
 
 
 def _starts(problem: Problem) -> Array:
@@ -180,7 +186,7 @@ def _starts(problem: Problem) -> Array:
 
 def _minimised(problem: Problem, theta: Array, sigma: float) -> Array:
     """Levenberg-Marquardt on reweighted squares from every row of `theta` at once."""
-    damping, value = np.full(len(theta), 1e-3), problem.objective(theta, sigma)
+    damping, done, value = np.full(len(theta), 1e-3), np.zeros(len(theta), bool), problem.objective(theta, sigma)
     precision = problem.sd**-2.0
     for _ in range(STEPS):
         residual, jacobian = problem.residuals(theta, sigma)
@@ -192,19 +198,50 @@ def _minimised(problem: Problem, theta: Array, sigma: float) -> Array:
         tried = theta - np.linalg.solve(damped, slope[..., None])[..., 0]
         found = problem.objective(tried, sigma)
         better = found < value
-        gain = np.where(better, value - found, 0.0)
+        done |= np.where(better, value - found < 1e-6, damping > 1e3)
         theta, value = np.where(better[:, None], tried, theta), np.where(better, found, value)
         damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-9, 1e9)
-        if (gain < 1e-7).all() and better.any():
+        if done.all():
             break
     return theta
 
 
 def _about(problem: Problem, theta: Array, sigma: float) -> tuple[Array, float, float]:
-    """Covariance at `theta`, the parameters that the trials determine, and the weighed sum of squared residuals."""
-    residual, jacobian = problem.residuals(theta, sigma)
+    """Covariance at `theta` (1, size), a better sigma, and the degrees of freedom of what is linear in the parameters.
+
+    A trial says as much about the noise as the noise is a part of its variance, less what the fit took from it. Where
+    the width of the posterior comes from the prior it does not depend on sigma, and so is known (Satterthwaite 1946:
+    degrees of freedom of sigma over the square of d ln variance / d ln sigma^2).
+    """
+    residual, jacobian = (of[0] for of in problem.residuals(theta, sigma))
     weights = problem.weights(residual)
-    information = np.swapaxes(jacobian[0], 0, 1) @ (jacobian[0] * weights[0][:, None])
-    covariance = np.linalg.inv(information + np.diag(problem.sd**-2.0))
-    squares = (weights * residual**2)[0][problem.evidence.done].sum()
-    return covariance, float((covariance * information).sum()), float(squares)
+    covariance = np.linalg.inv((jacobian.T * weights) @ jacobian + np.diag(problem.sd**-2.0))
+    share = problem.evidence.done * sigma**2 / problem.variances(theta, sigma)[0]
+    seen = jacobian @ covariance  # (n, size)
+    dof = NOISE_DOF + float((share * (1 - weights * (seen * jacobian).sum(-1))).sum())
+    squares = NOISE_DOF * NOISE**2 + sigma**2 * float((share * weights * residual**2).sum())
+    by_sigma = ((share * weights)[:, None] * seen**2).sum(0) / np.diag(covariance)
+    moving = problem.surface.part("m").start, problem.surface.part("q").stop
+    return covariance, math.sqrt(squares / dof), dof / float(by_sigma[slice(*moving)].mean().clip(0.05, 1.0)) ** 2
+
+
+def edges(posterior: Posterior, problem: Problem) -> Array:
+    """(k) the v that best tells what diverged, or was far too bad, from the rest; infinite where nothing did."""
+    had, surface = problem.evidence, problem.surface
+    u = surface.offsets(posterior.theta, had.x, had.place, had.cell)
+    v = u @ surface.turned(posterior.theta).T
+    bad = ~had.done | (had.seen > TOO_BAD)
+    found = np.full(surface.count, np.inf)
+    for at in np.flatnonzero(problem.upward):
+        above = v[:, at] > 0
+        if (bad & above).any():
+            tried = np.linspace(0, v[:, at].max(), 201)
+            finishes = survival(v[above, at], tried[:, None])
+            fits = np.log(np.where(bad[above], 1 - finishes, finishes) + 1e-12).sum(-1)
+            found[at] = tried[fits > fits.max() - 1e-6].mean()
+    return found
+
+
+def survival(v: Array, edge: Array) -> Array:
+    """How probably a training at `v` finishes."""
+    return 1.0 / (1.0 + np.exp(np.clip((v - edge) / EDGE_WIDTH, -50, 50)))

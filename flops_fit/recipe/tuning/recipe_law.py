@@ -12,9 +12,11 @@ from flops_fit.basics.arguments import Rule, need, number, one_of
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import StudyError
+from flops_fit.recipe.tuning.posterior import survival
 from flops_fit.recipe.tuning.surface import Array, skewed
 
 SCHEMA = 1
+DIVERGED = 0.1  # log loss that a divergence counts as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class RecipeLaw:
         coefficients: (k, 3) ln value at the origin, p, q.
         covariance: (3k, 3k) of the coefficients row by row; `dof` degrees of freedom of Student's t.
         curvature, skew: (k) h and asymmetry; turned: (k, k) the valley's directions (see `surface.py`).
+        edge: (k) how far above the best value, in the logarithm, trainings diverged; None where none did.
         stray: sd of the logarithm of an optimum about the power law.
         noise: sd of log loss from one training to the next.
         low, high: (k) bounds; `value` stays within them.
@@ -52,6 +55,7 @@ class RecipeLaw:
     curvature: Array
     skew: Array
     turned: Array
+    edge: tuple[float | None, ...]
     stray: float
     noise: float
     low: Array
@@ -61,16 +65,25 @@ class RecipeLaw:
     flops: float
     findings: tuple[Finding, ...] = field(default=())
 
+    def optimum(self, name: str, num_params: float, num_tokens: float) -> float:
+        """The power law of `name`: where the best value most probably lies; the bounds do not cut it."""
+        return math.exp(self._log_optimum(self._at(name), num_params, num_tokens))
+
     def value(self, name: str, num_params: float, num_tokens: float) -> float:
-        """The best value of `name` for this size and number of tokens, within its bounds."""
+        """The value of `name` to train with, within its bounds.
+
+        The optimum, and less than that for what diverges when it is too high, as the optimum is not known exactly:
+        the value with the lowest expected loss, a divergence counted as a loss that is 10 % higher.
+        """
         at = self._at(name)
-        best = math.exp(min(self._log_value(at, num_params, num_tokens), 700.0))
+        lowered, _ = self._lowered(num_params, num_tokens)
+        best = math.exp(self._log_optimum(at, num_params, num_tokens) - lowered[at])
         return float(np.clip(best, self.low[at], self.high[at]))
 
     def interval(self, name: str, num_params: float, num_tokens: float, level: float = 0.9) -> tuple[float, float]:
         """Where the best value lies with probability `level`; the bounds do not cut it."""
         at, row = self._at(name), self._row(num_params, num_tokens)
-        middle = self._log_value(at, num_params, num_tokens)
+        middle = self._log_optimum(at, num_params, num_tokens)
         half = self._t(level) * math.sqrt(row @ self._block(at, at) @ row + self.stray**2)
         return math.exp(middle - half), math.exp(middle + half)
 
@@ -83,16 +96,27 @@ class RecipeLaw:
         return middle, middle - half, middle + half
 
     def expected_excess(self, num_params: float, num_tokens: float) -> float:
-        """Relative loss expected to be lost there by using the rule, because the optimum is not known exactly."""
-        row = self._row(num_params, num_tokens)
-        count = len(self.names)
+        """Relative loss expected to be lost there with `value`, because the optimum is not known exactly."""
+        return float(np.expm1(self._lowered(num_params, num_tokens)[1]))
+
+    def _lowered(self, num_params: float, num_tokens: float) -> tuple[Array, float]:
+        """(k) how far below the optimum each logarithm is best, and the expected log loss above the best."""
+        sd, nodes, weights = self._sd_of_v(num_params, num_tokens), *np.polynomial.hermite_e.hermegauss(31)
+        edge = np.array([math.inf if at is None else at for at in self.edge])
+        down = np.isfinite(edge) * np.linspace(0, 3, 61)[:, None]  # (61, k), in sd
+        v = sd[:, None] * (nodes - down[..., None])  # (61, k, 31)
+        cost = self.curvature[:, None] * skewed(v, self.skew[:, None])
+        cost = cost + DIVERGED * (1 - survival(v, edge[:, None]))
+        mean = (cost * weights).sum(-1) / weights.sum()
+        best = mean.argmin(0)
+        return down[best, range(len(sd))] * sd, float(mean.min(0).sum())
+
+    def _sd_of_v(self, num_params: float, num_tokens: float) -> Array:
+        """(k) sd of the distance from the optimum along each of the surface's directions."""
+        row, count = self._row(num_params, num_tokens), len(self.names)
         cov = np.array([[row @ self._block(i, j) @ row for j in range(count)] for i in range(count)])
         cov = (cov + self.stray**2 * np.eye(count)) * (self.dof / (self.dof - 2) if self.dof > 2.5 else 5.0)
-        sd = np.sqrt(np.einsum("ij,jk,ik->i", self.turned, cov, self.turned))
-        nodes, weights = np.polynomial.hermite_e.hermegauss(31)
-        v = sd[:, None] * nodes
-        mean = (skewed(v, self.skew[:, None]) * weights).sum(-1) / weights.sum()
-        return float(np.expm1((self.curvature * mean).sum()))
+        return np.sqrt(np.einsum("ij,jk,ik->i", self.turned, cov, self.turned))
 
     def summary(self) -> str:
         """Trials, each rule with 90 % intervals, and the findings, as plain text."""
@@ -121,7 +145,14 @@ class RecipeLaw:
         """Plain JSON values."""
         plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
         findings = [asdict(finding) for finding in self.findings]
-        return {"schema": SCHEMA, **plain, "names": [*self.names], "origin": [*self.origin], "findings": findings}
+        return {
+            "schema": SCHEMA,
+            **plain,
+            "names": [*self.names],
+            "edge": [*self.edge],
+            "origin": [*self.origin],
+            "findings": findings,
+        }
 
     @classmethod
     def from_dict(cls, content: Any) -> RecipeLaw:
@@ -140,7 +171,7 @@ class RecipeLaw:
     def _block(self, i: int, j: int) -> Array:
         return self.covariance[3 * i : 3 * i + 3, 3 * j : 3 * j + 3]
 
-    def _log_value(self, at: int, num_params: float, num_tokens: float) -> float:
+    def _log_optimum(self, at: int, num_params: float, num_tokens: float) -> float:
         return float(self.coefficients[at] @ self._row(num_params, num_tokens))
 
     def _t(self, level: float) -> float:

@@ -81,9 +81,8 @@ class Surface:
         gradient = np.zeros((*slope.shape[:-1], self.size))
         for name, factor in (("m", 1.0), ("p", place[:, :1]), ("q", place[:, 1:])):
             gradient[..., self.part(name)] = slope * factor
-        start = self.part("stray").start
-        for at in range(self.count):
-            gradient[..., range(len(cell)), start + cell * self.count + at] = slope[..., at]
+        own = (cell[:, None] == np.arange(self.cells))[:, :, None] * slope[..., None, :]  # (..., n, cells, k)
+        gradient[..., self.part("stray")] = own.reshape(*own.shape[:-2], -1)
         return gradient
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from flops_fit.basics.arguments import LEFT_OUT, Rule, check_fields, is_number, number
 from flops_fit.errors import StudyError
@@ -43,7 +42,7 @@ class Trial:
         if isinstance(self.loss, float) and not math.isfinite(self.loss):
             object.__setattr__(self, "loss", None)
         check_fields(self, _RULES, StudyError, prefix="trial ")
-        object.__setattr__(self, "values", MappingProxyType({name: float(v) for name, v in self.values.items()}))
+        object.__setattr__(self, "values", {name: float(v) for name, v in self.values.items()})
 
     @property
     def cell(self) -> Cell:
