@@ -6,7 +6,7 @@ import functools
 import os
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,23 @@ from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
 from flops_fit.processes.workers import CannotBeSent, WorkerPool
+from flops_fit.recipe_law.next_round import next_tuning
+from flops_fit.recipe_law.rounds import load_tuning, save_tuning
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import ExperimentResult, save_runs
 from flops_fit.sizes.contract import check_model
 from flops_fit.sizes.size_map import SizeMap
-from flops_fit.stages import fit_study, rounds_folder, rounds_plan, study_plan, study_progress, study_size_map
+from flops_fit.stages import (
+    fit_study,
+    rounds_folder,
+    rounds_plan,
+    study_design,
+    study_plan,
+    study_progress,
+    study_size_map,
+    trials_plan,
+    tuning_folder,
+)
 from flops_fit.study.options import study_from_options
 from flops_fit.study.study import Study
 from flops_fit.sweep.sweep_plan import SweepPlan
@@ -67,7 +79,9 @@ def find_optimal(
         options: every field of `ModelSpec`, `DataSpec`, `SweepOptions`, `Recipe` and `Hardware` by its name, such as
             `num_sizes_per_budget`, `flops`, `learning_rate`, `batch_tokens`, `workers`. With `target_budget` and
             `total_compute` (fields of `AdaptiveOptions`) it trains in rounds, each chosen from the law so far, until
-            the answer at the target is sure enough or the total is spent; `compute_budgets` may then be left out.
+            the answer at the target is sure enough or the total is spent; `compute_budgets` may then be left out. Where
+            `learning_rate`, `batch_tokens` or another recipe number is "tune", it is found first, by trials as `tuning`
+            says: `TuningOptions`, or its fields as a mapping.
 
     Returns a `SweepPlan` without a dataset or with `train=False`, otherwise a `ScalingLaw`. Before anything is planned
     it checks the options, the model, the data and the loss, in this order; it raises subclasses of `FlopsFitError`, and
@@ -87,6 +101,7 @@ def find_optimal(
         validate_loss_fn(loss_fn)
     size_map = study_size_map(study)
     how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
+    study = _with_tuned_recipe(study, size_map, Path(output_dir), how if training else None)
     if study.adaptive is not None:
         if not training:
             return _next_round_plan(study, size_map, Path(output_dir))
@@ -106,6 +121,58 @@ def find_optimal(
         write_value(directory / "sweep_plan.json", plan.to_dict())
         results = train_all(study, plan.experiments, output_dir=directory / "runs", workers=workers, **how)
     return _fit_and_save(study, plan, results, directory)
+
+
+def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Mapping[str, Any] | None) -> Study:
+    """The study with the rule for what it tunes, found by trials; without `how` only where it is there already."""
+    if study.tuning is None:
+        return study
+    folder, runs = tuning_folder(study, directory), directory / "runs"
+    if how and not how["resume"] and folder.exists():
+        set_aside(folder)
+    design, rounds = load_tuning(folder)
+    if design is None:
+        if how is None:
+            return study
+        design = study_design(study, size_map)
+    workers = study.hardware.num_workers()
+    results: dict[str, ExperimentResult] = {}
+    with _workers(study, workers) if how else nullcontext() as pool:
+        while True:
+            plan = trials_plan(study, size_map, rounds)
+            if how:
+                results |= _train_trials(study, plan, results, directory, {**how, "workers": pool})
+            else:
+                results = already_finished(plan.experiments, runs)
+            now = next_tuning(design, rounds, results, workers=workers)
+            if how and how["progress"]:
+                _console().print(now.reason, markup=False)
+            if now.planned is None or how is None:
+                break
+            save_tuning(folder, design, now.planned)
+            rounds = (*rounds, now.planned)
+    if now.kind == "failed" and how:
+        raise StudyError(f"the recipe could not be tuned, so nothing else is trained: {now.reason}")
+    if now.found is None:
+        return study
+    if how:
+        now.found.save(directory / "recipe_law.json")
+    return study.with_tuned_recipe(now.found)
+
+
+def _train_trials(
+    study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult], directory: Path, how: Mapping[str, Any]
+) -> dict[str, ExperimentResult]:
+    """The results of those trials of `plan` that are not among `results`."""
+    new = [item for item in plan.experiments if item.experiment_id not in results]
+    if not new:
+        return {}
+    finished = {**results, **(already_finished(new, directory / "runs") if how["resume"] else {})}
+    refuse_over_limit(study.hardware, plan, finished)
+    if not results:
+        _check_first_steps(study, plan, finished, how["progress"], how["workers"])
+    trained = train_all(study, new, output_dir=directory / "runs", **how)
+    return {result.experiment_id: result for result in trained}
 
 
 def _fit_and_save(study: Study, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path) -> ScalingLaw:

@@ -18,6 +18,9 @@ from flops_fit.errors import FitError, FlopsFitWarning, StudyError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import users_code
 from flops_fit.recipe.recipe import doubts
+from flops_fit.recipe_law.design import SIZES, SPAN, TuningDesign, make_design, trial_budgets, with_values
+from flops_fit.recipe_law.options import TuningOptions
+from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.results.finished import as_planned
 from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.sizes.size_map import SizeMap, size_map_of
@@ -28,6 +31,7 @@ from flops_fit.sweep.grid import remarks_on
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
 if TYPE_CHECKING:
+    from flops_fit.recipe_law.next_round import TunedRecipe
     from flops_fit.scaling_law import ScalingLaw
 
 
@@ -63,11 +67,12 @@ def study_plan(
 
     `centre` as in `flops_fit.sweep.grid.GridOptions`.
 
-    Warns where the recipe follows a published rule (`flops_fit.recipe.published_rules`) outside its range.
+    Warns where the recipe follows a published rule (`flops_fit.recipe.published_rules`) outside its range, and where it
+    is still to be tuned. Of a study that knows its `tuned_recipe`, each experiment has its own values and their id.
     """
     given = {item.name: getattr(study.sweep, item.name) for item in dataclasses.fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))
-    data, outcome = study.prepared_data, study.outcome_fingerprint()
+    data, outcome, rule = study.prepared_data, study.outcome_fingerprint(), study.tuned_recipe
     plan = plan_from_size_map(
         size_map,
         sweep.compute_budgets,
@@ -78,22 +83,82 @@ def study_plan(
         identity=outcome,
         model_kwargs=study.model.kwargs,
     )
-    found = _recipe_doubts(study, size_map, plan.experiments)
+    found = (*_recipe_doubts(study, size_map, plan.experiments), *_still_to_tune(study))
     for doubt in found:
         warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
     targets = tuple(float(target) for target in sweep.target_budgets)
     return dataclasses.replace(
         plan,
-        experiments=[dataclasses.replace(item, outcome_fingerprint=outcome) for item in plan.experiments],
+        experiments=[_with_own_recipe(rule, outcome, item) for item in plan.experiments],
         notes=(*plan.notes, *found),
         target_budgets=targets,
         made_from=study.outcome_parts(),
     )
 
 
+def _with_own_recipe(rule: TunedRecipe | None, outcome: str, experiment: Experiment) -> Experiment:
+    ours = dataclasses.replace(experiment, outcome_fingerprint=outcome)
+    return ours if rule is None else with_values(ours, rule.values(ours.num_params, ours.num_tokens))
+
+
+def _still_to_tune(study: Study) -> list[str]:
+    """What to say of a plan made before its recipe is known."""
+    if study.tuning is None or study.tuned_recipe is not None:
+        return []
+    names = " and ".join(study.training.tuned)
+    return [
+        f"{names} will be tuned first, by at most {study.tuning.trainings} trials that take at most "
+        f"{study.tuning.share:.0%} of these FLOPs; the experiments' ids follow from what is found"
+    ]
+
+
 def _recipe_doubts(study: Study, size_map: SizeMap, experiments: Sequence[Experiment]) -> tuple[str, ...]:
     embedded = any(entry.non_embedding_params not in (None, entry.num_params) for entry in size_map.entries)
     return () if study.trainer else tuple(doubts(study.training, experiments, counts_embeddings=embedded))
+
+
+def tuning_folder(study: Study, directory: Path) -> Path:
+    """Where the trials of a study in `directory` are kept: another one for another model, data, loss, recipe or
+    [tuning], the same whatever its budgets are."""
+    parts = [study.outcome_fingerprint(), study.model_fingerprint(), vars(study.tuning or TuningOptions())]
+    return directory / "tuning" / content_hash(parts)[:16]
+
+
+def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
+    """What the trials of a study that tunes its recipe are chosen from."""
+    assert study.tuning is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlopsFitWarning)  # of the grid, which is planned and said after tuning
+        grid = study_plan(study, size_map)
+        if not grid.experiments:
+            reasons = "; ".join(dict.fromkeys(point.reason for point in grid.dropped))
+            raise StudyError(f"there is nothing to tune the recipe for: {reasons or 'no budget admits any size'}")
+        total = study.adaptive.total_compute if study.adaptive else grid.total_flops
+        assert total is not None
+        cheapest = min(item.compute_budget for item in grid.experiments)
+        levels = trial_budgets(cheapest, study.tuning.share * float(total), study.tuning.trainings)
+        few = {"compute_budgets": levels, "num_sizes_per_budget": SIZES, "span": SPAN, "seeds": study.sweep.seeds[:1]}
+        cells = study_plan(study, size_map, overrides=few).experiments
+    data = study.prepared_data
+    tokens = data.tokens_per_example if data else 1
+    return make_design(study.training, study.tuning, cells, grid.experiments, tokens, float(total))
+
+
+def trials_plan(study: Study, size_map: SizeMap, rounds: Sequence[TuningRound]) -> SweepPlan:
+    """The trials of all `rounds` as a plan."""
+    trials = trials_of(rounds)
+    budgets = sorted({item.compute_budget for item in trials})
+    return SweepPlan(
+        experiments=trials,
+        model_cls_name=size_map.model_name,
+        size_param=size_map.size_param,
+        compute_budgets=budgets or [float(budget) for budget in study.sweep.compute_budgets],
+        model_kwargs=dict(study.model.kwargs),
+        param_count=size_map.param_count,
+        flops_method=size_map.flops_method,
+        data_unit=size_map.data_unit,
+        made_from=study.outcome_parts(),
+    )
 
 
 def study_candidates(study: Study, size_map: SizeMap) -> SweepPlan:

@@ -22,7 +22,7 @@ LIBRARY = (
     ("sweep",),
     ("recipe", "results"),
     ("cost", "scaling_law"),
-    ("adaptive",),
+    ("adaptive", "recipe_law"),
     ("study", "report"),
     ("training", "stages"),
     ("preflight", "distributed"),

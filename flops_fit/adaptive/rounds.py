@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flops_fit.basics.files import read_value, write_value
+from flops_fit.basics.files import read_value
 from flops_fit.basics.from_json import NULL_IS_INFINITY, from_json
-from flops_fit.errors import FileError
+from flops_fit.basics.numbered import load_numbered, numbered_path, save_numbered
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.sweep.experiment import Experiment
 
@@ -93,6 +93,8 @@ class Round:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values under the schema `flops_fit.round/1`."""
         content = {"schema": SCHEMA, **asdict(self)}
+        for choice, kept in zip(self.choices, content["choices"], strict=True):
+            kept["experiment"] = choice.experiment.to_dict()
         if self.known is not None:
             ends = ("N_opt_high", "loss_high")
             content["known"] |= {name: None for name in ends if math.isinf(getattr(self.known, name))}
@@ -115,31 +117,17 @@ class Round:
 
 def round_path(folder: Path, number: int) -> Path:
     """Where round `number` is kept."""
-    return folder / f"round_{number:03d}.json"
+    return numbered_path(folder, number)
 
 
 def save_round(folder: Path, item: Round) -> Path:
     """Write a new round, atomically; raises `FileError` where there is another one of its number."""
-    path = round_path(folder, item.number)
-    if path.exists() and Round.load(path) != item:
-        raise FileError(f"{path} holds another round {item.number}; what was planned once is not changed")
-    return write_value(path, item.to_dict())
+    return save_numbered(folder, item)
 
 
 def load_rounds(folder: Path) -> tuple[Round, ...]:
     """The rounds in `folder`, in order; raises `FileError` where one is damaged or missing."""
-    return tuple(_numbered(folder)) if folder.is_dir() else ()
-
-
-def _numbered(folder: Path) -> Iterator[Round]:
-    paths = sorted(folder.glob("round_*.json"))
-    for number, path in enumerate(paths, start=1):
-        if path != round_path(folder, number):
-            raise FileError(f"{round_path(folder, number)} is gone, but {path.name} is there; restore it from a copy")
-        found = Round.load(path)
-        if found.number != number:
-            raise FileError(f"{path} holds round {found.number}; restore it from a copy")
-        yield found
+    return load_numbered(folder, Round.load)
 
 
 def experiments_of(rounds: Sequence[Round]) -> list[Experiment]:

@@ -130,7 +130,7 @@ def _loop(study: Study, experiment: Experiment, device: torch.device) -> Trainin
 
 
 def _first_batch(loop: TrainingLoop) -> Any:
-    seed = loop.job.study.training.seed * 1_000_003 + loop.job.experiment.seed
+    seed = loop.job.recipe.seed * 1_000_003 + loop.job.experiment.seed
     return loop.job.data.train.reader(seed).read(loop.steps.end(1))
 
 
@@ -153,7 +153,7 @@ def _rehearse(loop: TrainingLoop, batch: Any) -> tuple[float, float]:
 
 def _check_optimizer(loop: TrainingLoop) -> None:
     """Raise `StudyError` where its rates do not follow the recipe's, or a checkpoint cannot keep its state."""
-    recipe, peak = loop.job.study.training, loop.peak_rate
+    recipe, peak = loop.job.recipe, loop.peak_rate
     if callable(recipe.optimizer):
         refuse_fixed_rates(loop.optimizer, loop.model, recipe, loop.device, peak)
         put_back(make_optimizer(loop.model, recipe, loop.device, peak), *taken_apart(loop.optimizer))
@@ -161,7 +161,7 @@ def _check_optimizer(loop: TrainingLoop) -> None:
 
 def _one_held_out_batch(loop: TrainingLoop) -> Examples:
     """The first held-out batch as held-out data of its own: a list of one "example", which is the batch."""
-    batch = loop.job.data.held_out.first(loop.job.study.training.eval_batch_examples)
+    batch = loop.job.data.held_out.first(loop.job.recipe.eval_batch_examples)
     return Examples(dataset=[batch], collate=lambda batches: batches[0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, check_fields, need, number, one_of, plain_number, whole
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from flops_fit.sweep.experiment import Experiment
 
+TUNE = "tune"
+TUNABLE = ("learning_rate", "batch_tokens", "weight_decay", "warmup_fraction", "final_fraction")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 _NUMBER = r"([0-9.eE+-]+)"
@@ -36,9 +38,9 @@ def _power_of_tokens(rule: str) -> tuple[float, float] | None:
 
 _BETA = number(least=0, below=1)
 _RULES = {
-    "learning_rate": number(above=0) | Rule(callable, "a function of the experiment") | one_of(*RULES),
+    "learning_rate": number(above=0) | Rule(callable, "a function of the experiment") | one_of(*RULES, TUNE),
     "batch_tokens": number(above=0)
-    | one_of(*RULES)
+    | one_of(*RULES, TUNE)
     | Rule(
         lambda rule: isinstance(rule, str) and _power_of_tokens(rule) is not None,
         'a rule such as "0.5*sqrt(tokens)" or "0.58*tokens^0.571" with an exponent from 0 to 1',
@@ -48,13 +50,13 @@ _RULES = {
         lambda betas: isinstance(betas, list | tuple) and len(betas) == 2 and all(map(_BETA.holds, betas)),
         "two numbers in [0, 1), such as [0.9, 0.95]",
     ),
-    "weight_decay": number(least=0),
+    "weight_decay": number(least=0) | one_of(TUNE),
     "gradient_clip": number(above=0) | LEFT_OUT,
-    "warmup_fraction": number(least=0, below=1),
+    "warmup_fraction": number(least=0, below=1) | one_of(TUNE),
     "schedule": one_of(*SCHEDULES),
     "optimizer": one_of("adamw")
     | Rule(callable, 'a function of (model, peak_rate, recipe), in study.toml written as "package.module:function"'),
-    "final_fraction": number(least=0, most=1),
+    "final_fraction": number(least=0, most=1) | one_of(TUNE),
     "decay_fraction": number(above=0, most=1),
     "precision": one_of(*PRECISIONS),
     "eval_batch_examples": whole(),
@@ -96,17 +98,20 @@ class Recipe:
         timeout_seconds: an experiment that takes longer ends as "timed_out", with a checkpoint to go on from.
         seed: decides initial weights and data order, together with the experiment's own seed.
 
+    Where `learning_rate`, `batch_tokens`, `weight_decay`, `warmup_fraction` or `final_fraction` is "tune", the study
+    finds it by trials (`flops_fit.recipe_law`), and every experiment has a value of its own, which `of` puts in.
+
     Raises `StudyError` for a value outside its limits.
     """
 
     learning_rate: float | str | Callable[[Experiment], float] = 3e-3
-    batch_tokens: int | str = "0.5*sqrt(tokens)"
+    batch_tokens: float | str = "0.5*sqrt(tokens)"
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
+    weight_decay: Any = 0.1  # a number, as the two below, or "tune"
     gradient_clip: float | None = 1.0
-    warmup_fraction: float = 0.1
+    warmup_fraction: Any = 0.1
     schedule: str = "linear"
-    final_fraction: float = 0.0
+    final_fraction: Any = 0.0
     decay_fraction: float = 0.2
     optimizer: str | Callable[[torch.nn.Module, float, Recipe], Any] = "adamw"
     compile: bool = False
@@ -119,19 +124,38 @@ class Recipe:
     def __post_init__(self) -> None:
         check_fields(self, _RULES, StudyError)
         object.__setattr__(self, "betas", tuple(plain_number(beta) for beta in self.betas))
-        if self.schedule == "wsd" and self.warmup_fraction + self.decay_fraction > 1.0:
+        warmup = 0.0 if self.warmup_fraction == TUNE else self.warmup_fraction
+        if self.schedule == "wsd" and warmup + self.decay_fraction > 1.0:
             raise StudyError(
                 f"warmup_fraction = {self.warmup_fraction:g} and decay_fraction = {self.decay_fraction:g} are more "
                 "than the whole run; lower one so that together they are at most 1"
             )
 
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """Names of what is "tune"."""
+        return tuple(name for name in TUNABLE if getattr(self, name) == TUNE)
+
+    def of(self, experiment: Experiment) -> Recipe:
+        """The recipe of `experiment`, which has values of its own for what is tuned; raises `StudyError` without."""
+        if not self.tuned:
+            return self
+        own: dict[str, Any] = dict(experiment.tuned)
+        for name in self.tuned:
+            if name not in own:
+                raise StudyError(
+                    f'{experiment.experiment_id} has no {name} of its own, which is "tune" in the recipe; take the '
+                    f"experiments of a plan made after tuning, or give {name} a value"
+                )
+        return replace(self, **{name: own[name] for name in self.tuned})
+
     def tokens_per_step(self, experiment: Experiment) -> float:
         """The batch of `experiment` in tokens, before it is made a whole number of steps."""
-        return self._batch_rule()(experiment)
+        return self.of(experiment)._batch_rule()(experiment)
 
     def peak_learning_rate(self, experiment: Experiment) -> float:
         """The peak learning rate of `experiment`; raises `StudyError` where a callable gives no positive number."""
-        given = self.learning_rate
+        given = self.of(experiment).learning_rate
         rule = RULES[given].learning_rate if isinstance(given, str) else given
         rate = rule(experiment) if callable(rule) else rule
         need(f"learning_rate of {experiment.experiment_id}", rate, number(above=0), StudyError)

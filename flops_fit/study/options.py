@@ -11,6 +11,7 @@ from flops_fit.basics.arguments import did_you_mean
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import StudyError
 from flops_fit.recipe.recipe import Recipe
+from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, SweepOptions
 from flops_fit.study.study import Study
 
@@ -25,12 +26,14 @@ def study_from_options(
     compute_budgets: Any,
     options: Mapping[str, Any],
 ) -> Study:
-    """The study of these arguments; `options` are fields of any section by their name.
+    """The study of these arguments; `options` are fields of any section by their name, and `tuning` that section.
 
     Raises `TypeError` for an option that no section has, and errors of the sections for their values.
     """
     given: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "sweep": {}, "training": {}, "hardware": {}}
     given["adaptive"] = {}
+    tuning = options.get("tuning")
+    options = {name: value for name, value in options.items() if name != "tuning"}
     for name, value in options.items():
         given[_owner_of(name)][name] = value
     of_data = [*(["eval_dataset"] if eval_dataset is not None else []), *given["data"]]
@@ -54,6 +57,7 @@ def study_from_options(
         training=Recipe(**given["training"]),
         hardware=Hardware(**given["hardware"]),
         adaptive=adaptive,
+        tuning=TuningOptions(**tuning) if isinstance(tuning, Mapping) else tuning,
     )
 
 

@@ -17,6 +17,7 @@ from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.processes.alive import users_code
 from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
+from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.study.identity import StudyIdentity, differences
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 from flops_fit.study.study_file import SECTIONS, read_study_file
@@ -24,13 +25,14 @@ from flops_fit.sweep.command import check_template
 
 if TYPE_CHECKING:
     from flops_fit.data.study_data import StudyData
+    from flops_fit.recipe_law.next_round import TunedRecipe
 
 _RULES = {
     "name": matching(r"[A-Za-z][A-Za-z0-9_]{0,63}", "a letter followed by at most 63 letters, digits or underscores"),
     "owners": several(TEXT, 'a list of text, such as ["team:scaling"]', least=0),
     **{name: made_of(kind, f"a {kind.__name__}") for name, kind in SECTIONS.items()},
 }
-_RULES |= {name: _RULES[name] | LEFT_OUT for name in ("data", "loss", "trainer", "adaptive")}
+_RULES |= {name: _RULES[name] | LEFT_OUT for name in ("data", "loss", "trainer", "adaptive", "tuning")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,9 @@ class Study:
     `name` names its folder and its assets: a letter, then letters, digits or underscores. Without `data` and `loss` a
     study can be planned but not trained, unless it has a `trainer`: that trains in a process of its own, one experiment
     at a time where `hardware.workers` does not say otherwise. An `adaptive` study trains in rounds what teaches most;
-    its `sweep` may be left out, which then has the budgets of `AdaptiveOptions.budgets`. `owners` are shown in the
-    pipeline's pages: e-mail addresses, or teams as in "team:scaling".
+    its `sweep` may be left out, which then has the budgets of `AdaptiveOptions.budgets`. Where the recipe has a number
+    that is "tune", `tuning` says how it is found; see `with_tuned_recipe`. `owners` are shown in the pipeline's pages:
+    e-mail addresses, or teams as in "team:scaling".
     """
 
     name: str
@@ -55,6 +58,7 @@ class Study:
     owners: tuple[str, ...] = ()
     trainer: TrainerSpec | None = None
     adaptive: AdaptiveOptions | None = None
+    tuning: TuningOptions | None = None
 
     def __post_init__(self) -> None:
         if self.sweep is None and isinstance(self.adaptive, AdaptiveOptions):
@@ -62,12 +66,28 @@ class Study:
         check_fields(self, _RULES, StudyError)
         if self.adaptive is not None:
             _refuse_with_rounds(self.sweep, self.adaptive, self.hardware)
+        self._check_tuning()
         object.__setattr__(self, "owners", tuple(self.owners))
         if self.trainer is not None:
             more = [] if self.trainer.study_dir is None else ["study_dir"]
             check_template(self.trainer.command, self.model.size_param, more=more)
             if self.hardware.workers is None:  # a command may well take the whole machine for itself
                 object.__setattr__(self, "hardware", replace(self.hardware, workers=1))
+
+    def _check_tuning(self) -> None:
+        if self.tuning is not None:
+            self.tuning.refuse_unless_for(self.training)
+        elif self.training.tuned:
+            object.__setattr__(self, "tuning", TuningOptions())
+        if self.tuning is not None and self.trainer is not None:
+            raise StudyError(
+                f'{", ".join(self.training.tuned)} = "tune" with a trainer, which does not get the recipe; tune it '
+                "with your own tools, or train with this library's loop"
+            )
+        if self.tuning is not None and self.adaptive is not None and self.adaptive.total_compute is None:
+            raise StudyError(
+                '"tune" with [adaptive] needs total_compute, of which the trials take their share; give it'
+            )
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Study:
@@ -124,6 +144,20 @@ class Study:
         self.__dict__.update(state, changed=changed_pieces(pieces))
 
     @property
+    def tuned_recipe(self) -> TunedRecipe | None:
+        """The rule for what is tuned, once it is known; see `with_tuned_recipe`."""
+        return self.__dict__.get("tuned_recipe_found")
+
+    def with_tuned_recipe(self, found: TunedRecipe) -> Study:
+        """This study, knowing the rule that its experiments take what is tuned from: they have other ids then.
+
+        It trains the same: each experiment has its own values. What is opened already stays open.
+        """
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, tuned_recipe_found=found)
+        return other
+
+    @property
     def _opened(self) -> StudyData | None:
         return self.__dict__.get("prepared_data")
 
@@ -170,6 +204,7 @@ class Study:
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
         more += [{"adaptive": self.adaptive.to_dict()}] if self.adaptive else []
+        more += [{"tuning": vars(self.tuning)}] if self.tuning else []
         budgets = sorted(set(self.sweep.compute_budgets))  # whose order and repetition change no experiment
         return content_hash([budgets, self.sweep.grid(), self.outcome_fingerprint(), *more])
 

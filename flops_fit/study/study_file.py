@@ -20,9 +20,10 @@ fn = "flops_fit.loss:cross_entropy"
 compute_budgets = [1e15, "3e15", 1e16]
 ```
 
-Further sections: training, hardware, schedule, adaptive (rounds instead of a grid; then [sweep], or its
-compute_budgets, may be left out), and trainer, a command of the user's own instead of data and loss. With one, [model]
-may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its size_param.
+Further sections: training, tuning (of what is "tune" there), hardware, schedule, adaptive (rounds instead of a grid;
+then [sweep], or its compute_budgets, may be left out), and trainer, a command of the user's own instead of data and
+loss. With one, [model] may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its
+size_param.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
+from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 
 SECTIONS: dict[str, type] = {
@@ -55,6 +57,7 @@ SECTIONS: dict[str, type] = {
     "schedule": ScheduleSpec,
     "trainer": TrainerSpec,
     "adaptive": AdaptiveOptions,
+    "tuning": TuningOptions,
 }
 _REFERENCES = {("model", "factory"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
 _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate"), ("training", "optimizer")}

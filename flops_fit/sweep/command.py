@@ -16,8 +16,9 @@ PATHS = ("experiment_path", "result_path", "output_dir")
 
 
 def values_of(experiment: Experiment) -> dict[str, Any]:
-    """What a template may name of an experiment: its fields, and the size by the size parameter's own name."""
-    return experiment.to_dict() | {experiment.size_param: experiment.size_param_value}
+    """What a template may name of an experiment: its fields, what is tuned by its own name, and the size by that of
+    the size parameter."""
+    return experiment.to_dict() | dict(experiment.tuned) | {experiment.size_param: experiment.size_param_value}
 
 
 def fill(template: str, values: Mapping[str, Any]) -> str:
@@ -30,7 +31,8 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
 
 def check_template(template: str, size_param: str, *, more: Iterable[str] = ()) -> None:
     """Raise `StudyError` for a template of a study's trainer that could not be filled, with the nearest known name."""
-    known = dict.fromkeys([item.name for item in fields(Experiment)] + [size_param, *PATHS, *more])
+    own = [item.name for item in fields(Experiment) if item.name != "tuned"]  # a study with a trainer tunes nothing
+    known = dict.fromkeys([*own, size_param, *PATHS, *more])
     remedy = "write a name in single braces and a literal brace twice, as in {{ and }}"
     try:
         named = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, is_list, matching, number, whole
+from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, is_number, matching, number, whole
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import PlanError
 from flops_fit.identity.fingerprints import content_hash
@@ -29,6 +29,10 @@ _RULES = {
     "measured_flops_per_token": number(least=0) | LEFT_OUT,
     "total_params": whole(0) | LEFT_OUT,
     "activation_bytes_per_token": number(least=0) | LEFT_OUT,
+    "tuned": Rule(
+        lambda tuned: isinstance(tuned, tuple) and all(TEXT.holds(name) and is_number(value) for name, value in tuned),
+        "pairs of a name and a number",
+    ),
 }
 
 
@@ -47,6 +51,7 @@ class Experiment:
         total_params: all parameters, where the model let them be counted.
         activation_bytes_per_token: memory kept for the backward pass, where it was measured.
         outcome_fingerprint: of the study it was planned from, which alone may train it; "" where any may.
+        tuned: name and value of the recipe numbers that are its own, where the study tunes them.
 
     Raises `PlanError` for a value outside its limits, and for tokens per parameter more than 2 % from D / N.
     """
@@ -64,6 +69,7 @@ class Experiment:
     total_params: int | None = None
     activation_bytes_per_token: float | None = None
     outcome_fingerprint: str = ""
+    tuned: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "compute_budget", parse_budget(self.compute_budget))
@@ -90,8 +96,9 @@ class Experiment:
         return self.flops_per_token * self.num_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; without `tuned` where nothing is."""
+        content = asdict(self)
+        return content if self.tuned else {name: value for name, value in content.items() if name != "tuned"}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Experiment:

@@ -146,11 +146,13 @@ class SweepPlan:
         return diff_plans(self.experiments, other.experiments)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per experiment: its fields, then planned_flops."""
+        """One row per experiment: its fields, planned_flops, and what of its recipe is tuned."""
         import pandas as pd
 
-        rows = [item.to_dict() | {"planned_flops": item.planned_flops} for item in self.experiments]
-        return pd.DataFrame(rows, columns=[*Experiment.__dataclass_fields__, "planned_flops"])
+        rows = [item.to_dict() | dict(item.tuned) | {"planned_flops": item.planned_flops} for item in self.experiments]
+        tuned = {name: None for item in self.experiments for name, _ in item.tuned}
+        own = [name for name in Experiment.__dataclass_fields__ if name != "tuned"]
+        return pd.DataFrame(rows, columns=[*own, "planned_flops", *tuned])
 
     def summary(self) -> str:
         """A Markdown table with a row per budget, then why points are missing."""

@@ -17,6 +17,7 @@ from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged, TimedOut
 from flops_fit.loss import LossFn, batch_loss
 from flops_fit.processes.alive import still_alive
+from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
 from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from flops_fit.training.evaluation import held_out_loss
@@ -45,6 +46,11 @@ class Job:
     resume: bool
     ranks: Ranks | None = None  # where several processes train it together
 
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """The experiment's own."""
+        return self.study.training.of(self.experiment)
+
     @property
     def peak(self) -> float | None:
         """FLOP/s of all devices that train it, where known."""
@@ -68,7 +74,7 @@ class TrainingLoop:
     @property
     def peak_rate(self) -> float:
         """The experiment's peak learning rate."""
-        return self.job.study.training.peak_learning_rate(self.job.experiment)
+        return self.job.recipe.peak_learning_rate(self.job.experiment)
 
     @functools.cached_property
     def _parameters(self) -> list[torch.nn.Parameter]:
@@ -77,7 +83,7 @@ class TrainingLoop:
 
     def train(self) -> None:
         """All steps that are left, from the checkpoint on where there is one."""
-        job, recipe = self.job, self.job.study.training
+        job, recipe = self.job, self.job.recipe
         log = self._take_up()
         reader = job.data.train.reader(recipe.seed * 1_000_003 + job.experiment.seed, self.progress.examples)
         clock = Clock(already=self.progress.seconds)
@@ -104,14 +110,14 @@ class TrainingLoop:
     def held_out_loss(self) -> float:
         """The mean held-out loss at the end; raises `Diverged` where it is not finite."""
         job = self.job
-        batch = job.study.training.eval_batch_examples
+        batch = job.recipe.eval_batch_examples
         loss = held_out_loss(
             self.model,
             job.data.held_out,
             job.loss_fn,
             batch,
             self.device,
-            autocast(self.job.study.training.precision, self.device),
+            autocast(self.job.recipe.precision, self.device),
         )
         if not math.isfinite(loss):
             raise Diverged(f"held-out loss is {loss} after {self.steps.steps} steps")
@@ -150,7 +156,7 @@ class TrainingLoop:
 
     def _keep(self, clock: Clock) -> None:
         """Write a checkpoint when it is due; where time is up, write one and raise `TimedOut`."""
-        recipe = self.job.study.training
+        recipe = self.job.recipe
         limit = recipe.timeout_seconds
         is_over = limit is not None and clock.this_run() > limit
         if is_over or clock.due("checkpoint", recipe.checkpoint_seconds):
@@ -164,7 +170,7 @@ class TrainingLoop:
         self.optimizer.set_factor(factor)
         self.optimizer.zero_grad()
         loss = self._gradients(to_device(batch, self.device))
-        clip = self.job.study.training.gradient_clip
+        clip = self.job.recipe.gradient_clip
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, clip)
         self.optimizer.step()
@@ -194,7 +200,7 @@ class TrainingLoop:
         for first in range(0, total, part):
             piece = batch if part == total else slice_batch(batch, first, first + part)
             share = min(part, total - first) / total
-            with autocast(self.job.study.training.precision, self.device):
+            with autocast(self.job.recipe.precision, self.device):
                 loss = batch_loss(self.model, piece, self.job.loss_fn)
             (loss if share == 1.0 else loss * share).backward()
             loss_sum += loss.item() * share

@@ -47,7 +47,7 @@ class RankLoop(TrainingLoop):
         ranks.vote()
         ranks.copy_from_main(value for value in self.model.state_dict().values() if isinstance(value, torch.Tensor))
         if not ranks.is_main:  # other dropout than in the main process
-            seed_everything(self.job.study.training.seed, self.job.experiment.seed, ranks.rank, self.progress.step)
+            seed_everything(self.job.recipe.seed, self.job.experiment.seed, ranks.rank, self.progress.step)
         return log
 
     def _gradients(self, batch: Any) -> float:

@@ -141,7 +141,7 @@ def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
 
 def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> TrainingLoop:
     """The model, seeded and on `device`, its optimizer and its steps: all before the first of them."""
-    recipe, experiment, spec = job.study.training, job.experiment, job.study.model
+    recipe, experiment, spec = job.recipe, job.experiment, job.study.model
     steps = plan_steps(recipe, experiment, job.data.tokens_per_example)
     _check_epochs(job, steps)
     seed_everything(recipe.seed, experiment.seed)

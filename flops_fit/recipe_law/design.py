@@ -1,0 +1,163 @@
+"""What the trials of a study may be: sizes and tokens at the cheap end, and where each recipe number begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flops_fit.basics.files import read_value
+from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.from_json import from_json
+from flops_fit.errors import StudyError
+from flops_fit.identity.fingerprints import content_hash
+from flops_fit.recipe.published_rules import RULES
+from flops_fit.recipe.recipe import Recipe
+from flops_fit.recipe.tuning import Cell, Tuned
+from flops_fit.recipe.tuning.tuned import BELIEFS
+from flops_fit.recipe_law.options import TuningOptions
+from flops_fit.sweep.experiment import Experiment, experiment_id
+
+SCHEMA = "flops_fit.tuning_design/1"
+LEVELS = (1 / 9, 1 / 3, 1.0)  # of the FLOPs of the dearest trials: enough to tell N and D apart
+SIZES, SPAN = 3, 3.0  # at each level, over N from centre / span to centre * span
+# A small model loses far more by a wrong rate than a large one: the check of the demo's rate finds a curvature of 0.06
+# to 0.11 of log loss, where published sweeps of models a thousand times larger have 0.01.
+_BELIEFS = {name: replace(BELIEFS[name], curvature=(0.03, 4.0)) for name in ("learning_rate", "batch_tokens")}
+_USUAL = {"learning_rate": 3e-3, "weight_decay": 0.1, "warmup_fraction": 0.1, "final_fraction": 0.1}
+# how far below and above its start a number may go: the rule is used at experiments far larger than the trials
+_REACH = {
+    "learning_rate": (1e3, 1e3),
+    "batch_tokens": (1e5, 1e5),
+    "weight_decay": (1e3, 1e2),
+    "warmup_fraction": (30.0, 9.0),
+    "final_fraction": (100.0, 10.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningDesign:
+    """What trials are chosen from, decided once: changing the budgets of a study later tunes nothing again.
+
+    Attributes:
+        cells: an experiment for each N and D that trials may have, without values of its own.
+        targets: N and D where the rule is going to be used.
+        tuned: what is tuned, with start and bounds.
+        trainings, flops: at most.
+        study_flops: of the experiments that it was made for.
+    """
+
+    cells: tuple[Experiment, ...]
+    targets: tuple[tuple[float, float], ...]
+    tuned: tuple[Tuned, ...]
+    trainings: int
+    flops: float
+    study_flops: float
+
+    @property
+    def places(self) -> dict[Cell, Experiment]:
+        """(N, D) → the experiment of it."""
+        return {(float(cell.num_params), float(cell.num_tokens)): cell for cell in self.cells}
+
+    def price(self, place: Cell) -> float:
+        """The share of what is left of trainings and FLOPs that a trial there takes: either may run out first."""
+        return self.places[place].planned_flops / self.flops + 1 / self.trainings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values under the schema `flops_fit.tuning_design/1`."""
+        return {"schema": SCHEMA, **asdict(self), "cells": [cell.to_dict() for cell in self.cells]}
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all in it."""
+        return content_hash(self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> TuningDesign:
+        """Read what was written; raises `FileError` for a torn or changed file."""
+        remedy = f"restore it from a copy, or rename the folder {path.parent} to tune anew"
+        return read_value(path, SCHEMA, lambda content: from_json(cls, content, without=["schema"]), remedy)
+
+
+def trial_budgets(cheapest: float, flops: float, trainings: int) -> tuple[float, ...]:
+    """FLOPs of the trials' levels: none above the `cheapest` budget, `trainings` of them together about `flops`."""
+    top = min(cheapest, flops / trainings * len(LEVELS) / sum(LEVELS))
+    return tuple(float(f"{top * level:.2e}") for level in LEVELS)
+
+
+def make_design(
+    recipe: Recipe,
+    options: TuningOptions,
+    cells: Sequence[Experiment],
+    grid: Sequence[Experiment],
+    tokens_per_example: int,
+    study_flops: float,
+) -> TuningDesign:
+    """The design of trials at `cells` for the experiments of `grid`; raises `StudyError` for fewer than two cells."""
+    if len({(cell.num_params, cell.num_tokens) for cell in cells}) < 2:
+        raise StudyError(
+            f"the recipe cannot be tuned: trials of {options.share:.0%} of the study's {format_flops(study_flops)} "
+            f"FLOPs admit {len(cells)} of the model's sizes; raise share in [tuning] or the budgets, lower trainings, "
+            "or allow smaller sizes"
+        )
+    cheapest = min(cells, key=lambda cell: cell.planned_flops)
+    return TuningDesign(
+        cells=tuple(cells),
+        targets=tuple(sorted({(float(item.num_params), float(item.num_tokens)) for item in grid})),
+        tuned=tuple(_tuned(name, recipe, options, cheapest, tokens_per_example) for name in recipe.tuned),
+        trainings=options.trainings,
+        flops=options.share * study_flops,
+        study_flops=study_flops,
+    )
+
+
+def _tuned(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experiment, tokens_per_example: int) -> Tuned:
+    guess, known = _start(name, options, cheapest), name in options.bounds
+    below, above = _REACH[name]
+    low, high = options.bounds.get(name, (guess / below, guess * above))
+    if name == "batch_tokens" and not known:
+        low = max(float(tokens_per_example), guess / 16)  # a smaller one takes as many FLOPs and far more time
+    if name == "warmup_fraction" and not known:
+        high = 1 - recipe.decay_fraction if recipe.schedule == "wsd" else 0.9
+    named = isinstance(options.start, Mapping) and name in options.start
+    if not named:
+        guess = min(max(guess, low), high)
+    return Tuned(name=name, guess=guess, low=low, high=high, belief=_BELIEFS.get(name))
+
+
+def _start(name: str, options: TuningOptions, cheapest: Experiment) -> float:
+    if isinstance(options.start, Mapping):
+        if name in options.start:
+            return float(options.start[name])
+    elif name in ("learning_rate", "batch_tokens"):
+        rule = RULES[options.start]
+        return float((rule.learning_rate if name == "learning_rate" else rule.batch_tokens)(cheapest))
+    return Recipe().tokens_per_step(cheapest) if name == "batch_tokens" else _USUAL[name]
+
+
+def with_values(experiment: Experiment, values: Mapping[str, float]) -> Experiment:
+    """`experiment` with recipe numbers of its own, which are part of its id."""
+    tuned = tuple(sorted((name, float(value)) for name, value in values.items()))
+    identity = content_hash([experiment.outcome_fingerprint, tuned])
+    name = experiment_id(
+        budget=experiment.compute_budget,
+        size_param=experiment.size_param,
+        size=experiment.size_param_value,
+        num_tokens=experiment.num_tokens,
+        seed=experiment.seed,
+        identity=identity,
+    )
+    return replace(experiment, experiment_id=name, tuned=tuned)
+
+
+def narrowed(tuned: Sequence[Tuned], cells: Sequence[Experiment], least_steps: int = 8) -> tuple[Tuned, ...]:
+    """`tuned` for choosing trials: no batch of which the shortest trial has fewer than `least_steps`."""
+    longest = min(cell.num_tokens for cell in cells) / least_steps
+    return tuple(
+        replace(item, high=max(longest, item.guess, math.nextafter(item.low, math.inf)))
+        if item.name == "batch_tokens" and longest < item.high
+        else item
+        for item in tuned
+    )

@@ -1,0 +1,217 @@
+"""What tuning does next: wait, train another round of trials, fit the law, or give up and say why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flops_fit.basics.files import read_value, write_value
+from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.from_json import from_json
+from flops_fit.errors import FitError
+from flops_fit.identity.fingerprints import content_hash
+from flops_fit.recipe.tuning import RecipeLaw, Trial, fit_recipe_law, next_trials
+from flops_fit.recipe_law.design import TuningDesign, narrowed, with_values
+from flops_fit.recipe_law.rounds import TuningRound, trials_of
+from flops_fit.results.results import ExperimentResult
+from flops_fit.sweep.experiment import Experiment
+
+SCHEMA = "flops_fit.recipe_law/1"
+LEAST_ROUND = 3
+HOPELESS = 2  # rounds without any completed trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedRecipe:
+    """The rule that was found, and what it was found from.
+
+    Attributes:
+        law: best value of each tuned quantity for N and D.
+        trials: completed and diverged.
+        left_out: id → reason of trials that ended otherwise.
+        flops: spent on all trials.
+        study_flops: of the experiments that the trials were designed for.
+    """
+
+    law: RecipeLaw
+    trials: tuple[Trial, ...]
+    left_out: Mapping[str, str]
+    flops: float
+    study_flops: float
+
+    def values(self, num_params: float, num_tokens: float) -> dict[str, float]:
+        """The recipe's values there, to three digits: more would train again for a rounding error."""
+        return {name: float(f"{self.law.value(name, num_params, num_tokens):.3g}") for name in self.law.names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values under the schema `flops_fit.recipe_law/1`."""
+        trials = [{**vars(trial), "values": dict(trial.values)} for trial in self.trials]
+        law = {name: value for name, value in self.law.to_dict().items() if name != "schema"}
+        return {"schema": SCHEMA, **vars(self), "law": law, "trials": trials, "left_out": dict(self.left_out)}
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all in it."""
+        return content_hash(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TunedRecipe:
+        """Inverse of `to_dict`; raises `FileError` naming what is not valid."""
+        return from_json(cls, content, "recipe law", without=["schema"])
+
+    def save(self, path: Path) -> Path:
+        """Write it, atomically."""
+        return write_value(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> TunedRecipe:
+        """Read what `save` wrote; raises `FileError` for a torn or changed file."""
+        return read_value(path, SCHEMA, cls.from_dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How far tuning has come.
+
+    Attributes:
+        kind: "train" (trials of the last round are still to be trained), "round" (`planned` is a new one), "done"
+            (there is `found`) or "failed".
+        reason: in a sentence.
+    """
+
+    kind: str
+    reason: str
+    planned: TuningRound | None = None
+    found: TunedRecipe | None = None
+
+
+def next_tuning(
+    design: TuningDesign,
+    rounds: Sequence[TuningRound],
+    results: Mapping[str, ExperimentResult],
+    lost: Collection[str] = (),
+    workers: int = 1,
+) -> Tuning:
+    """Wait, plan the next round, fit the law, or give up; the same for the same content.
+
+    Args:
+        results: of any status, by experiment id.
+        lost: ids of trials that ended without a result.
+        workers: trained side by side.
+    """
+    every = trials_of(rounds)
+    waiting = [item for item in every if item.experiment_id not in results and item.experiment_id not in lost]
+    if waiting:
+        last = rounds[-1]
+        return Tuning(
+            kind="train", reason=f"tuning round {last.number}: {len(waiting)} of {len(last.experiments)} left"
+        )
+    trials, left_out = _trials(every, results)
+    none_completed = bool(rounds) and all(trial.loss is None for trial in trials)
+    if none_completed and (not trials or len(rounds) >= HOPELESS):
+        return Tuning(kind="failed", reason=_hopeless(design, trials, left_out))
+    least = LEAST_ROUND if rounds else 1 + 2 * len(design.tuned)
+    chosen = _chosen(design, every, trials, results, max(workers, least))
+    if chosen:
+        planned = TuningRound(
+            number=len(rounds) + 1, planned_from=_planned_from(design, rounds, results), experiments=tuple(chosen)
+        )
+        what = f"{len(chosen)} trials, {format_flops(planned.flops)} FLOPs"
+        return Tuning(kind="round", reason=f"tuning round {planned.number}: {what}", planned=planned)
+    return _fitted(design, every, trials, left_out, results)
+
+
+def _trials(
+    every: Sequence[Experiment], results: Mapping[str, ExperimentResult]
+) -> tuple[tuple[Trial, ...], dict[str, str]]:
+    trials, left_out = [], {}
+    for item in every:
+        result = results.get(item.experiment_id)
+        if result is not None and result.is_final:
+            trials.append(
+                Trial(
+                    num_params=float(item.num_params),
+                    num_tokens=float(item.num_tokens),
+                    values=dict(item.tuned),
+                    loss=result.loss,
+                )
+            )
+        else:
+            reason = result.reason if result is not None else None
+            left_out[item.experiment_id] = reason or "its process ended without a result"
+    return tuple(trials), left_out
+
+
+def _chosen(
+    design: TuningDesign,
+    every: Sequence[Experiment],
+    trials: Sequence[Trial],
+    results: Mapping[str, ExperimentResult],
+    count: int,
+) -> list[Experiment]:
+    """The next trials, no more than may still be trained and paid for."""
+    left = design.flops * (1 + 1e-9) - _spent(every, results)
+    places = {place: cell for place, cell in design.places.items() if cell.planned_flops <= left}
+    count = min(count, design.trainings - len(every))
+    if count < 1 or not places:
+        return []
+    suggested = next_trials(
+        trials,
+        [*places],
+        narrowed(design.tuned, design.cells),
+        count=count,
+        targets=design.targets,
+        cost=lambda trial: design.price(trial.cell),
+    )
+    known, chosen = {item.experiment_id for item in every}, []
+    for trial in suggested:
+        experiment = with_values(design.places[trial.cell], trial.values)
+        left -= experiment.planned_flops
+        if left < 0:
+            break
+        if experiment.experiment_id not in known:  # one that failed is not tried again
+            chosen.append(experiment)
+    return chosen
+
+
+def _spent(every: Sequence[Experiment], results: Mapping[str, ExperimentResult]) -> float:
+    return sum(
+        results[item.experiment_id].flops if item.experiment_id in results else item.planned_flops for item in every
+    )
+
+
+def _fitted(
+    design: TuningDesign,
+    every: Sequence[Experiment],
+    trials: tuple[Trial, ...],
+    left_out: Mapping[str, str],
+    results: Mapping[str, ExperimentResult],
+) -> Tuning:
+    try:
+        law = fit_recipe_law(trials, design.tuned)
+    except FitError as error:
+        return Tuning(kind="failed", reason=str(error))
+    spent = _spent(every, results)
+    found = TunedRecipe(law=law, trials=trials, left_out=left_out, flops=spent, study_flops=design.study_flops)
+    share = spent / design.study_flops
+    return Tuning(
+        kind="done", reason=f"{len(trials)} trials, {format_flops(spent)} FLOPs, {share:.1%} of the study", found=found
+    )
+
+
+def _hopeless(design: TuningDesign, trials: Sequence[Trial], left_out: Mapping[str, str]) -> str:
+    if trials:
+        try:
+            fit_recipe_law(trials, design.tuned)
+        except FitError as error:
+            return f"{error}; then run the study again with that as start in [tuning]"
+    why = next(iter(left_out.values()), "no trial was trained")
+    return f"none of the {len(left_out)} first trials was completed ({why}); mend that and run the study again"
+
+
+def _planned_from(design: TuningDesign, rounds: Sequence[TuningRound], results: Mapping[str, ExperimentResult]) -> str:
+    ids = [item.experiment_id for item in trials_of(rounds)]
+    seen = [[name, results[name].status, results[name].loss] if name in results else [name] for name in ids]
+    return content_hash([design.content_hash, [item.content_hash for item in rounds], seen])
