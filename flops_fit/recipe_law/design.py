@@ -61,10 +61,6 @@ class TuningDesign:
         """(N, D) → the experiment of it."""
         return {(float(cell.num_params), float(cell.num_tokens)): cell for cell in self.cells}
 
-    def price(self, place: Cell) -> float:
-        """The share of what is left of trainings and FLOPs that a trial there takes: either may run out first."""
-        return self.places[place].planned_flops / self.flops + 1 / self.trainings
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values under the schema `flops_fit.tuning_design/1`."""
         return {"schema": SCHEMA, **asdict(self), "cells": [cell.to_dict() for cell in self.cells]}

@@ -163,7 +163,8 @@ def _chosen(
         narrowed(design.tuned, design.cells),
         count=count,
         targets=design.targets,
-        cost=lambda trial: design.price(trial.cell),
+        trials_left=design.trainings - len(every),
+        flops_left=left * max(6 * N * D / cell.planned_flops for (N, D), cell in places.items()),
     )
     known, chosen = {item.experiment_id for item in every}, []
     for trial in suggested:
