@@ -77,7 +77,7 @@ def _of_quantity(law: RecipeLaw, name: str, posterior: Posterior, problem: Probl
                 Finding(
                     code="exponent_from_belief",
                     severity="info",
-                    message=f"how {name} moves with {letter} rests on published rules, not on these trials",
+                    message=f"how {name} moves with {letter} rests on what was believed before, not on these trials",
                     remedy=f"train trials at {letter} further apart",
                 )
             )

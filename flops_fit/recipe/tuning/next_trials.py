@@ -13,13 +13,14 @@ from itertools import product
 import numpy as np
 
 from flops_fit.errors import StudyError
-from flops_fit.recipe.tuning.design import pool_of
+from flops_fit.recipe.tuning.design import SEED, pool_of
 from flops_fit.recipe.tuning.fit import check_trials, posterior_of
 from flops_fit.recipe.tuning.trial import Cell, Trial
 from flops_fit.recipe.tuning.tuned import Tuned
 
 FIRST_STEP = 4.0  # factor up and down in the first round
 STEPS = (2.0, 2.0, 3.0)  # factor between the values to choose from, by how many are tuned; above that 4
+MOST = 1500  # to choose from; of more, which four and more quantities have, these many are drawn
 REACH = 4.0  # at most this factor beyond what was tried
 BEYOND = 10.0  # the targets, where none are given: this factor above the largest cell in both N and D
 
@@ -138,6 +139,9 @@ def _chosen(
     offered = [trial for trial in every if _values(trial, tuned) not in known and price(trial) < math.inf]
     if not offered:
         return ()
+    if candidates is None and len(offered) > MOST:
+        kept = np.sort(np.random.default_rng(SEED).choice(len(offered), MOST, replace=False))
+        offered = [offered[at] for at in kept]
     levels = sorted({trial.cell for trial in [*trials, *offered]})
     posterior, problem, origin = posterior_of(trials, tuned, levels)
     level = np.array([levels.index(trial.cell) for trial in offered])
