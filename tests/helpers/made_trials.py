@@ -39,7 +39,8 @@ class MadeSurface:
     def train(self, trial):
         """`trial` with its loss."""
         values = trial.values
-        excess = self.excess(*trial.cell, values["learning_rate"], values["batch_tokens"])
+        batch = values.get("batch_tokens", self.best(*trial.cell)[1])
+        excess = self.excess(*trial.cell, values["learning_rate"], batch)
         level = math.log(2 + 10 * trial.num_params**-0.2 + 50 * trial.num_tokens**-0.3)
         loss = math.exp(level + excess + self.noise * self.random.standard_normal()) if excess < math.inf else None
         return Trial(num_params=trial.num_params, num_tokens=trial.num_tokens, values=values, loss=loss)
