@@ -51,7 +51,7 @@ def test_the_best_values_and_exponents_are_found(law):
 
 @pytest.mark.parametrize(("exponent", "edge"), [(-0.5, math.inf), (0.0, math.inf), (-0.5, 2.0)])
 def test_exponents_lie_in_their_intervals_about_as_often_as_these_say(exponent, edge):
-    """Width^-1 (N ~ width^2), flat as with muP, and one with an edge: of 5 intervals of 90 %, at least 3 (99 % sure)."""
+    """Width^-1 (N ~ width^2), flat as with muP, and an edge: of 5 intervals of 90 %, 3 at least (99 % sure)."""
     inside = 0
     for seed in range(5):
         surface = MadeSurface(rate=(0.01, exponent, 0.1), edge=edge, seed=seed)
