@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,85 +12,63 @@ from flops_fit.recipe.tuning.recipe_law import Finding, RecipeLaw
 
 AT_PRIOR = 0.8  # an exponent whose sd is this share of what was believed rests on the belief
 WIDE = math.log(2.0)  # sd of ln optimum in the middle of the trials
+FLAT = 0.5  # width of an exponent's interval that is narrow enough to say that it is about 0
 NOISY = 0.01  # sd of log loss between trainings
 
 
 def findings_of(law: RecipeLaw, posterior: Posterior, problem: Problem) -> tuple[Finding, ...]:
-    """Optimum at the edge, undetermined, exponents that rest on belief, much noise, many diverged."""
-    found = [finding for name in law.names for finding in _of_quantity(law, name, posterior, problem)]
+    """Optimum at the edge or undetermined, exponents that rest on belief or are about 0, noise, divergence."""
+    found = []
+    for at, name in enumerate(law.names):
+        found += [*_of_optimum(law, name, at, posterior, problem), *_of_exponents(law, name, at, problem)]
+    return tuple(found + list(_of_trials(law)))
+
+
+def _of_trials(law: RecipeLaw) -> Iterator[Finding]:
     if law.diverged > law.tried / 2:
-        found.append(
-            Finding(
-                code="mostly_diverged",
-                severity="warning",
-                message=f"{law.diverged} of {law.tried} trials diverged",
-                remedy="lower the guess of the learning rate or its upper bound",
-            )
-        )
+        message = f"{law.diverged} of {law.tried} trials diverged"
+        yield _warning("mostly_diverged", message, "lower the guess of the learning rate or its upper bound")
     if law.noise > NOISY:
-        found.append(
-            Finding(
-                code="noisy",
-                severity="warning",
-                message=f"losses differ from the law by {law.noise:.1%}, so small differences cannot be seen",
-                remedy="evaluate on more held-out data, or train more trials",
-            )
-        )
-    return tuple(found)
+        message = f"losses differ from the law by {law.noise:.1%}, so small differences cannot be seen"
+        yield _warning("noisy", message, "evaluate on more held-out data, or train more trials")
 
 
-def _of_quantity(law: RecipeLaw, name: str, posterior: Posterior, problem: Problem) -> list[Finding]:
-    at, found = law.names.index(name), []
-    middle_sd = math.sqrt(law.covariance[3 * at, 3 * at])
-    side = _open_side(at, posterior, problem)
-    if side:
-        found.append(
-            Finding(
-                code="at_edge",
-                severity="warning",
-                message=f"the best {name} lies at the {side} end of what was tried",
-                remedy=f"train trials with {'lower' if side == 'lower' else 'higher'} {name}, or widen its bounds",
-            )
-        )
-    if not law.low[at] <= (best := law.optimum(name, *law.origin)) <= law.high[at]:
-        found.append(
-            Finding(
-                code="out_of_bounds",
-                severity="warning",
-                message=f"the best {name}, {best:.3g}, lies out of its bounds [{law.low[at]:.3g}, {law.high[at]:.3g}]",
-                remedy=f"widen the bounds of {name}",
-            )
-        )
-    if middle_sd > WIDE:
-        found.append(
-            Finding(
-                code="undetermined",
-                severity="warning",
-                message=f"the best {name} is known to a factor {math.exp(middle_sd):.2g} only",
-                remedy="train more trials, further apart",
-            )
-        )
+def _of_optimum(law: RecipeLaw, name: str, at: int, posterior: Posterior, problem: Problem) -> Iterator[Finding]:
+    if side := _open_side(at, posterior, problem):
+        remedy = f"train trials with {'lower' if side == 'lower' else 'higher'} {name}, or widen its bounds"
+        yield _warning("at_edge", f"the best {name} lies at the {side} end of what was tried", remedy)
+    best, low, high = law.optimum(name, *law.origin), law.low[at], law.high[at]
+    if not low <= best <= high:
+        message = f"the best {name}, {best:.3g}, lies out of its bounds [{low:.3g}, {high:.3g}]"
+        yield _warning("out_of_bounds", message, f"widen the bounds of {name}")
+    if (sd := math.sqrt(law.covariance[3 * at, 3 * at])) > WIDE:
+        message = f"the best {name} is known to a factor {math.exp(sd):.2g} only"
+        yield _warning("undetermined", message, "train more trials, further apart")
+
+
+def _of_exponents(law: RecipeLaw, name: str, at: int, problem: Problem) -> Iterator[Finding]:
     for which, letter in ((1, "N"), (2, "D")):
-        start = problem.surface.part("pq"[which - 1]).start + at
-        believed = problem.sd[start]
+        believed = problem.sd[problem.surface.part("pq"[which - 1]).start + at]
         if math.sqrt(law.covariance[3 * at + which, 3 * at + which]) > AT_PRIOR * believed:
-            found.append(
-                Finding(
-                    code="exponent_from_belief",
-                    severity="info",
-                    message=f"how {name} moves with {letter} rests on what was believed before, not on these trials",
-                    remedy=f"train trials at {letter} further apart",
-                )
-            )
-    return found
+            message = f"how {name} moves with {letter} rests on what was believed before, not on these trials"
+            remedy = f"train trials at {letter} further apart"
+            yield Finding(code="exponent_from_belief", severity="info", message=message, remedy=remedy)
+    _, low, high = law.exponent(name, "num_params")
+    if problem.upward[at] and low < 0 < high and high - low < FLAT:
+        message = f"the best {name} hardly moves with N (N^{low:.2f} to N^{high:.2f}), as is expected with muP"
+        remedy = "without muP, train trials at N further apart"
+        yield Finding(code="flat", severity="info", message=message, remedy=remedy)
+
+
+def _warning(code: str, message: str, remedy: str) -> Finding:
+    return Finding(code=code, severity="warning", message=message, remedy=remedy)
 
 
 def _open_side(at: int, posterior: Posterior, problem: Problem) -> str | None:
     """ "lower" or "upper" where no trial lies beyond the optimum on that side."""
     had, surface = problem.evidence, problem.surface
     u = surface.offsets(posterior.theta, had.x, had.place, had.cell)
-    v = (u @ surface.turned(posterior.theta).T)[:, at]
-    above = v > 0
+    above = (u @ surface.turned(posterior.theta).T)[:, at] > 0
     if not (above & (had.done | problem.upward[at])).any():
         return "upper"
     return None if np.any(~above & had.done) else "lower"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -94,6 +95,15 @@ class RecipeLaw:
         middle = float(self.coefficients[at, which])
         half = self._t(level) * math.sqrt(self._block(at, at)[which, which])
         return middle, middle - half, middle + half
+
+    def excess(self, values: Mapping[str, float], num_params: float, num_tokens: float) -> float:
+        """Relative loss above the best that training with `values` costs there; what is not in them is at its best."""
+        u = np.zeros(len(self.names))
+        for name, value in values.items():
+            at = self._at(name)
+            _need(name, value, number(above=0))
+            u[at] = math.log(value) - self._log_optimum(at, num_params, num_tokens)
+        return float(np.expm1((self.curvature * skewed(self.turned @ u, self.skew)).sum()))
 
     def expected_excess(self, num_params: float, num_tokens: float) -> float:
         """Relative loss expected to be lost there with `value`, because the optimum is not known exactly."""

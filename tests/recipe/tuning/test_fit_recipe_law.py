@@ -63,7 +63,9 @@ def test_exponents_lie_in_their_intervals_about_as_often_as_these_say(exponent, 
 def test_a_flat_optimum_is_seen_to_be_flat():
     """Belief is -0.35 for N; a model whose best rate does not move with it overrules that."""
     surface = MadeSurface(rate=(0.01, 0.0, 0.0), noise=0.0005)
-    middle, low, high = fit_recipe_law(around(surface), (RATE, BATCH)).exponent("learning_rate", "num_params")
+    law = fit_recipe_law(around(surface), (RATE, BATCH))
+    middle, low, high = law.exponent("learning_rate", "num_params")
+    assert "flat" in {finding.code for finding in law.findings}
     assert -0.2 < low < 0 < high
     assert middle == pytest.approx(0.0, abs=0.1)
 
@@ -109,6 +111,16 @@ def test_what_to_know_is_said():
 def test_what_it_is_expected_to_cost_grows_with_the_distance(law):
     near, far = law.expected_excess(3e6, 5e7), law.expected_excess(1e11, 2e12)
     assert 0 < near < 1e-3 < far
+
+
+def test_what_other_values_cost_is_told():
+    surface = MadeSurface(noise=0.0002)
+    law, cell = fit_recipe_law(around(surface), (RATE, BATCH)), CELLS[1]
+    rate, batch = (law.optimum(name, *cell) for name in law.names)
+    assert law.excess({"learning_rate": rate, "batch_tokens": batch}, *cell) == pytest.approx(0.0, abs=1e-12)
+    values = {"learning_rate": 3 * rate, "batch_tokens": batch / 2}
+    assert law.excess(values, *cell) == pytest.approx(surface.excess(*cell, *values.values()), rel=0.2)
+    assert law.excess({"learning_rate": 2 * rate}, *cell) > 0.001
 
 
 def test_the_order_of_trials_changes_nothing():
