@@ -65,3 +65,13 @@ def test_every_status_is_explained(status):
 
 def test_it_is_linked_from_the_readme():
     assert "(docs/training.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_its_recipe_is_tuned(capsys):
+    """The page's surface has its best rate at 0.01 * (N / 1e6)^-0.5."""
+    (block,) = [block for block in PYTHON if "next_trials" in block]
+    law = {}
+    exec(block, law)
+    low, high = law["law"].interval("learning_rate", 1e8, 2e9)
+    assert low < 0.001 < high
+    assert "Recipe law" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from flops_fit.recipe.tuning.posterior import STRAY, Evidence, Posterior, Proble
 from flops_fit.recipe.tuning.recipe_law import RecipeLaw
 from flops_fit.recipe.tuning.surface import Surface
 from flops_fit.recipe.tuning.trial import Cell, Trial
-from flops_fit.recipe.tuning.tuned import Tuned
+from flops_fit.recipe.tuning.tuned import Tuned, in_order
 
 
 def fit_recipe_law(trials: Sequence[Trial], tuned: Sequence[Tuned]) -> RecipeLaw:
@@ -20,11 +20,12 @@ def fit_recipe_law(trials: Sequence[Trial], tuned: Sequence[Tuned]) -> RecipeLaw
 
     Args:
         trials: in any order; those that diverged count as information about the edge.
-        tuned: the quantities, with a guess, bounds and what is believed of each.
+        tuned: the quantities in any order, with a guess, bounds and what is believed of each.
 
     Raises `StudyError` for trials without a value for a tuned quantity, `FitError` where no trial completed.
     """
     check_trials(trials, tuned)
+    tuned = in_order(tuned)
     if not any(trial.loss for trial in trials):
         raise FitError(_none_completed(trials, tuned))
     posterior, problem, origin = posterior_of(trials, tuned, [])

@@ -16,7 +16,7 @@ from flops_fit.errors import StudyError
 from flops_fit.recipe.tuning.design import SEED, pool_of
 from flops_fit.recipe.tuning.fit import check_trials, posterior_of
 from flops_fit.recipe.tuning.trial import Cell, Trial
-from flops_fit.recipe.tuning.tuned import Tuned
+from flops_fit.recipe.tuning.tuned import Tuned, in_order
 
 FIRST_STEP = 4.0  # factor up and down in the first round
 STEPS = (2.0, 2.0, 3.0)  # factor between the values to choose from, by how many are tuned; above that 4
@@ -50,6 +50,7 @@ def next_trials(
     Fewer are returned, or none, where no more candidates are left that can be paid. Raises `StudyError`.
     """
     check_trials(trials, tuned)
+    tuned = in_order(tuned)
     if count < 1 or not cells:
         raise StudyError(f"count = {count} and {len(cells)} cells: both must be at least 1")
     places = sorted({(float(N), float(D)) for N, D in cells})

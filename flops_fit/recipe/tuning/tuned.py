@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flops_fit.basics.arguments import TEXT, check_fields, number
@@ -94,3 +95,18 @@ class Tuned:
     def log_guess(self) -> tuple[float, float]:
         """Mean and standard deviation of the logarithm of the optimum at the cheapest cell."""
         return math.log(self.guess), math.log(self.off_by)
+
+
+def in_order(tuned: Sequence[Tuned]) -> tuple[Tuned, ...]:
+    """What diverges first, then as in `BELIEFS`, then by name: each is fitted given those after it."""
+    known = [*BELIEFS]
+    return tuple(
+        sorted(
+            tuned,
+            key=lambda item: (
+                not item.believed.diverges_above,
+                known.index(item.name) if item.name in known else len(known),
+                item.name,
+            ),
+        )
+    )

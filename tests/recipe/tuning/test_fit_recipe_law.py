@@ -123,11 +123,12 @@ def test_what_other_values_cost_is_told():
     assert law.excess({"learning_rate": 2 * rate}, *cell) > 0.001
 
 
-def test_the_order_of_trials_changes_nothing():
+def test_the_order_of_trials_and_quantities_changes_nothing():
     trials = around(MadeSurface(edge=2.0))
     shuffled = random.Random(1).sample(trials, len(trials))
-    first, second = (fit_recipe_law(given, (RATE, BATCH)).to_dict() for given in (trials, shuffled))
-    assert first == second
+    first = fit_recipe_law(trials, (RATE, BATCH)).to_dict()
+    assert first == fit_recipe_law(shuffled, (RATE, BATCH)).to_dict()
+    assert first == fit_recipe_law(trials, (BATCH, RATE)).to_dict()
 
 
 def test_it_is_kept_as_plain_json(law):
