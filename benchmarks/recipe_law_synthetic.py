@@ -4,13 +4,14 @@
 
 The surfaces are not of the form that is fitted: log loss grows above the best rate as an exponential, below it as a
 line (`a (exp(b v) - 1 - b v)`), in the batch likewise, and each cell's optimum strays from the power law (by 0 to 15
-%). Drawn anew for every study: curvature, asymmetry, how the best rate moves with the batch, noise (0.1 to 0.4 % of
-the loss), how far the guess is off (up to a factor 10 in the rate and 5 in the batch), and every other exponent,
-within two standard deviations of what the fit believes beforehand. Kinds: `width` (the best rate falls as width^-1, N
-~ width^2, so N^-0.5), `flat` (as with muP: N^0; belief is -0.35 with a standard deviation of 0.35), and `edge` (as
-`width`, and what is more than 1.5 to 4 times above the best rate for its batch has no loss). Trials are chosen in
-rounds of five at five cells of 1M to 16M parameters and 10M to 80M tokens; the law is judged at 250M parameters and
-5B tokens, where one training takes 75 times the FLOPs that the trials may take together. About 2 s a study.
+%). Drawn anew for every study: curvature, asymmetry, how curvature changes with N (N^-0.25 to N^0.1), how the best
+rate moves with the batch, noise (0.1 to 0.4 % of the loss), how far the guess is off (up to a factor 10 in the rate
+and 5 in the batch), and every other exponent, within two standard deviations of what the fit believes beforehand.
+Kinds: `width` (the best rate falls as width^-1, N ~ width^2, so N^-0.5), `flat` (as with muP: N^0; belief is -0.35
+with a standard deviation of 0.35), and `edge` (as `width`, and what is more than 1.5 to 4 times above the best rate
+for its batch has no loss). Trials are chosen in rounds of five at five cells of 1M to 16M parameters and 10M to 80M
+tokens; the law is judged at 250M parameters and 5B tokens, where one training takes 75 times the FLOPs that the
+trials may take together. About 2 s a study.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Truth:
         self.skew = random.uniform(0.3, 1.5), random.uniform(-0.5, 1.0)
         self.tilt, self.noise = random.uniform(0.2, 0.9), random.uniform(0.001, 0.004)
         self.edge = math.log(random.uniform(1.5, 4)) if kind == "edge" else math.inf
-        stray = random.uniform(0, 0.15)
+        stray, self.fade = random.uniform(0, 0.15), random.uniform(-0.25, 0.1)
         self.stray = {cell: stray * random.standard_normal(2) for cell in CELLS}
         off = random.uniform(-1, 1, 2) * np.log([10, 5])
         rate, batch = np.exp(np.array(self.best(*CELLS[0])) + off)

@@ -114,7 +114,7 @@ def _matter(posterior: Posterior, aim: Array) -> Array:
     """(size, 3k) F with expected excess at the targets = trace of F' covariance F; at the most probable parameters."""
     surface, theta = posterior.surface, posterior.theta
     root = surface.turned(theta).T * np.exp(theta[surface.part("log_h")] / 2) / np.sqrt(2)  # (k, k)
-    rows = np.column_stack([np.ones(len(aim)), aim])
+    rows = np.column_stack([np.ones(len(aim)), aim]) * np.exp(theta[surface.part("fade")] / 2 * aim[:, :1])
     weight = np.linalg.cholesky(rows.T @ rows / len(aim) + 1e-9 * np.eye(3))
     matter = np.zeros((surface.size, 3 * surface.count))
     for i, name in enumerate("mpq"):

@@ -38,6 +38,7 @@ def fit_recipe_law(trials: Sequence[Trial], tuned: Sequence[Tuned]) -> RecipeLaw
         covariance=posterior.covariance[np.ix_(order, order)],
         dof=posterior.dof,
         curvature=np.exp(posterior.theta[surface.part("log_h")]),
+        fade=float(posterior.theta[surface.part("fade")][0]),
         skew=posterior.theta[surface.part("skew")].copy(),
         turned=surface.turned(posterior.theta),
         edge=tuple(float(at) if np.isfinite(at) else None for at in edges(posterior, problem)),

@@ -23,6 +23,8 @@ NOISE, NOISE_DOF = 0.003, 2.0  # what is believed of the sd of log loss, worth t
 TILT = (0.5, 0.5)  # c of rate and batch: the square root of the batch (Malladi et al. 2022, arXiv 2205.10287)
 NO_TILT = (0.0, 0.3)
 STRAY = 0.1  # sd of ln optimum of a cell about the power law
+# Curvature ~ N^fade: 0.1 at 600 to 24k parameters (check of the demo's rate), 0.01 at 2e8 and more, so -0.2; or none.
+FADE = (-0.1, 0.15)
 LEVEL_SD = 10.0  # of log loss: nothing is known
 TOO_BAD = 0.1  # log loss above its cell's best: beyond what any form describes
 EDGE_MARGIN, EDGE_SD = 0.1, 0.3  # what diverged lies this far above the best value
@@ -96,6 +98,7 @@ def prior(tuned: Sequence[Tuned], surface: Surface, guess_at: Array) -> tuple[Ar
         tilt = TILT if (names[row], names[column]) == ("learning_rate", "batch_tokens") else NO_TILT
         mean[surface.part("c").start + at], sd[surface.part("c").start + at] = tilt
     sd[surface.part("stray")] = STRAY
+    mean[surface.part("fade")], sd[surface.part("fade")] = FADE
     return mean, sd
 
 

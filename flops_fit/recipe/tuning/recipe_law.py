@@ -39,7 +39,7 @@ class RecipeLaw:
         origin: N0 and D0, the middle of the cells tried.
         coefficients: (k, 3) ln value at the origin, p, q.
         covariance: (3k, 3k) of the coefficients row by row; `dof` degrees of freedom of Student's t.
-        curvature, skew: (k) h and asymmetry; turned: (k, k) the valley's directions (see `surface.py`).
+        curvature, skew, fade, turned: (k), (k), one and (k, k): the surface's h, skew, fade and T (see `surface.py`).
         edge: (k) how far above the best value, in the logarithm, trainings diverged; None where none did.
         stray: sd of the logarithm of an optimum about the power law.
         noise: sd of log loss from one training to the next.
@@ -54,6 +54,7 @@ class RecipeLaw:
     covariance: Array
     dof: float
     curvature: Array
+    fade: float
     skew: Array
     turned: Array
     edge: tuple[float | None, ...]
@@ -103,7 +104,8 @@ class RecipeLaw:
             at = self._at(name)
             _need(name, value, number(above=0))
             u[at] = math.log(value) - self._log_optimum(at, num_params, num_tokens)
-        return float(np.expm1((self.curvature * skewed(self.turned @ u, self.skew)).sum()))
+        curvature = self._curvature(num_params)
+        return float(np.expm1((curvature * skewed(self.turned @ u, self.skew)).sum()))
 
     def expected_excess(self, num_params: float, num_tokens: float) -> float:
         """Relative loss expected to be lost there with `value`, because the optimum is not known exactly."""
@@ -115,11 +117,15 @@ class RecipeLaw:
         edge = np.array([math.inf if at is None else at for at in self.edge])
         down = np.isfinite(edge) * np.linspace(0, 3, 61)[:, None]  # (61, k), in sd
         v = sd[:, None] * (nodes - down[..., None])  # (61, k, 31)
-        cost = self.curvature[:, None] * skewed(v, self.skew[:, None])
+        cost = self._curvature(num_params)[:, None] * skewed(v, self.skew[:, None])
         cost = cost + DIVERGED * (1 - survival(v, edge[:, None]))
         mean = (cost * weights).sum(-1) / weights.sum()
         best = mean.argmin(0)
         return down[best, range(len(sd))] * sd, float(mean.min(0).sum())
+
+    def _curvature(self, num_params: float) -> Array:
+        """(k) h for models of this size."""
+        return self.curvature * (num_params / self.origin[0]) ** self.fade
 
     def _sd_of_v(self, num_params: float, num_tokens: float) -> Array:
         """(k) sd of the distance from the optimum along each of the surface's directions."""

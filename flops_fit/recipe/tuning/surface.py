@@ -1,13 +1,13 @@
 """The response surface: log loss over the tuned values, about an optimum that moves as powers of N and D.
 
-    log loss = level[cell] + sum_j h_j v_j^2/2 * exp(skew_j v_j / sqrt(1 + v_j^2))
+    log loss = level[cell] + (N/N0)^fade * sum_j h_j v_j^2/2 * exp(skew_j v_j / sqrt(1 + v_j^2))
     v_j = u_j - sum_{i > j} c_ji u_i
     u_j = ln value_j - (m_j + p_j ln(N/N0) + q_j ln(D/D0) + stray_j[cell])
 
 A sum of skewed parabolas, each about the best value given those after it (the rate given the batch). `skew` is the
 asymmetry: the curvature far above over that far below is exp(2 skew). `c` turns the valley: the best rate for a given
 batch moves as batch^c. `stray` is how far a cell's own optimum is off the power law, which no real optimum follows
-exactly.
+exactly. `fade` is how the curvature of all quantities changes with the size: small models lose more by a wrong value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = np.ndarray
 class Surface:
     """Where the parameters of `count` tuned quantities and `cells` levels lie in one vector.
 
-    In order: levels (cells), then for all quantities m, p, q, ln h, skew, then c by pairs j < i, then stray by cells.
+    In order: levels (cells), then for all quantities m, p, q, ln h, skew, then c by pairs j < i, stray by cells, fade.
     """
 
     count: int
@@ -32,16 +32,15 @@ class Surface:
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return self.part("stray").stop
+        return self.part("fade").stop
 
     def part(self, name: str) -> slice:
-        """Where `m`, `p`, `q`, `log_h`, `skew`, `c` or `stray` lie."""
-        at = ("m", "p", "q", "log_h", "skew", "c", "stray").index(name)
-        start = self.cells + min(at, 5) * self.count
-        pairs = self.count * (self.count - 1) // 2
-        if name == "stray":
-            return slice(start + pairs, start + pairs + self.cells * self.count)
-        return slice(start, start + (pairs if name == "c" else self.count))
+        """Where `m`, `p`, `q`, `log_h`, `skew`, `c`, `stray` or `fade` lie."""
+        lengths = dict.fromkeys(("m", "p", "q", "log_h", "skew"), self.count)
+        lengths |= {"c": self.count * (self.count - 1) // 2, "stray": self.cells * self.count, "fade": 1}
+        before = [*lengths].index(name)
+        start = self.cells + sum([*lengths.values()][:before])
+        return slice(start, start + lengths[name])
 
     def turned(self, theta: Array) -> Array:
         """(..., count, count) upper triangular T with v = T u."""
@@ -66,7 +65,8 @@ class Surface:
         """Excess (..., n), gradient of log loss (..., n, size), v (..., n, k) and T (..., k, k)."""
         u, turned = self.offsets(theta, x, place, cell), self.turned(theta)
         v = u @ np.swapaxes(turned, -1, -2)
-        h, skew = np.exp(theta[..., None, self.part("log_h")]), theta[..., None, self.part("skew")]
+        h = np.exp(theta[..., None, self.part("log_h")] + theta[..., None, self.part("fade")] * place[:, :1])
+        skew = theta[..., None, self.part("skew")]
         value, by_v, by_skew = _derivatives(v, skew)
         gradient = self.moved_by(-(h * by_v) @ turned, place, cell)
         gradient[..., range(len(cell)), cell] = 1.0
@@ -74,7 +74,9 @@ class Surface:
         gradient[..., self.part("skew")] = h * by_skew
         rows, columns = np.triu_indices(self.count, 1)
         gradient[..., self.part("c")] = -(h * by_v)[..., rows] * u[..., columns]
-        return (h * value).sum(-1), gradient, v, turned
+        excess = (h * value).sum(-1)
+        gradient[..., self.part("fade")] = excess[..., None] * place[:, :1]
+        return excess, gradient, v, turned
 
     def moved_by(self, slope: Array, place: Array, cell: Array) -> Array:
         """(..., n, size) derivatives of what has the derivatives `slope` (..., n, k) by the optimum of each trial."""

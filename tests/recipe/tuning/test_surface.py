@@ -21,7 +21,9 @@ def log_loss(theta, x, place, cell):
 
 
 def test_every_parameter_has_its_place_once():
-    places = [at for name in ("m", "p", "q", "log_h", "skew", "c", "stray") for at in range(99)[SURFACE.part(name)]]
+    places = [
+        at for name in ("m", "p", "q", "log_h", "skew", "c", "stray", "fade") for at in range(99)[SURFACE.part(name)]
+    ]
     assert [0, 1, *places] == list(range(SURFACE.size))
 
 
