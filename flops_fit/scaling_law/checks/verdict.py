@@ -19,6 +19,7 @@ EVEN = 2.44  # times the limit, in logarithms: about as likely within it as not 
 # what a misfit measured on left-out budgets holds already, and what is of the five-parameter law where another answers
 MEASURED = {"residual_trend", "lack_of_fit", "holdout_error"}
 OF_FIVE = {"high_leverage", "weighting_matters"}
+DOUBTS = {"at_bound", "no_interior_minimum", "weakly_identified"}  # the predicted error says how grave they are
 OF_SIZE = {  # these speak against N_opt and D_opt, not against the loss, which is flat around the optimum
     "approaches_disagree",
     "high_leverage",
@@ -46,14 +47,15 @@ def verdict(diagnostics: Iterable[Diagnostic], quantity: str, error: float) -> s
     """What is to be thought of "N_opt", "D_opt" or "loss" at a target, where `error` is its relative error at 90 %.
 
     "trustworthy": within `LIMITS`, and no finding speaks against it; "not supported": as likely outside as not, or an
-    error among the findings; "provisional" between. Warnings about N_opt alone do not count against the loss.
+    error among the findings; "provisional" between. An error of `DOUBTS` is one only where `error` is not within the
+    limit. Warnings about N_opt alone do not count against the loss.
     """
     counted = [finding for finding in diagnostics if quantity != "loss" or finding.code not in OF_SIZE]
-    severities = {finding.severity for finding in counted}
+    errors = {finding.code for finding in counted if finding.severity == "error"}
     ratio = math.log1p(error) / math.log1p(LIMITS[quantity])
-    if "error" in severities or not ratio <= EVEN:
+    if errors - DOUBTS or (errors and ratio > 1) or not ratio <= EVEN:
         return "not supported"
-    return "provisional" if "warning" in severities or ratio > 1 else "trustworthy"
+    return "provisional" if ratio > 1 or {f.severity for f in counted} - {"info"} else "trustworthy"
 
 
 def worst(verdicts: Iterable[str]) -> str:

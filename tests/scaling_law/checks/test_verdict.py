@@ -191,7 +191,7 @@ def test_findings_come_gravest_first_with_a_remedy():
     order = [("error", "warning", "info").index(finding.severity) for finding in law.diagnostics]
     assert order == sorted(order)
     assert all(finding.remedy and finding.message for finding in law.diagnostics)
-    assert law.verdict == "not supported"
+    assert law.verdict != "trustworthy"
 
 
 def test_what_can_be_trusted_depends_on_the_target():
@@ -221,6 +221,14 @@ def test_what_can_be_trusted_depends_on_the_target():
 def test_a_verdict_is_the_predicted_error_over_its_limit_and_what_was_found(error, severities, said):
     findings = [Diagnostic(code="any", severity=severity, message="", remedy="") for severity in severities]
     assert verdict(findings, "N_opt", error) == said
+
+
+@pytest.mark.parametrize("code", ["at_bound", "no_interior_minimum", "weakly_identified"])
+def test_doubts_are_errors_only_where_the_predicted_error_is_no_better(code):
+    doubt = [Diagnostic(code=code, severity="error", message="", remedy="")]
+    assert [verdict(doubt, "N_opt", error) for error in (0.1, 0.49, 0.51)] == ["provisional"] * 2 + ["not supported"]
+    lost = [Diagnostic(code="undetermined", severity="error", message="", remedy="")]
+    assert verdict([*doubt, *lost], "N_opt", 0.1) == "not supported"
 
 
 def test_what_speaks_against_the_size_alone_leaves_the_loss_be():
