@@ -37,7 +37,7 @@ def test_a_law_that_is_not_what_answers_is_not_taken_for_it(tmp_path):
     assert (
         "not this formula's. Prediction: the five-parameter law, moved onto the runs at the largest compute" in of_bent
     )
-    assert f"irreducible loss, nats; of what answers {law.irreducible:.5g}" in of_bent
+    assert f"irreducible loss, nats per token; of what answers {law.irreducible:.5g}" in of_bent
     assert "not this formula's" not in of_straight
     assert "of what answers" not in of_straight
 
