@@ -32,6 +32,7 @@ def ours(pool: Pool, total: float, seed: int) -> list[int]:
             target=pool.target,
             law=pool.law(picked, draws=DRAWS),
             flops_left=left,
+            more_follow=True,
         )
         if not found:
             return picked

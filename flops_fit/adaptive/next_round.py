@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 from flops_fit.adaptive.options import AdaptiveOptions
@@ -177,7 +178,6 @@ def _choices(now: Situation, fitting: Sequence[Experiment], law: ScalingLaw | No
     ]
     done = [result for result in now.results.values() if result.status == "completed"]
     size = FIRST_ROUND if law is None else now.options.round_size or max(LEAST_ROUND, now.workers)
-    total = now.options.total_compute
     suggested = next_experiments(
         results_frame(done),
         candidates,
@@ -185,8 +185,9 @@ def _choices(now: Situation, fitting: Sequence[Experiment], law: ScalingLaw | No
         target=float(now.options.target_budget),
         quantity=now.options.quantity,
         law=law,
-        flops_left=None if total is None else float(total) - now.spent.flops,
+        flops_left=_flops_left(now, fitting),
         tokens_per_param=now.tokens_per_param,
+        more_follow=True,
     )
     chosen, left = [], now.left
     for item in suggested:
@@ -204,6 +205,13 @@ def _choices(now: Situation, fitting: Sequence[Experiment], law: ScalingLaw | No
             )
         )
     return tuple(chosen)
+
+
+def _flops_left(now: Situation, fitting: Sequence[Experiment]) -> float:
+    """FLOPs that may still be spent; of money or hours, what they buy at the usual rate of what is left to choose."""
+    if now.options.total_compute is not None:
+        return float(now.options.total_compute) - now.spent.flops
+    return now.left / median(now.share(item) / item.planned_flops for item in fitting)
 
 
 def _finite(width: float | None) -> float | None:

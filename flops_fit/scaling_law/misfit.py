@@ -68,18 +68,18 @@ class Misfit:
         return {name: value if np.isfinite(value) else None for name, value in asdict(self).items()}
 
 
-def unseen_share(span: float) -> float:
+def unseen_share(span: float | np.ndarray) -> np.ndarray:
     """How much of a common bend runs that span `span` in ln C cannot show: all of it within a decade, then ever less.
 
     What a bend does to the losses of the runs grows at least as the square of their span, and what hides it does not.
     The sixth power leaves 1/64 over two decades, so exact laws pay next to nothing (`benchmarks/small_studies.py`).
     """
-    return min(1.0, (DECADE / max(span, 1e-9)) ** 6)
+    return np.asarray(np.minimum(1.0, (DECADE / np.maximum(span, 1e-9)) ** 6))
 
 
 def hidden(span: float) -> Misfit:
     """The misfit of a study whose runs show no bend, from the budgets' span in ln C."""
-    share = unseen_share(span)
+    share = float(unseen_share(span))
     return Misfit(
         loss_rate=share * UNSEEN_LOSS_RATE,
         size_rate=share * UNSEEN_SIZE_RATE,
@@ -92,7 +92,7 @@ def hidden(span: float) -> Misfit:
 def misfit_of(misses: Sequence[Miss], span: float, *, prior: float = 1.0) -> Misfit:
     """The misfit of a study whose runs show a bend, from its misses and its budgets' span in ln C; `prior` times what
     public studies showed."""
-    share = unseen_share(span)
+    share = float(unseen_share(span))
     of_loss = LOSS_RATE + share * (UNSEEN_LOSS_RATE - LOSS_RATE)
     of_size = SIZE_RATE + share * (UNSEEN_SIZE_RATE - SIZE_RATE)
     loss_rate, loss_freedom = _pooled([miss.log_loss for miss in misses], misses, prior * of_loss)

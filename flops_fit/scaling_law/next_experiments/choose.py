@@ -12,6 +12,7 @@ from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.next_experiments.candidate import Candidate, Points, Suggestion, points_of
 from flops_fit.scaling_law.next_experiments.expected import Outlook, outlook
 from flops_fit.scaling_law.next_experiments.ladder import Known, rungs
+from flops_fit.scaling_law.next_experiments.narrowing import looks_straight, narrowing
 from flops_fit.scaling_law.next_experiments.valley import distance_from_optimum
 from flops_fit.scaling_law.next_experiments.width import combined
 from flops_fit.scaling_law.table.runs import Runs
@@ -32,6 +33,7 @@ def choose(
     planned: Sequence[Candidate] = (),
     flops_left: float | None = None,
     tokens_per_param: float = 20.0,
+    more_follow: bool = False,
 ) -> tuple[Suggestion, ...]:
     """As `next_experiments`, of which the arguments are checked; `trained` are all runs, `usable` those with a loss."""
     minima = isoflop_minima(usable) if usable is not None else ()
@@ -41,10 +43,14 @@ def choose(
     free = np.flatnonzero(~given.among(known))
     open_ = given.only(free)
     state = Known(open_=open_, open_distance=distance(open_), done=known, done_distance=distance(known))
-    order = free[_affordable(state, n, flops_left)]
     view = outlook(law, target, given + ahead) if law is not None else None
     for index in range(len(given), len(given) + len(ahead)):
         view = view and view.after(index)
+    order = np.array([], dtype=int)
+    if more_follow and view is not None and flops_left is not None and looks_straight(law):
+        order = narrowing(view, open_, free, state.open_distance, n, flops_left, quantity)
+    if not len(order):
+        order = free[_affordable(state, n, flops_left)]
     found: list[Suggestion] = []
     for index in order.tolist():
         chosen = given.only(np.array([index]))

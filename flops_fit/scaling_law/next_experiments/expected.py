@@ -14,7 +14,7 @@ from scipy import special
 
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.fitting.weighting import residual_scale
-from flops_fit.scaling_law.misfit import NEAREST
+from flops_fit.scaling_law.misfit import NEAREST, unseen_share
 from flops_fit.scaling_law.mixture import mixed_loss
 from flops_fit.scaling_law.next_experiments.candidate import Points
 from flops_fit.scaling_law.next_experiments.width import LOGS, widths
@@ -60,6 +60,17 @@ class Outlook:
             top=max(self.top, float(self.compute[which])),
         )
 
+    def falls(self, which: np.ndarray) -> np.ndarray:
+        """By how much of itself the variance of ln N_opt and of ln L_opt would fall, (which, 2), with each trained:
+        sampling error by what its loss says, and misfit by how far up it is."""
+        own = self.losses[:, which]
+        shared = own.T @ self.answers / len(own)
+        known = np.mean(own**2, axis=0) + self.noise[which] ** 2
+        sampled = self.law.prediction.misfit.widening**2 * shared**2 / known[:, None]
+        total = self._variance(np.array([self.top]))[0]
+        unknown = self._misfit(np.array([self.top])) - self._misfit(np.maximum(self.compute[which], self.top))
+        return np.asarray((sampled + unknown) / total)
+
     def widths(self) -> dict[str, float]:
         """Expected half widths of N_opt and L_opt: the law's own, times what this model says they shrink by."""
         known, modelled = self.now
@@ -67,12 +78,24 @@ class Outlook:
 
     def _modelled(self) -> np.ndarray:
         """Half widths of N_opt and L_opt, (2,), of sampling error and misfit together."""
+        return np.asarray(special.ndtri((1 + LEVEL) / 2) * np.sqrt(self._variance(np.array([self.top]))[0]))
+
+    def _variance(self, top: np.ndarray) -> np.ndarray:
+        """Of ln N_opt and ln L_opt, (tops, 2), were `top` the largest compute."""
+        sampling = self.law.prediction.misfit.widening**2 * self.answers.var(axis=0)
+        return np.asarray(np.maximum(sampling + self._misfit(top), 1e-18))
+
+    def _misfit(self, top: np.ndarray) -> np.ndarray:
+        """The misfit's part of that: less with a shorter way to go and, where no bend shows, with a longer way seen."""
         misfit = self.law.prediction.misfit
-        sampling = special.ndtri((1 + LEVEL) / 2) * self.answers.std(axis=0) * misfit.widening
-        rates = np.array([misfit.size_rate, misfit.loss_rate]) * max(np.log(self.target / self.top), NEAREST)
+        rates = np.array([misfit.size_rate, misfit.loss_rate])
+        if self.law.form == "chinchilla":
+            seen = np.log(top / self.law.runs.flops.min())
+            rates = rates * (unseen_share(seen) / unseen_share(self.law.runs.span))[:, None]
         freedom = np.array([misfit.size_freedom, misfit.loss_freedom])
-        half = np.hypot(sampling, rates * special.stdtrit(freedom, (1 + LEVEL) / 2))
-        return np.asarray(np.maximum(half, 1e-9))
+        wide = special.stdtrit(freedom, (1 + LEVEL) / 2) / special.ndtri((1 + LEVEL) / 2)
+        away = np.maximum(np.log(self.target / top), NEAREST)[:, None]
+        return np.asarray((rates * wide * away) ** 2)
 
 
 def outlook(law: FittedLaw, target: float, candidates: Points) -> Outlook | None:

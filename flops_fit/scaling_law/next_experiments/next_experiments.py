@@ -29,6 +29,7 @@ def next_experiments(
     planned: Sequence[Candidate] = (),
     flops_left: float | None = None,
     tokens_per_param: float = 20.0,
+    more_follow: bool = False,
 ) -> tuple[Suggestion, ...]:
     """Up to `n` candidates to train next for the answer at `target` FLOPs, in order.
 
@@ -44,6 +45,8 @@ def next_experiments(
         flops_left: what all that is still to be trained may cost, after `planned`: it decides how far up the ladder
             reaches. Without it, it reaches half a decade further than so far.
         tokens_per_param: where the optimum is looked for before the runs say.
+        more_follow: whether these are a round of several. Where the runs show no bend each is then the one that
+            narrows the answer most per FLOP; otherwise all are rungs of one ladder.
 
     Fewer than `n`, or none, where the candidates or the FLOPs are used up. Raises `FitError` for values outside their
     limits.
@@ -66,6 +69,7 @@ def next_experiments(
         planned=planned,
         flops_left=flops_left,
         tokens_per_param=tokens_per_param,
+        more_follow=more_follow,
     )
 
 
