@@ -74,7 +74,7 @@ def by_family(scores: pd.DataFrame, column: str, floor: float = 1e-6) -> dict[st
 def table_of(scores: pd.DataFrame, column: str, floor: float = 1e-6) -> str:
     """Family mean, and the worst family, of every policy at every share."""
     rows = []
-    for policy in scores["policy"].unique():
+    for policy in [name for name in POLICIES if (scores["policy"] == name).any()]:
         cells = []
         for share in SHARES:
             own = by_family(scores[(scores["policy"] == policy) & (scores["share"] == share)], column, floor)
