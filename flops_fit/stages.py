@@ -144,6 +144,16 @@ def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
     return make_design(study.training, study.tuning, cells, grid.experiments, tokens, float(total))
 
 
+def plan_to_look_at(study: Study, size_map: SizeMap, *, centre: Any = None) -> SweepPlan:
+    """`study_plan`; where the recipe is still to be tuned, with the values that tuning starts from, as nothing has a
+    step or a size in memory without. These experiments are never trained."""
+    plan = study_plan(study, size_map, centre=centre)
+    if study.tuning is None or study.tuned_recipe is not None:
+        return plan
+    start = {item.name: item.guess for item in study_design(study, size_map).tuned}
+    return dataclasses.replace(plan, experiments=[with_values(item, start) for item in plan.experiments])
+
+
 def trials_plan(study: Study, size_map: SizeMap, rounds: Sequence[TuningRound]) -> SweepPlan:
     """The trials of all `rounds` as a plan."""
     trials = trials_of(rounds)
@@ -170,8 +180,10 @@ def study_candidates(study: Study, size_map: SizeMap) -> SweepPlan:
 
 
 def rounds_folder(study: Study, directory: Path) -> Path:
-    """Where the rounds of a study in `directory` are kept: another one for another model, data, loss or recipe."""
-    return directory / "rounds" / content_hash([study.outcome_fingerprint(), study.model_fingerprint()])[:16]
+    """Where the rounds of a study in `directory` are kept: another one for another model, data, loss or recipe, be it
+    another that was found by tuning."""
+    found = [] if study.tuned_recipe is None else [study.tuned_recipe.content_hash]
+    return directory / "rounds" / content_hash([study.outcome_fingerprint(), study.model_fingerprint(), *found])[:16]
 
 
 def rounds_plan(study: Study, size_map: SizeMap, rounds: Sequence[Round], *, warn: bool = False) -> SweepPlan:

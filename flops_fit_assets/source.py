@@ -89,7 +89,8 @@ class StudySource:
     @property
     def made(self) -> list[AssetKey]:
         """The keys of the assets that runs make, in their order."""
-        return [self.key(stage) for stage in ("size_map", "sweep_plan", "training_run", "scaling_law")]
+        tuned = ["recipe_law"] if self.study.tuning else []
+        return [self.key(stage) for stage in ("size_map", *tuned, "sweep_plan", "training_run", "scaling_law")]
 
     def key(self, *name: str) -> AssetKey:
         """The key of the asset called `name`."""

@@ -44,6 +44,9 @@ ORDER = [tuple(f"flops_fit.{name}" for name in line) for line in LIBRARY]
 ORDER += [tuple(f"flops_fit_assets.{name}" for name in line) for line in PIPELINE]
 
 
+DRAWING = ("scaling_law/figures/plots", "adaptive/figures", "recipe_law/figures")
+
+
 @pytest.fixture(scope="module")
 def edges():
     return graph()
@@ -120,7 +123,7 @@ def test_fitting_and_synthetic_runs_need_no_torch():
 
 
 def test_matplotlib_is_for_plots_alone():
-    drawing = paths("flops_fit/scaling_law/figures/plots.py", "flops_fit/adaptive/figures.py")
+    drawing = paths(*(f"flops_fit/{name}.py" for name in DRAWING))
     assert importers("matplotlib", for_types=False) == drawing
 
 

@@ -57,6 +57,11 @@ class TuningDesign:
     study_flops: float
 
     @property
+    def largest(self) -> Cell:
+        """N and D of the largest training that the rule is for."""
+        return max(self.targets, key=lambda target: target[0] * target[1])
+
+    @property
     def places(self) -> dict[Cell, Experiment]:
         """(N, D) → the experiment of it."""
         return {(float(cell.num_params), float(cell.num_tokens)): cell for cell in self.cells}

@@ -9,9 +9,11 @@ from flops_fit.basics.formatting import format_flops, format_money, format_secon
 from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.preflight.learning_rate import DEFAULT_FACTORS, check_learning_rate, checked_experiments
 from flops_fit.preflight.preflight import preflight, refuse_trainer
-from flops_fit.stages import study_plan, study_size_map
+from flops_fit.stages import plan_to_look_at, study_plan, study_size_map
 from flops_fit.study.study import Study
+from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.instance.where import home_directory
+from flops_fit_assets.source import StudySource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,14 +24,14 @@ if TYPE_CHECKING:
 def print_preflight(path: Path, console: Console) -> bool:
     """Take the first steps of the study at `path`, print what they show, and return whether all went well."""
     study = Study.from_toml(path)
-    found = preflight(study, study_plan(study, study_size_map(study)))
+    found = preflight(study, plan_to_look_at(study, study_size_map(study)))
     _print(console, found.summary())
     return not found.problems
 
 
 def print_learning_rate(path: Path, console: Console) -> None:
     """Check the learning rate of the study at `path`: say what that costs, train, print losses and doubts."""
-    study = Study.from_toml(path)
+    study = with_recipe(StudySource.of(path))
     refuse_trainer(study)
     plan = study_plan(study, study_size_map(study))
     _print(console, learning_rate_cost(study, plan, estimate(plan, study.hardware)))

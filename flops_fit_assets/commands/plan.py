@@ -16,11 +16,12 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.identity.fingerprints import Pieces
 from flops_fit.identity.origin import is_users_file
 from flops_fit.results.results import ExperimentResult, load_results
-from flops_fit.stages import rounds_plan, study_plan, study_progress, study_size_map
+from flops_fit.stages import plan_to_look_at, rounds_plan, study_progress, study_size_map
 from flops_fit.study.study import Study
 from flops_fit_assets.commands.check import learning_rate_cost
 from flops_fit_assets.graph.centring import centres_of
 from flops_fit_assets.graph.rounds import kept_rounds
+from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.source import StudySource
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 def print_plan(path: Path, console: Console) -> None:
     """Print what the study at `path` would train: per budget the sizes, tokens and cost, then the totals."""
     source = StudySource.of(path)
-    study, store, size_map = source.study, source.store, study_size_map(source.study)
+    study, store, size_map = with_recipe(source), source.store, study_size_map(source.study)
     lines: list[str] = []
     if study.adaptive is not None:
         plan, progress = _rounds(store, study, size_map)
         lines = [progress.state(), f"spent of the total: {progress.spent.text(study.adaptive)}"]
     else:
-        plan = study_plan(study, size_map, centre=centres_of(store, study, size_map, {}))
+        plan = plan_to_look_at(study, size_map, centre=centres_of(store, study, size_map, {}))
     done = _finished(store, plan)
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))

@@ -10,6 +10,7 @@ from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
+    from flops_fit.recipe_law.next_round import TunedRecipe
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study.study import Study
@@ -21,7 +22,7 @@ CODE_VERSION = "1"
 _HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions")
 
 
-def version_of(value: SizeMap | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:
+def version_of(value: SizeMap | TunedRecipe | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:
     """The data version of what an asset holds.
 
     A result's leaves out how fast it was and on what machine, a plan's the order in which budgets were given.
@@ -38,10 +39,16 @@ def size_map_made_from(study: Study) -> str:
     return _made_from(study.model_fingerprint())
 
 
-def plan_made_from(study: Study, size_map_version: str, settled: str = "") -> str:
-    """What a plan follows from: the size map, the grid, what decides an experiment's outcome, and of an adaptive study
-    how the rounds before it ended (`settled`)."""
-    return _made_from(size_map_version, study.sweep_fingerprint(), *filter(None, [settled]))
+def recipe_law_made_from(study: Study, size_map_version: str, trials: str) -> str:
+    """What a recipe law follows from: model, data, loss and recipe, [tuning], and how the trials ended (`trials`); no
+    budgets."""
+    return _made_from(study.outcome_fingerprint(), size_map_version, vars(study.tuning), trials)
+
+
+def plan_made_from(study: Study, size_map_version: str, settled: str = "", recipe_law: str = "") -> str:
+    """What a plan follows from: the size map, the grid, what decides an experiment's outcome, of an adaptive study
+    how the rounds before it ended (`settled`), and of one that tunes its recipe what it found (`recipe_law`)."""
+    return _made_from(size_map_version, study.sweep_fingerprint(), *filter(None, [settled, recipe_law]))
 
 
 def law_made_from(plan_version: str, results: Iterable[ExperimentResult]) -> str:

@@ -1,4 +1,4 @@
-"""The five assets of a study: each loads, calls one library function, and returns the value with its metadata.
+"""The assets of a study: each loads, calls one library function, and returns the value with its metadata.
 
 Dagster reads the annotations of asset functions, so this module keeps them as objects.
 """
@@ -12,9 +12,11 @@ import dagster as dg
 
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.spending import over_limit, spending
+from flops_fit.recipe_law.next_round import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
 from flops_fit.stages import fit_study, study_plan, study_size_map
+from flops_fit.study.study import Study
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
 from flops_fit.training.run_log import first_loss
@@ -28,8 +30,15 @@ from flops_fit_assets.graph.centring import centred_metadata, centres_of, expect
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.graph.partitions import announce, experiment_spec
 from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
+from flops_fit_assets.graph.recipe_law import (
+    TUNING,
+    kept_trials,
+    planned_in,
+    recipe_law_asset,
+    tuning_version,
+)
 from flops_fit_assets.graph.rounds import ROUNDS, plan_next_round, rounds_progress, settled_version
-from flops_fit_assets.graph.step_failures import failing_readably
+from flops_fit_assets.graph.stage_asset import stage_asset
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
@@ -53,6 +62,7 @@ def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:
     return [
         *study_sources(source),
         size_map_asset(source),
+        *([recipe_law_asset(source)] if source.study.tuning else []),
         sweep_plan_asset(source),
         experiment_spec(source),
         training_run_asset(source, on_log),
@@ -62,7 +72,7 @@ def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:
 
 def study_sources(source: StudySource) -> list[Any]:
     """`study/model` and `study/sweep`: the two parts of a study, observed by their fingerprints. An adaptive study has
-    `study/rounds` too, which changes when the next round is due."""
+    `study/rounds` too, which changes when the next round is due, one that tunes its recipe `study/trials`."""
 
     def observe(part: str, description: str, version: Callable[..., dg.DataVersion]) -> Any:
         decorate = dg.observable_source_asset(
@@ -79,17 +89,21 @@ def study_sources(source: StudySource) -> list[Any]:
     def settled(context: Any) -> dg.DataVersion:
         return dg.DataVersion(settled_version(source, context.instance))
 
+    def trials(context: Any) -> dg.DataVersion:
+        return dg.DataVersion(tuning_version(source, context.instance))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # observable sources; the version is bounded below 1.14
         parts = [observe(part, description, fingerprint(part)) for part, description in PARTS.items()]
         rounds = [observe("rounds", ROUNDS, settled)] if source.study.adaptive else []
-        return [*parts, *rounds]
+        tuning = [observe("trials", TUNING, trials)] if source.study.tuning else []
+        return [*parts, *rounds, *tuning]
 
 
 def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
     """Size → parameters and FLOPs per token; follows from the model alone."""
 
-    @_asset(
+    @stage_asset(
         source,
         "size_map",
         "Size → parameters and FLOPs per token, found without training anything. "
@@ -113,8 +127,9 @@ def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
 
 def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
     """The IsoFLOP grid, which also decides the partitions of what follows."""
+    stages = ["size_map", *(["recipe_law"] if source.study.tuning else [])]
 
-    @_asset(
+    @stage_asset(
         source,
         "sweep_plan",
         "For every compute budget, which sizes to train on how many tokens. "
@@ -122,26 +137,31 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         "as still to spend is of that moment; materializing it again updates them and, the plan being the same, "
         "starts nothing.",
         "table",
-        ins={"size_map": dg.AssetIn(key=source.key("size_map"))},
+        ins={stage: dg.AssetIn(key=source.key(stage)) for stage in stages},
         deps=[source.key("study", part) for part in ("sweep", *(["rounds"] if source.study.adaptive else []))],
         config_schema=plan_config_schema(source.study),
         automation_condition=automation.plan_condition(),
     )
-    def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap) -> dg.MaterializeResult:
+    def sweep_plan(
+        context: dg.AssetExecutionContext, size_map: SizeMap, recipe_law: TunedRecipe | None = None
+    ) -> dg.MaterializeResult:
         study, store = source.study, source.store
+        if recipe_law is not None:
+            study = study.with_tuned_recipe(recipe_law)
         overrides = overrides_in(context.op_execution_context.op_config, study)
         centres, progress = None, None
         if study.adaptive is not None:
-            asked = dataclasses.replace(study, adaptive=dataclasses.replace(study.adaptive, **overrides))
+            asked = _asked(study, overrides)
             plan, progress = plan_next_round(source, asked, size_map, context.instance)
         else:
             centres = centres_of(store, study, size_map, overrides)
             plan = study_plan(study, size_map, overrides=overrides, centre=centres)
             if centres is not None:
                 store.push(centres.save(store))
-        announce(context, source, plan)
+        announce(context, source, plan, kept=kept_trials(store, study))
         settled = settled_version(source, context.instance) if study.adaptive else ""
-        made_from = versions.plan_made_from(study, versions.version_of(size_map), settled)
+        found = "" if recipe_law is None else versions.version_of(recipe_law)
+        made_from = versions.plan_made_from(study, versions.version_of(size_map), settled, found)
         results = _results(context, source, plan)
         cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
         spent = spending(plan, cost, results, study.hardware)
@@ -166,7 +186,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
 def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDefinition:
     """One training for each experiment of the plan."""
 
-    @_asset(
+    @stage_asset(
         source,
         "training_run",
         "One training: exactly the planned tokens, resumed where it was interrupted, ending with a held-out loss.",
@@ -179,10 +199,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
     def training_run(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         study, store = source.study, source.store
         files = StudyIOManager(store, context.instance)
-        plan: SweepPlan = files.load(source.key("sweep_plan"))
-        experiment = next((item for item in plan.experiments if item.experiment_id == context.partition_key), None)
-        if experiment is None:
-            raise dg.Failure(f"{context.partition_key} is not in the current plan; materialize sweep_plan, then this")
+        plan, experiment = planned_in(source, context.partition_key, lambda: files.load(source.key("sweep_plan")))
         report = on_log or _LogProgress(context)
         gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
         with store.training(experiment.experiment_id, context.log.warning), gpu:
@@ -208,7 +225,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
 def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
     """The law of all results that belong to the current plan."""
 
-    @_asset(
+    @stage_asset(
         source,
         "scaling_law",
         "The scaling law of the current plan's results: optimal model and data "
@@ -244,6 +261,13 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
     return scaling_law
 
 
+def _asked(study: Study, overrides: Mapping[str, Any]) -> Study:
+    """An adaptive study with other wishes, of the same recipe."""
+    assert study.adaptive is not None
+    asked = dataclasses.replace(study, adaptive=dataclasses.replace(study.adaptive, **overrides))
+    return asked if study.tuned_recipe is None else asked.with_tuned_recipe(study.tuned_recipe)
+
+
 class _LogProgress:
     """Writes a line to the run's log at every tenth of a training."""
 
@@ -258,26 +282,6 @@ class _LogProgress:
                 f"{10 * tenth} %: step {event['step']} of {event['steps']}, loss {event['loss']:.4f}, "
                 f"{event['tokens_per_second']:,.0f} tokens/s"
             )
-
-
-def _asset(source: StudySource, stage: str, description: str, kind: str, **options: Any) -> Callable[[Any], Any]:
-    """`dagster.asset` with what all our assets have in common."""
-
-    def decorate(function: Any) -> Any:
-        del function.__annotations__["return"]  # with checks beside the value, Dagster would expect a tuple
-        return dg.asset(
-            key=source.key(stage),
-            description=description,
-            group_name=source.study.name,
-            kinds={kind},
-            owners=source.study.owners,
-            code_version=versions.CODE_VERSION,
-            io_manager_key=source.resource_key,
-            check_specs=checks.check_specs(stage, source.key(stage), adaptive=source.study.adaptive is not None),
-            **options,
-        )(failing_readably()(function))
-
-    return decorate
 
 
 def _results(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> Mapping[str, ExperimentResult]:

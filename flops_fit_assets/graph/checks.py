@@ -15,6 +15,7 @@ from flops_fit.sweep.grid import SIX_N_WARNING_RATIO
 
 if TYPE_CHECKING:
     from flops_fit.adaptive.progress import Progress
+    from flops_fit.recipe_law.next_round import Tuning
     from flops_fit.results.results import ExperimentResult
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FEWEST_SIZES = 4  # for a parabola with an interval
 AGREEMENT = 1.5  # factor in N_opt
+TOLERATED_EXCESS = 0.005  # of the loss
 _BLOCKING = {"affordable", "within_total"}
 
 _DESCRIPTIONS = {
@@ -30,6 +32,11 @@ _DESCRIPTIONS = {
         "parameters_grow_with_size": "A larger size has more parameters.",
         "six_n_is_sound": "Where FLOPs per token are taken as 6 N, those measured are typically within a factor "
         f"{SIX_N_WARNING_RATIO:g} of it.",
+    },
+    "recipe_law": {
+        "sure_at_the_largest": "The loss expected to be lost at the largest experiment, because the best recipe is not "
+        f"known exactly, is at most {TOLERATED_EXCESS:.1%}.",
+        "recipe_is_sound": "Nothing found speaks against the rule.",
     },
     "sweep_plan": {
         "flops_on_budget": "Every experiment's FLOPs are within 2 % of its budget.",
@@ -95,6 +102,23 @@ def _six_n(size_map: SizeMap) -> AssetCheckResult:
     found = f"measured are x{typical:.3g} of it (x{min(ratios):.3g} to x{max(ratios):.3g} over the sizes)"
     sound = 1 / SIX_N_WARNING_RATIO <= typical <= SIX_N_WARNING_RATIO
     return _warn(name, sound, found if sound else f'{found}; give flops = "measured" in [model]')
+
+
+def recipe_checks(now: Tuning, largest: tuple[float, float]) -> list[AssetCheckResult]:
+    """Little expected to be lost at the `largest` (N, D), and no finding against the rule, once there is one."""
+    found = now.found
+    if found is None:
+        return [_warn(name, False, f"not known yet; {now.reason}") for name in _DESCRIPTIONS["recipe_law"]]
+    excess = found.law.expected_excess(*largest)
+    at = f"{format_count(largest[0])} parameters and {format_count(largest[1])} tokens"
+    said = f"{excess:.2%} of the loss at {at}"
+    remedy = "; raise trainings or share in [tuning], or train a few of the largest at twice and half the rate"
+    against = [f"{item.message}; {item.remedy}" for item in found.law.findings if item.severity != "info"]
+    sure = excess <= TOLERATED_EXCESS
+    return [
+        _warn("sure_at_the_largest", sure, said if sure else said + remedy),
+        _warn("recipe_is_sound", not against, "; ".join(against) or "no finding"),
+    ]
 
 
 def plan_checks(

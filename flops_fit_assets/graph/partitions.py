@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import dagster as dg
 
 from flops_fit.sweep.experiment import Experiment
@@ -25,15 +27,24 @@ def experiment_spec(source: StudySource) -> dg.AssetSpec:
     )
 
 
-def announce(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> None:
-    """Make the partition set equal to the plan's ids, and log one materialization for each that never had one."""
+def announce(
+    context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan, kept: Collection[Experiment] = ()
+) -> None:
+    """Make the partition set equal to the ids of the plan and of `kept`, as `add_partitions`; the others go."""
     name, instance = source.partitions.name or "", context.instance
-    wanted = [experiment.experiment_id for experiment in plan.experiments]
-    for gone in set(instance.get_dynamic_partitions(name)) - set(wanted):
+    wanted = {experiment.experiment_id for experiment in (*plan.experiments, *kept)}
+    for gone in set(instance.get_dynamic_partitions(name)) - wanted:
         instance.delete_dynamic_partition(name, gone)
-    instance.add_dynamic_partitions(name, wanted)
-    known = instance.get_materialized_partitions(source.key("experiment"))
-    new = [experiment for experiment in plan.experiments if experiment.experiment_id not in known]
+    add_partitions(context, source, plan.experiments)
+
+
+def add_partitions(context: dg.AssetExecutionContext, source: StudySource, experiments: Sequence[Experiment]) -> None:
+    """Have a partition for each of `experiments`, and log one materialization for each that never had one."""
+    context.instance.add_dynamic_partitions(
+        source.partitions.name or "", [experiment.experiment_id for experiment in experiments]
+    )
+    known = context.instance.get_materialized_partitions(source.key("experiment"))
+    new = [experiment for experiment in experiments if experiment.experiment_id not in known]
     log_materializations(context, [_materialization(source, experiment) for experiment in new])
 
 

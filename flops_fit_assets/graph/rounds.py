@@ -17,6 +17,7 @@ from flops_fit.stages import rounds_folder, rounds_plan, study_progress
 from flops_fit_assets.freshness.history import latest_made_from
 from flops_fit_assets.freshness.versions import law_made_from, version_of
 from flops_fit_assets.graph.io_manager import StudyIOManager
+from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study.study import Study
+    from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 INTERRUPTED_TAG = "flops_fit/interrupted"  # on a failed run whose process was stopped from outside
@@ -55,9 +57,9 @@ def kept_rounds(store: StudyStore, study: Study) -> tuple[Round, ...]:
     return load_rounds(folder)
 
 
-def ended_experiments(source: StudySource, instance: dg.DagsterInstance, rounds: Iterable[Round]) -> Ended:
-    """What has come of every experiment of `rounds` so far; one that is only interrupted has not ended."""
-    ids = [item.experiment_id for item in experiments_of(tuple(rounds))]
+def ended_experiments(source: StudySource, instance: dg.DagsterInstance, planned: Iterable[Experiment]) -> Ended:
+    """What has come of every experiment in `planned` so far; one that is only interrupted has not ended."""
+    ids = [item.experiment_id for item in planned]
     results = dict(StudyIOManager(source.store, instance).load_partitions(source.key("training_run"), ids).values)
     left = [name for name in ids if name not in results]
     source.store.pull_results(left)
@@ -94,7 +96,7 @@ def plan_next_round(
 ) -> tuple[SweepPlan, Progress]:
     """The plan with the next round, if one is due, which is kept before it is used; and how far the study has come."""
     store, rounds = source.store, kept_rounds(source.store, study)
-    ended = ended_experiments(source, instance, rounds)
+    ended = ended_experiments(source, instance, experiments_of(rounds))
     law = _law_of(source, instance, ended) if rounds else None
     progress = study_progress(study, size_map, rounds, ended.results, ended.lost, law)
     if progress.step.planned is not None:
@@ -107,16 +109,17 @@ def plan_next_round(
 
 def rounds_progress(source: StudySource, law: ScalingLaw, instance: dg.DagsterInstance) -> Progress:
     """How far the study has come, whose results `law` was just fitted to."""
-    rounds = kept_rounds(source.store, source.study)
-    ended = ended_experiments(source, instance, rounds)
+    study = with_recipe(source)
+    rounds = kept_rounds(source.store, study)
+    ended = ended_experiments(source, instance, experiments_of(rounds))
     size_map = source.store.read("size_map")
-    return study_progress(source.study, size_map, rounds, ended.results, ended.lost, law)
+    return study_progress(study, size_map, rounds, ended.results, ended.lost, law)
 
 
 def settled_version(source: StudySource, instance: dg.DagsterInstance) -> str:
     """Changes when all experiments of a round have ended and the law was fitted to them: the next round is then due."""
-    rounds = kept_rounds(source.store, source.study)
-    ended = ended_experiments(source, instance, rounds)
+    rounds = kept_rounds(source.store, with_recipe(source))
+    ended = ended_experiments(source, instance, experiments_of(rounds))
     settled = [item for item in rounds if all(of.experiment_id in ended for of in item.experiments)]
     if len(settled) == len(rounds) and rounds and not _law_is_settled(source, instance, ended):
         settled = settled[:-1]

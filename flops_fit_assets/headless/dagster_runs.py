@@ -15,6 +15,7 @@ from flops_fit.adaptive.options import wished
 from flops_fit.errors import FileError, FlopsFitError
 from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
 from flops_fit_assets.definitions import definitions_of
+from flops_fit_assets.graph.recipe_law import planned_in
 from flops_fit_assets.graph.rounds import INTERRUPTED_TAG
 from flops_fit_assets.instance.home import open_instance, open_instance_of_pages
 from flops_fit_assets.source import StudySource
@@ -173,7 +174,7 @@ def _failed_result(runs: AssetRuns, partition: str, status: str, reason: str) ->
         result = None
     if result is not None and not result.is_final:
         return result
-    experiment = next(item for item in store.read("sweep_plan").experiments if item.experiment_id == partition)
+    _, experiment = planned_in(runs.source, partition, lambda: store.read("sweep_plan"))
     return failed_result(experiment, reason, status="failed" if status in FINAL_STATUSES else status)
 
 

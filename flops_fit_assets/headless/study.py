@@ -24,13 +24,16 @@ from flops_fit.errors import FileError
 from flops_fit.preflight.preflight import preflight_if_due
 from flops_fit.processes.workers import TaskOutcome, WorkerPool
 from flops_fit.results.results import ExperimentResult, failed_result
+from flops_fit.stages import trials_plan
 from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import longest_first
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.history import latest_made_from, latest_observed, latest_version
 from flops_fit_assets.graph.io_manager import StudyIOManager
+from flops_fit_assets.graph.recipe_law import kept_tuning, tuning_version
 from flops_fit_assets.graph.rounds import kept_rounds, rounds_progress, settled_version
+from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
@@ -108,6 +111,7 @@ class HeadlessStudy:
         trained: list[str] = []
         tried: dict[str, ExperimentResult] = {}
         with self._workers() as workers:
+            tuned = self._tune(workers)
             while True:
                 known = len(self._rounds)
                 plan, made = self.bring_plan_up_to_date(workers)
@@ -133,10 +137,32 @@ class HeadlessStudy:
             forecasts=forecasts,
             plan=plan,
             results=results,
-            done=[*dict.fromkeys(done), *trained],
+            done=[*dict.fromkeys([*tuned, *done]), *trained],
             directory=self._source.directory,
             rounds=rounds,
         )
+
+    def _tune(self, workers: WorkerPool) -> list[str]:
+        """Have the rule for what the recipe tunes, if it does, by trials round by round; ids and stages made for it."""
+        if self._source.study.tuning is None:
+            return []
+        self._observe()
+        done = [stage for stage in ("size_map",) if self._ensure(stage, workers)]
+        tried: dict[str, ExperimentResult] = {}
+        while not self._is_current("recipe_law", self._recipe_law_from()):
+            self._materialize("recipe_law")
+            rounds = kept_tuning(self._store, self._source.study)[1]
+            plan = trials_plan(self._source.study, self._store.read("size_map"), rounds)
+            results, new = self._train_what_is_missing(plan, workers, tried)
+            tried |= {name: results[name] for name in new}
+            done += new
+            self._observe()
+        return [*done, *(["recipe_law"] if done else [])]
+
+    def _recipe_law_from(self) -> str:
+        size_map_version = versions.version_of(self._store.read("size_map"))
+        trials = tuning_version(self._source, self.instance)
+        return versions.recipe_law_made_from(self._source.study, size_map_version, trials)
 
     @property
     def _is_adaptive(self) -> bool:
@@ -144,7 +170,7 @@ class HeadlessStudy:
 
     @property
     def _rounds(self) -> tuple[Round, ...]:
-        return kept_rounds(self._store, self._source.study) if self._is_adaptive else ()
+        return kept_rounds(self._store, with_recipe(self._source)) if self._is_adaptive else ()
 
     def _ensure_law(
         self, plan: SweepPlan, results: Mapping[str, ExperimentResult]
@@ -198,6 +224,8 @@ class HeadlessStudy:
         observed = fingerprints(self._source.study)
         if self._source.study.adaptive is not None:
             observed["rounds"] = settled_version(self._source, self.instance)
+        if self._source.study.tuning is not None:
+            observed["trials"] = tuning_version(self._source, self.instance)
         for part, version in observed.items():
             key = self._source.key("study", part)
             if latest_observed(self.instance, key) != version:
@@ -211,7 +239,8 @@ class HeadlessStudy:
         else:
             size_map_version = versions.version_of(self._store.read("size_map"))
             settled = settled_version(self._source, self.instance) if self._source.study.adaptive else ""
-            made_from = versions.plan_made_from(self._source.study, size_map_version, settled)
+            found = versions.version_of(self._store.read("recipe_law")) if self._source.study.tuning else ""
+            made_from = versions.plan_made_from(self._source.study, size_map_version, settled, found)
         if self._is_current(stage, made_from):
             return False
         if workers is not None and stage == "size_map":

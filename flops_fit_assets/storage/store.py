@@ -16,6 +16,7 @@ from flops_fit_assets.storage.background_upload import uploading
 from flops_fit_assets.storage.mirror import Mirror
 
 if TYPE_CHECKING:
+    from flops_fit.recipe_law.next_round import TunedRecipe
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.sweep.sweep_plan import SweepPlan
@@ -133,6 +134,12 @@ def _read_size_map(path: Path) -> SizeMap:
     return read_value(path, SCHEMA, SizeMap.from_dict)
 
 
+def _read_recipe_law(path: Path) -> TunedRecipe:
+    from flops_fit.recipe_law.next_round import TunedRecipe
+
+    return TunedRecipe.load(path)
+
+
 def _read_plan(path: Path) -> SweepPlan:
     from flops_fit.sweep.sweep_plan import SCHEMA, SweepPlan
 
@@ -147,6 +154,7 @@ def _read_law(path: Path) -> ScalingLaw:
 
 _READERS: Mapping[str, Callable[[Path], Any]] = {
     "size_map": _read_size_map,
+    "recipe_law": _read_recipe_law,
     "sweep_plan": _read_plan,
     "training_run": ExperimentResult.load,
     "scaling_law": _read_law,

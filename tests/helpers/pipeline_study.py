@@ -87,6 +87,16 @@ def write_adaptive(folder, total=1.45e6, within=1.02) -> Path:
     return path
 
 
+def write_tuned(folder, model="TinyMLP", start=0.003, **study) -> Path:
+    """The tiny study with a learning rate that is tuned, by four trials from `start` on."""
+    path = write_study(folder, model=model, **study)
+    bounds = f"[{start / 10:g}, {100 * start:g}]"
+    tuning = f"[tuning]\ntrainings = 4\nshare = 0.5\nstart = {{ learning_rate = {start:g} }}\n"
+    tuning += f"bounds = {{ learning_rate = {bounds} }}\n"
+    path.write_text(path.read_text().replace("learning_rate = 0.02", 'learning_rate = "tune"') + tuning)
+    return path
+
+
 @functools.cache
 def _new_instance():
     """A home with an empty instance, to be copied: to make one takes Dagster a second."""
@@ -112,10 +122,10 @@ def run(path, home, until=()):
     return run_study(Path(path), Path(home), Console(file=io.StringIO()), until)
 
 
-def materializations(home):
-    """Asset → how often it was materialized, so far."""
+def materializations(home, *more):
+    """Asset → how often it was materialized, so far; of those that every study has, and of `more`."""
     with open_instance(Path(home), 2) as instance:
-        names = ("size_map", "sweep_plan", "experiment", "training_run", "scaling_law")
+        names = ("size_map", "sweep_plan", "experiment", "training_run", "scaling_law", *more)
         return {name: len(instance.fetch_materializations(dg.AssetKey(name), limit=10_000).records) for name in names}
 
 

@@ -1,0 +1,58 @@
+"""What the recipe law shows of itself in Dagster: the rule, its intervals, what it cost, and what it may lose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster import MetadataValue
+
+from flops_fit.basics.formatting import format_flops, markdown_table
+from flops_fit.recipe_law.shown import (
+    OPTIMUM_HEADERS,
+    RULE_HEADERS,
+    TRIAL_HEADERS,
+    optimum_rows,
+    remarks_on,
+    rule_rows,
+    trial_rows,
+)
+from flops_fit_assets.metadata.published_files import Figure
+from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite, inline_table
+
+if TYPE_CHECKING:
+    from flops_fit.recipe_law.design import TuningDesign
+    from flops_fit.recipe_law.next_round import TunedRecipe
+
+
+def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, path: Path) -> Metadata:
+    """The rule with its exponents, values and intervals where it is used, curves, trials, cost and findings."""
+    N, D = design.largest
+    shown: Metadata = {
+        "rule": inline_table(RULE_HEADERS, rule_rows(found.law)),
+        "remarks": "; ".join(remarks_on(found.law)) or "none",
+        "curves": figure_markdown(curves_image(found)),
+        "values where it is used": inline_table(OPTIMUM_HEADERS, optimum_rows(found, design.targets)),
+        "loss expected to be lost at the largest": float(found.law.expected_excess(N, D)),
+        "trials": len(found.trials),
+        "trials that diverged": int(found.law.diverged),
+        "FLOPs of trials": float(found.flops),
+        "share of the study": f"{found.flops / found.study_flops:.1%} of {format_flops(found.study_flops)} FLOPs",
+        "trials one by one": inline_table(TRIAL_HEADERS, trial_rows(found)),
+        "file": MetadataValue.path(str(path)),
+    }
+    if found.left_out:
+        lines = [f"- `{name}`: {reason}" for name, reason in found.left_out.items()]
+        shown["left out"] = MetadataValue.md("\n".join(lines))
+    if found.law.findings:
+        rows = [(item.severity, item.message, item.remedy) for item in found.law.findings]
+        shown["findings"] = MetadataValue.md(markdown_table(("severity", "finding", "remedy"), rows))
+    return finite(shown)
+
+
+def curves_image(found: TunedRecipe) -> Figure:
+    """Loss against each tuned number, a curve for each size and number of tokens."""
+    from flops_fit.recipe_law.figures import recipe_figure
+    from flops_fit.scaling_law.figures.plots import figure_png
+
+    return Figure(title="trials of the recipe", png=figure_png(recipe_figure(found)))
