@@ -15,7 +15,9 @@ from flops_fit.adaptive.progress import Progress
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
 from flops_fit.identity.fingerprints import package_version
+from flops_fit.recipe_law.next_round import TunedRecipe
 from flops_fit.report.figure_block import figure_block
+from flops_fit.report.recipe_section import recipe_section
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
 from flops_fit.report.rounds_section import rounds_section
 from flops_fit.scaling_law.all_approaches import compare_approaches
@@ -57,15 +59,18 @@ def write_report(
     images: Mapping[str, bytes] | None = None,
     forecasts: Calibration | None = None,
     rounds: Progress | None = None,
+    tuned: TunedRecipe | None = None,
 ) -> Path:
     """Write the report to `path` and return it; the file needs nothing beside it.
 
     `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
     to repeat the study. `images` are figures by name (`flops_fit.scaling_law.figures.plots.all_figures`) that are there
-    as PNG already; `forecasts` how those of the study came out so far; `rounds` how far an adaptive study has come.
+    as PNG already; `forecasts` how those of the study came out so far; `rounds` how far an adaptive study has come;
+    `tuned` the rule that its recipe was found to follow.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
-    parts = {"plan": plan, "study": study, "cost": cost, "images": images, "forecasts": forecasts, "rounds": rounds}
+    parts: dict[str, Any] = {"plan": plan, "study": study, "cost": cost, "images": images}
+    parts |= {"forecasts": forecasts, "rounds": rounds, "tuned": tuned}
     return write_text(path, report_html(law, name, **parts))
 
 
@@ -79,6 +84,7 @@ def report_html(
     images: Mapping[str, bytes] | None = None,
     forecasts: Calibration | None = None,
     rounds: Progress | None = None,
+    tuned: TunedRecipe | None = None,
 ) -> str:
     """The report as one HTML document; arguments as of `write_report`."""
     from flops_fit.scaling_law.figures.plots import all_figures, figure_png
@@ -97,6 +103,7 @@ def report_html(
         "<h2>Each budget on its own</h2>" + _minima(law),
         "<h2>Other approaches</h2>" + _approaches(law),
         "<h2>Forecasts</h2>" + _forecasts(forecasts) if forecasts else "",
+        "<h2>The tuned recipe</h2>" + recipe_section(tuned, plan) if tuned else "",
         "<h2>How well it fits, and how sure it is</h2>" + _holdout(law),
         *(figure_block(key, images) for key in ("residuals", "exponents", "contours")),
         "<h2>How this was made</h2>" + _making(law, plan, cost),

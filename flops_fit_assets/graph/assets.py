@@ -142,10 +142,8 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         config_schema=plan_config_schema(source.study),
         automation_condition=automation.plan_condition(),
     )
-    def sweep_plan(
-        context: dg.AssetExecutionContext, size_map: SizeMap, recipe_law: TunedRecipe | None = None
-    ) -> dg.MaterializeResult:
-        study, store = source.study, source.store
+    def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap, **tuned: TunedRecipe) -> dg.MaterializeResult:
+        study, store, recipe_law = source.study, source.store, tuned.get("recipe_law")
         if recipe_law is not None:
             study = study.with_tuned_recipe(recipe_law)
         overrides = overrides_in(context.op_execution_context.op_config, study)

@@ -67,6 +67,7 @@ def publish(
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
     images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
     parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "images": images}
-    write_report(law, store.report, forecasts=forecasts, rounds=rounds, **parts)
+    tuned = store.read("recipe_law") if study.tuning else None
+    write_report(law, store.report, forecasts=forecasts, rounds=rounds, tuned=tuned, **parts)
     drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
     store.push(table, store.report, *drawn)

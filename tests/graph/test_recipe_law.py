@@ -70,6 +70,7 @@ def test_its_page_shows_the_rule_and_what_it_cost(story):
     assert shown["trials"].value == 4
     assert shown["share of the study"].value.endswith("of 3.60e+06 FLOPs"), "four sizes at each budget"
     assert shown["loss expected to be lost at the largest"].value > 0
+    assert "The tuned recipe" in (story["home"] / "tiny" / "report.html").read_text()
     assert shown["trials one by one"].value.count("learning_rate = ") == 4
 
 
@@ -85,7 +86,7 @@ def test_another_model_is_tuned_anew(story, tmp_path):
 
 def test_where_all_trials_diverge_the_grid_is_not_paid(tmp_path):
     path = write_tuned(tmp_path, start=1e4)
-    text = path.read_text().replace("torch.nn.functional:cross_entropy", "test_tuned_study:fragile")
+    text = path.read_text().replace("torch.nn.functional:cross_entropy", "played_trials:fragile")
     path.write_text(text)
     with pytest.raises(RunFailed, match="recipe_law: the recipe could not be tuned, so nothing else is trained: all"):
         run(path, tmp_path)

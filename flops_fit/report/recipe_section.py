@@ -1,0 +1,60 @@
+"""The tuned recipe in the report."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flops_fit.basics.formatting import format_flops
+from flops_fit.recipe.tuning import Cell
+from flops_fit.recipe_law.shown import (
+    OPTIMUM_HEADERS,
+    RULE_HEADERS,
+    TRIAL_HEADERS,
+    optimum_rows,
+    remarks_on,
+    rule_rows,
+    trial_rows,
+)
+from flops_fit.report.figure_block import figure_block
+from flops_fit.report.report_style import details, html_table
+
+if TYPE_CHECKING:
+    from flops_fit.recipe_law.next_round import TunedRecipe
+
+
+def recipe_section(found: TunedRecipe, plan: Any = None) -> str:
+    """The rule, what it cost, the curves, its values at the middle size of each budget of `plan`, and every trial."""
+    from flops_fit.recipe_law.figures import recipe_figure
+    from flops_fit.scaling_law.figures.plots import figure_png
+
+    said = [f"{item.message}; {item.remedy}." for item in found.law.findings if item.severity != "info"]
+    said += [f"{remark[0].upper()}{remark[1:]}." for remark in remarks_on(found.law)]
+    spent = (
+        f"<p>Found by {len(found.trials)} trials, {found.law.diverged} of which diverged: {format_flops(found.flops)} "
+        f"FLOPs, {found.flops / found.study_flops:.1%} of the study it was made for.</p>"
+    )
+    places = _middles(plan) if plan is not None else sorted({trial.cell for trial in found.trials})
+    return "".join(
+        [
+            spent,
+            html_table(RULE_HEADERS, _escaped(rule_rows(found.law)), text=(0, 1)),
+            *(f"<p>{html.escape(sentence)}</p>" for sentence in said),
+            figure_block("recipe", {"recipe": figure_png(recipe_figure(found))}),
+            html_table(OPTIMUM_HEADERS, _escaped(optimum_rows(found, places)), text=(2,)),
+            details("Trials one by one", html_table(TRIAL_HEADERS, _escaped(trial_rows(found)), text=(2,))),
+        ]
+    )
+
+
+def _middles(plan: Any) -> list[Cell]:
+    found = []
+    for experiments in plan.by_budget().values():
+        ordered = sorted(experiments, key=lambda item: item.num_params)
+        found += [(float(item.num_params), float(item.num_tokens)) for item in ordered[len(ordered) // 2 :][:1]]
+    return found
+
+
+def _escaped(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [tuple(map(html.escape, row)) for row in rows]
