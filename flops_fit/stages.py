@@ -19,7 +19,6 @@ from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import users_code
 from flops_fit.recipe.recipe import doubts
 from flops_fit.recipe_law.design import SIZES, SPAN, TuningDesign, make_design, trial_budgets, with_values
-from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.results.finished import as_planned
 from flops_fit.results.results import ExperimentResult, results_frame
@@ -120,8 +119,7 @@ def _recipe_doubts(study: Study, size_map: SizeMap, experiments: Sequence[Experi
 def tuning_folder(study: Study, directory: Path) -> Path:
     """Where the trials of a study in `directory` are kept: another one for another model, data, loss, recipe or
     [tuning], the same whatever its budgets are."""
-    parts = [study.outcome_fingerprint(), study.model_fingerprint(), vars(study.tuning or TuningOptions())]
-    return directory / "tuning" / content_hash(parts)[:16]
+    return directory / "tuning" / study.tuning_fingerprint()[:16]
 
 
 def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
@@ -141,7 +139,15 @@ def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
         cells = study_plan(study, size_map, overrides=few).experiments
     data = study.prepared_data
     tokens = data.tokens_per_example if data else 1
-    return make_design(study.training, study.tuning, cells, grid.experiments, tokens, float(total))
+    return make_design(
+        study.training,
+        study.tuning,
+        cells,
+        grid.experiments,
+        tokens_per_example=tokens,
+        study_flops=float(total),
+        tuned_for=study.tuning_fingerprint(),
+    )
 
 
 def plan_to_look_at(study: Study, size_map: SizeMap, *, centre: Any = None) -> SweepPlan:

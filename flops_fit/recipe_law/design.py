@@ -16,16 +16,12 @@ from flops_fit.identity.fingerprints import content_hash
 from flops_fit.recipe.published_rules import RULES
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.tuning import Cell, Tuned
-from flops_fit.recipe.tuning.tuned import BELIEFS
 from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.sweep.experiment import Experiment, experiment_id
 
 SCHEMA = "flops_fit.tuning_design/1"
 LEVELS = (1 / 9, 1 / 3, 1.0)  # of the FLOPs of the dearest trials: enough to tell N and D apart
 SIZES, SPAN = 3, 3.0  # at each level, over N from centre / span to centre * span
-# A small model loses far more by a wrong rate than a large one: the check of the demo's rate finds a curvature of 0.06
-# to 0.11 of log loss, where published sweeps of models a thousand times larger have 0.01.
-_BELIEFS = {name: replace(BELIEFS[name], curvature=(0.03, 4.0)) for name in ("learning_rate", "batch_tokens")}
 _USUAL = {"learning_rate": 3e-3, "weight_decay": 0.1, "warmup_fraction": 0.1, "final_fraction": 0.1}
 # how far below and above its start a number may go: the rule is used at experiments far larger than the trials
 _REACH = {
@@ -47,6 +43,7 @@ class TuningDesign:
         tuned: what is tuned, with start and bounds.
         trainings, flops: at most.
         study_flops: of the experiments that it was made for.
+        tuned_for: fingerprint of the study's model, data, loss, recipe and [tuning].
     """
 
     cells: tuple[Experiment, ...]
@@ -55,6 +52,7 @@ class TuningDesign:
     trainings: int
     flops: float
     study_flops: float
+    tuned_for: str
 
     @property
     def largest(self) -> Cell:
@@ -93,8 +91,10 @@ def make_design(
     options: TuningOptions,
     cells: Sequence[Experiment],
     grid: Sequence[Experiment],
+    *,
     tokens_per_example: int,
     study_flops: float,
+    tuned_for: str,
 ) -> TuningDesign:
     """The design of trials at `cells` for the experiments of `grid`; raises `StudyError` for fewer than two cells."""
     if len({(cell.num_params, cell.num_tokens) for cell in cells}) < 2:
@@ -111,6 +111,7 @@ def make_design(
         trainings=options.trainings,
         flops=options.share * study_flops,
         study_flops=study_flops,
+        tuned_for=tuned_for,
     )
 
 
@@ -125,7 +126,7 @@ def _tuned(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experime
     named = isinstance(options.start, Mapping) and name in options.start
     if not named:
         guess = min(max(guess, low), high)
-    return Tuned(name=name, guess=guess, low=low, high=high, belief=_BELIEFS.get(name))
+    return Tuned(name=name, guess=guess, low=low, high=high)
 
 
 def _start(name: str, options: TuningOptions, cheapest: Experiment) -> float:

@@ -33,6 +33,7 @@ class TunedRecipe:
         left_out: id → reason of trials that ended otherwise.
         flops: spent on all trials.
         study_flops: of the experiments that the trials were designed for.
+        tuned_for: fingerprint of the study that it is the recipe of.
     """
 
     law: RecipeLaw
@@ -40,6 +41,7 @@ class TunedRecipe:
     left_out: Mapping[str, str]
     flops: float
     study_flops: float
+    tuned_for: str
 
     def values(self, num_params: float, num_tokens: float) -> dict[str, float]:
         """The recipe's values there, to three digits: more would train again for a rounding error."""
@@ -195,7 +197,8 @@ def _fitted(
     except FitError as error:
         return Tuning(kind="failed", reason=str(error))
     spent = _spent(every, results)
-    found = TunedRecipe(law=law, trials=trials, left_out=left_out, flops=spent, study_flops=design.study_flops)
+    about: dict[str, Any] = {"study_flops": design.study_flops, "tuned_for": design.tuned_for}
+    found = TunedRecipe(law=law, trials=trials, left_out=left_out, flops=spent, **about)
     share = spent / design.study_flops
     return Tuning(
         kind="done", reason=f"{len(trials)} trials, {format_flops(spent)} FLOPs, {share:.1%} of the study", found=found

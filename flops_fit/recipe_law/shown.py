@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 RULE_HEADERS = ("number", "best value", "exponent of N (90 %)", "exponent of D (90 %)")
 OPTIMUM_HEADERS = ("N", "D", "number", "used", "optimum, 90 %", "loss expected to be lost")
 TRIAL_HEADERS = ("N", "D", "tried", "loss")
-FLAT = 0.1  # exponent of N below which a rate counts as the same for all sizes
 
 
 def rule_rows(law: RecipeLaw) -> list[tuple[str, ...]]:
@@ -56,13 +55,3 @@ def trial_rows(found: TunedRecipe) -> list[tuple[str, ...]]:
         )
         for trial in sorted(found.trials, key=lambda trial: trial.key)
     ]
-
-
-def remarks_on(law: RecipeLaw) -> list[str]:
-    """What the exponents say of the model."""
-    if "learning_rate" not in law.names:
-        return []
-    p, low, high = law.exponent("learning_rate", "num_params")
-    if abs(p) < FLAT and low < 0 < high and high - low < 1:
-        return ["the best learning rate is about the same for all sizes, as it is for a model in muP"]
-    return []

@@ -13,7 +13,6 @@ from flops_fit.recipe_law.shown import (
     RULE_HEADERS,
     TRIAL_HEADERS,
     optimum_rows,
-    remarks_on,
     rule_rows,
     trial_rows,
 )
@@ -29,8 +28,7 @@ def recipe_section(found: TunedRecipe, plan: Any = None) -> str:
     from flops_fit.recipe_law.figures import recipe_figure
     from flops_fit.scaling_law.figures.plots import figure_png
 
-    said = [f"{item.message}; {item.remedy}." for item in found.law.findings if item.severity != "info"]
-    said += [f"{remark[0].upper()}{remark[1:]}." for remark in remarks_on(found.law)]
+    said = [f"{item.message[0].upper()}{item.message[1:]}; {item.remedy}." for item in found.law.findings]
     spent = (
         f"<p>Found by {len(found.trials)} trials, {found.law.diverged} of which diverged: {format_flops(found.flops)} "
         f"FLOPs, {found.flops / found.study_flops:.1%} of the study it was made for.</p>"

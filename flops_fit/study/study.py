@@ -148,11 +148,21 @@ class Study:
         """The rule for what is tuned, once it is known; see `with_tuned_recipe`."""
         return self.__dict__.get("tuned_recipe_found")
 
+    def tuning_fingerprint(self) -> str:
+        """Changes with what a tuned recipe follows from: model, data, loss, recipe and [tuning]; no budgets."""
+        return content_hash([self.outcome_fingerprint(), self.model_fingerprint(), vars(self.tuning)])
+
     def with_tuned_recipe(self, found: TunedRecipe) -> Study:
         """This study, knowing the rule that its experiments take what is tuned from: they have other ids then.
 
-        It trains the same: each experiment has its own values. What is opened already stays open.
+        It trains the same: each experiment has its own values. What is opened already stays open. Raises `StudyError`
+        where `found` is the rule of another study.
         """
+        if found.tuned_for != self.tuning_fingerprint():
+            raise StudyError(
+                f"the recipe that was found is of another model, data, loss, recipe or [tuning] than {self.name!r} has "
+                "now; tune again (`flops-fit run` does, or materialize recipe_law)"
+            )
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, tuned_recipe_found=found)
         return other

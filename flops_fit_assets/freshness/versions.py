@@ -42,7 +42,7 @@ def size_map_made_from(study: Study) -> str:
 def recipe_law_made_from(study: Study, size_map_version: str, trials: str) -> str:
     """What a recipe law follows from: model, data, loss and recipe, [tuning], and how the trials ended (`trials`); no
     budgets."""
-    return _made_from(study.outcome_fingerprint(), size_map_version, vars(study.tuning), trials)
+    return _made_from(study.tuning_fingerprint(), size_map_version, trials)
 
 
 def plan_made_from(study: Study, size_map_version: str, settled: str = "", recipe_law: str = "") -> str:

@@ -46,7 +46,7 @@ def recipe_law_asset(source: StudySource) -> dg.AssetsDefinition:
         "training_run. Knows no budgets, so changing them tunes nothing again.",
         "scipy",
         ins={"size_map": dg.AssetIn(key=source.key("size_map"))},
-        deps=[source.key("study", "trials")],
+        deps=[source.key("study", part) for part in ("sweep", "trials")],
         output_required=False,
         automation_condition=automation.plan_condition(),
     )
@@ -106,11 +106,9 @@ def tuning_version(source: StudySource, instance: dg.DagsterInstance) -> str:
     _, rounds = kept_tuning(source.store, source.study)
     ended = ended_experiments(source, instance, trials_of(rounds))
     settled = [item for item in rounds if all(trial.experiment_id in ended for trial in item.experiments)]
-    if not settled:
-        return "no round of trials has ended"
     ids = [item.experiment_id for item in trials_of(settled)]
     outcomes = [versions.version_of(ended.results[name]) if name in ended.results else "lost" for name in ids]
-    return content_hash([[item.content_hash for item in settled], outcomes])
+    return content_hash([source.study.tuning_fingerprint(), [item.content_hash for item in settled], outcomes])
 
 
 def planned_in(

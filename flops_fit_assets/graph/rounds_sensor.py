@@ -1,19 +1,24 @@
-"""Notices when a round of an adaptive study has ended, so that the next one is planned."""
+"""Notices when a round of an adaptive study, or of trials of its recipe, has ended, so that the next one is planned."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import dagster as dg
 
 from flops_fit_assets.automation.watch import SENSOR_SECONDS
 from flops_fit_assets.freshness.history import latest_observed
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
+from flops_fit_assets.graph.recipe_law import tuning_version
 from flops_fit_assets.graph.rounds import settled_version
 from flops_fit_assets.source import StudySource
 
 
 def rounds_sensor(source: StudySource) -> dg.SensorDefinition | None:
-    """A sensor, on from the beginning, that observes `study/rounds`; none for a study with a grid."""
-    if source.study.adaptive is None:
+    """A sensor, on from the beginning, that observes `study/rounds` and `study/trials`; none for a study that has
+    neither."""
+    versions = _versions(source)
+    if not versions:
         return None
     name = source.study.name
 
@@ -21,13 +26,20 @@ def rounds_sensor(source: StudySource) -> dg.SensorDefinition | None:
         name=f"rounds_{name}",
         minimum_interval_seconds=SENSOR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Looks every few seconds whether a round of {name} has ended and the law was fitted to it; "
-        f"automation_{name}, if it is on, then plans the next round. Starts nothing by itself.",
+        description=f"Looks every few seconds whether a round of {name} has ended; automation_{name}, if it is on, "
+        "then plans the next round. Starts nothing by itself.",
     )
     def rounds(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        key, version = source.key("study", "rounds"), settled_version(source, context.instance)
-        if latest_observed(context.instance, key) == version:
-            return dg.SkipReason("no further round has ended")
-        return dg.SensorResult(asset_events=[dg.AssetObservation(key, tags={DATA_VERSION_TAG: version})])
+        events = []
+        for part, version_of in versions.items():
+            key, version = source.key("study", part), version_of(source, context.instance)
+            if latest_observed(context.instance, key) != version:
+                events.append(dg.AssetObservation(key, tags={DATA_VERSION_TAG: version}))
+        return dg.SensorResult(asset_events=events) if events else dg.SkipReason("no further round has ended")
 
     return rounds
+
+
+def _versions(source: StudySource) -> dict[str, Callable[[StudySource, dg.DagsterInstance], str]]:
+    rounds = {"rounds": settled_version} if source.study.adaptive else {}
+    return {**rounds, **({"trials": tuning_version} if source.study.tuning else {})}

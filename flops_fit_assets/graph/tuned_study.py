@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flops_fit.errors import FileError
+from flops_fit.errors import FileError, StudyError
 from flops_fit_assets.source import StudySource
 
 if TYPE_CHECKING:
@@ -18,5 +18,5 @@ def with_recipe(source: StudySource) -> Study:
         return study
     try:
         return study.with_tuned_recipe(source.store.read("recipe_law"))
-    except (FileError, FileNotFoundError):  # its asset says what is wrong with it
+    except (FileError, FileNotFoundError, StudyError):  # its asset says what is wrong with it, or finds another
         return study

@@ -13,7 +13,6 @@ from flops_fit.recipe_law.shown import (
     RULE_HEADERS,
     TRIAL_HEADERS,
     optimum_rows,
-    remarks_on,
     rule_rows,
     trial_rows,
 )
@@ -30,7 +29,6 @@ def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, path: Path) ->
     N, D = design.largest
     shown: Metadata = {
         "rule": inline_table(RULE_HEADERS, rule_rows(found.law)),
-        "remarks": "; ".join(remarks_on(found.law)) or "none",
         "curves": figure_markdown(curves_image(found)),
         "values where it is used": inline_table(OPTIMUM_HEADERS, optimum_rows(found, design.targets)),
         "loss expected to be lost at the largest": float(found.law.expected_excess(N, D)),

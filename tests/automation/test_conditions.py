@@ -2,7 +2,7 @@
 
 import dagster as dg
 import pytest
-from pipeline_study import DAGSTER_WARNINGS, write_adaptive, write_study
+from pipeline_study import DAGSTER_WARNINGS, write_adaptive, write_study, write_tuned
 
 from flops_fit.errors import StudyError
 from flops_fit_assets.automation.watch import watch_sensor
@@ -45,7 +45,7 @@ class Automation:
 
     def do(self, fail=()):
         """What was requested happens."""
-        for name in ("size_map", "sweep_plan", "training_run", "scaling_law"):
+        for name in ("size_map", "recipe_law", "sweep_plan", "training_run", "scaling_law"):
             for partition in self.requested.get(name, []):
                 if partition not in fail:
                     self.runs.materialize(self.instance, name, partition or None)
@@ -151,6 +151,33 @@ def test_an_adaptive_study_goes_from_round_to_round_by_itself_and_stops(tmp_path
         assert [name for step in automation.settle() for name in step] == ["sweep_plan"], (
             "another wish, nothing to train"
         )
+
+
+class Tuned(InRounds):
+    """A study that tunes its learning rate, whose trials are watched too."""
+
+    def edit(self, **changes):
+        self.runs = AssetRuns.of(write_tuned(self.folder, sizes=3, **changes), self.folder)
+        self.definitions = definitions_of(self.runs.source)
+        for part, version in fingerprints(self.runs.source.study).items():
+            observation = dg.AssetObservation(["study", part], tags={DATA_VERSION_TAG: version})
+            self.instance.report_runless_asset_event(observation)
+
+
+@pytest.mark.slow
+def test_a_tuned_study_goes_from_trials_to_the_rule_to_the_grid_by_itself(tmp_path):
+    with open_instance(tmp_path, 2) as instance:
+        automation = Tuned(tmp_path, instance)
+        story = automation.settle(most=20)
+        assert [name for step in story for name in step] == [
+            "size_map", "recipe_law", "training_run", "recipe_law", "training_run", "recipe_law", "sweep_plan",
+            "training_run", "scaling_law",
+        ]  # fmt: skip
+        assert [step["training_run"] for step in story if "training_run" in step] == [3, 1, 6]
+        automation.edit(budgets=(3e5, 6e5, 1.2e6))
+        later = automation.settle()
+        assert [step["training_run"] for step in later if "training_run" in step] == [3], "no trial among them"
+        assert "size_map" not in {name for step in later for name in step}
 
 
 def watching(source, instance, cursor=None):

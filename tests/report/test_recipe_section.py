@@ -1,12 +1,10 @@
 """The report shows the tuned recipe: its rule, its price, its trials."""
 
-from dataclasses import replace
-
 import pytest
 from played_trials import PlayedTuning, best_rate, tuned_study
 
 from flops_fit.recipe_law.options import TuningOptions
-from flops_fit.recipe_law.shown import optimum_rows, remarks_on
+from flops_fit.recipe_law.shown import optimum_rows
 from flops_fit.report.report import write_report
 from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.synthetic import synthetic_runs
@@ -35,12 +33,3 @@ def test_a_row_has_the_value_used_within_the_interval_of_the_best(found):
     assert low < float(used) < high
     assert low < best_rate(100, 1000) < high
     assert float(lost.rstrip("%")) > 0
-
-
-def test_a_rate_that_is_the_same_for_all_sizes_is_said_to_be_as_in_mup(found):
-    coefficients = found.law.coefficients.copy()
-    coefficients[0, 1] = 0.02
-    flat = replace(found.law, coefficients=coefficients, covariance=found.law.covariance * 0.01)
-    assert remarks_on(flat) == ["the best learning rate is about the same for all sizes, as it is for a model in muP"]
-    coefficients[0, 1] = -0.5
-    assert remarks_on(replace(flat, coefficients=coefficients)) == []
