@@ -157,6 +157,8 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
         return study
     if how:
         now.found.save(directory / "recipe_law.json")
+        for doubt in now.found.doubts:
+            warnings.warn(doubt, FlopsFitWarning, stacklevel=3)
     return study.with_tuned_recipe(now.found)
 
 

@@ -30,7 +30,7 @@ from flops_fit.sweep.grid import remarks_on
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
 if TYPE_CHECKING:
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
     from flops_fit.scaling_law import ScalingLaw
 
 

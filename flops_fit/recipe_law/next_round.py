@@ -4,73 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.formatting import format_flops
-from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FitError
 from flops_fit.identity.fingerprints import content_hash
-from flops_fit.recipe.tuning import RecipeLaw, Trial, fit_recipe_law, next_trials
+from flops_fit.recipe.tuning import Trial, fit_recipe_law, next_trials
 from flops_fit.recipe_law.design import TuningDesign, narrowed, with_values
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
+from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.experiment import Experiment
 
-SCHEMA = "flops_fit.recipe_law/1"
 LEAST_ROUND = 3
 HOPELESS = 2  # rounds without any completed trial
-
-
-@dataclass(frozen=True, kw_only=True)
-class TunedRecipe:
-    """The rule that was found, and what it was found from.
-
-    Attributes:
-        law: best value of each tuned quantity for N and D.
-        trials: completed and diverged.
-        left_out: id → reason of trials that ended otherwise.
-        flops: spent on all trials.
-        study_flops: of the experiments that the trials were designed for.
-        tuned_for: fingerprint of the study that it is the recipe of.
-    """
-
-    law: RecipeLaw
-    trials: tuple[Trial, ...]
-    left_out: Mapping[str, str]
-    flops: float
-    study_flops: float
-    tuned_for: str
-
-    def values(self, num_params: float, num_tokens: float) -> dict[str, float]:
-        """The recipe's values there, to three digits: more would train again for a rounding error."""
-        return {name: float(f"{self.law.value(name, num_params, num_tokens):.3g}") for name in self.law.names}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values under the schema `flops_fit.recipe_law/1`."""
-        trials = [{**vars(trial), "values": dict(trial.values)} for trial in self.trials]
-        law = {name: value for name, value in self.law.to_dict().items() if name != "schema"}
-        return {"schema": SCHEMA, **vars(self), "law": law, "trials": trials, "left_out": dict(self.left_out)}
-
-    @property
-    def content_hash(self) -> str:
-        """SHA-256 of all in it."""
-        return content_hash(self.to_dict())
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> TunedRecipe:
-        """Inverse of `to_dict`; raises `FileError` naming what is not valid."""
-        return from_json(cls, content, "recipe law", without=["schema"])
-
-    def save(self, path: Path) -> Path:
-        """Write it, atomically."""
-        return write_value(path, self.to_dict())
-
-    @classmethod
-    def load(cls, path: Path) -> TunedRecipe:
-        """Read what `save` wrote; raises `FileError` for a torn or changed file."""
-        return read_value(path, SCHEMA, cls.from_dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +143,15 @@ def _fitted(
     except FitError as error:
         return Tuning(kind="failed", reason=str(error))
     spent = _spent(every, results)
-    about: dict[str, Any] = {"study_flops": design.study_flops, "tuned_for": design.tuned_for}
-    found = TunedRecipe(law=law, trials=trials, left_out=left_out, flops=spent, **about)
+    found = TunedRecipe(
+        law=law,
+        trials=trials,
+        left_out=left_out,
+        flops=spent,
+        study_flops=design.study_flops,
+        largest=design.largest,
+        tuned_for=design.tuned_for,
+    )
     share = spent / design.study_flops
     return Tuning(
         kind="done", reason=f"{len(trials)} trials, {format_flops(spent)} FLOPs, {share:.1%} of the study", found=found

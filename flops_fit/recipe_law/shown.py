@@ -9,7 +9,7 @@ from flops_fit.basics.formatting import format_count
 from flops_fit.recipe.tuning import Cell, RecipeLaw
 
 if TYPE_CHECKING:
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 RULE_HEADERS = ("number", "best value", "exponent of N (90 %)", "exponent of D (90 %)")
 OPTIMUM_HEADERS = ("N", "D", "number", "used", "optimum, 90 %", "loss expected to be lost")

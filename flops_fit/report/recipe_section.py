@@ -20,7 +20,7 @@ from flops_fit.report.figure_block import figure_block
 from flops_fit.report.report_style import details, html_table
 
 if TYPE_CHECKING:
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 
 def recipe_section(found: TunedRecipe, plan: Any = None) -> str:

@@ -15,7 +15,7 @@ from flops_fit.adaptive.progress import Progress
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
 from flops_fit.identity.fingerprints import package_version
-from flops_fit.recipe_law.next_round import TunedRecipe
+from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.report.figure_block import figure_block
 from flops_fit.report.recipe_section import recipe_section
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block

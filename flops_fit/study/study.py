@@ -25,7 +25,7 @@ from flops_fit.sweep.command import check_template
 
 if TYPE_CHECKING:
     from flops_fit.data.study_data import StudyData
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 _RULES = {
     "name": matching(r"[A-Za-z][A-Za-z0-9_]{0,63}", "a letter followed by at most 63 letters, digits or underscores"),

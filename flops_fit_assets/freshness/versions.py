@@ -10,7 +10,7 @@ from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study.study import Study

@@ -12,7 +12,7 @@ import dagster as dg
 
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.spending import over_limit, spending
-from flops_fit.recipe_law.next_round import TunedRecipe
+from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
 from flops_fit.stages import fit_study, study_plan, study_size_map

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
 
 from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.recipe_law.tuned_recipe import TOLERATED_EXCESS
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.grid import SIX_N_WARNING_RATIO
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 FEWEST_SIZES = 4  # for a parabola with an interval
 AGREEMENT = 1.5  # factor in N_opt
-TOLERATED_EXCESS = 0.005  # of the loss
 _BLOCKING = {"affordable", "within_total"}
 
 _DESCRIPTIONS = {
@@ -104,20 +104,14 @@ def _six_n(size_map: SizeMap) -> AssetCheckResult:
     return _warn(name, sound, found if sound else f'{found}; give flops = "measured" in [model]')
 
 
-def recipe_checks(now: Tuning, largest: tuple[float, float]) -> list[AssetCheckResult]:
-    """Little expected to be lost at the `largest` (N, D), and no finding against the rule, once there is one."""
+def recipe_checks(now: Tuning) -> list[AssetCheckResult]:
+    """Little expected to be lost at the largest experiment, and no finding against the rule, once there is one."""
     found = now.found
     if found is None:
         return [_warn(name, False, f"not known yet; {now.reason}") for name in _DESCRIPTIONS["recipe_law"]]
-    excess = found.law.expected_excess(*largest)
-    at = f"{format_count(largest[0])} parameters and {format_count(largest[1])} tokens"
-    said = f"{excess:.2%} of the loss at {at}"
-    remedy = "; raise trainings or share in [tuning], or train a few of the largest at twice and half the rate"
-    against = [f"{item.message}; {item.remedy}" for item in found.law.findings if item.severity != "info"]
-    sure = excess <= TOLERATED_EXCESS
     return [
-        _warn("sure_at_the_largest", sure, said if sure else said + remedy),
-        _warn("recipe_is_sound", not against, "; ".join(against) or "no finding"),
+        _warn("sure_at_the_largest", found.excess_at_largest <= TOLERATED_EXCESS, found.excess_text),
+        _warn("recipe_is_sound", not found.against, "; ".join(found.against) or "no finding"),
     ]
 
 

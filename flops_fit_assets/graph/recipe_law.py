@@ -56,7 +56,7 @@ def recipe_law_asset(source: StudySource) -> dg.AssetsDefinition:
         context.log.info(now.reason)
         if now.kind == "failed":
             raise dg.Failure(f"the recipe could not be tuned, so nothing else is trained: {now.reason}")
-        judged = checks.recipe_checks(now, design.largest)
+        judged = checks.recipe_checks(now)
         if now.found is None:
             yield from judged
             return

@@ -157,6 +157,9 @@ class HeadlessStudy:
             tried |= {name: results[name] for name in new}
             done += new
             self._observe()
+        if done:
+            for doubt in self._store.read("recipe_law").doubts:
+                self._say(doubt)
         return [*done, *(["recipe_law"] if done else [])]
 
     def _recipe_law_from(self) -> str:

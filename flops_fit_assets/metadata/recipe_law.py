@@ -21,17 +21,16 @@ from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite, 
 
 if TYPE_CHECKING:
     from flops_fit.recipe_law.design import TuningDesign
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 
 def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, path: Path) -> Metadata:
     """The rule with its exponents, values and intervals where it is used, curves, trials, cost and findings."""
-    N, D = design.largest
     shown: Metadata = {
         "rule": inline_table(RULE_HEADERS, rule_rows(found.law)),
         "curves": figure_markdown(curves_image(found)),
         "values where it is used": inline_table(OPTIMUM_HEADERS, optimum_rows(found, design.targets)),
-        "loss expected to be lost at the largest": float(found.law.expected_excess(N, D)),
+        "loss expected to be lost at the largest": found.excess_text,
         "trials": len(found.trials),
         "trials that diverged": int(found.law.diverged),
         "FLOPs of trials": float(found.flops),

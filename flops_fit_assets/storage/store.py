@@ -16,7 +16,7 @@ from flops_fit_assets.storage.background_upload import uploading
 from flops_fit_assets.storage.mirror import Mirror
 
 if TYPE_CHECKING:
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.sweep.sweep_plan import SweepPlan
@@ -135,7 +135,7 @@ def _read_size_map(path: Path) -> SizeMap:
 
 
 def _read_recipe_law(path: Path) -> TunedRecipe:
-    from flops_fit.recipe_law.next_round import TunedRecipe
+    from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
     return TunedRecipe.load(path)
 

@@ -7,9 +7,10 @@ from played_rounds import result_of
 from played_trials import PlayedTuning, as_the_rule_says, best_rate, tuned_study
 
 from flops_fit.errors import FileError
-from flops_fit.recipe_law.next_round import HOPELESS, TunedRecipe
+from flops_fit.recipe_law.next_round import HOPELESS
 from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.recipe_law.rounds import TuningRound, load_tuning, save_tuning
+from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_it_finds_the_rule_where_it_will_be_used(played):
     for N, D in story.design.targets:
         low, high = end.found.law.interval("learning_rate", N, D)
         assert low < best_rate(N, D) < high
-        assert end.found.values(N, D)["learning_rate"] == pytest.approx(best_rate(N, D), rel=0.5)
+        assert end.found.law.optimum("learning_rate", N, D) == pytest.approx(best_rate(N, D), rel=0.5)
 
 
 def test_it_stays_within_its_trainings_and_its_share(played):
@@ -47,6 +48,15 @@ def test_the_same_results_give_the_same_rounds(played):
     again = PlayedTuning(tuned_study())
     assert again.play().found.content_hash == end.found.content_hash
     assert [item.content_hash for item in again.rounds] == [item.content_hash for item in story.rounds]
+
+
+def test_what_few_trials_leave_open_is_said():
+    story = PlayedTuning(tuned_study(TuningOptions(trainings=4)))
+    found = story.play().found
+    assert found.largest == max(story.design.targets, key=lambda place: place[0] * place[1])
+    (said,) = [doubt for doubt in found.doubts if "is expected to lose" in doubt]
+    assert f"{found.excess_at_largest:.2%} of the loss" in said
+    assert "raise trainings or share in [tuning]" in said
 
 
 def test_what_diverged_counts_and_what_failed_is_left_out_with_its_reason():

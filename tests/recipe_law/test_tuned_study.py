@@ -12,11 +12,15 @@ from tiny_study import OPTIONS, TinyMLP, examples, held_out, tiny_size_map, tiny
 from flops_fit import ModelSpec, Recipe, Study, SweepOptions, TrainerSpec, find_optimal, load_runs, run_experiment
 from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.errors import FlopsFitWarning, StudyError
-from flops_fit.recipe_law.next_round import TunedRecipe
 from flops_fit.recipe_law.options import TuningOptions
+from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.stages import study_design, study_plan, tuning_folder
 
+# six trials of tiny models leave doubts, which are warnings
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:(the best|how|losses differ|the tuned|\d+ of):flops_fit.errors.FlopsFitWarning"
+)
 TUNING = {"trainings": 6, "share": 0.5}
 BUDGETS = [2e6, 4e6, 8e6]
 
