@@ -33,8 +33,13 @@ def experiment_metadata(experiment: Experiment) -> Metadata:
         "tokens per parameter": experiment.tokens_per_param,
         "planned FLOPs": experiment.planned_flops,
         "seed": experiment.seed,
+        **_tuned(experiment),
     }
     return finite(shown)
+
+
+def _tuned(experiment: Experiment) -> Metadata:
+    return {f"tuned {name.replace('_', ' ')}": value for name, value in experiment.tuned}
 
 
 def run_metadata(
@@ -65,6 +70,7 @@ def run_metadata(
         "FLOPs over budget": float(result.flops / experiment.compute_budget),
         **{name: float(f"{value:.5g}") for name, value in measured.items()},
         "optimizer steps": result.steps,
+        **_tuned(experiment),
         "device": result.device,
         "source": result.source,
         "file": MetadataValue.path(str(path)),

@@ -71,6 +71,9 @@ def test_its_page_shows_the_rule_and_what_it_cost(story):
     assert shown["share of the study"].value.endswith("of 3.60e+06 FLOPs"), "four sizes at each budget"
     assert "% of the loss at " in shown["loss expected to be lost at the largest"].value
     assert "The tuned recipe" in (story["home"] / "tiny" / "report.html").read_text()
+    with open_instance(story["home"], 2) as instance:
+        trained = instance.get_latest_materialization_event(dg.AssetKey("training_run"))
+    assert trained.asset_materialization.metadata["tuned learning rate"].value > 0
     assert shown["trials one by one"].value.count("learning_rate = ") == 4
 
 
