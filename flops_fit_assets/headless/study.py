@@ -149,18 +149,23 @@ class HeadlessStudy:
         self._observe()
         done = [stage for stage in ("size_map",) if self._ensure(stage, workers)]
         tried: dict[str, ExperimentResult] = {}
+        known = -1
         while not self._is_current("recipe_law", self._recipe_law_from()):
             self._materialize("recipe_law")
             rounds = kept_tuning(self._store, self._source.study)[1]
+            if len(rounds) == known and not self._is_current("recipe_law", self._recipe_law_from()):
+                raise RunFailed("recipe_law: trials ended without a result; run again, which tries them once more")
+            known = len(rounds)
             plan = trials_plan(self._source.study, self._store.read("size_map"), rounds)
             results, new = self._train_what_is_missing(plan, workers, tried)
             tried |= {name: results[name] for name in new}
             done += new
             self._observe()
-        if done:
-            for doubt in self._store.read("recipe_law").doubts:
-                self._say(doubt)
-        return [*done, *(["recipe_law"] if done else [])]
+        if known < 0:
+            return done
+        for doubt in self._store.read("recipe_law").doubts:
+            self._say(doubt)
+        return [*done, "recipe_law"]
 
     def _recipe_law_from(self) -> str:
         size_map_version = versions.version_of(self._store.read("size_map"))
