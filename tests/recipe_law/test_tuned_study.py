@@ -45,6 +45,7 @@ def planned_in(folder):
     return list(load_runs(folder / "runs.csv")["experiment_id"])
 
 
+@pytest.mark.slow
 def test_every_experiment_is_trained_at_the_rate_of_the_rule(tuned):
     folder, _ = tuned
     rule = TunedRecipe.load(folder / "recipe_law.json")
@@ -57,6 +58,7 @@ def test_every_experiment_is_trained_at_the_rate_of_the_rule(tuned):
     assert len({result.learning_rate for result in ours}) > 3
 
 
+@pytest.mark.slow
 def test_other_budgets_do_not_tune_again_and_keep_what_they_share(tuned, tmp_path):
     folder = shutil.copytree(tuned[0], tmp_path / "copy")
     before = {name: result.seconds for name, result in results_in(folder).items()}
@@ -66,6 +68,7 @@ def test_other_budgets_do_not_tune_again_and_keep_what_they_share(tuned, tmp_pat
     assert {name.split("-")[0] for name in after.keys() - before.keys()} == {"c1.6e+07"}
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_is_tuned_and_has_the_rule_once_it_is_known(tuned, tmp_path):
     folder, _ = tuned
     with pytest.warns(FlopsFitWarning, match="learning_rate will be tuned first, by at most 6 trials that take at mos"):
@@ -80,6 +83,7 @@ def test_a_plan_says_what_is_tuned_and_has_the_rule_once_it_is_known(tuned, tmp_
     assert type(plan).from_dict(plan.to_dict()) == plan
 
 
+@pytest.mark.slow
 def test_where_all_trials_diverge_nothing_else_is_trained(tmp_path):
     wild = {"trainings": 6, "start": {"learning_rate": 1e4}, "bounds": {"learning_rate": (1e3, 1e5)}}
     with pytest.raises(StudyError, match="could not be tuned, so nothing else is trained: all 6 trials diverged"):
