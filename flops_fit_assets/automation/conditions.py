@@ -5,17 +5,24 @@ from __future__ import annotations
 from dagster import AssetKey, AssetSelection, AutomationCondition
 
 
-def plan_condition() -> AutomationCondition:
-    """Size map and plan: newly missing, or a dependency's data version changed (a mere re-run does not count)."""
+def plan_condition(recipe_law: AssetKey | None = None) -> AutomationCondition:
+    """Size map and plan: newly missing, or a dependency's data version changed (a mere re-run does not count).
+
+    A plan waits for its `recipe_law`, which may take many runs: one that is about to be requested may well not make it.
+    """
     changed = AutomationCondition.any_deps_match(
         AutomationCondition.data_version_changed() | AutomationCondition.will_be_requested()
     ).with_label("a dependency's content changed")
-    return (
+    condition = (
         (AutomationCondition.newly_missing() | changed).since(_handled())
         & ~AutomationCondition.any_deps_missing()
         & ~AutomationCondition.any_deps_in_progress()
         & ~AutomationCondition.in_progress()
-    ).with_label("its source changed")
+    )
+    if recipe_law is not None:
+        tuning = AutomationCondition.missing() | AutomationCondition.will_be_requested()
+        condition = condition & ~AutomationCondition.asset_matches(recipe_law, tuning).with_label("still tuning")
+    return condition.with_label("its source changed")
 
 
 def training_condition(sweep_plan: AssetKey) -> AutomationCondition:

@@ -140,7 +140,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         ins={stage: dg.AssetIn(key=source.key(stage)) for stage in stages},
         deps=[source.key("study", part) for part in ("sweep", *(["rounds"] if source.study.adaptive else []))],
         config_schema=plan_config_schema(source.study),
-        automation_condition=automation.plan_condition(),
+        automation_condition=automation.plan_condition(source.key("recipe_law") if source.study.tuning else None),
     )
     def sweep_plan(context: dg.AssetExecutionContext, size_map: SizeMap, **tuned: TunedRecipe) -> dg.MaterializeResult:
         study, store, recipe_law = source.study, source.store, tuned.get("recipe_law")
