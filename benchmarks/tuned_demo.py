@@ -18,7 +18,7 @@ from flops_fit.basics.formatting import format_flops, markdown_table
 from flops_fit.examples import stdlib_corpus
 from flops_fit.examples.byte_mlp import ByteMLP
 from flops_fit.loss import cross_entropy
-from flops_fit.recipe_law.next_round import TunedRecipe
+from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 BUDGETS = (2e9, 6e9, 2e10, 6e10)
 DEMO = {"max_size": 1024, "flops": "measured", "param_count": "non_embedding", "num_sizes_per_budget": 7,
