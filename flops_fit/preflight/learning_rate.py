@@ -134,7 +134,7 @@ def check_learning_rate(
     rates = {variant.experiment_id: rate for variants in tried.values() for variant, rate in variants.items()}
     recipe = dataclasses.replace(study.training, learning_rate=_Listed(rates))
     results = train_all(
-        dataclasses.replace(study, training=recipe),
+        dataclasses.replace(study, training=recipe, tuning=None),
         [variant for variants in tried.values() for variant in variants],
         output_dir=Path(output_dir),
         progress=progress,

@@ -1,11 +1,13 @@
 """The learning-rate check tells a good rate from a bad one."""
 
 import pytest
+from played_trials import PlayedTuning, tuned_study
 from tiny_study import tiny_size_map, tiny_study
 
 from flops_fit import Hardware, Recipe
 from flops_fit.errors import StudyError
 from flops_fit.preflight.learning_rate import LearningRateCheck, RateCurve, check_learning_rate
+from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.stages import study_plan
 
 
@@ -35,6 +37,17 @@ def test_a_good_rate_is_not_doubted_and_nothing_is_trained_twice(tmp_path):
     assert again == found
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")} == times
     assert len(times) == 6
+
+
+def test_a_tuned_rate_is_checked_as_any_other(tmp_path):
+    tuned = tuned_study(TuningOptions(trainings=4, bounds={"learning_rate": (1e-4, 1.0)}))
+    study = tuned.with_tuned_recipe(PlayedTuning(tuned).play().found)
+    plan = study_plan(study, tiny_size_map())
+    found = check_learning_rate(study, plan, factors=(0.125, 1.0, 8.0), output_dir=tmp_path, progress=False)
+    assert [curve.recipe_rate for curve in found.curves] == [
+        dict(curve.experiment.tuned)["learning_rate"] for curve in found.curves
+    ]
+    assert all(None not in curve.losses for curve in found.curves)
 
 
 def test_sizes_that_want_different_rates_are_told():
