@@ -95,7 +95,7 @@ def pool_of(
     theta = np.tile(posterior.theta, (DRAWS, 1))
     for name in "mpq":
         theta[:, surface.part(name)] = moved[:, surface.part(name)]
-    _, jacobian = problem.residuals(theta, posterior.sigma)
+    _, jacobian = problem.residuals(theta, problem.spread(theta, posterior.sigma))
     covariance = np.linalg.inv(np.swapaxes(jacobian, 1, 2) @ jacobian + np.diag(problem.sd**-2.0))
     x = np.log([[trial.values[item.name] for item in tuned] for trial in offered])
     place = np.log([np.divide(trial.cell, origin) for trial in offered])

@@ -112,11 +112,13 @@ class Problem:
     sd: Array
     upward: Array
 
-    def residuals(self, theta: Array, sigma: float) -> tuple[Array, Array]:
-        """Standardised residuals (S, n) of the trials and their Jacobian (S, n, size) at `theta` (S, size)."""
+    def residuals(self, theta: Array, sd: Array) -> tuple[Array, Array]:
+        """Standardised residuals (S, n) of the trials and their Jacobian (S, n, size) at `theta` (S, size).
+
+        `sd` (S or 1, n) is held while theta moves: what predicts more must not gain by being expected to be less exact.
+        """
         had = self.evidence
         excess, gradient, v, turned = self.surface.with_gradient(theta, had.x, had.place, had.cell)
-        sd = np.sqrt(variance(sigma, np.maximum(excess, had.seen), v))
         level = theta[:, : self.surface.cells][:, had.cell]
         residual, jacobian = (had.y - level - excess) / sd, -gradient / sd[..., None]
         if not had.done.all():
@@ -125,11 +127,11 @@ class Problem:
             jacobian = np.where(had.done[:, None], jacobian, by_theta)
         return residual, jacobian
 
-    def variances(self, theta: Array, sigma: float) -> Array:
-        """(S, n) variance of every trial's log loss about the surface."""
+    def spread(self, theta: Array, sigma: float) -> Array:
+        """(S, n) sd of every trial's log loss about the surface at `theta`."""
         had = self.evidence
         excess, _, v, _ = self.surface.with_gradient(theta, had.x, had.place, had.cell)
-        return variance(sigma, np.maximum(excess, had.seen), v)
+        return np.sqrt(variance(sigma, np.maximum(excess, had.seen), v))
 
     def _too_near(self, v: Array, turned: Array) -> tuple[Array, Array]:
         """For what diverged: by how much too little above the best value it was, in sd, and the derivatives."""
@@ -147,9 +149,9 @@ class Problem:
         """How much each trial counts: Student's t for those with a loss."""
         return np.where(self.evidence.done, (NU + 1) / (NU + residual**2), 1.0)
 
-    def objective(self, theta: Array, sigma: float) -> Array:
-        """(S) minus the log posterior for this sigma, up to a constant."""
-        residual, _ = self.residuals(theta, sigma)
+    def objective(self, theta: Array, sd: Array) -> Array:
+        """(S) minus the log posterior for these sd, up to a constant."""
+        residual, _ = self.residuals(theta, sd)
         t = 0.5 * (NU + 1) * np.log1p(residual**2 / NU)
         of_trials = np.where(self.evidence.done, t, 0.5 * residual**2).sum(-1)
         return of_trials + 0.5 * (((theta - self.mean) / self.sd) ** 2).sum(-1)
@@ -163,10 +165,12 @@ def variance(sigma: float, excess: Array, v: Array) -> Array:
 def most_probable(problem: Problem) -> Posterior:
     """The maximum of the posterior, from several starts, with the noise found along the way."""
     theta, sigma = _starts(problem), NOISE
+    sd = np.sqrt(variance(sigma, problem.evidence.seen, np.zeros((1, *problem.evidence.x.shape))))
     for _ in range(ROUNDS):
-        theta = _minimised(problem, theta, sigma)
-        theta = theta[problem.objective(theta, sigma).argmin()][None]
+        theta = _minimised(problem, theta, sd)
+        theta = theta[problem.objective(theta, sd).argmin()][None]
         covariance, sigma, dof = _about(problem, theta, sigma)
+        sd = problem.spread(theta, sigma)
     covariance, *_ = _about(problem, theta, sigma)
     return Posterior(surface=problem.surface, theta=theta[0], covariance=covariance, sigma=sigma, dof=dof)
 
@@ -187,19 +191,19 @@ def _starts(problem: Problem) -> Array:
     return theta
 
 
-def _minimised(problem: Problem, theta: Array, sigma: float) -> Array:
+def _minimised(problem: Problem, theta: Array, sd: Array) -> Array:
     """Levenberg-Marquardt on reweighted squares from every row of `theta` at once."""
-    damping, done, value = np.full(len(theta), 1e-3), np.zeros(len(theta), bool), problem.objective(theta, sigma)
+    damping, done, value = np.full(len(theta), 1e-3), np.zeros(len(theta), bool), problem.objective(theta, sd)
     precision = problem.sd**-2.0
     for _ in range(STEPS):
-        residual, jacobian = problem.residuals(theta, sigma)
+        residual, jacobian = problem.residuals(theta, sd)
         weighed = jacobian * problem.weights(residual)[..., None]
         slope = np.einsum("snp,sn->sp", weighed, residual) + (theta - problem.mean) * precision
         hessian = np.swapaxes(jacobian, 1, 2) @ weighed + np.diag(precision)
         diagonal = np.einsum("spp->sp", hessian)
         damped = hessian + damping[:, None, None] * diagonal[..., None] * np.eye(theta.shape[1])
         tried = theta - np.linalg.solve(damped, slope[..., None])[..., 0]
-        found = problem.objective(tried, sigma)
+        found = problem.objective(tried, sd)
         better = found < value
         done |= np.where(better, value - found < 1e-6, damping > 1e3)
         theta, value = np.where(better[:, None], tried, theta), np.where(better, found, value)
@@ -214,18 +218,19 @@ def _about(problem: Problem, theta: Array, sigma: float) -> tuple[Array, float, 
 
     A trial says as much about the noise as the noise is a part of its variance, less what the fit took from it. Where
     the width of the posterior comes from the prior it does not depend on sigma, and so is known (Satterthwaite 1946:
-    degrees of freedom of sigma over the square of d ln variance / d ln sigma^2).
+    degrees of freedom of sigma over the square of d ln variance / d ln sigma^2, here the largest of m, p and q).
     """
-    residual, jacobian = (of[0] for of in problem.residuals(theta, sigma))
+    sd = problem.spread(theta, sigma)
+    residual, jacobian = (of[0] for of in problem.residuals(theta, sd))
     weights = problem.weights(residual)
     covariance = np.linalg.inv((jacobian.T * weights) @ jacobian + np.diag(problem.sd**-2.0))
-    share = problem.evidence.done * sigma**2 / problem.variances(theta, sigma)[0]
+    share = problem.evidence.done * sigma**2 / sd[0] ** 2
     seen = jacobian @ covariance  # (n, size)
     dof = NOISE_DOF + float((share * (1 - weights * (seen * jacobian).sum(-1))).sum())
     squares = NOISE_DOF * NOISE**2 + sigma**2 * float((share * weights * residual**2).sum())
     by_sigma = ((share * weights)[:, None] * seen**2).sum(0) / np.diag(covariance)
     moving = problem.surface.part("m").start, problem.surface.part("q").stop
-    return covariance, math.sqrt(squares / dof), dof / float(by_sigma[slice(*moving)].mean().clip(0.05, 1.0)) ** 2
+    return covariance, math.sqrt(squares / dof), dof / float(by_sigma[slice(*moving)].max().clip(0.05, 1.0)) ** 2
 
 
 def edges(posterior: Posterior, problem: Problem) -> Array:
