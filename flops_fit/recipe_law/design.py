@@ -120,7 +120,7 @@ def _tuned(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experime
     below, above = _REACH[name]
     low, high = options.bounds.get(name, (guess / below, guess * above))
     if name == "batch_tokens" and not known:
-        low = max(float(tokens_per_example), guess / 16)  # a smaller one takes as many FLOPs and far more time
+        low = max(float(tokens_per_example), guess / 4)  # a smaller one takes as many FLOPs and far more time
     if name == "warmup_fraction" and not known:
         high = 1 - recipe.decay_fraction if recipe.schedule == "wsd" else 0.9
     named = isinstance(options.start, Mapping) and name in options.start
