@@ -40,6 +40,7 @@ class TuningDesign:
     Attributes:
         cells: an experiment for each N and D that trials may have, without values of its own.
         targets: N and D where the rule is going to be used.
+        largest: of these that of the middle size at the largest budget, near which the optimum is expected.
         tuned: what is tuned, with start and bounds.
         trainings, flops: at most.
         study_flops: of the experiments that it was made for.
@@ -48,16 +49,12 @@ class TuningDesign:
 
     cells: tuple[Experiment, ...]
     targets: tuple[tuple[float, float], ...]
+    largest: tuple[float, float]
     tuned: tuple[Tuned, ...]
     trainings: int
     flops: float
     study_flops: float
     tuned_for: str
-
-    @property
-    def largest(self) -> Cell:
-        """N and D of the largest training that the rule is for."""
-        return max(self.targets, key=lambda target: target[0] * target[1])
 
     @property
     def places(self) -> dict[Cell, Experiment]:
@@ -104,9 +101,12 @@ def make_design(
             "or allow smaller sizes"
         )
     cheapest = min(cells, key=lambda cell: cell.planned_flops)
+    dearest = max(item.compute_budget for item in grid)
+    sizes = sorted((float(item.num_params), float(item.num_tokens)) for item in grid if item.compute_budget == dearest)
     return TuningDesign(
         cells=tuple(cells),
         targets=tuple(sorted({(float(item.num_params), float(item.num_tokens)) for item in grid})),
+        largest=sizes[len(sizes) // 2],
         tuned=tuple(_tuned(name, recipe, options, cheapest, tokens_per_example) for name in recipe.tuned),
         trainings=options.trainings,
         flops=options.share * study_flops,

@@ -27,7 +27,7 @@ class TunedRecipe:
         left_out: id → reason of trials that ended otherwise.
         flops: spent on all trials.
         study_flops: of the experiments that the trials were designed for.
-        largest: N and D of the largest training that it is for.
+        largest: N and D of the middle size at the largest budget that it is for.
         tuned_for: fingerprint of the study that it is the recipe of.
     """
 

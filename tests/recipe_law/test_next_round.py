@@ -5,12 +5,14 @@ import dataclasses
 import pytest
 from played_rounds import result_of
 from played_trials import PlayedTuning, as_the_rule_says, best_rate, tuned_study
+from tiny_study import tiny_size_map, tiny_study
 
 from flops_fit.errors import FileError
 from flops_fit.recipe_law.next_round import HOPELESS
 from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.recipe_law.rounds import TuningRound, load_tuning, save_tuning
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
+from flops_fit.stages import study_plan
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,8 @@ def test_the_same_results_give_the_same_rounds(played):
 def test_what_few_trials_leave_open_is_said():
     story = PlayedTuning(tuned_study(TuningOptions(trainings=4)))
     found = story.play().found
-    assert found.largest == max(story.design.targets, key=lambda place: place[0] * place[1])
+    dearest = [item for item in study_plan(tiny_study(), tiny_size_map()).experiments if item.compute_budget == 4e6]
+    assert found.largest == (dearest[1].num_params, dearest[1].num_tokens), "the second of three sizes"
     (said,) = [doubt for doubt in found.doubts if "is expected to lose" in doubt]
     assert f"{found.excess_at_largest:.2%} of the loss" in said
     assert "raise trainings or share in [tuning]" in said
