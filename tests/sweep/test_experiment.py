@@ -1,6 +1,7 @@
 """One planned training as data: made by hand in the order people write it, and refused where it contradicts itself."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -14,12 +15,20 @@ BY_HAND = ("exp_000", 1.2e14, 64, 1_000_000, 20_000_000, 20.0)
 def test_six_values_in_order_make_one():
     experiment = Experiment(*BY_HAND)
     assert (experiment.experiment_id, experiment.size_param_value, experiment.num_tokens) == ("exp_000", 64, 20_000_000)
-    assert experiment.to_dict() == dataclasses.asdict(experiment)
+    assert experiment.to_dict() | {"tuned": ()} == dataclasses.asdict(experiment)
+    assert "tuned" not in experiment.to_dict(), "as ids and hashes were made before anything could be tuned"
     assert list(experiment.to_dict())[:6] == [
         "experiment_id", "compute_budget", "size_param_value", "num_params", "num_tokens", "tokens_per_param",
     ]  # fmt: skip
     assert "tokens_per_param=20.0" in repr(experiment)
     assert Experiment.from_dict(experiment.to_dict()) == experiment
+
+
+def test_one_with_values_of_its_own_is_kept_with_them():
+    tuned = Experiment(*BY_HAND, tuned=(("batch_tokens", 512.0), ("learning_rate", 0.01)))
+    assert Experiment.from_dict(json.loads(json.dumps(tuned.to_dict()))) == tuned
+    with pytest.raises(PlanError, match="tuned = .* must be pairs of a name and a number"):
+        Experiment(*BY_HAND, tuned=(("learning_rate", "high"),))
 
 
 def test_what_is_left_out_follows_from_the_rest():
