@@ -27,7 +27,7 @@ def test_six_values_in_order_make_one():
 def test_one_with_values_of_its_own_is_kept_with_them():
     tuned = Experiment(*BY_HAND, tuned=(("batch_tokens", 512.0), ("learning_rate", 0.01)))
     assert Experiment.from_dict(json.loads(json.dumps(tuned.to_dict()))) == tuned
-    with pytest.raises(PlanError, match="tuned = .* must be pairs of a name and a number"):
+    with pytest.raises(PlanError, match=r"tuned = .* must be pairs of a name and a number"):
         Experiment(*BY_HAND, tuned=(("learning_rate", "high"),))
 
 
