@@ -133,8 +133,7 @@ def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
             raise StudyError(f"there is nothing to tune the recipe for: {reasons or 'no budget admits any size'}")
         total = study.adaptive.total_compute if study.adaptive else grid.total_flops
         assert total is not None
-        cheapest = min(item.compute_budget for item in grid.experiments)
-        levels = trial_budgets(cheapest, study.tuning.share * float(total), study.tuning.trainings)
+        levels = trial_budgets(study.tuning.share * float(total))
         few = {"compute_budgets": levels, "num_sizes_per_budget": SIZES, "span": SPAN, "seeds": study.sweep.seeds[:1]}
         cells = study_plan(study, size_map, overrides=few).experiments
     data = study.prepared_data

@@ -20,7 +20,8 @@ from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.sweep.experiment import Experiment, experiment_id
 
 SCHEMA = "flops_fit.tuning_design/1"
-LEVELS = (1 / 9, 1 / 3, 1.0)  # of the FLOPs of the dearest trials: enough to tell N and D apart
+DEAREST = 0.15  # of the FLOPs of all trials, that one may take: the less far to the experiments, the surer the rule
+LEVELS = (1 / 27, 1 / 9, 1 / 3, 1.0)  # of the dearest trial's: most of what is learnt is learnt where it is cheap
 SIZES, SPAN = 3, 3.0  # at each level, over N from centre / span to centre * span
 _USUAL = {"learning_rate": 3e-3, "weight_decay": 0.1, "warmup_fraction": 0.1, "final_fraction": 0.1}
 # how far below and above its start a number may go: the rule is used at experiments far larger than the trials
@@ -77,10 +78,9 @@ class TuningDesign:
         return read_value(path, SCHEMA, lambda content: from_json(cls, content, without=["schema"]), remedy)
 
 
-def trial_budgets(cheapest: float, flops: float, trainings: int) -> tuple[float, ...]:
-    """FLOPs of the trials' levels: none above the `cheapest` budget, `trainings` of them together about `flops`."""
-    top = min(cheapest, flops / trainings * len(LEVELS) / sum(LEVELS))
-    return tuple(float(f"{top * level:.2e}") for level in LEVELS)
+def trial_budgets(flops: float) -> tuple[float, ...]:
+    """FLOPs of the trials' levels, where all trials together may take `flops`."""
+    return tuple(float(f"{DEAREST * flops * level:.2e}") for level in LEVELS)
 
 
 def make_design(

@@ -44,7 +44,7 @@ class TuningOptions:
     Raises `StudyError` for a value outside its limits.
     """
 
-    trainings: int = 24
+    trainings: int = 40
     share: float = 0.08
     start: str | Mapping[str, float] = field(default_factory=dict)
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
