@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.lazy import lazy_names
 
 _EXPORTS = {
-    "Diagnostic": "checks.diagnostic",
+    "Diagnostic": "checks.verdict",
     "Envelope": "approaches.envelope",
     "FlopsPerToken": "flops_per_token",
     "Forecast": "forecasts.forecast",
@@ -33,6 +33,7 @@ _EXPORTS = {
 __all__ = [*_EXPORTS]
 
 if TYPE_CHECKING:
+    from flops_fit.basics.diagnostic import Diagnostic as Diagnostic
     from flops_fit.scaling_law.all_approaches import approaches_table as approaches_table
     from flops_fit.scaling_law.all_approaches import compare_approaches as compare_approaches
     from flops_fit.scaling_law.approaches.envelope import Envelope as Envelope
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.approaches.interpolated import interpolated_power_law as interpolated_power_law
     from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum as IsoflopMinimum
     from flops_fit.scaling_law.approaches.isoflop import isoflop_minima as isoflop_minima
-    from flops_fit.scaling_law.checks.diagnostic import Diagnostic as Diagnostic
     from flops_fit.scaling_law.fit import fit_scaling_law as fit_scaling_law
     from flops_fit.scaling_law.flops_per_token import FlopsPerToken as FlopsPerToken
     from flops_fit.scaling_law.forecasts.folder import score_forecasts as score_forecasts

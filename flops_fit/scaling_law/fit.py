@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from flops_fit.basics.arguments import need, number, one_of, whole
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.approaches.isoflop import isoflop_minima, with_bias
 from flops_fit.scaling_law.candidates import Rolling, roll
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.diverged import COMPARED, without_diverged
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import Holdout, hold_out

@@ -12,13 +12,13 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 
 from flops_fit.basics.arguments import is_number
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, FitError
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.candidates import Candidate
 from flops_fit.scaling_law.checks import verdict as checks
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.holdout import Holdout
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.fitting.weighting import Weighting

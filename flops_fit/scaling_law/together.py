@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.diverged import without_diverged
 from flops_fit.scaling_law.checks.holdout import hold_out
 from flops_fit.scaling_law.fit import (

@@ -256,7 +256,7 @@ def test_predictions_and_tables_read_as_people_expect(noisy):
 
 def test_the_package_is_light_and_hands_on_its_names():
     code = (
-        "import sys, flops_fit.scaling_law as package, flops_fit.scaling_law.checks.diagnostic\n"
+        "import sys, flops_fit.scaling_law as package, flops_fit.basics.diagnostic\n"
         "assert not {'numpy', 'scipy', 'pandas'} & set(sys.modules)\n"
         "assert all(callable(getattr(package, name)) for name in package.__all__)"
     )

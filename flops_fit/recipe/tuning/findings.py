@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.recipe.tuning.posterior import Posterior, Problem
-from flops_fit.recipe.tuning.recipe_law import Finding, RecipeLaw
+from flops_fit.recipe.tuning.recipe_law import RecipeLaw
 
 AT_PRIOR = 0.8  # an exponent whose sd is this share of what was believed rests on the belief
 WIDE = math.log(2.0)  # sd of ln optimum in the middle of the trials
@@ -16,7 +17,7 @@ FLAT = 0.5  # width of an exponent's interval that is narrow enough to say that 
 NOISY = 0.01  # sd of log loss between trainings
 
 
-def findings_of(law: RecipeLaw, posterior: Posterior, problem: Problem) -> tuple[Finding, ...]:
+def findings_of(law: RecipeLaw, posterior: Posterior, problem: Problem) -> tuple[Diagnostic, ...]:
     """Optimum at the edge or undetermined, exponents that rest on belief or are about 0, noise, divergence."""
     found = []
     for at, name in enumerate(law.names):
@@ -24,7 +25,7 @@ def findings_of(law: RecipeLaw, posterior: Posterior, problem: Problem) -> tuple
     return tuple(found + list(_of_trials(law)))
 
 
-def _of_trials(law: RecipeLaw) -> Iterator[Finding]:
+def _of_trials(law: RecipeLaw) -> Iterator[Diagnostic]:
     if law.diverged > law.tried / 2:
         message = f"{law.diverged} of {law.tried} trials diverged"
         yield _warning("mostly_diverged", message, "lower the guess of the learning rate or its upper bound")
@@ -33,7 +34,7 @@ def _of_trials(law: RecipeLaw) -> Iterator[Finding]:
         yield _warning("noisy", message, "evaluate on more held-out data, or train more trials")
 
 
-def _of_optimum(law: RecipeLaw, name: str, at: int, posterior: Posterior, problem: Problem) -> Iterator[Finding]:
+def _of_optimum(law: RecipeLaw, name: str, at: int, posterior: Posterior, problem: Problem) -> Iterator[Diagnostic]:
     if side := _open_side(at, posterior, problem):
         remedy = f"train trials with {'lower' if side == 'lower' else 'higher'} {name}, or widen its bounds"
         yield _warning("at_edge", f"the best {name} lies at the {side} end of what was tried", remedy)
@@ -46,22 +47,22 @@ def _of_optimum(law: RecipeLaw, name: str, at: int, posterior: Posterior, proble
         yield _warning("undetermined", message, "train more trials, further apart")
 
 
-def _of_exponents(law: RecipeLaw, name: str, at: int, problem: Problem) -> Iterator[Finding]:
+def _of_exponents(law: RecipeLaw, name: str, at: int, problem: Problem) -> Iterator[Diagnostic]:
     for which, letter in ((1, "N"), (2, "D")):
         believed = problem.sd[problem.surface.part("pq"[which - 1]).start + at]
         if math.sqrt(law.covariance[3 * at + which, 3 * at + which]) > AT_PRIOR * believed:
             message = f"how {name} moves with {letter} rests on what was believed before, not on these trials"
             remedy = f"train trials at {letter} further apart"
-            yield Finding(code="exponent_from_belief", severity="info", message=message, remedy=remedy)
+            yield Diagnostic(code="exponent_from_belief", severity="info", message=message, remedy=remedy)
     _, low, high = law.exponent(name, "num_params")
     if problem.upward[at] and low < 0 < high and high - low < FLAT:
         message = f"the best {name} hardly moves with N (N^{low:.2f} to N^{high:.2f}), as is expected with muP"
         remedy = "without muP, train trials at N further apart"
-        yield Finding(code="flat", severity="info", message=message, remedy=remedy)
+        yield Diagnostic(code="flat", severity="info", message=message, remedy=remedy)
 
 
-def _warning(code: str, message: str, remedy: str) -> Finding:
-    return Finding(code=code, severity="warning", message=message, remedy=remedy)
+def _warning(code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(code=code, severity="warning", message=message, remedy=remedy)
 
 
 def _open_side(at: int, posterior: Posterior, problem: Problem) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flops_fit.basics.arguments import Rule, need, number, one_of
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import StudyError
@@ -18,16 +19,6 @@ from flops_fit.recipe.tuning.surface import Array, skewed
 
 SCHEMA = 1
 DIVERGED = 0.1  # log loss that a divergence counts as
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Something about a recipe law that one should know: a stable `code`, what was found, and what to do about it."""
-
-    code: str
-    severity: str
-    message: str
-    remedy: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +56,7 @@ class RecipeLaw:
     tried: int
     diverged: int
     flops: float
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Diagnostic, ...] = field(default=())
 
     def optimum(self, name: str, num_params: float, num_tokens: float) -> float:
         """The power law of `name`: where the best value most probably lies; the bounds do not cut it."""

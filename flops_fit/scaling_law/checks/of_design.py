@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.basics.formatting import format_flops
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
 

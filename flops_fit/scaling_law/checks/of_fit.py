@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.approaches.isoflop import fit_power_law
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
 from flops_fit.scaling_law.fitting.held import at_end

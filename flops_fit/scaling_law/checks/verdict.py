@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from flops_fit.basics.diagnostic import SEVERITIES, Diagnostic
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.checks import of_design as design_checks
 from flops_fit.scaling_law.checks import of_fit as fit_checks
-from flops_fit.scaling_law.checks.diagnostic import SEVERITIES, Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.table.runs import Runs
 

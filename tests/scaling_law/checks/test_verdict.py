@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from bent_studies import bent_runs
 
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.errors import FitError
 from flops_fit.scaling_law import FlopsPerToken, fit_scaling_law, read_runs
-from flops_fit.scaling_law.checks.diagnostic import Diagnostic
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.verdict import diagnose, verdict
 from flops_fit.scaling_law.fitting.parametric import fit_parametric

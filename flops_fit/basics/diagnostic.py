@@ -1,4 +1,4 @@
-"""Diagnostic: one finding about a fit, as data."""
+"""Diagnostic: one finding about a fitted law, as data."""
 
 from __future__ import annotations
 
