@@ -161,10 +161,14 @@ def plan_to_look_at(study: Study, size_map: SizeMap, *, centre: Any = None) -> S
 
 def trials_plan(study: Study, size_map: SizeMap, rounds: Sequence[TuningRound]) -> SweepPlan:
     """The trials of all `rounds` as a plan."""
-    trials = trials_of(rounds)
-    budgets = sorted({item.compute_budget for item in trials})
+    return _plan_of(study, size_map, trials_of(rounds))
+
+
+def _plan_of(study: Study, size_map: SizeMap, experiments: Sequence[Experiment], **more: Any) -> SweepPlan:
+    """A plan of `experiments` that were chosen one by one, with `more` of its fields."""
+    budgets = sorted({item.compute_budget for item in experiments})
     return SweepPlan(
-        experiments=trials,
+        experiments=list(experiments),
         model_cls_name=size_map.model_name,
         size_param=size_map.size_param,
         compute_budgets=budgets or [float(budget) for budget in study.sweep.compute_budgets],
@@ -173,6 +177,7 @@ def trials_plan(study: Study, size_map: SizeMap, rounds: Sequence[TuningRound]) 
         flops_method=size_map.flops_method,
         data_unit=size_map.data_unit,
         made_from=study.outcome_parts(),
+        **more,
     )
 
 
@@ -200,21 +205,9 @@ def rounds_plan(study: Study, size_map: SizeMap, rounds: Sequence[Round], *, war
     notes = [*notes, *_recipe_doubts(study, size_map, experiments)] if experiments else []
     for note in notes if warn else ():
         warnings.warn(note, FlopsFitWarning, stacklevel=2)
-    budgets = sorted({item.compute_budget for item in experiments})
     assert study.adaptive is not None
-    return SweepPlan(
-        experiments=experiments,
-        model_cls_name=size_map.model_name,
-        size_param=size_map.size_param,
-        compute_budgets=budgets or [float(budget) for budget in study.sweep.compute_budgets],
-        model_kwargs=dict(study.model.kwargs),
-        param_count=size_map.param_count,
-        flops_method=size_map.flops_method,
-        data_unit=size_map.data_unit,
-        notes=tuple(notes),
-        target_budgets=tuple(sorted({float(study.adaptive.target_budget), *map(float, study.sweep.target_budgets)})),
-        made_from=study.outcome_parts(),
-    )
+    targets = {float(study.adaptive.target_budget), *map(float, study.sweep.target_budgets)}
+    return _plan_of(study, size_map, experiments, notes=tuple(notes), target_budgets=tuple(sorted(targets)))
 
 
 def study_progress(

@@ -152,10 +152,8 @@ def _fitted(
         largest=design.largest,
         tuned_for=design.tuned_for,
     )
-    share = spent / design.study_flops
-    return Tuning(
-        kind="done", reason=f"{len(trials)} trials, {format_flops(spent)} FLOPs, {share:.1%} of the study", found=found
-    )
+    said = f"{len(trials)} trials, {format_flops(spent)} FLOPs, {found.share:.1%} of the study"
+    return Tuning(kind="done", reason=said, found=found)
 
 
 def _hopeless(design: TuningDesign, trials: Sequence[Trial], left_out: Mapping[str, str]) -> str:

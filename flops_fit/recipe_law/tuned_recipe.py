@@ -44,6 +44,11 @@ class TunedRecipe:
         return {name: float(f"{self.law.value(name, num_params, num_tokens):.3g}") for name in self.law.names}
 
     @property
+    def share(self) -> float:
+        """FLOPs of the trials over those of the study that they were designed for."""
+        return self.flops / self.study_flops
+
+    @property
     def excess_at_largest(self) -> float:
         """The share of the loss expected to be lost there, because the best recipe is not known exactly."""
         return self.law.expected_excess(*self.largest)
@@ -53,7 +58,7 @@ class TunedRecipe:
         """What is expected to be lost at the largest, and what to do where that is much."""
         N, D = self.largest
         said = f"{self.excess_at_largest:.2%} of the loss at {format_count(N)} parameters and {format_count(D)} tokens"
-        remedy = "; raise trainings or share in [tuning], or train the largest at twice and half the rate as well"
+        remedy = f"; {self.law.tried} trials took {self.share:.1%} of the study: raise trainings or share in [tuning]"
         return said if self.excess_at_largest <= TOLERATED_EXCESS else said + remedy
 
     @property

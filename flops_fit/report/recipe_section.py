@@ -31,7 +31,7 @@ def recipe_section(found: TunedRecipe, plan: Any = None) -> str:
     said = [f"{item.message[0].upper()}{item.message[1:]}; {item.remedy}." for item in found.law.findings]
     spent = (
         f"<p>Found by {len(found.trials)} trials, {found.law.diverged} of which diverged: {format_flops(found.flops)} "
-        f"FLOPs, {found.flops / found.study_flops:.1%} of the study it was made for.</p>"
+        f"FLOPs, {found.share:.1%} of the study it was made for.</p>"
     )
     places = _middles(plan) if plan is not None else sorted({trial.cell for trial in found.trials})
     return "".join(

@@ -34,7 +34,7 @@ def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, path: Path) ->
         "trials": len(found.trials),
         "trials that diverged": int(found.law.diverged),
         "FLOPs of trials": float(found.flops),
-        "share of the study": f"{found.flops / found.study_flops:.1%} of {format_flops(found.study_flops)} FLOPs",
+        "share of the study": f"{found.share:.1%} of {format_flops(found.study_flops)} FLOPs",
         "trials one by one": inline_table(TRIAL_HEADERS, trial_rows(found)),
         "file": MetadataValue.path(str(path)),
     }

@@ -77,7 +77,7 @@ def _trained(runs: Any) -> tuple[Points, Runs | None]:
     """Everything that was trained, failed or not, and the usable runs of it."""
     if runs is None or (hasattr(runs, "__len__") and not isinstance(runs, str) and len(runs) == 0):
         return points_of(()), None
-    table, _ = runs_frame(runs)
+    table, *_ = runs_frame(runs)
     N, D, C = (table[name].to_numpy(dtype=float) for name in ("num_params", "num_tokens", "flops"))
     known = (N > 0) & (D > 0) & (C > 0)
     try:

@@ -42,14 +42,9 @@ SMALLEST_PLAUSIBLE = 1000.0  # a study whose largest model or longest run is bel
 SMALLEST_FLOPS = 1e5  # unless FLOPs that are no smaller than this fit to them
 
 
-def loss_unit_of(notes: Iterable[str]) -> str:
-    """The unit that the loss column's own name says, among the notes of `runs_frame`; else nats per token."""
-    names = [_plain(note.split("'")[1]) for note in notes if note.endswith("read as loss")]
-    return next((unit for end, unit in LOSS_UNITS.items() for name in names if name.endswith(end)), NATS)
-
-
-def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A copy of `runs` with our column names, numbers as floats, and notes on what was renamed, scaled or derived.
+def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.DataFrame, tuple[str, ...], str]:
+    """A copy of `runs` with our column names, numbers as floats; notes on what was renamed, scaled or derived; and the
+    unit of the losses that their column's own name says, else nats per token.
 
     `runs`: a DataFrame, a path (.csv, .json, .jsonl or a directory of results), or a list of results or mappings.
     `units`: factor per column, such as `{"num_params": 1e9}` for a column in billions; 1 confirms a column.
@@ -57,7 +52,8 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
     """
     table = _read(runs)
     _check_separator(table)
-    table, notes = _rename(_with_group(table))
+    table, renamed = _rename(_with_group(table))
+    notes = [f"column {old!r} read as {new}" for old, new in renamed.items()]
     repeated = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
     if repeated:
         raise FitError(f"the runs have more than one column {', '.join(repeated)}; keep one")
@@ -78,7 +74,12 @@ def runs_frame(runs: Any, units: Mapping[str, float] | None = None) -> tuple[pd.
     derived = not {"flops", "num_tokens"} <= set(table.columns)
     _derive_missing(table, notes)
     _check_units(table, units, derived)
-    return table, tuple(notes)
+    return table, tuple(notes), _loss_unit(renamed)
+
+
+def _loss_unit(renamed: Mapping[Any, str]) -> str:
+    own = [_plain(old) for old, new in renamed.items() if new == "loss"]
+    return next((unit for end, unit in LOSS_UNITS.items() if any(name.endswith(end) for name in own)), NATS)
 
 
 def _read(runs: Any) -> pd.DataFrame:
@@ -131,7 +132,7 @@ def _row(item: Any) -> dict[str, Any]:
     raise FitError(f"a run of type {type(item).__name__} has no to_dict(); give results, mappings or a DataFrame")
 
 
-def _rename(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _rename(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[Any, str]]:
     known = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
     renames: dict[Any, str] = {}
     for column in table.columns:
@@ -139,7 +140,7 @@ def _rename(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         name = known.get(plain) or next((own for own in SYNONYMS if own.replace("_", "") == plain), None)
         if name and name not in table.columns and name not in renames.values():
             renames[column] = name
-    return table.rename(columns=renames), [f"column {old!r} read as {new}" for old, new in renames.items()]
+    return table.rename(columns=renames), renames
 
 
 def _checked_units(units: Mapping[str, float] | None) -> dict[str, float]:

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from flops_fit.basics.arguments import need
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, loss_unit_of, runs_frame
+from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, runs_frame
 
 BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
 EQUAL_BUDGET = 0.02  # what counts as equal,
@@ -107,7 +107,7 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None, loss_unit:
     nothing usable is left.
     """
     need("loss_unit", loss_unit, LOSS_UNIT, FitError)
-    table, notes = runs_frame(runs, units)
+    table, notes, named_unit = runs_frame(runs, units)
     ids = (
         table["experiment_id"].astype(str) if "experiment_id" in table else pd.Series([f"row {i}" for i in table.index])
     )
@@ -135,7 +135,7 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None, loss_unit:
         experiment_id=tuple(ids),
         excluded=excluded,
         notes=(*notes, *joined),
-        loss_unit=loss_unit_of(notes) if loss_unit is None else loss_unit,
+        loss_unit=named_unit if loss_unit is None else loss_unit,
     )
 
 
