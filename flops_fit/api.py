@@ -141,7 +141,7 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
         while True:
             plan = trials_plan(study, size_map, rounds)
             if how:
-                results |= _train_trials(study, plan, results, directory, {**how, "workers": pool})
+                results |= _train_new(study, plan, results, directory, {**how, "workers": pool}, is_round=False)
             else:
                 results = already_finished(plan.experiments, runs)
             now = next_tuning(design, rounds, results, workers=workers)
@@ -162,21 +162,6 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
     return study.with_tuned_recipe(now.found)
 
 
-def _train_trials(
-    study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult], directory: Path, how: Mapping[str, Any]
-) -> dict[str, ExperimentResult]:
-    """The results of those trials of `plan` that are not among `results`."""
-    new = [item for item in plan.experiments if item.experiment_id not in results]
-    if not new:
-        return {}
-    finished = {**results, **(already_finished(new, directory / "runs") if how["resume"] else {})}
-    refuse_over_limit(study.hardware, plan, finished)
-    if not results:
-        _check_first_steps(study, plan, finished, how["progress"], how["workers"])
-    trained = train_all(study, new, output_dir=directory / "runs", **how)
-    return {result.experiment_id: result for result in trained}
-
-
 def _fit_and_save(study: Study, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path) -> ScalingLaw:
     save_runs(results, directory / "runs.csv")
     law = fit_study(study, plan, results)
@@ -194,7 +179,7 @@ def _in_rounds(study: Study, size_map: SizeMap, directory: Path, how: Mapping[st
     with _workers(study, study.hardware.num_workers()) as workers:
         while True:
             plan = rounds_plan(study, size_map, rounds, warn=True)
-            results |= _train_round(study, plan, results, directory, {**how, "workers": workers})
+            results |= _train_new(study, plan, results, directory, {**how, "workers": workers}, is_round=True)
             now = study_progress(study, size_map, rounds, results)
             if how["progress"]:
                 _console().print(now.state(), markup=False)
@@ -207,18 +192,30 @@ def _in_rounds(study: Study, size_map: SizeMap, directory: Path, how: Mapping[st
     return _fit_and_save(study, plan, [results[item.experiment_id] for item in plan.experiments], directory)
 
 
-def _train_round(
-    study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult], directory: Path, how: Mapping[str, Any]
+def _train_new(
+    study: Study,
+    plan: SweepPlan,
+    results: Mapping[str, ExperimentResult],
+    directory: Path,
+    how: Mapping[str, Any],
+    *,
+    is_round: bool,
 ) -> dict[str, ExperimentResult]:
-    """The results of those experiments of `plan` that are not among `results`; one that fails is not tried again."""
+    """The results of those experiments of `plan` that are not among `results`; one that fails is not tried again.
+
+    The plan is of rounds of the study (`is_round`), or of trials of its recipe, whose first steps are checked once.
+    """
     new = [item for item in plan.experiments if item.experiment_id not in results]
     finished = {**results, **(already_finished(new, directory / "runs") if how["resume"] else {})}
     if any(item.experiment_id not in finished for item in new):
-        assert study.adaptive is not None
         refuse_over_limit(study.hardware, plan, finished)
-        refuse_over_total(study.adaptive, study.hardware, plan, finished)
-        _check_first_steps(study, plan, finished, how["progress"], how["workers"])
-        write_value(directory / "sweep_plan.json", plan.to_dict())
+        if is_round:
+            assert study.adaptive is not None
+            refuse_over_total(study.adaptive, study.hardware, plan, finished)
+        if is_round or not results:
+            _check_first_steps(study, plan, finished, how["progress"], how["workers"])
+        if is_round:
+            write_value(directory / "sweep_plan.json", plan.to_dict())
     trained = train_all(study, new, output_dir=directory / "runs", **how)
     return {result.experiment_id: result for result in trained}
 
