@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/small_studies.py [--write]
 
 Some ten minutes. Every 3, 4 and 5 neighbouring budgets of a public table, at most eight sizes of each, are a study; the
-next three budgets' own minima are predicted from it. Beside them exact laws: five budgets of seven sizes, eight of nine
-and four of seven over two decades, at 10 and 100 times the compute, with three kinds of noise. Widths are over those of sampling error alone.
+next three budgets' own minima are predicted from it. Beside them exact laws with three kinds of noise: five budgets of
+seven sizes, eight of nine and four of seven over two decades, at 10 and 100 times the compute. Widths are over those of
+sampling error alone.
 """
 
 from __future__ import annotations
