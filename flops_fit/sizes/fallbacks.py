@@ -49,6 +49,8 @@ class Prober:
 
     Attributes:
         on_meta: false once a constructor was found that only runs for real.
+        beyond_map: whether sizes are asked for that the map will not have, which need not be built where a polynomial
+            has their counts.
         too_heavy_above: sizes above are extrapolated, once building one has taken too much work or memory.
         skipped: sizes that have no count, and why.
         first_error: what the first size that failed on the meta device raised.
@@ -57,6 +59,7 @@ class Prober:
 
     request: ProbeRequest
     on_meta: bool = True
+    beyond_map: bool = False
     too_heavy_above: int | None = None
     probes: dict[int, Probe] = field(default_factory=dict)
     skipped: dict[int, Failure] = field(default_factory=dict)
@@ -102,7 +105,8 @@ class Prober:
     def _rungs(self, size: int) -> list[Rung]:
         if self.too_heavy_above is not None and size > self.too_heavy_above:
             return [self._by_polynomial, self._on_meta_apart if self.on_meta else self._for_real]
-        return [*([self._on_meta] if self.on_meta else []), self._for_real, self._by_polynomial]
+        known = [self._by_polynomial] if self.beyond_map else []
+        return [*known, *([self._on_meta] if self.on_meta else []), self._for_real, self._by_polynomial]
 
     def _on_meta(self, size: int, above: Failure | None) -> Probe | Failure:
         if not self.probes:

@@ -17,19 +17,30 @@ _ODD_FACTORS = (1, 3, 5, 7, 9, 15, 21, 25, 27, 35, 45, 63, 105)
 _LARGEST_START = 1 << 14
 _MOST_DOUBLINGS = 40
 _CONSTANT_DOUBLINGS = 12
-_CLOSE_TO_CAP = 0.9
+_CLOSE = 0.9
 _SAME_FAILURES = 3
+_REFERENCE_PARAMS = 1e11  # up to where `num_sizes` are spread, whatever max_params is: that only cuts the map off
+_WIDEST_STEP = math.log(2)  # in log N, of a model whose smallest size is above the reference
 
 
 class SizeSearch:
-    """Probes sizes until the range of N is covered about evenly in log N."""
+    """Probes sizes until the range of N is covered about evenly in log N.
+
+    `above` is the size next above `max_params`, where one was found.
+    """
 
     def __init__(self, prober: Prober, *, hint: str = "") -> None:
         self.prober = prober
+        self.above: int | None = None
         self.limits = prober.request.options
         self.hint = hint
         self.lowest = self.limits.min_size or 1
         self.highest = self.limits.max_size or math.inf
+
+    @property
+    def above_params(self) -> int | None:
+        """N of `above`."""
+        return None if self.above is None else int(self._params(self.above))
 
     def params(self, size: int) -> float | None:
         """N of a size; None where the model refuses it."""
@@ -65,7 +76,8 @@ class SizeSearch:
             if count > cap:
                 reason = f"{format_count(count)} parameters, above max_params = {cap:.3g}"
                 self.prober.skipped[size] = Failure(kind="", message=reason)
-        return sizes
+        self.above = min((size for size in sizes if self._params(size) > cap), key=self._params, default=None)
+        return [size for size in sizes if self._params(size) <= cap]
 
     def _found(self) -> list[int]:
         self.prober.cross_check(self.first_valid())
@@ -78,17 +90,16 @@ class SizeSearch:
         return self._fill(knots, stride)
 
     def _given(self, values: Sequence[int]) -> list[int]:
-        """Those of `size_values` that the model accepts and the limits allow."""
+        """Those of `size_values` that the model accepts, at least one of them within `max_params`."""
         tried = sorted({int(value) for value in values})
         valid = [size for size in tried if self.params(size) is not None]
         if not valid:
             raise self._nothing_valid([size for size in tried if self.lowest <= size <= self.highest])
         self.prober.cross_check(valid[0])
-        allowed = [size for size in valid if self._params(size) <= self.limits.max_params]
-        if not allowed:
+        if all(self._params(size) > self.limits.max_params for size in valid):
             raise self._all_above_cap(valid[0])
         self._require_change(valid, enough=len(valid) > 1)
-        return allowed
+        return valid
 
     def _all_above_cap(self, smallest: int) -> PlanError:
         return PlanError(
@@ -138,18 +149,25 @@ class SizeSearch:
         return valid - below * stride
 
     def _climb(self, first: int, stride: int) -> list[int]:
-        """Doubled sizes up to the largest within the limits."""
-        knots, size = [first], first
+        """Doubled sizes up to the reference, the largest there, and from it doubled ones to the first above max_params.
+
+        Nothing below the reference depends on `max_params`, so that to raise it adds sizes and moves none.
+        """
+        knots, in_reference = [first], self._params(first) <= _REFERENCE_PARAMS
         for doubling in range(_MOST_DOUBLINGS):
-            following = self._next(size, first, stride)
+            self.prober.beyond_map = self._params(knots[-1]) > self.limits.max_params
+            following = self._next(knots[-1], first, stride)
             if following is None:
                 break
-            if self._params(following) > self.limits.max_params:
-                knots += self._approach_cap(size, following, first, stride)
+            if in_reference and self._params(following) > _REFERENCE_PARAMS:
+                in_reference = False
+                knots += self._largest_below_reference(knots[-1], following, first, stride)
+            elif not in_reference and self._params(knots[-1]) > self.limits.max_params:
                 break
-            knots.append(following)
-            size = following
+            else:
+                knots.append(following)
             self._require_change(knots, enough=doubling >= _CONSTANT_DOUBLINGS)
+        self.prober.beyond_map = False
         self._require_change(knots, enough=len(knots) > 1)
         return knots
 
@@ -163,20 +181,19 @@ class SizeSearch:
                 return candidate
         return None
 
-    def _approach_cap(self, below: int, above: int, first: int, stride: int) -> list[int]:
-        """The largest size not above max_params, closely enough."""
-        cap = self.limits.max_params
+    def _largest_below_reference(self, below: int, above: int, first: int, stride: int) -> list[int]:
+        """The largest size not above the reference, closely enough; none where `below` is it."""
         best: list[int] = []
         for _ in range(6):
             low, high = self._params(below), self._params(above)
-            if low >= _CLOSE_TO_CAP * cap or high <= low:
+            if low >= _CLOSE * _REFERENCE_PARAMS or high <= low:
                 break
-            share = (math.log(cap) - math.log(low)) / (math.log(high) - math.log(low))
+            share = (math.log(_REFERENCE_PARAMS) - math.log(low)) / (math.log(high) - math.log(low))
             target = round(math.exp(math.log(below) + share * math.log(above / below)) * 0.99)
             found = self._any_valid(_nearby(target, below + 1, above - 1, first, stride))
             if found is None:
                 break
-            if self._params(found) <= cap:
+            if self._params(found) <= _REFERENCE_PARAMS:
                 below, best = found, [found]
             else:
                 above = found
@@ -197,9 +214,11 @@ class SizeSearch:
             )
 
     def _fill(self, knots: list[int], stride: int) -> list[int]:
-        """Sizes between the knots, each gap in log N divided evenly, until there are about `num_sizes`."""
+        """Sizes between the knots, each gap in log N divided evenly, up to the first gap above `max_params`."""
         sizes, failures = set(knots), 0
         for low, high, parts in self._division(knots):
+            if min(self._params(low), self._params(high)) > self.limits.max_params:
+                continue
             for part in range(1, parts):
                 if failures == 3:
                     self._note_sparse(knots)
@@ -210,23 +229,30 @@ class SizeSearch:
                 found = self._any_valid(_nearby(target, low + 1, high - 1, knots[0], stride))
                 if found is not None:
                     sizes.add(found)
+                    if self._params(found) > self.limits.max_params:
+                        break
                 elif high - low > stride:
                     failures += 1
         return sorted(sizes)
 
     def _division(self, knots: Sequence[int]) -> list[tuple[int, int, int]]:
-        """Neighbouring knots and into how many parts to divide their gap: always the widest, up to `num_sizes`."""
-        gaps = [
-            (low, high, abs(math.log(self._params(high) / self._params(low))))
-            for low, high in itertools.pairwise(knots)
-        ]
-        parts = [1] * len(gaps)
-        for _ in range(self.limits.num_sizes - len(knots)):
-            widest = max(range(len(gaps)), key=lambda index: gaps[index][2] / parts[index], default=None)
-            if widest is None or gaps[widest][2] == 0:
+        """Neighbouring knots and into how many parts to divide their gap in log N.
+
+        Below the reference always the widest is divided, until there are about `num_sizes`; above, as finely as there.
+        """
+        pairs = list(itertools.pairwise(knots))
+        gaps = [abs(math.log(self._params(high) / self._params(low))) for low, high in pairs]
+        inside = [index for index, (_, high) in enumerate(pairs) if self._params(high) <= _REFERENCE_PARAMS]
+        parts = [1] * len(pairs)
+        for _ in range(self.limits.num_sizes - len(inside) - 1):
+            widest = max(inside, key=lambda index: gaps[index] / parts[index], default=None)
+            if widest is None or gaps[widest] == 0:
                 break
             parts[widest] += 1
-        return [(low, high, count) for (low, high, _), count in zip(gaps, parts, strict=True)]
+        step = max((gaps[index] / parts[index] for index in inside), default=0) or _WIDEST_STEP
+        for index in set(range(len(pairs))) - set(inside):
+            parts[index] = max(1, math.ceil(gaps[index] / step))
+        return [(low, high, count) for (low, high), count in zip(pairs, parts, strict=True)]
 
     def _on_lattice(self, target: int, low: int, high: int, first: int, stride: int) -> int | None:
         return next(_nearby(target, low + 1, high - 1, first, stride), None)

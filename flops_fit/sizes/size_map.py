@@ -68,10 +68,14 @@ class SizeEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedSize:
-    """A size that was tried and is no valid size of the model, and why."""
+    """A size that was tried and is not in the map, and why.
+
+    `num_params` is N of the one next above `max_params`, so that a plan can tell what it would use if it were there.
+    """
 
     size: int
     reason: str
+    num_params: int | None = None
 
 
 _MAP_RULES = {
@@ -123,7 +127,11 @@ class SizeMap:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values under the schema `flops_fit.size_map/1`."""
-        return {"schema": SCHEMA} | asdict(self)
+        content = {"schema": SCHEMA} | asdict(self)
+        for skipped in content["skipped"]:
+            if skipped["num_params"] is None:
+                del skipped["num_params"]
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SizeMap:
@@ -163,13 +171,14 @@ def build_size_map(
 
     Sizes are found by trial, from the smallest valid one up to `max_params`, about evenly in log N. Each is built on
     the meta device and freed before the next. Global state (random numbers, defaults, hooks, output) is left as it was.
+    `max_params` only cuts the map off: sizes below are the same whatever it is.
 
     Args:
         model_cls: a class, factory or partial, called as `model_cls(**model_kwargs, **{size_param: size})`.
         min_size, max_size: no size outside is tried.
         size_values: use exactly these sizes (those that the model accepts).
         max_params: no larger model is put into the map.
-        num_sizes: about how many sizes the map has.
+        num_sizes: about how many sizes there are up to 1e11 parameters, or `max_size` where that comes first.
         flops: "6nd", "measured" (needs `sample_batch` and `loss_fn`) or a function of the model → FLOPs per token.
         param_count: what N counts: "total", "trainable" or "non_embedding" (without `nn.Embedding` weights).
         sample_batch: what the data loader yields, a pair (inputs, targets) with a batch dimension first.
@@ -200,14 +209,18 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     swallowed = check_signature(request)
     prober = Prober(request=request)
     with contained():
-        sizes = SizeSearch(prober, hint=swallowed).run()
+        search = SizeSearch(prober, hint=swallowed)
+        sizes = search.run()
     tokens = batch_examples(options.sample_batch) * options.tokens_per_example if options.measures else None
     entries = [_entry(prober.probes[size], options, tokens) for size in sizes]
     kept, equal = _without_equals(entries, request.size_param)
     remarks = _remarks(entries, request)
     for remark in remarks:
         warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=3)
-    skipped = [SkippedSize(size=size, reason=failure.reason) for size, failure in sorted(prober.skipped.items())]
+    skipped = [
+        SkippedSize(size=size, reason=failure.reason, num_params=search.above_params if size == search.above else None)
+        for size, failure in sorted(prober.skipped.items())
+    ]
     return SizeMap(
         model_name=request.name,
         size_param=request.size_param,

@@ -10,9 +10,10 @@ from typing import Any
 from flops_fit.basics.arguments import LEFT_OUT, Rule, check_fields, did_you_mean, number, several, whole
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.errors import PlanError
-from flops_fit.sizes.size_map import SizeEntry, SizeMap
+from flops_fit.sizes.size_map import SizeEntry, SizeMap, SkippedSize
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
 
+ADMITS_NO_SIZE = "admits no size"
 SIX_N_WARNING_RATIO = 1.5  # of FLOPs per token, measured over 6·N or the other way round
 
 
@@ -95,7 +96,7 @@ def plan_budgets(
         chosen, missing = choose_sizes(size_map, budget, options)
         planned, refused = _experiments(size_map, chosen, budget, options, identity)
         if not planned:
-            remarks.append(_nothing_admitted(size_map, budget, options))
+            remarks.append(_nothing_admitted(size_map, budget, options, [*refused, *missing]))
         experiments += planned
         dropped += sorted([*missing, *refused], key=lambda point: point.num_params)
     return (
@@ -114,21 +115,39 @@ def remarks_on(
 
 
 def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tuple[list[SizeEntry], list[DroppedPoint]]:
-    """Sizes nearest to targets that are even in log N around the prior optimum, each size at most once."""
+    """Sizes nearest to targets that are even in log N around the prior optimum, each size at most once.
+
+    The size next above `max_params` takes part and is dropped, so that to raise it adds experiments and changes none.
+    """
     centre, step = _centre(size_map, budget, options), _step(options)
     count = options.num_sizes_per_budget
     offsets = sorted((index - (count - 1) / 2 for index in range(count)), key=abs)
-    chosen: list[SizeEntry] = []
+    above = next((size for size in size_map.skipped if size.num_params is not None), None)
+    sizes: list[SizeEntry | SkippedSize] = [*size_map.entries, *([above] if above else [])]
+    chosen: list[SizeEntry | SkippedSize] = []
     missing: list[DroppedPoint] = []
     for offset in offsets:
         target = centre * math.exp(offset * step)
-        near = [entry for entry in size_map.entries if abs(math.log(entry.num_params / target)) <= step]
-        free = [entry for entry in near if entry not in chosen]
-        if free:
-            chosen.append(min(free, key=lambda entry: abs(math.log(entry.num_params / target))))
-        else:
-            missing.append(_no_size(size_map, budget, target, taken=bool(near)))
-    return sorted(chosen, key=lambda entry: entry.num_params), missing
+        if above is not None and target > (
+            above.num_params or 0
+        ):  # its size may be one beyond, which is not known here
+            missing.append(_no_size(size_map, budget, target, above, taken=False))
+            continue
+        near = [size for size in sizes if _distance(size, target) <= step]
+        free = [size for size in near if size not in chosen]
+        nearest = min(free, key=lambda size: _distance(size, target), default=None)
+        if nearest is not None:
+            chosen.append(nearest)
+        if not isinstance(nearest, SizeEntry):
+            missing.append(_no_size(size_map, budget, target, nearest, taken=bool(near)))
+    kept = [size for size in chosen if isinstance(size, SizeEntry)]
+    return sorted(kept, key=lambda entry: entry.num_params), missing
+
+
+def _distance(size: SizeEntry | SkippedSize, target: float) -> float:
+    """In log N."""
+    assert size.num_params is not None
+    return abs(math.log(size.num_params / target))
 
 
 def _centre(size_map: SizeMap, budget: float, options: GridOptions) -> float:
@@ -226,13 +245,21 @@ def _refusal(entry: SizeEntry, budget: float, tokens: int, options: GridOptions)
     return None
 
 
-def _no_size(size_map: SizeMap, budget: float, target: float, *, taken: bool) -> DroppedPoint:
+def _no_size(
+    size_map: SizeMap, budget: float, target: float, above: SkippedSize | None, *, taken: bool
+) -> DroppedPoint:
+    """Why a target has no size; `above` is the one it would have without max_params."""
     first, last = size_map.entries[0], size_map.entries[-1]
     wanted = f"no size near {format_count(target)} parameters"
-    if target < first.num_params:
+    if above is not None:
+        reason = (
+            f"{wanted}: {size_map.size_param}={above.size} has {above.reason}; lower the budget or raise max_params"
+        )
+    elif target < first.num_params:
         reason = f"{wanted}: the smallest is {size_map.label(first)}; raise the budget or allow smaller sizes"
     elif target > last.num_params:
-        reason = f"{wanted}: the largest is {size_map.label(last)}; lower the budget or raise max_params or max_size"
+        largest = f"the largest is {size_map.label(last)}"
+        reason = f"{wanted}: {largest}; lower the budget or allow larger sizes (max_size, size_values)"
     elif taken:
         reason = f"{wanted} that this budget does not use already; the model has too few sizes there"
     else:
@@ -240,16 +267,35 @@ def _no_size(size_map: SizeMap, budget: float, target: float, *, taken: bool) ->
     return DroppedPoint(compute_budget=budget, num_params=target, reason=reason)
 
 
-def _nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions) -> str:
-    smallest = size_map.entries[0]
-    ratio = budget / smallest.flops_per_token / smallest.num_params
-    least = options.min_tokens_per_param * smallest.flops_per_token * smallest.num_params
-    remedy = "see SweepPlan.dropped for the reason of each point"
-    if ratio < options.min_tokens_per_param:
-        remedy = f"raise the budget to at least {format_flops(least)} or add smaller sizes"
+def _nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions, points: Sequence[DroppedPoint]) -> str:
+    """Why a budget has no experiment and what to change: at an end of the map, or else what most `points` say."""
+    said, (least, most) = f"budget {format_flops(budget)} FLOPs {ADMITS_NO_SIZE}", _limits(size_map, options)
+    smallest, largest = size_map.entries[0], size_map.entries[-1]
+    if budget < least:
+        return (
+            f"{said}: the smallest ({size_map.label(smallest)}) would see {_ratio(smallest, budget):.2g} tokens per "
+            f"parameter; raise the budget to at least {format_flops(least)} or add smaller sizes"
+        )
+    if budget > most:
+        return (
+            f"{said}: the largest ({size_map.label(largest)}) would see {_ratio(largest, budget):.2g} tokens per "
+            f"parameter; lower the budget to at most {format_flops(most)} or allow larger sizes"
+        )
+    reasons = [point.reason for point in points]
+    remedies = [reason.rpartition("; ")[2] for reason in reasons]
+    return f"{said}: {reasons[remedies.index(max(remedies, key=remedies.count))]}"
+
+
+def _ratio(entry: SizeEntry, budget: float) -> float:
+    return budget / entry.flops_per_token / entry.num_params
+
+
+def _limits(size_map: SizeMap, options: GridOptions) -> tuple[float, float]:
+    """The least budget that the smallest size can be trained with, and the most that the largest can."""
+    smallest, largest = size_map.entries[0], size_map.entries[-1]
     return (
-        f"budget {format_flops(budget)} FLOPs admits no size: the smallest ({size_map.label(smallest)}) would see "
-        f"{ratio:.2g} tokens per parameter; {remedy}"
+        options.min_tokens_per_param * smallest.flops_per_token * smallest.num_params,
+        options.max_tokens_per_param * largest.flops_per_token * largest.num_params,
     )
 
 

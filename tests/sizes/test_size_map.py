@@ -28,7 +28,7 @@ def params(size_map):
 
 
 def small(model, **options):
-    return build_size_map(model, "width", **{"max_params": 1e6, "num_sizes": 12} | options)
+    return build_size_map(model, "width", **{"max_params": 1e6, "num_sizes": 32} | options)
 
 
 class Counted(models.MLP):
@@ -45,8 +45,8 @@ def test_a_map_has_sizes_from_the_smallest_to_the_cap_evenly_in_log_n():
     size_map = build_size_map(models.CharMLP, "width", max_params=1e9)
     counts = [entry.num_params for entry in size_map.entries]
     assert counts[0] == 2048 + 1 + 258 + 128
-    assert 0.85e9 < counts[-1] <= 1e9
-    assert 45 <= len(counts) <= 60
+    (above,) = [skipped.num_params for skipped in size_map.skipped if skipped.num_params]
+    assert counts[-1] <= 1e9 < above < 1.5 * counts[-1]
     ratios = [large / small for small, large in itertools.pairwise(counts) if small > 3000]
     assert max(ratios) < 1.5
     assert max(ratios) / min(ratios) < 1.35
@@ -224,7 +224,7 @@ def test_a_constructor_that_loads_a_file(tmp_path):
 def test_depth_can_be_the_size():
     size_map = build_size_map(models.MLP, "depth", {"width": 10}, max_params=1e5)
     assert all(entry.num_params == 30 + 100 * entry.size for entry in size_map.entries)
-    assert size_map.entries[-1].size > 900
+    assert 680 < size_map.entries[-1].size <= 999
 
 
 def test_a_stride_is_found():
@@ -242,7 +242,7 @@ def test_the_smallest_size_is_found_above_a_threshold():
 
 
 def test_powers_of_two_are_found_and_the_way_out_is_named():
-    size_map = small(models.OnlyPowersOfTwo, num_sizes=40)
+    size_map = small(models.OnlyPowersOfTwo, num_sizes=60)
     assert list(params(size_map)) == [2**power for power in range(19)]
     assert any("give the valid sizes as size_values" in note for note in size_map.notes)
     assert any("must be a power of two" in skipped.reason for skipped in size_map.skipped)
