@@ -19,6 +19,7 @@ from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
 from flops_fit.processes.workers import CannotBeSent, WorkerPool
+from flops_fit.rate_check.planned import cost_text
 from flops_fit.recipe_law.next_round import next_tuning
 from flops_fit.recipe_law.rounds import load_tuning, save_tuning
 from flops_fit.results.finished import already_finished
@@ -114,12 +115,12 @@ def find_optimal(
     if progress:
         _show(plan)
     directory = Path(output_dir)
-    finished = already_finished(plan.experiments, directory / "runs") if resume else {}
+    finished = already_finished(plan.trainings, directory / "runs") if resume else {}
     refuse_over_limit(study.hardware, plan, finished)
-    with _workers(study, plan.num_experiments) as workers:
+    with _workers(study, len(plan.trainings)) as workers:
         _check_first_steps(study, plan, finished, progress, workers)
         write_value(directory / "sweep_plan.json", plan.to_dict())
-        results = train_all(study, plan.experiments, output_dir=directory / "runs", workers=workers, **how)
+        results = train_all(study, plan.trainings, output_dir=directory / "runs", workers=workers, **how)
     return _fit_and_save(study, plan, results, directory)
 
 
@@ -163,7 +164,8 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
 
 
 def _fit_and_save(study: Study, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path) -> ScalingLaw:
-    save_runs(results, directory / "runs.csv")
+    grid = {item.experiment_id for item in plan.experiments}
+    save_runs([result for result in results if result.experiment_id in grid], directory / "runs.csv")
     law = fit_study(study, plan, results)
     law.save(directory / "scaling_law.json")
     return law
@@ -268,6 +270,8 @@ def _show(plan: SweepPlan) -> None:
     """Say what will be trained, and what will not and why."""
     console = _console()
     console.print(f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs", markup=False)
+    if plan.checks:
+        console.print(cost_text(plan.checks, plan.experiments), markup=False)
     for point in plan.dropped:
         console.print(f"not planned at {format_flops(point.compute_budget)} FLOPs: {point.reason}", markup=False)
 

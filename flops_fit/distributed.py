@@ -79,7 +79,7 @@ def planned_experiment(study: Study, experiment_id: str) -> Experiment:
     from flops_fit.stages import study_candidates, study_plan, study_size_map
 
     plan = (study_candidates if study.adaptive else study_plan)(study, study_size_map(study))
-    found = {experiment.experiment_id: experiment for experiment in plan.experiments}
+    found = {experiment.experiment_id: experiment for experiment in plan.trainings}
     if experiment_id not in found:
         raise StudyError(f"{experiment_id} is not in the plan of {study.name}; it has {', '.join(found) or 'none'}")
     return found[experiment_id]

@@ -12,20 +12,23 @@ from flops_fit.adaptive.next_round import Situation, answer_of, next_step
 from flops_fit.adaptive.progress import Progress
 from flops_fit.adaptive.rounds import Round, experiments_of
 from flops_fit.adaptive.spent import amount_spent
+from flops_fit.basics.diagnostic import gravest_first
 from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.cost.estimate import estimate
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import users_code
+from flops_fit.rate_check.planned import checks_of, cost_text
+from flops_fit.rate_check.rate_check import RateCheck, rate_check
 from flops_fit.recipe.recipe import doubts
-from flops_fit.recipe_law.design import SIZES, SPAN, TuningDesign, make_design, trial_budgets, with_values
+from flops_fit.recipe_law.design import SIZES, SPAN, TuningDesign, make_design, trial_budgets
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.results.finished import as_planned
 from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.sizes.size_map import SizeMap, size_map_of
 from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
-from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.experiment import Experiment, with_values
 from flops_fit.sweep.grid import remarks_on
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
@@ -68,6 +71,7 @@ def study_plan(
 
     Warns where the recipe follows a published rule (`flops_fit.recipe.published_rules`) outside its range, and where it
     is still to be tuned. Of a study that knows its `tuned_recipe`, each experiment has its own values and their id.
+    The checks of the learning rate, where it has them, are in `SweepPlan.checks`.
     """
     given = {item.name: getattr(study.sweep, item.name) for item in dataclasses.fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))
@@ -86,13 +90,24 @@ def study_plan(
     for doubt in found:
         warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
     targets = tuple(float(target) for target in sweep.target_budgets)
-    return dataclasses.replace(
+    planned = dataclasses.replace(
         plan,
         experiments=[_with_own_recipe(rule, outcome, item) for item in plan.experiments],
         notes=(*plan.notes, *found),
         target_budgets=targets,
         made_from=study.outcome_parts(),
     )
+    return planned if study.tuning is not None and rule is None else _with_checks(study, planned)
+
+
+def _with_checks(study: Study, plan: SweepPlan) -> SweepPlan:
+    """The plan with the checks of its learning rate, if it has any, and what they cost as a note."""
+    asked = study.checks_learning_rate
+    if not asked or not plan.experiments:
+        return plan
+    named = None if isinstance(asked, bool) else asked
+    checks = checks_of(plan.experiments, study.training.peak_learning_rate, named)
+    return dataclasses.replace(plan, checks=checks, notes=(*plan.notes, cost_text(checks, plan.experiments)))
 
 
 def _with_own_recipe(rule: TunedRecipe | None, outcome: str, experiment: Experiment) -> Experiment:
@@ -156,7 +171,8 @@ def plan_to_look_at(study: Study, size_map: SizeMap, *, centre: Any = None) -> S
     if study.tuning is None or study.tuned_recipe is not None:
         return plan
     start = {item.name: item.guess for item in study_design(study, size_map).tuned}
-    return dataclasses.replace(plan, experiments=[with_values(item, start) for item in plan.experiments])
+    known = dataclasses.replace(plan, experiments=[with_values(item, start) for item in plan.experiments])
+    return _with_checks(study, known)
 
 
 def trials_plan(study: Study, size_map: SizeMap, rounds: Sequence[TuningRound]) -> SweepPlan:
@@ -272,10 +288,39 @@ def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]
 
     A result that was trained from something else than the plan was made of is left out, with that as its reason.
     """
+    from flops_fit.rate_check.findings import findings_of
     from flops_fit.scaling_law import fit_scaling_law
 
-    wanted = {experiment.experiment_id: experiment for experiment in plan.experiments}
-    ours = [result for result in results if result.experiment_id in wanted]
-    runs = results_frame(as_planned(result, wanted[result.experiment_id]) for result in ours)
+    there = _as_planned(plan, results)
+    grid = {experiment.experiment_id for experiment in plan.experiments}
+    runs = results_frame(result for name, result in there.items() if name in grid)
     unit = study.loss.unit_of(plan.data_unit) if study.loss else study.trainer.loss_unit if study.trainer else None
-    return fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1}, loss_unit=unit or "")
+    law = fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1}, loss_unit=unit or "")
+    checked = study_rate_check(plan, there.values(), law)
+    if checked is None:
+        return law
+    found = findings_of(checked, _remedy_for_the_rate(study))
+    return dataclasses.replace(law, diagnostics=gravest_first((*law.diagnostics, *found)))
+
+
+def study_rate_check(plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw) -> RateCheck | None:
+    """What came of the checks of the learning rate in `plan`; None where it has none. `law` is that of its grid, whose
+    residuals are the noise of a training."""
+    if not plan.checks:
+        return None
+    return rate_check(plan.experiments, plan.checks, _as_planned(plan, results), law.sigma)
+
+
+def _as_planned(plan: SweepPlan, results: Iterable[ExperimentResult]) -> dict[str, ExperimentResult]:
+    """By id those of `results` that are of `plan`, checks included, as it counts them."""
+    wanted = {experiment.experiment_id: experiment for experiment in plan.trainings}
+    ours = [result for result in results if result.experiment_id in wanted]
+    return {result.experiment_id: as_planned(result, wanted[result.experiment_id]) for result in ours}
+
+
+def _remedy_for_the_rate(study: Study) -> str:
+    if study.tuning is None:
+        return 'set learning_rate = "tune" in [training], or make it a function of the experiment that follows the best'
+    return (
+        f"give the trials more than share = {study.tuning.share:g} in [tuning], and more than {study.tuning.trainings}"
+    )

@@ -22,7 +22,7 @@ LIBRARY = (
     ("sweep",),
     ("recipe", "results"),
     ("cost", "scaling_law"),
-    ("adaptive", "recipe_law"),
+    ("adaptive", "rate_check", "recipe_law"),
     ("study", "report"),
     ("training", "stages"),
     ("preflight", "distributed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SEVERITIES = ("info", "warning", "error")
@@ -15,3 +16,8 @@ class Diagnostic:
     severity: str
     message: str
     remedy: str
+
+
+def gravest_first(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Errors, then warnings, then information, each in the order given."""
+    return tuple(sorted(findings, key=lambda finding: -SEVERITIES.index(finding.severity)))

@@ -83,8 +83,8 @@ def estimate(
     """
     hardware = hardware or Hardware()
     seconds, basis, error = _seconds(plan, hardware, results)
-    memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.experiments}
-    smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.experiments}
+    memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.trainings}
+    smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.trainings}
     too_large = _above(smallest, hardware.memory)
     hours = sum(seconds.values()) / 3600
     return CostEstimate(
@@ -125,12 +125,12 @@ def _seconds(
     if not finished:
         basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak:.2g} FLOP/s"
         rate = hardware.flops_per_second
-        return {item.experiment_id: item.planned_flops / rate for item in plan.experiments}, basis, None
+        return {item.experiment_id: item.planned_flops / rate for item in plan.trainings}, basis, None
     from flops_fit.cost.calibration import calibrate
 
     fitted = calibrate(finished, hardware.peak)
     basis = f"measured on {len(finished)} finished run{'s' if len(finished) > 1 else ''}"
     if fitted.error is not None:
         basis += f", each predicted from the others within {fitted.error:.0%} (median)"
-    seconds = {item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops) for item in plan.experiments}
+    seconds = {item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops) for item in plan.trainings}
     return seconds, basis, fitted.error

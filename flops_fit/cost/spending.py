@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """FLOPs, device time and money of a plan, done and left.
+    """FLOPs, device time and money of a plan, done and left, its checks included.
 
     Attributes:
         done_flops, done_hours: of finished experiments, as measured; device-hours.
@@ -55,12 +55,12 @@ def spending(
     plan: SweepPlan, cost: CostEstimate, results: Mapping[str, ExperimentResult], hardware: Hardware
 ) -> Spending:
     """The `Spending` of `plan`, whose experiments cost `cost`; of `results`, by experiment id, the final ones count."""
-    wanted = {item.experiment_id for item in plan.experiments}
+    wanted = {item.experiment_id for item in plan.trainings}
     done = {name: result for name, result in results.items() if result.is_final and name in wanted}
-    left = [item for item in plan.experiments if item.experiment_id not in done]
+    left = [item for item in plan.trainings if item.experiment_id not in done]
     seconds = [cost.seconds[item.experiment_id] for item in left]
     return Spending(
-        planned_flops=float(plan.total_flops),
+        planned_flops=float(sum(item.planned_flops for item in plan.trainings)),
         done_flops=float(sum(result.flops for result in done.values())),
         done_hours=sum(result.seconds for result in done.values()) / 3600,
         left_experiments=len(left),

@@ -13,6 +13,7 @@ import numpy as np
 
 from flops_fit.basics.formatting import format_count, markdown_table
 from flops_fit.errors import StudyError
+from flops_fit.sweep.experiment import with_values
 from flops_fit.training.side_by_side import train_all
 
 if TYPE_CHECKING:
@@ -131,10 +132,8 @@ def check_learning_rate(
     for item in checked_experiments(plan):
         study.refuse_unless_planned(item.outcome_fingerprint, plan.made_from)
     tried = {item: _at_rates(study, item, sorted(factors)) for item in checked_experiments(plan)}
-    rates = {variant.experiment_id: rate for variants in tried.values() for variant, rate in variants.items()}
-    recipe = dataclasses.replace(study.training, learning_rate=_Listed(rates))
     results = train_all(
-        dataclasses.replace(study, training=recipe, tuning=None),
+        study,
         [variant for variants in tried.values() for variant in variants],
         output_dir=Path(output_dir),
         progress=progress,
@@ -163,21 +162,10 @@ def checked_experiments(plan: SweepPlan) -> list[Experiment]:
 
 
 def _at_rates(study: Study, experiment: Experiment, factors: Sequence[float]) -> dict[Experiment, float]:
-    """The experiment under an id of its own for each factor → the factor times the recipe's rate.
-
-    It is of no study then, as the rate is not what the study's own is.
-    """
+    """The experiment under an id of its own for each factor, with that rate as its own → the rate."""
     peak = study.training.peak_learning_rate(experiment)
-    name = experiment.experiment_id
-    of_none = dataclasses.replace(experiment, outcome_fingerprint="")
-    return {dataclasses.replace(of_none, experiment_id=f"{name}-x{factor:g}"): factor * peak for factor in factors}
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """A learning-rate rule that is a table; a class, so that worker processes can receive it."""
-
-    rates: dict[str, float]
-
-    def __call__(self, experiment: Experiment) -> float:
-        return self.rates[experiment.experiment_id]
+    variants = {}
+    for factor in factors:
+        own = with_values(experiment, dict(experiment.tuned) | {"learning_rate": factor * peak})
+        variants[dataclasses.replace(own, experiment_id=f"{experiment.experiment_id}-x{factor:g}")] = factor * peak
+    return variants

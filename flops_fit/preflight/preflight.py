@@ -103,7 +103,7 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
         trials=trials,
         device=device_name(device),
         device_hours=_device_hours(study, plan, trials),
-        num_experiments=plan.num_experiments,
+        num_experiments=len(plan.trainings),
         workers=study.hardware.num_workers(),
     )
 
@@ -173,7 +173,7 @@ def _device_hours(study: Study, plan: SweepPlan, trials: Sequence[Trial]) -> flo
             return None
         timed.append((_steps_and_flops(study, trial.experiment)[1], trial.seconds_per_step))
     try:
-        planned = [_steps_and_flops(study, item) for item in plan.experiments]
+        planned = [_steps_and_flops(study, item) for item in plan.trainings]
     except DataError:  # too few tokens for one example: that experiment is going to fail, and says so itself
         return None
     return sum(steps * _interpolate(flops, sorted(timed)) for steps, flops in planned) / 3600

@@ -138,8 +138,6 @@ class Recipe:
 
     def of(self, experiment: Experiment) -> Recipe:
         """The recipe of `experiment`, which has values of its own for what is tuned; raises `StudyError` without."""
-        if not self.tuned:
-            return self
         own: dict[str, Any] = dict(experiment.tuned)
         for name in self.tuned:
             if name not in own:
@@ -147,7 +145,11 @@ class Recipe:
                     f'{experiment.experiment_id} has no {name} of its own, which is "tune" in the recipe; take the '
                     f"experiments of a plan made after tuning, or give {name} a value"
                 )
-        return replace(self, **{name: own[name] for name in self.tuned})
+        if other := own.keys() - {*TUNABLE}:
+            raise StudyError(
+                f"{experiment.experiment_id} has {min(other)} of its own; it may have {', '.join(TUNABLE)}"
+            )
+        return replace(self, **own) if own else self
 
     def tokens_per_step(self, experiment: Experiment) -> float:
         """The batch of `experiment` in tokens, before it is made a whole number of steps."""

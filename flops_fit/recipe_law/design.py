@@ -17,7 +17,7 @@ from flops_fit.recipe.published_rules import RULES
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.tuning import Cell, Tuned
 from flops_fit.recipe_law.options import TuningOptions
-from flops_fit.sweep.experiment import Experiment, experiment_id
+from flops_fit.sweep.experiment import Experiment
 
 SCHEMA = "flops_fit.tuning_design/1"
 DEAREST = 0.15  # of the FLOPs of all trials, that one may take: the less far to the experiments, the surer the rule
@@ -137,21 +137,6 @@ def _start(name: str, options: TuningOptions, cheapest: Experiment) -> float:
         rule = RULES[options.start]
         return float((rule.learning_rate if name == "learning_rate" else rule.batch_tokens)(cheapest))
     return Recipe().tokens_per_step(cheapest) if name == "batch_tokens" else _USUAL[name]
-
-
-def with_values(experiment: Experiment, values: Mapping[str, float]) -> Experiment:
-    """`experiment` with recipe numbers of its own, which are part of its id."""
-    tuned = tuple(sorted((name, float(value)) for name, value in values.items()))
-    identity = content_hash([experiment.outcome_fingerprint, tuned])
-    name = experiment_id(
-        budget=experiment.compute_budget,
-        size_param=experiment.size_param,
-        size=experiment.size_param_value,
-        num_tokens=experiment.num_tokens,
-        seed=experiment.seed,
-        identity=identity,
-    )
-    return replace(experiment, experiment_id=name, tuned=tuned)
 
 
 def narrowed(tuned: Sequence[Tuned], cells: Sequence[Experiment], least_steps: int = 8) -> tuple[Tuned, ...]:

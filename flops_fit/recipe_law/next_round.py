@@ -9,11 +9,11 @@ from flops_fit.basics.formatting import format_flops
 from flops_fit.errors import FitError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.recipe.tuning import Trial, fit_recipe_law, next_trials
-from flops_fit.recipe_law.design import TuningDesign, narrowed, with_values
+from flops_fit.recipe_law.design import TuningDesign, narrowed
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
-from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.experiment import Experiment, with_values
 
 LEAST_ROUND = 3
 HOPELESS = 2  # rounds without any completed trial

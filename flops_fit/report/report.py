@@ -15,8 +15,10 @@ from flops_fit.adaptive.progress import Progress
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_count, format_flops, format_money
 from flops_fit.identity.fingerprints import package_version
+from flops_fit.rate_check.rate_check import RateCheck
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.report.figure_block import figure_block
+from flops_fit.report.rate_section import rate_section
 from flops_fit.report.recipe_section import recipe_section
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
 from flops_fit.report.rounds_section import rounds_section
@@ -60,17 +62,18 @@ def write_report(
     forecasts: Calibration | None = None,
     rounds: Progress | None = None,
     tuned: TunedRecipe | None = None,
+    checked: RateCheck | None = None,
 ) -> Path:
     """Write the report to `path` and return it; the file needs nothing beside it.
 
     `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
     to repeat the study. `images` are figures by name (`flops_fit.scaling_law.figures.plots.all_figures`) that are there
     as PNG already; `forecasts` how those of the study came out so far; `rounds` how far an adaptive study has come;
-    `tuned` the rule that its recipe was found to follow.
+    `tuned` the rule that its recipe was found to follow; `checked` what came of the checks of its learning rate.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
     parts: dict[str, Any] = {"plan": plan, "study": study, "cost": cost, "images": images}
-    parts |= {"forecasts": forecasts, "rounds": rounds, "tuned": tuned}
+    parts |= {"forecasts": forecasts, "rounds": rounds, "tuned": tuned, "checked": checked}
     return write_text(path, report_html(law, name, **parts))
 
 
@@ -85,6 +88,7 @@ def report_html(
     forecasts: Calibration | None = None,
     rounds: Progress | None = None,
     tuned: TunedRecipe | None = None,
+    checked: RateCheck | None = None,
 ) -> str:
     """The report as one HTML document; arguments as of `write_report`."""
     from flops_fit.scaling_law.figures.plots import all_figures, figure_png
@@ -104,11 +108,12 @@ def report_html(
         "<h2>Other approaches</h2>" + _approaches(law),
         "<h2>Forecasts</h2>" + _forecasts(forecasts) if forecasts else "",
         "<h2>The tuned recipe</h2>" + recipe_section(tuned, plan) if tuned else "",
+        "<h2>The learning rate, checked</h2>" + rate_section(checked) if checked else "",
         "<h2>How well it fits, and how sure it is</h2>" + _holdout(law),
         *(figure_block(key, images) for key in ("residuals", "exponents", "contours")),
         "<h2>How this was made</h2>" + _making(law, plan, cost),
         details("Study", json_block(study)) if study else "",
-        details(f"Plan of {len(plan.experiments)} experiments", _plan(plan)) if plan is not None else "",
+        details(f"Plan of {len(plan.trainings)} trainings", _plan(plan)) if plan is not None else "",
         details(f"{len(law.runs)} runs used", _runs(law)),
         details(f"{len(law.runs.excluded)} runs excluded", _excluded(law)) if law.runs.excluded else "",
         details("Summary as text", f"<pre>{html.escape(law.summary())}</pre>"),
@@ -316,7 +321,7 @@ def _plan(plan: Any) -> str:
             f"{experiment.num_tokens:,}",
             str(experiment.seed),
         )
-        for experiment in plan.experiments
+        for experiment in plan.trainings
     ]
     dropped = [(html.escape(str(point.compute_budget)), html.escape(point.reason)) for point in plan.dropped]
     text = html_table(("Experiment", "Budget (FLOPs)", "Size", "Parameters", "Tokens", "Seed"), rows)

@@ -15,6 +15,7 @@ from flops_fit.basics.arguments import (
     TEXT,
     Rule,
     check_fields,
+    is_list,
     made_of,
     need,
     number,
@@ -22,6 +23,7 @@ from flops_fit.basics.arguments import (
     whole,
 )
 from flops_fit.errors import ModelContractError, StudyError
+from flops_fit.rate_check.planned import OPTION as CHECK_OPTION
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.sweep.experiment import parse_budget, parse_budgets
 from flops_fit.sweep.grid import GridOptions
@@ -56,6 +58,7 @@ CROSS_ENTROPIES = {"cross_entropy", "CrossEntropyLoss"}
 _SWEEP_RULES = {
     "target_budgets": made_of(tuple | list, "a list of numbers of FLOPs"),
     "centre_on_law": FLAG,
+    "check_learning_rate": CHECK_OPTION,
 }
 _CRON_FIELDS = (  # least, greatest, names
     (0, 59, ""),
@@ -220,6 +223,9 @@ class SweepOptions:
     order given. `target_budgets` are FLOPs that the law is asked to predict for, besides its own, each once and from
     the least to the greatest; nothing is planned for them. With `centre_on_law` the
     pipeline centres a budget that is new on the study's own law, where there is a trustworthy one.
+    `check_learning_rate` trains the centre size of several budgets at half and at double its rate too
+    (`flops_fit.rate_check`): of those named, or, where it is true, of those that take a tenth of the grid's FLOPs; left
+    out, where the recipe's learning rate is "tune".
     """
 
     compute_budgets: Sequence[float | str]
@@ -232,6 +238,7 @@ class SweepOptions:
     max_epochs: float = 4.0
     target_budgets: Sequence[float | str] = ()
     centre_on_law: bool = False
+    check_learning_rate: bool | Sequence[float | str] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _SWEEP_RULES, StudyError, prefix="sweep.")
@@ -239,10 +246,13 @@ class SweepOptions:
         targets = [parse_budget(target, "target budget") for target in self.target_budgets]
         object.__setattr__(self, "target_budgets", tuple(sorted(set(targets))))
         object.__setattr__(self, "seeds", GridOptions.checked(self.grid()).seeds)
+        if is_list(self.check_learning_rate):
+            named = parse_budgets(self.check_learning_rate, "sweep.check_learning_rate")
+            object.__setattr__(self, "check_learning_rate", tuple(sorted(set(named))))
 
     def grid(self) -> dict[str, Any]:
         """The options of `flops_fit.plan_from_size_map` besides the budgets."""
-        others = ("compute_budgets", "target_budgets", "centre_on_law")
+        others = ("compute_budgets", "target_budgets", "centre_on_law", "check_learning_rate")
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in others}
         return {name: value for name, value in values.items() if (name, value) != ("span", None)}
 

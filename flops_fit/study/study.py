@@ -67,6 +67,9 @@ class Study:
         if self.adaptive is not None:
             _refuse_with_rounds(self.sweep, self.adaptive, self.hardware)
         self._check_tuning()
+        if self.sweep.check_learning_rate and (self.trainer is not None or self.adaptive is not None):
+            what = "a trainer, which does not get the recipe" if self.trainer else "[adaptive], which has no grid"
+            raise StudyError(f"sweep.check_learning_rate with {what}; leave it out")
         object.__setattr__(self, "owners", tuple(self.owners))
         if self.trainer is not None:
             more = [] if self.trainer.study_dir is None else ["study_dir"]
@@ -144,6 +147,12 @@ class Study:
         self.__dict__.update(state, changed=changed_pieces(pieces))
 
     @property
+    def checks_learning_rate(self) -> bool | tuple[float, ...]:
+        """Whether its grid checks the rate, or at which budgets: as it says, else where the rate is tuned."""
+        asked: Any = self.sweep.check_learning_rate
+        return ("learning_rate" in self.training.tuned and self.adaptive is None) if asked is None else asked
+
+    @property
     def tuned_recipe(self) -> TunedRecipe | None:
         """The rule for what is tuned, once it is known; see `with_tuned_recipe`."""
         return self.__dict__.get("tuned_recipe_found")
@@ -212,6 +221,7 @@ class Study:
         """Changes with all that a plan depends on besides the size map, and with what may be spent on it."""
         more = [terms] if (terms := self.hardware.spending_terms) else []
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
+        more += [{"check_learning_rate": asked}] if (asked := self.checks_learning_rate) else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
         more += [{"adaptive": self.adaptive.to_dict()}] if self.adaptive else []
         more += [{"tuning": vars(self.tuning)}] if self.tuning else []

@@ -6,7 +6,7 @@ import math
 import numbers
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, is_number, matching, number, whole
@@ -51,7 +51,7 @@ class Experiment:
         total_params: all parameters, where the model let them be counted.
         activation_bytes_per_token: memory kept for the backward pass, where it was measured.
         outcome_fingerprint: of the study it was planned from, which alone may train it; "" where any may.
-        tuned: name and value of the recipe numbers that are its own, where the study tunes them.
+        tuned: name and value of the recipe numbers that are its own: those that the study tunes, or tries another of.
 
     Raises `PlanError` for a value outside its limits, and for tokens per parameter more than 2 % from D / N.
     """
@@ -163,3 +163,17 @@ def experiment_id(*, budget: float, size_param: str, size: int, num_tokens: int,
     """`"c6e+10-width48-s0-3f9a2b71"`: equal exactly when everything that decides the outcome is equal."""
     decisive = {"budget": repr(budget), "size": [size_param, size], "tokens": num_tokens, "seed": seed, "of": identity}
     return f"c{budget:g}-{size_param}{size}-s{seed}-{content_hash(decisive)[:8]}"
+
+
+def with_values(experiment: Experiment, values: Mapping[str, float]) -> Experiment:
+    """`experiment` with recipe numbers of its own, which are part of its id."""
+    tuned = tuple(sorted((name, float(value)) for name, value in values.items()))
+    name = experiment_id(
+        budget=experiment.compute_budget,
+        size_param=experiment.size_param,
+        size=experiment.size_param_value,
+        num_tokens=experiment.num_tokens,
+        seed=experiment.seed,
+        identity=content_hash([experiment.outcome_fingerprint, tuned]),
+    )
+    return replace(experiment, experiment_id=name, tuned=tuned)

@@ -58,6 +58,7 @@ class SweepPlan:
         notes: what a reader should know of the plan, also given as warnings when it was made.
         target_budgets: FLOPs at which its law is asked to predict; nothing is planned for them.
         made_from: part → hash of the study it was planned from (`Study.outcome_parts`), to tell what has changed since.
+        checks: trained beside the experiments to judge their recipe (`flops_fit.rate_check`); no law is fitted to them.
 
     Raises `PlanError` for two experiments of one id, and for one whose budget is not among `compute_budgets`.
     """
@@ -74,13 +75,15 @@ class SweepPlan:
     notes: tuple[str, ...] = ()
     target_budgets: tuple[float, ...] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
+    checks: list[Experiment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES)
         object.__setattr__(self, "experiments", list(self.experiments))
         object.__setattr__(self, "compute_budgets", list(parse_budgets(self.compute_budgets)))
-        ids = Counter(item.experiment_id for item in self.experiments)
-        for item in self.experiments:
+        object.__setattr__(self, "checks", list(self.checks))
+        ids = Counter(item.experiment_id for item in self.trainings)
+        for item in self.trainings:
             if item.compute_budget not in self.compute_budgets:
                 raise PlanError(
                     f"experiment {item.experiment_id} is of {item.compute_budget:g} FLOPs, which are not among "
@@ -90,13 +93,18 @@ class SweepPlan:
                 raise PlanError(f"{ids[item.experiment_id]} experiments have the id {item.experiment_id}; it names one")
 
     @property
+    def trainings(self) -> list[Experiment]:
+        """All that is trained: the experiments, then the checks."""
+        return [*self.experiments, *self.checks]
+
+    @property
     def num_experiments(self) -> int:
-        """How many trainings the plan has."""
+        """How many experiments the plan has, without checks."""
         return len(self.experiments)
 
     @property
     def total_flops(self) -> float:
-        """FLOPs of all experiments together."""
+        """FLOPs of all experiments together, without checks."""
         return sum(experiment.planned_flops for experiment in self.experiments)
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,6 +122,7 @@ class SweepPlan:
             **({"made_from": dict(self.made_from)} if self.made_from else {}),
             **({"target_budgets": list(self.target_budgets)} if self.target_budgets else {}),
             "experiments": [experiment.to_dict() for experiment in self.experiments],
+            **({"checks": [experiment.to_dict() for experiment in self.checks]} if self.checks else {}),
             "dropped": [point.to_dict() for point in self.dropped],
         }
 
@@ -143,7 +152,7 @@ class SweepPlan:
 
     def diff(self, other: SweepPlan) -> PlanDiff:
         """What changes from this plan to `other`: experiments added, removed and kept, by id."""
-        return diff_plans(self.experiments, other.experiments)
+        return diff_plans(self.trainings, other.trainings)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per experiment: its fields, planned_flops, and what of its recipe is tuned."""

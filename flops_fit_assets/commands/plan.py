@@ -15,6 +15,7 @@ from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
 from flops_fit.identity.fingerprints import Pieces
 from flops_fit.identity.origin import is_users_file
+from flops_fit.rate_check.planned import cost_text
 from flops_fit.results.results import ExperimentResult, load_results
 from flops_fit.stages import plan_to_look_at, rounds_plan, study_progress, study_size_map
 from flops_fit.study.study import Study
@@ -53,6 +54,7 @@ def print_plan(path: Path, console: Console) -> None:
     spent = spending(plan, cost, done, study.hardware)
     parts = [
         f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs in total",
+        cost_text(plan.checks, plan.experiments) if plan.checks else "",
         f"{spent.left_experiments} still to train: {format_flops(spent.left_flops)} FLOPs, "
         f"{format_seconds(3600 * spent.left_hours / cost.workers)} on {cost.workers} workers, "
         f"{format_money(spent.left_money)} ({cost.basis})",
@@ -101,7 +103,7 @@ def write_again(path: Path) -> Path:
 
 
 def _finished(store: StudyStore, plan: SweepPlan) -> dict[str, ExperimentResult]:
-    wanted = {item.experiment_id for item in plan.experiments}
+    wanted = {item.experiment_id for item in plan.trainings}
     store.pull_results(wanted)
     results = load_results(store.runs)
     return {item.experiment_id: item for item in results if item.experiment_id in wanted and item.is_final}

@@ -238,8 +238,8 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
     def scaling_law(
         context: dg.AssetExecutionContext, sweep_plan: SweepPlan, training_run: dict
     ) -> dg.MaterializeResult:
-        wanted = [item.experiment_id for item in sweep_plan.experiments]
-        results: dict[str, ExperimentResult] = {name: training_run[name] for name in wanted if name in training_run}
+        wanted, every = ([item.experiment_id for item in of] for of in (sweep_plan.experiments, sweep_plan.trainings))
+        results: dict[str, ExperimentResult] = {name: training_run[name] for name in every if name in training_run}
         law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
         store, figures = source.store, law_figures(law)
         forecasts = study_calibration(store, law)
@@ -284,4 +284,4 @@ class _LogProgress:
 
 def _results(context: dg.AssetExecutionContext, source: StudySource, plan: SweepPlan) -> Mapping[str, ExperimentResult]:
     manager = StudyIOManager(source.store, context.instance)
-    return manager.load_partitions(source.key("training_run"), [item.experiment_id for item in plan.experiments]).values
+    return manager.load_partitions(source.key("training_run"), [item.experiment_id for item in plan.trainings]).values

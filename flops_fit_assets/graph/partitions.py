@@ -32,10 +32,10 @@ def announce(
 ) -> None:
     """Make the partition set equal to the ids of the plan and of `kept`, as `add_partitions`; the others go."""
     name, instance = source.partitions.name or "", context.instance
-    wanted = {experiment.experiment_id for experiment in (*plan.experiments, *kept)}
+    wanted = {experiment.experiment_id for experiment in (*plan.trainings, *kept)}
     for gone in set(instance.get_dynamic_partitions(name)) - wanted:
         instance.delete_dynamic_partition(name, gone)
-    add_partitions(context, source, plan.experiments)
+    add_partitions(context, source, plan.trainings)
 
 
 def add_partitions(context: dg.AssetExecutionContext, source: StudySource, experiments: Sequence[Experiment]) -> None:

@@ -122,7 +122,7 @@ def planned_in(
             if trial.experiment_id == experiment_id:
                 return trials_plan(study, store.read("size_map"), rounds), trial
     plan = read_plan()
-    for experiment in plan.experiments:
+    for experiment in plan.trainings:
         if experiment.experiment_id == experiment_id:
             return plan, experiment
     raise dg.Failure(f"{experiment_id} is not in the current plan; materialize sweep_plan, then this")

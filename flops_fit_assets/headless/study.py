@@ -280,12 +280,12 @@ class HeadlessStudy:
         self, plan: SweepPlan, workers: WorkerPool, tried: Mapping[str, ExperimentResult]
     ) -> tuple[dict[str, ExperimentResult], list[str]]:
         """Results of the plan by id, the old, those `tried` before and the new, and the ids of the new."""
-        ids = [experiment.experiment_id for experiment in plan.experiments]
+        ids = [experiment.experiment_id for experiment in plan.trainings]
         kept = self._files.load_partitions(self._source.key("training_run"), ids)
         for name, reason in kept.unusable.items():
             self._say(f"{name}: {reason}; trained again")
         results = {**tried, **kept.values}
-        todo = longest_first(item for item in plan.experiments if item.experiment_id not in results)
+        todo = longest_first(item for item in plan.trainings if item.experiment_id not in results)
         study = self._source.study
         refuse_over_limit(study.hardware, plan, results)
         if study.adaptive is not None and todo:

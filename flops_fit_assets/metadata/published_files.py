@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.files import write_bytes
 from flops_fit.cost.estimate import estimate
 from flops_fit.results.results import ExperimentResult, save_runs
+from flops_fit.stages import study_rate_check
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
@@ -63,11 +64,13 @@ def publish(
 
     for path in _paths(store):
         store.room_for(path)
-    table = save_runs(results.values(), store.directory / "runs.csv")
+    grid = {item.experiment_id for item in plan.experiments}
+    table = save_runs([result for name, result in results.items() if name in grid], store.directory / "runs.csv")
     cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
     images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
     parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "images": images}
     tuned = store.read("recipe_law") if study.tuning else None
-    write_report(law, store.report, forecasts=forecasts, rounds=rounds, tuned=tuned, **parts)
+    parts |= {"tuned": tuned, "checked": study_rate_check(plan, results.values(), law)}
+    write_report(law, store.report, forecasts=forecasts, rounds=rounds, **parts)
     drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
     store.push(table, store.report, *drawn)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from dagster import MetadataValue, TableColumn, TableSchema
 
 from flops_fit.basics.formatting import format_flops, markdown_table
+from flops_fit.rate_check.shown import HEADERS as CHECK_HEADERS
+from flops_fit.rate_check.shown import check_rows
 from flops_fit.results.results import ExperimentResult
+from flops_fit.stages import study_rate_check
 from flops_fit_assets.metadata.forecasts import forecast_metadata
 from flops_fit_assets.metadata.published_files import Figure
-from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite
+from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite, inline_table
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ def law_metadata(
         "file": MetadataValue.path(str(store.path("scaling_law"))),
         "columns of runs.csv": MetadataValue.table_schema(runs_schema()),
     }
+    if checked := study_rate_check(plan, results.values(), law):
+        shown["checks of the learning rate"] = inline_table(CHECK_HEADERS, check_rows(checked))
     if missing:
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
     if law.diagnostics:

@@ -85,12 +85,13 @@ def budget_table(
 ) -> MetadataValue:
     """One row per budget: sizes, tokens, planned, done and remaining FLOPs, device time and money."""
     rows = []
-    for budget, experiments in plan.by_budget().items():
+    groups = [(format_flops(budget), experiments) for budget, experiments in plan.by_budget().items()]
+    for name, experiments in [*groups, *([("checks of the rate", plan.checks)] if plan.checks else [])]:
         left = [item for item in experiments if item.experiment_id not in done]
         hours = sum(cost.seconds[item.experiment_id] for item in experiments) / 3600
         rows.append(
             (
-                format_flops(budget),
+                name,
                 len(experiments),
                 _span(item.num_params for item in experiments),
                 _span(item.num_tokens for item in experiments),
@@ -107,9 +108,9 @@ def budget_table(
 
 def shown_experiments(plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> list[Experiment]:
     """Those of the plan table, in the plan's order: all, or `MOST_ROWS`, those without a final result first."""
-    experiments = plan.experiments
+    experiments = plan.trainings
     if len(experiments) <= MOST_ROWS:
-        return list(experiments)
+        return experiments
 
     def is_done(index: int) -> bool:
         result = results.get(experiments[index].experiment_id)
@@ -120,8 +121,9 @@ def shown_experiments(plan: SweepPlan, results: Mapping[str, ExperimentResult]) 
 
 
 def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, ExperimentResult]) -> MetadataValue:
-    """One row per shown experiment, sortable in the page."""
+    """One row per shown training, sortable in the page; a check of the learning rate with the rate that it tries."""
     records = []
+    checks = {item.experiment_id: f"{dict(item.tuned)['learning_rate']:.3g}" for item in plan.checks}
     for item in shown_experiments(plan, results):
         result = results.get(item.experiment_id)
         records.append(
@@ -137,6 +139,7 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     "device time": format_seconds(cost.seconds[item.experiment_id]),
                     "state": state_of(result) if result else "to train",
                     "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
+                    **({"checks the rate": checks.get(item.experiment_id, "")} if checks else {}),
                     "id ends in": item.experiment_id.rpartition("-")[2],  # whole, it would break over four lines
                 }
             )
@@ -153,10 +156,10 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
 
 
 def _left_out_of_table(plan: SweepPlan) -> Metadata:
-    left_out = plan.num_experiments - MOST_ROWS
+    left_out = len(plan.trainings) - MOST_ROWS
     if left_out <= 0:
         return {}
-    said = f"{MOST_ROWS} of {plan.num_experiments} experiments, those still to train first; the file has all"
+    said = f"{MOST_ROWS} of {len(plan.trainings)} experiments, those still to train first; the file has all"
     return {"plan table shows": said}
 
 

@@ -52,7 +52,7 @@ def test_every_experiment_is_trained_at_the_rate_of_the_rule(tuned):
     assert len(rule.trials) == 6
     results = results_in(folder)
     ours = [results[name] for name in planned_in(folder)]
-    assert len(results) == len(ours) + 6
+    assert len(results) == len(ours) + 6 + 2, "trials, and checks of the rate at the cheapest budget"
     for result in ours:
         assert result.learning_rate == rule.values(result.num_params, result.num_tokens)["learning_rate"]
     assert len({result.learning_rate for result in ours}) > 3
@@ -65,7 +65,9 @@ def test_other_budgets_do_not_tune_again_and_keep_what_they_share(tuned, tmp_pat
     found_in(folder, [4e6, 8e6, 1.6e7])
     after = {name: result.seconds for name, result in results_in(folder).items()}
     assert before.items() < after.items(), "nothing is trained again"
-    assert {name.split("-")[0] for name in after.keys() - before.keys()} == {"c1.6e+07"}
+    new = after.keys() - before.keys()
+    assert {name.split("-")[0] for name in new & {*planned_in(folder)}} == {"c1.6e+07"}
+    assert len(new - {*planned_in(folder)}) == 2, "the rate is checked at what is now the cheapest budget"
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from flops_fit.basics.diagnostic import SEVERITIES, Diagnostic
+from flops_fit.basics.diagnostic import Diagnostic, gravest_first
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.scaling_law.checks import of_design as design_checks
 from flops_fit.scaling_law.checks import of_fit as fit_checks
@@ -40,7 +40,7 @@ def diagnose(evidence: Evidence, further: Iterable[Diagnostic] = ()) -> tuple[Di
     found: list[Diagnostic | None] = [lost, *(check(evidence) for check in checks), *further]
     known = (MEASURED if evidence.misfit_measured else set()) | (OF_FIVE if evidence.members is not None else set())
     said = [replace(finding, severity="info") if finding.code in known else finding for finding in filter(None, found)]
-    return tuple(sorted(said, key=lambda finding: -SEVERITIES.index(finding.severity)))
+    return gravest_first(said)
 
 
 def verdict(diagnostics: Iterable[Diagnostic], quantity: str, error: float) -> str:
