@@ -11,7 +11,7 @@ from flops_fit.scaling_law.approaches.isoflop import isoflop_minima
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.next_experiments.candidate import Candidate, Points, Suggestion, points_of
 from flops_fit.scaling_law.next_experiments.expected import Outlook, outlook
-from flops_fit.scaling_law.next_experiments.ladder import Known, rungs
+from flops_fit.scaling_law.next_experiments.ladder import Known, climbed, rungs
 from flops_fit.scaling_law.next_experiments.narrowing import looks_straight, narrowing
 from flops_fit.scaling_law.next_experiments.valley import distance_from_optimum
 from flops_fit.scaling_law.next_experiments.width import combined
@@ -47,7 +47,13 @@ def choose(
     for index in range(len(given), len(given) + len(ahead)):
         view = view and view.after(index)
     order = np.array([], dtype=int)
-    if more_follow and view is not None and flops_left is not None and looks_straight(law):
+    if (
+        more_follow
+        and view is not None
+        and flops_left is not None
+        and looks_straight(law)
+        and climbed(state, float(known.C.sum()) + flops_left)  # before, a bend may not have shown
+    ):
         order = narrowing(view, open_, free, state.open_distance, n, flops_left, quantity)
     if not len(order):
         order = free[_affordable(state, n, flops_left)]

@@ -48,24 +48,29 @@ def rungs(known: Known, total: float) -> list[int]:
         return []
     left = total - float(known.done.C.sum())
     plan = _Levels.of(known)
-
-    def fits(top: int, density: float, gap: float = GAP) -> list[int] | None:
-        lacking = _lacking(known, plan, top, density, gap)
-        return lacking if float(known.open_.C[lacking].sum()) <= left else None
-
-    top = next((top for top in range(len(plan.middles)) if fits(top, 1.0) is not None), None)
+    top = _top(known, plan, left)
     if top is None:
         return []
     dense, denser = 0, len(DENSITIES)  # the last that can be paid for, and the first that cannot
     while denser - dense > 1:
         middle = (dense + denser) // 2
-        dense, denser = (dense, middle) if fits(top, DENSITIES[middle]) is None else (middle, denser)
-    lacking = fits(top, DENSITIES[dense]) or []
+        paid = _paid(known, plan, top, DENSITIES[middle], left) is not None
+        dense, denser = (middle, denser) if paid else (dense, middle)
+    lacking = _paid(known, plan, top, DENSITIES[dense], left) or []
     further = [index for index in _lacking(known, plan, top, DENSITIES[dense], 1.0) if index not in lacking]
     for index in further:  # between the top and the next level, from what is left over
         if float(known.open_.C[[*lacking, index]].sum()) <= left:
             lacking.append(index)
     return sorted(lacking, key=_climb(plan, lacking)) if lacking else _more(known, plan, left)
+
+
+def climbed(known: Known, total: float) -> bool:
+    """Whether the highest level that the ladder of `total` FLOPs (what is spent included) reaches has a run."""
+    if not len(known.open_):
+        return True
+    plan = _Levels.of(known)
+    top = _top(known, plan, total - float(known.done.C.sum()))
+    return top is None or bool((plan.theirs <= top).any())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +87,17 @@ class _Levels:
         level = levels(compute)
         middles = [float(np.median(compute[level == here])) for here in range(level.max() + 1)]
         return cls(mine=level[: len(known.open_)], theirs=level[len(known.open_) :], middles=middles)
+
+
+def _top(known: Known, plan: _Levels, left: float) -> int | None:
+    """The highest level that can be paid for with all that the ladder wants below it."""
+    return next((top for top in range(len(plan.middles)) if _paid(known, plan, top, 1.0, left) is not None), None)
+
+
+def _paid(known: Known, plan: _Levels, top: int, density: float, left: float) -> list[int] | None:
+    """What the ladder from `top` down lacks; None where it costs more than is left."""
+    lacking = _lacking(known, plan, top, density, GAP)
+    return lacking if float(known.open_.C[lacking].sum()) <= left else None
 
 
 def _more(known: Known, plan: _Levels, left: float) -> list[int]:

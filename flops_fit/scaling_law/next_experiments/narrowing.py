@@ -1,10 +1,11 @@
 """Where the runs show no bend: the experiments that are expected to narrow the answer most per FLOP.
 
-The law is then taken at its word: its resamples say what each run would teach (`expected`). Corners that this formula
-loves are out of reach: only sizes within a factor `REACH` of the optimum are chosen. On laws that are exact it needs a
-third of what the ladder does for the same answer (`benchmarks/adaptive_synthetic.md`); on real runs, most of which show
-their bend soon, it changes little (`benchmarks/adaptive.md`). The covariance of M-estimation, smoother than that of
-resamples of a dozen runs, chose no better.
+The ladder's top has a run by then, since a bend may show only there. The law is now taken at its word: its resamples
+say what each run would teach (`expected`). Corners that this formula loves are out of reach: only sizes within a factor
+`REACH` of the optimum are chosen. On laws that are exact it needs a third of what the ladder does for the same answer
+(`benchmarks/adaptive_synthetic.md`); on real runs, most of which show their bend soon, it changes little
+(`benchmarks/adaptive.md`). The covariance of M-estimation, smoother than that of resamples of a dozen runs, chose no
+better.
 """
 
 from __future__ import annotations

@@ -84,6 +84,18 @@ def test_a_choice_for_once_and_runs_that_bend_are_rungs_of_the_ladder():
     assert [each.candidate for each in chosen(bent)] == [each.candidate for each in chosen(bent, more_follow=False)]
 
 
+def test_the_ladder_is_climbed_before_anything_is_narrowed():
+    """A bend may show only at the top: 1e21 FLOPs reach 3e19, where `low` has no run; 1e19 reach no further up."""
+    low = fit_scaling_law(runs(compute_budgets=np.geomspace(1e18, 6e18, 4)), bootstraps=100)
+    assert looks_straight(low)
+    assert [each.candidate for each in chosen(low)] == [each.candidate for each in chosen(low, more_follow=False)]
+    assert chosen(low)[0].candidate.flops > 6e18
+    cheap = chosen(low, flops_left=4e18)
+    assert [each.candidate for each in cheap] != [
+        each.candidate for each in chosen(low, flops_left=4e18, more_follow=False)
+    ]
+
+
 def test_few_runs_are_not_believed():
     few = runs(compute_budgets=[1e18, 1e19], sizes_per_budget=5)
     assert not looks_straight(fit_scaling_law(few, bootstraps=50))
