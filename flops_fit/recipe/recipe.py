@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, check_fields, need, number, one_of, plain_number, whole
 from flops_fit.errors import StudyError
 from flops_fit.recipe.published_rules import RULES
+from flops_fit.recipe.written_rule import WrittenRule
 
 if TYPE_CHECKING:
     import torch
@@ -21,34 +21,45 @@ TUNE = "tune"
 TUNABLE = ("learning_rate", "batch_tokens", "weight_decay", "warmup_fraction", "final_fraction")
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
-_NUMBER = r"([0-9.eE+-]+)"
-_SQRT_RULE = re.compile(rf"\s*{_NUMBER}\s*\*\s*sqrt\(tokens\)\s*")
-_POWER_RULE = re.compile(rf"\s*{_NUMBER}\s*\*\s*tokens\s*(?:\^|\*\*)\s*{_NUMBER}\s*")
+AUTO = "auto"
+_LONGEST_MEMORY, _MEMORY_SHARE = 5e6, 0.1  # half-life of the second moment: in tokens, and of the run, at most
+_LEAST_BETA = 0.9  # of a run of so few steps that a tenth of it is less than seven
 
 
-def _power_of_tokens(rule: str) -> tuple[float, float] | None:
-    """`"0.58*tokens^0.571" -> (0.58, 0.571)`; the square root has the exponent 0.5. None for any other text."""
-    match = _SQRT_RULE.fullmatch(rule) or _POWER_RULE.fullmatch(rule)
-    try:
-        coefficient, exponent = [*map(float, match.groups()), 0.5][:2] if match else (0.0, 0.0)
-    except ValueError:  # such as "1.2.3"
-        return None
-    return (coefficient, exponent) if 0 < coefficient < math.inf and 0 <= exponent <= 1 else None
+def _rate_rule(text: str) -> WrittenRule | None:
+    return WrittenRule.read(text, ("params", "tokens", "batch"))
+
+
+def _batch_rule(text: str) -> WrittenRule | None:
+    """Only what grows with the data, and no faster than it."""
+    rule = WrittenRule.read(text, ("tokens",))
+    return rule if rule and rule.exponents["tokens"] <= 1 else None
 
 
 _BETA = number(least=0, below=1)
 _RULES = {
-    "learning_rate": number(above=0) | Rule(callable, "a function of the experiment") | one_of(*RULES, TUNE),
+    "learning_rate": number(above=0)
+    | Rule(callable, "a function of the experiment")
+    | one_of(*RULES, TUNE)
+    | Rule(
+        lambda rule: isinstance(rule, str) and _rate_rule(rule) is not None,
+        'a rule such as "0.1*sqrt(batch/params)" or "min(0.02, 0.04*params^-0.5*tokens^0.3)"',
+    ),
     "batch_tokens": number(above=0)
     | one_of(*RULES, TUNE)
     | Rule(
-        lambda rule: isinstance(rule, str) and _power_of_tokens(rule) is not None,
+        lambda rule: isinstance(rule, str) and _batch_rule(rule) is not None,
         'a rule such as "0.5*sqrt(tokens)" or "0.58*tokens^0.571" with an exponent from 0 to 1',
     ),
     "compile": FLAG,
     "betas": Rule(
-        lambda betas: isinstance(betas, list | tuple) and len(betas) == 2 and all(map(_BETA.holds, betas)),
-        "two numbers in [0, 1), such as [0.9, 0.95]",
+        lambda betas: (
+            isinstance(betas, list | tuple)
+            and len(betas) == 2
+            and _BETA.holds(betas[0])
+            and (betas[1] == AUTO or _BETA.holds(betas[1]))
+        ),
+        'two numbers in [0, 1), such as [0.9, 0.95], or a number and "auto"',
     ),
     "weight_decay": number(least=0) | one_of(TUNE),
     "gradient_clip": number(above=0) | LEFT_OUT,
@@ -74,14 +85,15 @@ class Recipe:
     learning rate that is still high and bias the law (Hoffmann et al. 2022, section 3.1 and appendix B).
 
     Attributes:
-        learning_rate: peak rate, a callable of the `Experiment` that returns it, or the name of a published rule
-            ("step_law", "deepseek"; see `flops_fit.recipe.published_rules`). The default suits AdamW on small models;
-            it decides the result, so check it for your model.
+        learning_rate: peak rate, a callable of the `Experiment` that returns it, the name of a published rule
+            ("step_law", "deepseek"; see `flops_fit.recipe.published_rules`), or a rule written in powers of the
+            experiment's parameters, tokens and batch (`flops_fit.recipe.written_rule`). The default is made for AdamW;
+            docs/training.md says on what. It decides the result, so check it for your model.
         batch_tokens: tokens per optimizer step: a number, the name of a published rule, or `"c*sqrt(tokens)"` or
-            `"c*tokens^p"` of the experiment's own tokens (the critical batch grows about as the square root of the
-            data; Zhang et al. 2024, arXiv 2410.21676).
-        betas, weight_decay, gradient_clip: AdamW's. beta2 = 0.95 as usual for short runs; decay on matrices only;
-            the gradient's norm is clipped at `gradient_clip` (None: never).
+            `"c*tokens^p"` of the experiment's own tokens.
+        betas, weight_decay, gradient_clip: AdamW's. The second of `betas` may be "auto": the second moment forgets half
+            in 5 million tokens or a tenth of the run, whichever is less (Marek et al. 2025, arXiv 2507.07101, hold it
+            in tokens). Decay on matrices only; the gradient's norm is clipped at `gradient_clip` (None: never).
         warmup_fraction: share of the run with a rate that rises linearly.
         schedule, final_fraction: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is
             best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, constant, or "wsd": constant, then
@@ -104,9 +116,9 @@ class Recipe:
     Raises `StudyError` for a value outside its limits.
     """
 
-    learning_rate: float | str | Callable[[Experiment], float] = 3e-3
-    batch_tokens: float | str = "0.5*sqrt(tokens)"
-    betas: tuple[float, float] = (0.9, 0.95)
+    learning_rate: float | str | Callable[[Experiment], float] = "min(0.02, 0.47*sqrt(batch)*params^-0.6)"
+    batch_tokens: float | str = "0.06*tokens^0.67"
+    betas: tuple[float, Any] = (0.9, AUTO)
     weight_decay: Any = 0.1  # a number, as the two below, or "tune"
     gradient_clip: float | None = 1.0
     warmup_fraction: Any = 0.1
@@ -123,7 +135,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, StudyError)
-        object.__setattr__(self, "betas", tuple(plain_number(beta) for beta in self.betas))
+        object.__setattr__(self, "betas", tuple(beta if beta == AUTO else plain_number(beta) for beta in self.betas))
         warmup = 0.0 if self.warmup_fraction == TUNE else self.warmup_fraction
         if self.schedule == "wsd" and warmup + self.decay_fraction > 1.0:
             raise StudyError(
@@ -137,7 +149,19 @@ class Recipe:
         return tuple(name for name in TUNABLE if getattr(self, name) == TUNE)
 
     def of(self, experiment: Experiment) -> Recipe:
-        """The recipe of `experiment`, which has values of its own for what is tuned; raises `StudyError` without."""
+        """The recipe of `experiment`, in numbers: its own values for what is tuned, and the second moment's beta.
+
+        Raises `StudyError` where something is tuned and the experiment has no value of its own for it.
+        """
+        own = self._with_own_values(experiment)
+        first, second = own.betas
+        if second == AUTO:
+            memory = min(_LONGEST_MEMORY, _MEMORY_SHARE * experiment.num_tokens)
+            second = 0.5 ** (own.tokens_per_step(experiment) / memory)
+            own = replace(own, betas=(first, max(_LEAST_BETA, second)))
+        return own
+
+    def _with_own_values(self, experiment: Experiment) -> Recipe:
         own: dict[str, Any] = dict(experiment.tuned)
         for name in self.tuned:
             if name not in own:
@@ -153,28 +177,32 @@ class Recipe:
 
     def tokens_per_step(self, experiment: Experiment) -> float:
         """The batch of `experiment` in tokens, before it is made a whole number of steps."""
-        return self.of(experiment)._batch_rule()(experiment)
+        given = self._with_own_values(experiment).batch_tokens
+        if not isinstance(given, str):
+            return float(given)
+        if given in RULES:
+            return RULES[given].batch_tokens(experiment)
+        rule = _batch_rule(given)
+        assert rule is not None, "a recipe is checked when it is made"
+        return rule(tokens=experiment.num_tokens)
 
     def peak_learning_rate(self, experiment: Experiment) -> float:
         """The peak learning rate of `experiment`; raises `StudyError` where a callable gives no positive number."""
-        given = self.of(experiment).learning_rate
-        rule = RULES[given].learning_rate if isinstance(given, str) else given
-        rate = rule(experiment) if callable(rule) else rule
+        given = self._with_own_values(experiment).learning_rate
+        if isinstance(given, str):
+            rate = self._written_rate(given, experiment)
+        else:
+            rate = given(experiment) if callable(given) else given
         need(f"learning_rate of {experiment.experiment_id}", rate, number(above=0), StudyError)
         return float(rate)
 
-    def _batch_rule(self) -> Callable[[Experiment], float]:
-        rule = self.batch_tokens
-        if not isinstance(rule, str):
-            return lambda experiment: float(rule)
-        if rule in RULES:
-            return RULES[rule].batch_tokens
-        power = _power_of_tokens(rule)
-        assert power is not None, "a recipe is checked when it is made"
-        coefficient, exponent = power
-        if exponent == 0.5:
-            return lambda experiment: coefficient * math.sqrt(experiment.num_tokens)
-        return lambda experiment: coefficient * experiment.num_tokens**exponent
+    def _written_rate(self, text: str, experiment: Experiment) -> float:
+        if text in RULES:
+            return RULES[text].learning_rate(experiment)
+        rule = _rate_rule(text)
+        assert rule is not None, "a recipe is checked when it is made"
+        batch = self.tokens_per_step(experiment)
+        return rule(params=experiment.num_params, tokens=experiment.num_tokens, batch=batch)
 
     def schedule_factor(self, progress: float) -> float:
         """Learning rate over its peak at `progress` in [0, 1] of the run: a pure function, so a resume is exact."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from flops_fit.sizes.options import ProbeRequest
@@ -30,7 +31,8 @@ def check_model(request: ProbeRequest) -> int | None:
     from flops_fit.sizes.sandbox import contained
     from flops_fit.sizes.search import SizeSearch
 
-    prober = Prober(request=request)
+    plain = replace(request.options, flops="6nd", param_count="total")  # whether it can be measured is not asked here
+    prober = Prober(request=replace(request, options=plain))
     search = SizeSearch(prober, hint=check_signature(request))
     try:
         with contained():

@@ -28,7 +28,8 @@ class ParamCounts:
     Attributes:
         total: all of them.
         trainable: those that require a gradient.
-        non_embedding: all but the weights of `nn.Embedding` and `nn.EmbeddingBag` (and what is tied to them).
+        non_embedding: all but the weights of `nn.Embedding` and `nn.EmbeddingBag`; those that another module has too,
+            such as a tied head, multiply and count.
     """
 
     total: int
@@ -60,9 +61,11 @@ def count_params(model: nn.Module) -> ParamCounts:
         key = _storage_key(parameter)
         trainable = parameter.requires_grad or (key in counts and counts[key][1])
         counts[key] = (parameter.numel(), trainable)
-    embeddings = {
-        _storage_key(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-    }
+    tables, multiplied = set[tuple[int, int, int]](), set[tuple[int, int, int]]()
+    for module in model.modules():
+        into = tables if isinstance(module, nn.Embedding | nn.EmbeddingBag) else multiplied
+        into.update(_storage_key(parameter) for parameter in module.parameters(recurse=False))
+    embeddings = tables - multiplied
     return ParamCounts(
         total=sum(number for number, _ in counts.values()),
         trainable=sum(number for number, trainable in counts.values() if trainable),

@@ -10,6 +10,7 @@ from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fi
 from flops_fit.errors import ModelContractError, PlanError
 
 PARAM_COUNTS = ("total", "trainable", "non_embedding")
+AUTO = "auto"  # by the kind of model: see `flops_fit.sizes.conventions`
 FLOPS_METHODS = ("6nd", "measured", "function")
 
 
@@ -19,9 +20,9 @@ _RULES = {
     "size_values": several(whole(), "a list of whole numbers, each at least 1") | LEFT_OUT,
     "max_params": number(above=0),
     "num_sizes": whole(),
-    "flops": one_of("6nd", "measured") | Rule(callable, "a function of the model"),
+    "flops": one_of(AUTO, "6nd", "measured") | Rule(callable, "a function of the model"),
     "flops_per_param_per_token": number(above=0),
-    "param_count": one_of(*PARAM_COUNTS),
+    "param_count": one_of(AUTO, *PARAM_COUNTS),
     "loss_fn": Rule(callable, "a function of outputs and targets") | LEFT_OUT,
     "tokens_per_example": whole(),
     "data_unit": TEXT | LEFT_OUT,
@@ -37,9 +38,9 @@ class SizeOptions:
     size_values: Sequence[int] | None = None
     max_params: float = 1e11
     num_sizes: int = 56
-    flops: str | Callable[[Any], float] = "6nd"
+    flops: str | Callable[[Any], float] = AUTO
     flops_per_param_per_token: float = 6.0
-    param_count: str = "total"
+    param_count: str = AUTO
     sample_batch: Any = None
     loss_fn: Callable[[Any, Any], Any] | None = None
     tokens_per_example: int = 1
@@ -54,7 +55,7 @@ class SizeOptions:
 
     @property
     def flops_method(self) -> str:
-        """What FLOPs per token are: "6nd", "measured" or "function"."""
+        """What FLOPs per token are: "6nd", "measured" or "function"; "auto" before a size was probed."""
         return self.flops if isinstance(self.flops, str) else "function"
 
     @property

@@ -180,7 +180,9 @@ def build_size_map(
         max_params: no larger model is put into the map.
         num_sizes: about how many sizes there are up to 1e11 parameters, or `max_size` where that comes first.
         flops: "6nd", "measured" (needs `sample_batch` and `loss_fn`) or a function of the model → FLOPs per token.
-        param_count: what N counts: "total", "trainable" or "non_embedding" (without `nn.Embedding` weights).
+        param_count: what N counts: "total", "trainable" or "non_embedding" (without `nn.Embedding` weights). Both are
+            "auto" if not given: "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any
+            other.
         sample_batch: what the data loader yields, a pair (inputs, targets) with a batch dimension first.
         loss_fn: `loss_fn(outputs, targets)`.
         tokens_per_example: units of data in one example of the batch.
@@ -201,14 +203,15 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     if options.flops == "measured" and not options.measures:
         raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
     from flops_fit.data.nested import batch_examples, unit_of
+    from flops_fit.sizes.conventions import with_conventions
     from flops_fit.sizes.counting import check_signature
-    from flops_fit.sizes.fallbacks import Prober
     from flops_fit.sizes.sandbox import contained
     from flops_fit.sizes.search import SizeSearch
 
     swallowed = check_signature(request)
-    prober = Prober(request=request)
     with contained():
+        prober = with_conventions(request)
+        request, options = prober.request, prober.request.options
         search = SizeSearch(prober, hint=swallowed)
         sizes = search.run()
     tokens = batch_examples(options.sample_batch) * options.tokens_per_example if options.measures else None

@@ -16,6 +16,7 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.identity.fingerprints import Pieces
 from flops_fit.identity.origin import is_users_file
 from flops_fit.rate_check.planned import cost_text
+from flops_fit.recipe.in_words import recipe_text
 from flops_fit.results.results import ExperimentResult, load_results
 from flops_fit.stages import plan_to_look_at, rounds_plan, study_progress, study_size_map
 from flops_fit.study.study import Study
@@ -60,6 +61,7 @@ def print_plan(path: Path, console: Console) -> None:
         f"{format_money(spent.left_money)} ({cost.basis})",
     ]
     if plan.experiments and study.trainer is None:
+        parts.append(recipe_text(study.training, plan.experiments, plan.data_unit))
         parts.append(learning_rate_cost(study, plan, cost))
     refusal = over_limit(spent, study.hardware)
     parts += [cost.memory_text() or "", covered_text(study.covered())]

@@ -46,7 +46,7 @@ from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.metadata.rounds import rounds_metadata
 from flops_fit_assets.metadata.scaling_law import law_metadata
 from flops_fit_assets.metadata.size_map import size_map_metadata
-from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata
+from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata, recipe_metadata
 from flops_fit_assets.metadata.training_run import run_metadata
 from flops_fit_assets.source import StudySource
 
@@ -167,7 +167,10 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=plan,
             data_version=dg.DataVersion(versions.version_of(plan)),
-            metadata=rounds_metadata(progress, store) | shown | centred_metadata(centres, plan),
+            metadata=rounds_metadata(progress, store)
+            | shown
+            | recipe_metadata(study, plan)
+            | centred_metadata(centres, plan),
             check_results=checks.plan_checks(
                 plan,
                 expected_ratios(plan, centres, overrides.get("tokens_per_param", study.sweep.tokens_per_param)),

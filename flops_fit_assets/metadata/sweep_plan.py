@@ -18,11 +18,13 @@ from flops_fit.basics.formatting import (
 from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.spending import Spending
+from flops_fit.recipe.in_words import recipe_text
 from flops_fit.results.results import ExperimentResult
 from flops_fit_assets.metadata.shared import Metadata, finite, inline_table
 from flops_fit_assets.metadata.training_run import state_of
 
 if TYPE_CHECKING:
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 
@@ -69,6 +71,12 @@ def plan_metadata(
             f"{text} instead of the study's, until the study changes or the sweep is planned again"
         )
     return finite(shown)
+
+
+def recipe_metadata(study: Study, plan: SweepPlan) -> Metadata:
+    """What the experiments are trained with, where it is the study's own recipe that trains them."""
+    text = "" if study.trainer else recipe_text(study.training, plan.experiments, plan.data_unit)
+    return {"recipe": text.removeprefix("recipe: ")} if text else {}
 
 
 def limits_text(spent: Spending, hardware: Hardware) -> str:

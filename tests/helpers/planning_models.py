@@ -248,6 +248,25 @@ class TiedByParameter(nn.Module):
         self.head.weight = self.embed.weight
 
 
+class TableAlone(nn.Module):
+    """Nothing but an embedding: 16·width."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.embed = nn.Embedding(16, width)
+
+
+class CountedLanguageModel(nn.Module):
+    """An embedding and a head, counted by the model itself: the head's 16·width alone."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(16, width), nn.Linear(width, 16, bias=False)
+
+    def num_params(self):
+        return self.head.weight.numel()
+
+
 class TiedByData(nn.Module):
     """Two Parameters over one storage: 16·width."""
 

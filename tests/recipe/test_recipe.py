@@ -55,6 +55,29 @@ def test_batch_rules():
     assert Recipe(batch_tokens="2 * tokens ** 0.5").tokens_per_step(experiment(10_000)) == 200.0
 
 
+def test_a_written_learning_rate_knows_the_batch_of_its_recipe():
+    recipe = Recipe(learning_rate="0.1*sqrt(batch/params)", batch_tokens=400)
+    assert recipe.peak_learning_rate(experiment(10_000)) == pytest.approx(0.1 * 0.02)
+    ruled = Recipe(learning_rate="min(0.5, 0.04*params^-0.5*tokens^0.25)")
+    assert ruled.peak_learning_rate(experiment(10_000)) == pytest.approx(0.04 * 0.001 * 10)
+
+
+def test_the_defaults_are_what_the_documentation_argues_for():
+    """At Step Law's cheapest cell (N 2.15e8, D 4e9), whose best were a rate of 0.00195 and 89 sequences of 2,048."""
+    cell = experiment(4_000_000_000, num_params=215_000_000)
+    assert Recipe().peak_learning_rate(cell) == pytest.approx(0.00195, rel=0.05)
+    assert Recipe().tokens_per_step(cell) == pytest.approx(89 * 2048, rel=0.15)
+    assert Recipe().of(cell).betas[1] == pytest.approx(0.9775, abs=0.001)  # 0.5^(162,755 / 5e6)
+    assert Recipe().peak_learning_rate(experiment(100_000, num_params=100)) == 0.02  # never above
+
+
+def test_the_second_moment_forgets_half_in_a_tenth_of_a_short_run():
+    recipe = Recipe(batch_tokens=100)
+    assert recipe.of(experiment(100_000)).betas == (0.9, pytest.approx(0.5 ** (1 / 100)))  # 100 of 1,000 steps
+    assert recipe.of(experiment(1_000)).betas == (0.9, 0.9)  # of ten steps
+    assert Recipe(betas=(0.8, 0.95)).of(experiment(100_000)).betas == (0.8, 0.95)
+
+
 def test_only_what_decides_the_outcome_is_in_it():
     assert Recipe(checkpoint_seconds=1.0).outcome() == Recipe(checkpoint_seconds=9.0).outcome()
     assert Recipe(learning_rate=1e-3).outcome() != Recipe(learning_rate=2e-3).outcome()
@@ -66,7 +89,7 @@ def test_ids_of_studies_without_the_wsd_schedule_are_those_they_always_had():
         model=ModelSpec(factory=TinyMLP, size_param="width", max_size=64, version="1"),
         data=DataSpec(train=train, eval=held_out, version="1"),
         loss=LossSpec(fn=torch.nn.functional.cross_entropy, version="1"),
-        training=Recipe(),
+        training=Recipe(learning_rate=3e-3, batch_tokens="0.5*sqrt(tokens)", betas=(0.9, 0.95)),
     )
     first = study_plan(study, study_size_map(study)).experiments[0]
     assert first.experiment_id == "c2e+06-width2-s0-65671d54"

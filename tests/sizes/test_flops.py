@@ -144,7 +144,8 @@ def test_multi_head_attention_and_an_encoder_layer():
 def test_the_three_counts():
     counts = count_params(Frozen(5))
     assert (counts.total, counts.trainable) == (20, 10)
-    assert count_params(TiedByParameter(4)).non_embedding == 0
+    tied = TiedByParameter(4)
+    assert count_params(tied).non_embedding == tied.head.weight.numel()  # a tied head multiplies
     assert count_params(CharMLP(3)).non_embedding == 9 + 258 * 3 + 128
     assert count_params(ConvNet(4)).total == 3 * 4 * 9 + 4 + 2 * 4 + 4 * 4 * 9 + 4
 

@@ -42,7 +42,7 @@ class Counted(models.MLP):
 
 
 def test_a_map_has_sizes_from_the_smallest_to_the_cap_evenly_in_log_n():
-    size_map = build_size_map(models.CharMLP, "width", max_params=1e9)
+    size_map = build_size_map(models.CharMLP, "width", max_params=1e9, param_count="total")
     counts = [entry.num_params for entry in size_map.entries]
     assert counts[0] == 2048 + 1 + 258 + 128
     (above,) = [skipped.num_params for skipped in size_map.skipped if skipped.num_params]
@@ -74,7 +74,7 @@ def test_one_model_is_alive_at_a_time_even_if_it_refers_to_itself():
 
 
 def test_nothing_is_allocated_for_a_model_of_100_billion_parameters():
-    size_map = build_size_map(models.GPT, "width")
+    size_map = build_size_map(models.GPT, "width", param_count="total")
     largest = size_map.entries[-1]
     assert 0.85e11 < largest.num_params <= 1e11
     assert largest.num_params == models.gpt_matmul_params(largest.size) + (50257 + 1024 + 9) * largest.size
@@ -139,7 +139,7 @@ def test_tokens_of_an_example_share_its_flops():
 
 
 def test_with_a_batch_both_numbers_are_there():
-    size_map = small(models.CharMLP, sample_batch=BYTES, loss_fn=functional.cross_entropy)
+    size_map = small(models.CharMLP, sample_batch=BYTES, loss_fn=functional.cross_entropy, flops="6nd")
     entry = size_map.entries[-1]
     assert entry.flops_per_token == 6 * entry.num_params
     assert entry.measured_flops_per_token == 6 * (entry.size**2 + 256 * entry.size)
@@ -300,7 +300,35 @@ def test_a_convention_that_needs_a_module_says_so():
 
 def test_a_convention_that_counts_nothing_says_so():
     with pytest.raises(ModelContractError, match='no parameters that count as "non_embedding"'):
-        small(models.TiedByParameter, param_count="non_embedding")
+        small(models.TableAlone, param_count="non_embedding")
+
+
+def test_what_is_not_said_follows_from_the_kind_of_model():
+    batch = {"sample_batch": BYTES, "loss_fn": functional.cross_entropy}
+    language = small(models.CharMLP, **batch)
+    assert (language.param_count, language.flops_method) == ("non_embedding", "measured")
+    assert all(entry.num_params == entry.size**2 + 258 * entry.size + 128 for entry in language.entries)
+    assert all(entry.flops_per_token == 6 * (entry.size**2 + 256 * entry.size) for entry in language.entries)
+    assert any('param_count = "non_embedding" and flops = "measured"' in note for note in language.notes)
+    assert small(models.CharMLP).flops_method == "6nd"  # nothing to measure with
+    said = small(models.CharMLP, param_count="total", flops="6nd", **batch)
+    assert (said.param_count, said.flops_method, said.notes) == ("total", "6nd", ())
+    other = small(models.MLP)
+    assert (other.param_count, other.flops_method, other.notes) == ("total", "6nd", ())
+
+
+def test_a_language_model_that_cannot_be_measured_is_planned_by_its_parameters():
+    def refuses(outputs, targets):
+        raise RuntimeError("no loss today")
+
+    size_map = small(models.CharMLP, sample_batch=BYTES, loss_fn=refuses)
+    assert (size_map.param_count, size_map.flops_method) == ("non_embedding", "6nd")
+    assert any("RuntimeError: no loss today" in note for note in size_map.notes)
+
+
+def test_a_model_that_counts_itself_is_believed():
+    with pytest.warns(FlopsFitWarning, match="N is what num_params"):
+        assert small(models.CountedLanguageModel).param_count == "total"
 
 
 def test_a_model_that_differs_on_meta_is_found_out_and_built_for_real():
@@ -352,8 +380,8 @@ def test_the_callers_state_is_untouched(capsys):
         ({"max_params": 2}, "width=1 with 3 parameters, has more than max_params = 2"),
         ({"size_values": []}, r"size_values = \[\] must be a list"),
         ({"size_values": [True]}, r"size_values = \[True\] must be a list"),
-        ({"param_count": "all"}, "param_count = 'all' must be one of total, trainable, non_embedding"),
-        ({"flops": "6n"}, "flops = '6n' must be one of 6nd, measured"),
+        ({"param_count": "all"}, "param_count = 'all' must be one of auto, total, trainable, non_embedding"),
+        ({"flops": "6n"}, "flops = '6n' must be one of auto, 6nd, measured"),
         ({"flops": "measured"}, "needs sample_batch and loss_fn"),
         ({"flops": lambda model: -1.0}, "FLOPs per token by <lambda>.* = -1.0 must be a number above 0"),
         ({"flops_per_param_per_token": 0}, "flops_per_param_per_token = 0 must be a number above 0"),
@@ -387,7 +415,8 @@ def test_real_builds_end_where_the_memory_cap_is_and_are_extrapolated_from_there
 
 
 def test_a_deep_model_is_not_built_in_full():
-    size_map = build_size_map(models.GPT, "layers", {"width": 64, "vocabulary": 100}, max_params=1e9, num_sizes=24)
+    size_map = build_size_map(models.GPT, "layers", {"width": 64, "vocabulary": 100}, max_params=1e9, num_sizes=24,
+                              param_count="total")  # fmt: skip
     per_layer, rest = 12 * 64**2 + 2 * 64, (2 * 100 + 1024 + 1) * 64
     assert all(entry.num_params == per_layer * entry.size + rest for entry in size_map.entries)
     assert size_map.entries[-1].source == "polynomial"

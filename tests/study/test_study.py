@@ -44,7 +44,7 @@ def test_a_study_file_is_read_as_it_says(tmp_path):
     assert study.model.factory is TinyMLP
     assert study.sweep.compute_budgets == (2e6, 1e6, 4e6)
     assert study.sweep.seeds == (0, 1)
-    assert study.training == Recipe(learning_rate=0.01)
+    assert study.training == Recipe(learning_rate=0.01, batch_tokens="0.5*sqrt(tokens)")
     assert isinstance(study.loss_function, torch.nn.CrossEntropyLoss)
     assert study.prepared_data.train.num_examples == 60_000
     assert study.to_dict()["model"]["factory"] == "tiny_study:TinyMLP"

@@ -419,7 +419,7 @@ def test_six_n_far_from_what_is_measured_is_warned_of():
 
     long_context = {"sample_batch": (tokens, tokens), "loss_fn": loss, "tokens_per_example": 8192}
     kwargs, sizes = {"context": 8192, "vocabulary": 64}, [128, 256, 512, 1024]
-    size_map = build_size_map(models.GPT, "width", kwargs, size_values=sizes, **long_context)
+    size_map = build_size_map(models.GPT, "width", kwargs, size_values=sizes, flops="6nd", **long_context)
     with pytest.warns(FlopsFitWarning, match=r'far from .* are \d[\d.]* times as many .* give flops = "measured"'):
         plan_from_size_map(size_map, [1e16])
     images = {"sample_batch": (torch.zeros(2, 3, 32, 32), torch.zeros(2)), "loss_fn": lambda out, _: out.mean()}
@@ -461,7 +461,7 @@ def test_a_gpt_gets_sizes_on_both_sides_of_the_prior(gpt_map, exponent):
 
 @pytest.fixture(scope="module")
 def gpt_map():
-    return build_size_map(models.GPT, "width")
+    return build_size_map(models.GPT, "width", param_count="total")
 
 
 def test_importing_the_planner_does_not_import_torch():
