@@ -28,6 +28,7 @@ class Pool:
         gradient: (S, n, size) of log loss. noise: (S, n) variance of a trial. chance: (S, n) that it finishes.
         price: (n) cost. covariance: (S, size, size) of the parameters about each draw.
         matter: (size, r) columns whose squared length under the covariance is the expected excess.
+        entered: (n) whether their cell has a trial already.
     """
 
     gradient: Array
@@ -36,6 +37,7 @@ class Pool:
     price: Array
     matter: Array
     covariance: Array
+    entered: Array
 
     def choose(self, count: int, cell: Array, longest: int) -> list[int]:
         """The best `count` candidates, block by block; `cell` (n) tells which belong together."""
@@ -52,7 +54,8 @@ class Pool:
         """Of the candidates `mine`, of one cell: those that gain most per cost together, one after the other.
 
         A new cell gains nothing by its first trial, of which only the level is learnt, so that single trials would
-        never leave the cells that are known. Returns the gain per cost, the candidates, and the covariance after them.
+        never leave the cells that are known. That first one is the surest to tell the level, which is where the best
+        value is thought to be. Returns the gain per cost, the candidates, and the covariance after them.
         """
         g, chance, price = self.gradient[:, mine], self.chance[:, mine], self.price[mine]
         spread = g @ covariance
@@ -62,7 +65,8 @@ class Pool:
         block: list[int] = []
         for _ in range(min(longest, len(mine))):
             gain = (lever**2).sum(-1) / variance * chance
-            score = gain.mean(0) / price
+            enters = not block and not self.entered[mine[0]]
+            score = (chance / self.noise[:, mine]).mean(0) if enters else gain.mean(0) / price
             score[block] = -np.inf
             at = int(score.argmax())
             block.append(at)
@@ -107,6 +111,7 @@ def pool_of(
         price=np.array(prices),
         covariance=covariance,
         matter=_matter(posterior, np.log([np.divide(cell, origin) for cell in targets])),
+        entered=np.isin(level, problem.evidence.cell),
     )
 
 
