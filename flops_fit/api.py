@@ -145,7 +145,7 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
                 results |= _train_new(study, plan, results, directory, {**how, "workers": pool}, is_round=False)
             else:
                 results = already_finished(plan.experiments, runs)
-            now = next_tuning(design, rounds, results, workers=workers)
+            now = next_tuning(design, rounds, results, workers=workers, settle=study.tuning.settle)
             if how and how["progress"]:
                 _console().print(now.reason, markup=False)
             if now.planned is None or how is None:

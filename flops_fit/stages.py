@@ -21,7 +21,7 @@ from flops_fit.processes.alive import users_code
 from flops_fit.rate_check.planned import checks_of, cost_text
 from flops_fit.rate_check.rate_check import RateCheck, rate_check
 from flops_fit.recipe.recipe import doubts
-from flops_fit.recipe_law.design import SIZES, SPAN, TuningDesign, make_design, trial_budgets
+from flops_fit.recipe_law.design import DEAR, LEVELS, SIZES, SPAN, TuningDesign, make_design, trial_budgets
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.results.finished import as_planned
 from flops_fit.results.results import ExperimentResult, results_frame
@@ -148,9 +148,12 @@ def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
             raise StudyError(f"there is nothing to tune the recipe for: {reasons or 'no budget admits any size'}")
         total = study.adaptive.total_compute if study.adaptive else grid.total_flops
         assert total is not None
-        levels = trial_budgets(study.tuning.share * float(total))
-        few = {"compute_budgets": levels, "num_sizes_per_budget": SIZES, "span": SPAN, "seeds": study.sweep.seeds[:1]}
-        cells = study_plan(study, size_map, overrides=few).experiments
+        few = {"num_sizes_per_budget": SIZES, "span": SPAN, "seeds": study.sweep.seeds[:1]}
+        flops = study.tuning.share * float(total)
+        cells, dear = (
+            study_plan(study, size_map, overrides={**few, "compute_budgets": trial_budgets(flops, levels)}).experiments
+            for levels in (LEVELS, DEAR)
+        )
     data = study.prepared_data
     tokens = data.tokens_per_example if data else 1
     return make_design(
@@ -161,6 +164,7 @@ def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
         tokens_per_example=tokens,
         study_flops=float(total),
         tuned_for=study.tuning_fingerprint(),
+        dear=[item for item in dear if item.planned_flops <= max(one.planned_flops for one in grid.experiments)],
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flops_fit.basics.files import read_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.basics.from_json import from_json
@@ -15,13 +17,14 @@ from flops_fit.errors import StudyError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.recipe.published_rules import RULES
 from flops_fit.recipe.recipe import Recipe
-from flops_fit.recipe.tuning import Cell, Tuned
+from flops_fit.recipe.tuning import Cell, Trial, Tuned, next_trials
 from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.sweep.experiment import Experiment
 
 SCHEMA = "flops_fit.tuning_design/1"
 DEAREST = 0.15  # of the FLOPs of all trials, that one may take: the less far to the experiments, the surer the rule
 LEVELS = (1 / 27, 1 / 9, 1 / 3, 1.0)  # of the dearest trial's: most of what is learnt is learnt where it is cheap
+DEAR = (3.0, 9.0)  # levels of further trials, nearer to the experiments
 SIZES, SPAN = 3, 3.0  # at each level, over N from centre / span to centre * span
 _USUAL = {"learning_rate": 3e-3, "weight_decay": 0.1, "warmup_fraction": 0.1, "final_fraction": 0.1}
 # how far below and above its start a number may go: the rule is used at experiments far larger than the trials
@@ -40,6 +43,7 @@ class TuningDesign:
 
     Attributes:
         cells: an experiment for each N and D that trials may have, without values of its own.
+        dear: the same of further trials, where the recipe is not known well enough after the others.
         targets: N and D where the rule is going to be used.
         largest: of these that of the middle size at the largest budget, near which the optimum is expected.
         tuned: what is tuned, with start and bounds.
@@ -56,15 +60,17 @@ class TuningDesign:
     flops: float
     study_flops: float
     tuned_for: str
+    dear: tuple[Experiment, ...] = ()
 
     @property
     def places(self) -> dict[Cell, Experiment]:
-        """(N, D) → the experiment of it."""
-        return {(float(cell.num_params), float(cell.num_tokens)): cell for cell in self.cells}
+        """(N, D) → the experiment of it, of first and of further trials."""
+        return {(float(cell.num_params), float(cell.num_tokens)): cell for cell in (*self.dear, *self.cells)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values under the schema `flops_fit.tuning_design/1`."""
-        return {"schema": SCHEMA, **asdict(self), "cells": [cell.to_dict() for cell in self.cells]}
+        cells = {name: [cell.to_dict() for cell in getattr(self, name)] for name in ("cells", "dear")}
+        return {"schema": SCHEMA, **asdict(self), **cells}
 
     @property
     def content_hash(self) -> str:
@@ -78,9 +84,9 @@ class TuningDesign:
         return read_value(path, SCHEMA, lambda content: from_json(cls, content, without=["schema"]), remedy)
 
 
-def trial_budgets(flops: float) -> tuple[float, ...]:
-    """FLOPs of the trials' levels, where all trials together may take `flops`."""
-    return tuple(float(f"{DEAREST * flops * level:.2e}") for level in LEVELS)
+def trial_budgets(flops: float, levels: Sequence[float] = LEVELS) -> tuple[float, ...]:
+    """FLOPs of the trials' `levels`, where all trials together may take `flops`."""
+    return tuple(float(f"{DEAREST * flops * level:.2e}") for level in levels)
 
 
 def make_design(
@@ -92,6 +98,7 @@ def make_design(
     tokens_per_example: int,
     study_flops: float,
     tuned_for: str,
+    dear: Sequence[Experiment] = (),
 ) -> TuningDesign:
     """The design of trials at `cells` for the experiments of `grid`; raises `StudyError` for fewer than two cells."""
     if len({(cell.num_params, cell.num_tokens) for cell in cells}) < 2:
@@ -112,6 +119,7 @@ def make_design(
         flops=options.share * study_flops,
         study_flops=study_flops,
         tuned_for=tuned_for,
+        dear=tuple(dear),
     )
 
 
@@ -148,3 +156,34 @@ def narrowed(tuned: Sequence[Tuned], cells: Sequence[Experiment], least_steps: i
         else item
         for item in tuned
     )
+
+
+def suggested(
+    design: TuningDesign,
+    trials: Sequence[Trial],
+    *,
+    count: int,
+    trials_left: int,
+    flops_left: float,
+    further: bool = False,
+) -> tuple[Trial, ...]:
+    """The next trials that can be paid, `count` at most; `further` ones may be dear, and aim at the largest."""
+    allowed = {cell.experiment_id for cell in (*design.cells, *(design.dear if further else ()))}
+    places = {
+        place: cell
+        for place, cell in design.places.items()
+        if cell.experiment_id in allowed and cell.planned_flops <= flops_left
+    }
+    if min(count, trials_left) < 1 or not places:
+        return ()
+    chosen = next_trials(
+        trials,
+        [*places],
+        narrowed(design.tuned, design.cells),
+        count=min(count, trials_left),
+        targets=[design.largest] if further else design.targets,
+        trials_left=trials_left,
+        flops_left=flops_left * max(6 * N * D / cell.planned_flops for (N, D), cell in places.items()),
+    )
+    spent = np.cumsum([places[trial.cell].planned_flops for trial in chosen])
+    return chosen[: int((spent <= flops_left).sum())]

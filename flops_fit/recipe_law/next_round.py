@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flops_fit.basics.formatting import format_flops
 from flops_fit.errors import FitError
 from flops_fit.identity.fingerprints import content_hash
-from flops_fit.recipe.tuning import Trial, fit_recipe_law, next_trials
-from flops_fit.recipe_law.design import TuningDesign, narrowed
+from flops_fit.recipe.tuning import Trial, fit_recipe_law
+from flops_fit.recipe_law.design import TuningDesign, suggested
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
+from flops_fit.recipe_law.settling import FURTHER, TOLERATED_EXCESS, price_of_settling
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.experiment import Experiment, with_values
@@ -41,6 +42,7 @@ def next_tuning(
     results: Mapping[str, ExperimentResult],
     lost: Collection[str] = (),
     workers: int = 1,
+    settle: float = 0.0,
 ) -> Tuning:
     """Wait, plan the next round, fit the law, or give up; the same for the same content.
 
@@ -48,6 +50,7 @@ def next_tuning(
         results: of any status, by experiment id.
         lost: ids of trials that ended without a result.
         workers: trained side by side.
+        settle: share of the study's FLOPs that further trials may take where the recipe is not known well enough.
     """
     every = trials_of(rounds)
     waiting = [item for item in every if item.experiment_id not in results and item.experiment_id not in lost]
@@ -61,14 +64,28 @@ def next_tuning(
     if none_completed and (not trials or len(rounds) >= HOPELESS):
         return Tuning(kind="failed", reason=_hopeless(design, trials, left_out))
     least = LEAST_ROUND if rounds else 1 + 2 * len(design.tuned)
-    chosen = _chosen(design, every, trials, results, max(workers, least))
-    if chosen:
-        planned = TuningRound(
-            number=len(rounds) + 1, planned_from=_planned_from(design, rounds, results), experiments=tuple(chosen)
-        )
-        what = f"{len(chosen)} trials, {format_flops(planned.flops)} FLOPs"
-        return Tuning(kind="round", reason=f"tuning round {planned.number}: {what}", planned=planned)
-    return _fitted(design, every, trials, left_out, results)
+    left, count = design.flops * (1 + 1e-9) - _spent(every, results), max(workers, least)
+    if chosen := _chosen(design, every, trials, count, left, further=False):
+        return _round(design, rounds, results, chosen)
+    done = _fitted(design, every, trials, left_out, results)
+    if settle > 0 and done.found is not None and done.found.settling is not None:
+        left += settle * design.study_flops
+        if chosen := _chosen(design, every, trials, count, left, further=True):
+            return _round(design, rounds, results, chosen)
+    return done
+
+
+def _round(
+    design: TuningDesign,
+    rounds: Sequence[TuningRound],
+    results: Mapping[str, ExperimentResult],
+    chosen: Sequence[Experiment],
+) -> Tuning:
+    planned = TuningRound(
+        number=len(rounds) + 1, planned_from=_planned_from(design, rounds, results), experiments=tuple(chosen)
+    )
+    what = f"{len(chosen)} trials, {format_flops(planned.flops)} FLOPs"
+    return Tuning(kind="round", reason=f"tuning round {planned.number}: {what}", planned=planned)
 
 
 def _trials(
@@ -93,36 +110,16 @@ def _trials(
 
 
 def _chosen(
-    design: TuningDesign,
-    every: Sequence[Experiment],
-    trials: Sequence[Trial],
-    results: Mapping[str, ExperimentResult],
-    count: int,
+    design: TuningDesign, every: Sequence[Experiment], trials: Sequence[Trial], count: int, left: float, further: bool
 ) -> list[Experiment]:
-    """The next trials, no more than may still be trained and paid for."""
-    left = design.flops * (1 + 1e-9) - _spent(every, results)
-    places = {place: cell for place, cell in design.places.items() if cell.planned_flops <= left}
-    count = min(count, design.trainings - len(every))
-    if count < 1 or not places:
-        return []
-    suggested = next_trials(
-        trials,
-        [*places],
-        narrowed(design.tuned, design.cells),
-        count=count,
-        targets=design.targets,
-        trials_left=design.trainings - len(every),
-        flops_left=left * max(6 * N * D / cell.planned_flops for (N, D), cell in places.items()),
+    """The next trials, or the next `further` ones; `left`: FLOPs that they may take."""
+    trainings = design.trainings + (FURTHER if further else 0)
+    chosen = suggested(
+        design, trials, count=count, trials_left=trainings - len(every), flops_left=left, further=further
     )
-    known, chosen = {item.experiment_id for item in every}, []
-    for trial in suggested:
-        experiment = with_values(design.places[trial.cell], trial.values)
-        left -= experiment.planned_flops
-        if left < 0:
-            break
-        if experiment.experiment_id not in known:  # one that failed is not tried again
-            chosen.append(experiment)
-    return chosen
+    known = {item.experiment_id for item in every}
+    experiments = [with_values(design.places[trial.cell], trial.values) for trial in chosen]
+    return [item for item in experiments if item.experiment_id not in known]  # one that failed is not tried again
 
 
 def _spent(every: Sequence[Experiment], results: Mapping[str, ExperimentResult]) -> float:
@@ -152,6 +149,8 @@ def _fitted(
         largest=design.largest,
         tuned_for=design.tuned_for,
     )
+    if found.excess_at_largest > TOLERATED_EXCESS:
+        found = replace(found, settling=price_of_settling(design, trials, law))
     said = f"{len(trials)} trials, {format_flops(spent)} FLOPs, {found.share:.1%} of the study"
     return Tuning(kind="done", reason=said, found=found)
 

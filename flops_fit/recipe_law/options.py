@@ -14,6 +14,7 @@ from flops_fit.recipe.recipe import TUNABLE, Recipe
 _RULES = {
     "trainings": whole(4),
     "share": number(above=0, below=1),
+    "settle": number(least=0, below=1),
     "start": one_of(*RULES)
     | Rule(
         lambda start: isinstance(start, Mapping) and all(is_number(value) and value > 0 for value in start.values()),
@@ -37,6 +38,8 @@ class TuningOptions:
     Attributes:
         trainings: how many, at most.
         share: of the study's FLOPs that they may take together, at most.
+        settle: of the study's FLOPs that further trials may take where the best recipe is not known well enough after
+            these; given later, the trials that were trained stay.
         start: where to begin: the name of a published rule for learning rate and batch, or a number by name, each for
             the cheapest trials. What is not named begins at the recipe's usual value.
         bounds: name → least and greatest value that may be tried and used; by default far away.
@@ -46,6 +49,7 @@ class TuningOptions:
 
     trainings: int = 40
     share: float = 0.08
+    settle: float = 0.0
     start: str | Mapping[str, float] = field(default_factory=dict)
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -53,6 +57,10 @@ class TuningOptions:
         check_fields(self, _RULES, StudyError, prefix="tuning.")
         pairs = {name: (float(low), float(high)) for name, (low, high) in self.bounds.items()}
         object.__setattr__(self, "bounds", pairs)
+
+    def outcome(self) -> dict[str, Any]:
+        """What of it decides which trials are tried first: what may be spent on further ones does not."""
+        return {name: value for name, value in vars(self).items() if name != "settle"}
 
     def refuse_unless_for(self, recipe: Recipe) -> None:
         """Raise `StudyError` where it speaks of what `recipe` does not tune."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flops_fit.basics.files import read_value, write_value
-from flops_fit.basics.formatting import format_count
+from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.basics.from_json import from_json
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.recipe.tuning import RecipeLaw, Trial
+from flops_fit.recipe_law.settling import MOST, TOLERATED_EXCESS, Settling
 
 SCHEMA = "flops_fit.recipe_law/1"
-TOLERATED_EXCESS = 0.005  # of the loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class TunedRecipe:
         study_flops: of the experiments that the trials were designed for.
         largest: N and D of the middle size at the largest budget that it is for.
         tuned_for: fingerprint of the study that it is the recipe of.
+        settling: further trials that would make it sure enough there; None where it is, or where none would.
     """
 
     law: RecipeLaw
@@ -38,6 +40,7 @@ class TunedRecipe:
     study_flops: float
     largest: tuple[float, float]
     tuned_for: str
+    settling: Settling | None = None
 
     def values(self, num_params: float, num_tokens: float) -> dict[str, float]:
         """The recipe's values there, to three digits: more would train again for a rounding error."""
@@ -55,11 +58,17 @@ class TunedRecipe:
 
     @property
     def excess_text(self) -> str:
-        """What is expected to be lost at the largest, and what to do where that is much."""
+        """What is expected to be lost at the largest, and where that is much, what it would cost to settle it."""
         N, D = self.largest
         said = f"{self.excess_at_largest:.2%} of the loss at {format_count(N)} parameters and {format_count(D)} tokens"
-        remedy = f"; {self.law.tried} trials took {self.share:.1%} of the study: raise trainings or share in [tuning]"
-        return said if self.excess_at_largest <= TOLERATED_EXCESS else said + remedy
+        if self.excess_at_largest <= TOLERATED_EXCESS:
+            return said
+        if self.settling is None:
+            remedy = f"and further trials for {MOST:.0%} of the study would not bring it to {TOLERATED_EXCESS:.1%}"
+            return f"{said}, {remedy}; give bounds or start in [tuning], or evaluate on more held-out data"
+        more, share = self.settling, math.ceil(100 * self.settling.share) / 100
+        price = f"about {more.trials} further trials, {format_flops(more.flops)} FLOPs, {more.share:.1%} of the study"
+        return f"{said}; {price}, would bring it to {TOLERATED_EXCESS:.1%}: settle = {share:g} in [tuning]"
 
     @property
     def against(self) -> tuple[str, ...]:
@@ -76,7 +85,9 @@ class TunedRecipe:
         """Plain JSON values under the schema `flops_fit.recipe_law/1`."""
         trials = [{**vars(trial), "values": dict(trial.values)} for trial in self.trials]
         law = {name: value for name, value in self.law.to_dict().items() if name != "schema"}
-        return {"schema": SCHEMA, **vars(self), "law": law, "trials": trials, "left_out": dict(self.left_out)}
+        settling = None if self.settling is None else vars(self.settling)
+        own = {"law": law, "trials": trials, "left_out": dict(self.left_out), "settling": settling}
+        return {"schema": SCHEMA, **vars(self), **own}
 
     @property
     def content_hash(self) -> str:

@@ -159,7 +159,8 @@ class Study:
 
     def tuning_fingerprint(self) -> str:
         """Changes with what a tuned recipe follows from: model, data, loss, recipe and [tuning]; no budgets."""
-        return content_hash([self.outcome_fingerprint(), self.model_fingerprint(), vars(self.tuning)])
+        tuning = self.tuning.outcome() if self.tuning else None
+        return content_hash([self.outcome_fingerprint(), self.model_fingerprint(), tuning])
 
     def with_tuned_recipe(self, found: TunedRecipe) -> Study:
         """This study, knowing the rule that its experiments take what is tuned from: they have other ids then.

@@ -42,7 +42,8 @@ def size_map_made_from(study: Study) -> str:
 def recipe_law_made_from(study: Study, size_map_version: str, trials: str) -> str:
     """What a recipe law follows from: model, data, loss and recipe, [tuning], and how the trials ended (`trials`); no
     budgets."""
-    return _made_from(study.tuning_fingerprint(), size_map_version, trials)
+    settle = study.tuning.settle if study.tuning else 0.0
+    return _made_from(study.tuning_fingerprint(), size_map_version, trials, *([settle] if settle else []))
 
 
 def plan_made_from(study: Study, size_map_version: str, settled: str = "", recipe_law: str = "") -> str:

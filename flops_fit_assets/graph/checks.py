@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
 
 from flops_fit.basics.formatting import format_count, format_flops
-from flops_fit.recipe_law.tuned_recipe import TOLERATED_EXCESS
+from flops_fit.recipe_law.settling import TOLERATED_EXCESS
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.grid import SIX_N_WARNING_RATIO
 

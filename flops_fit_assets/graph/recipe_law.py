@@ -81,7 +81,9 @@ def take_step(
     if design is None:
         design = study_design(study, size_map)
     ended = ended_experiments(source, context.instance, trials_of(rounds))
-    now = next_tuning(design, rounds, ended.results, ended.lost, study.hardware.num_workers())
+    assert study.tuning is not None
+    workers, settle = study.hardware.num_workers(), study.tuning.settle
+    now = next_tuning(design, rounds, ended.results, ended.lost, workers, settle)
     if now.planned is not None:
         store.push(*save_tuning(tuning_folder(study, store.directory), design, now.planned))
         rounds = (*rounds, now.planned)

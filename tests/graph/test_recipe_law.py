@@ -7,6 +7,7 @@ import pytest
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run, write_study, write_tuned
 from tiny_study import TinyMLP
 
+from flops_fit.recipe_law.settling import TOLERATED_EXCESS
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.graph.recipe_law import kept_tuning
@@ -75,6 +76,20 @@ def test_its_page_shows_the_rule_and_what_it_cost(story):
         trained = instance.get_latest_materialization_event(dg.AssetKey("training_run"))
     assert trained.asset_materialization.metadata["tuned learning rate"].value > 0
     assert shown["trials one by one"].value.count("learning_rate = ") == 4
+
+
+def test_what_settling_may_cost_is_spent_later_and_the_trials_stay(story, tmp_path):
+    home = tmp_path / "copy"
+    shutil.copytree(story["home"], home)
+    before = result_files(home)
+    path = write_tuned(home, budgets=BUDGETS)
+    path.write_text(path.read_text() + "settle = 0.2\n")
+    run(path, home)
+    rule = TunedRecipe.load(home / "tiny" / "recipe_law.json")
+    assert story["first"]["rule"].excess_at_largest > TOLERATED_EXCESS
+    assert set(map(str, story["first"]["rule"].trials)) < set(map(str, rule.trials))
+    assert rule.flops - story["first"]["rule"].flops <= 0.2 * rule.study_flops
+    assert before.items() < result_files(home).items()
 
 
 def test_another_model_is_tuned_anew(story, tmp_path):

@@ -45,13 +45,13 @@ class PlayedTuning:
         self.design = study_design(study, size_map or tiny_size_map())
         self.train, self.rounds, self.results, self.lost = train, (), {}, set()
 
-    def look(self):
+    def look(self, settle=0.0):
         """How far it has come."""
-        return next_tuning(self.design, self.rounds, self.results, self.lost)
+        return next_tuning(self.design, self.rounds, self.results, self.lost, settle=settle)
 
-    def play(self):
+    def play(self, settle=0.0):
         """Round after round, to the end."""
-        while (now := self.look()).planned is not None:
+        while (now := self.look(settle)).planned is not None:
             self.rounds = (*self.rounds, now.planned)
             assert self.look().kind == "train"
             for item in now.planned.experiments:

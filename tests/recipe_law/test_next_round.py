@@ -1,6 +1,7 @@
 """Tuning from the first round to its end: what it finds, what it spends, when it gives up."""
 
 import dataclasses
+import re
 
 import pytest
 from played_rounds import result_of
@@ -11,8 +12,9 @@ from flops_fit.errors import FileError
 from flops_fit.recipe_law.next_round import HOPELESS
 from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.recipe_law.rounds import TuningRound, load_tuning, save_tuning
+from flops_fit.recipe_law.settling import TOLERATED_EXCESS
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
-from flops_fit.stages import study_plan
+from flops_fit.stages import study_plan, tuning_folder
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,11 @@ def test_what_few_trials_leave_open_is_said():
     assert found.largest == (dearest[1].num_params, dearest[1].num_tokens), "the second of three sizes"
     (said,) = [doubt for doubt in found.doubts if "is expected to lose" in doubt]
     assert f"{found.excess_at_largest:.2%} of the loss" in said
-    assert "raise trainings or share in [tuning]" in said
+    assert TunedRecipe.from_dict({**found.to_dict()}).excess_text == found.excess_text
+    price = re.search(
+        r"about (\d+) further trials, .* FLOPs, ([\d.]+)% of the study, would .*: settle = (0.\d+) in", said
+    )
+    assert float(price[2]) <= 100 * float(price[3]) <= 20
 
 
 def test_what_diverged_counts_and_what_failed_is_left_out_with_its_reason():
@@ -121,3 +127,43 @@ def test_rounds_are_kept_once_and_a_changed_one_is_refused(played, tmp_path):
     kept = TunedRecipe.load(end.found.save(tmp_path / "recipe_law.json"))
     assert kept.content_hash == end.found.content_hash
     assert kept.values(1e3, 1e5) == end.found.values(1e3, 1e5)
+
+
+def test_what_settling_may_cost_is_spent_on_further_trials_and_no_more():
+    """Four trials leave much open; with `settle` they stay, and others follow until the rule is sure, or paid."""
+    options = TuningOptions(trainings=4)
+    first = PlayedTuning(tuned_study(options))
+    before = first.play().found
+    assert before.excess_at_largest > TOLERATED_EXCESS
+    settled = PlayedTuning(tuned_study(dataclasses.replace(options, settle=0.2)))
+    settled.rounds, settled.results = first.rounds, dict(first.results)
+    found = settled.play(settle=0.2).found
+    assert settled.rounds[: len(first.rounds)] == first.rounds
+    assert settled.trials[:4] == first.trials
+    assert len(settled.trials) > 4
+    assert found.excess_at_largest <= TOLERATED_EXCESS
+    assert found.settling is None
+    assert found.flops <= (0.08 + 0.2) * found.study_flops
+    dear, usual = ([item.planned_flops for item in of] for of in (settled.design.dear, settled.design.cells))
+    assert min(dear) > max(usual), "some that may be chosen are nearer to the experiments"
+    little = PlayedTuning(tuned_study(options))
+    little.rounds, little.results = first.rounds, dict(first.results)
+    assert little.play(settle=0.001).found.flops <= (0.08 + 0.001) * found.study_flops
+
+
+def test_what_settling_may_cost_tunes_nothing_anew(tmp_path):
+    studies = [tuned_study(TuningOptions(trainings=4, settle=settle)) for settle in (0.0, 0.1)]
+    folders = {tuning_folder(study, tmp_path) for study in studies}
+    assert len(folders) == 1
+    assert len({study.sweep_fingerprint() for study in studies}) == 2, "the plan follows from what is found then"
+
+
+def test_the_price_is_about_what_settling_takes():
+    """Played trials against real ones, whose surface is another than the law that plays them."""
+    first = PlayedTuning(tuned_study(TuningOptions(trainings=6)))
+    before = first.play().found
+    real = PlayedTuning(tuned_study(TuningOptions(trainings=6)))
+    real.rounds, real.results = first.rounds, dict(first.results)
+    found = real.play(settle=0.2).found
+    taken = (found.flops - before.flops) / found.study_flops
+    assert before.settling.share / 4 < taken < before.settling.share * 4
