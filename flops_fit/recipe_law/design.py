@@ -26,7 +26,7 @@ DEAREST = 0.15  # of the FLOPs of all trials, that one may take: the less far to
 LEVELS = (1 / 27, 1 / 9, 1 / 3, 1.0)  # of the dearest trial's: most of what is learnt is learnt where it is cheap
 DEAR = (3.0, 9.0)  # levels of further trials, nearer to the experiments
 SIZES, SPAN = 3, 3.0  # at each level, over N from centre / span to centre * span
-_USUAL = {"learning_rate": 3e-3, "weight_decay": 0.1, "warmup_fraction": 0.1, "final_fraction": 0.1}
+_USUAL = {"weight_decay": 0.1, "warmup_fraction": 0.1, "final_fraction": 0.1}
 # how far below and above its start a number may go: the rule is used at experiments far larger than the trials
 _REACH = {
     "learning_rate": (1e3, 1e3),
@@ -124,7 +124,7 @@ def make_design(
 
 
 def _tuned(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experiment, tokens_per_example: int) -> Tuned:
-    guess, known = _start(name, options, cheapest), name in options.bounds
+    guess, known = _start(name, recipe, options, cheapest), name in options.bounds
     below, above = _REACH[name]
     low, high = options.bounds.get(name, (guess / below, guess * above))
     if name == "batch_tokens" and not known:
@@ -137,14 +137,17 @@ def _tuned(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experime
     return Tuned(name=name, guess=guess, low=low, high=high)
 
 
-def _start(name: str, options: TuningOptions, cheapest: Experiment) -> float:
+def _start(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experiment) -> float:
     if isinstance(options.start, Mapping):
         if name in options.start:
             return float(options.start[name])
     elif name in ("learning_rate", "batch_tokens"):
         rule = RULES[options.start]
         return float((rule.learning_rate if name == "learning_rate" else rule.batch_tokens)(cheapest))
-    return Recipe().tokens_per_step(cheapest) if name == "batch_tokens" else _USUAL[name]
+    usual = Recipe() if "batch_tokens" in recipe.tuned else Recipe(batch_tokens=recipe.batch_tokens)
+    if name == "learning_rate":
+        return usual.peak_learning_rate(cheapest)
+    return usual.tokens_per_step(cheapest) if name == "batch_tokens" else _USUAL[name]
 
 
 def narrowed(tuned: Sequence[Tuned], cells: Sequence[Experiment], least_steps: int = 8) -> tuple[Tuned, ...]:

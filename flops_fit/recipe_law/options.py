@@ -41,7 +41,7 @@ class TuningOptions:
         settle: of the study's FLOPs that further trials may take where the best recipe is not known well enough after
             these; given later, the trials that were trained stay.
         start: where to begin: the name of a published rule for learning rate and batch, or a number by name, each for
-            the cheapest trials. What is not named begins at the recipe's usual value.
+            the cheapest trials. What is not named begins at what the default recipe has there.
         bounds: name → least and greatest value that may be tried and used; by default far away.
 
     Raises `StudyError` for a value outside its limits.

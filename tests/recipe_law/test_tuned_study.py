@@ -115,11 +115,19 @@ def test_every_number_of_the_recipe_can_be_tuned(tmp_path):
     first = PlayedTuning(study).look().planned.experiments
     assert len(first) == 1 + 2 * len(names)
     own = study.training.of(first[0])
-    assert own.learning_rate == 3e-3
+    batch = 0.06 * first[0].num_tokens ** 0.67
+    assert own.learning_rate == pytest.approx(min(0.02, 0.47 * math.sqrt(batch) * first[0].num_params ** -0.6))
     assert own.weight_decay == own.warmup_fraction == own.final_fraction == 0.1
-    assert own.batch_tokens == pytest.approx(0.5 * math.sqrt(first[0].num_tokens))
+    assert own.batch_tokens == pytest.approx(max(batch, 1.0)), "an example is the least"
     result = run_experiment(study, first[-1], output_dir=tmp_path)
     assert result.status == "completed", result.reason
+
+
+def test_a_rate_begins_at_the_default_rule_for_the_batch_there_is():
+    design = study_design(tuned_study(batch_tokens=64), tiny_size_map())
+    (rate,) = design.tuned
+    cheapest = min(design.cells, key=lambda item: item.planned_flops)
+    assert rate.guess == pytest.approx(min(0.02, 0.47 * math.sqrt(64) * cheapest.num_params**-0.6))
 
 
 def test_a_published_rule_may_be_where_it_begins():
