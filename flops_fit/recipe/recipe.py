@@ -22,8 +22,8 @@ TUNABLE = ("learning_rate", "batch_tokens", "weight_decay", "warmup_fraction", "
 SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 AUTO = "auto"
-_LONGEST_MEMORY, _MEMORY_SHARE = 5e6, 0.1  # half-life of the second moment: in tokens, and of the run, at most
-_LEAST_BETA = 0.9  # of a run of so few steps that a tenth of it is less than seven
+_LONGEST_MEMORY, _MEMORY_SHARE = 5e6, 0.01  # half-life of the second moment: in tokens, and of the run, at most
+_LEAST_BETA = 0.9  # of a run of so few steps that a hundredth of it is less than seven
 
 
 def _rate_rule(text: str) -> WrittenRule | None:
@@ -92,7 +92,7 @@ class Recipe:
         batch_tokens: tokens per optimizer step: a number, the name of a published rule, or `"c*sqrt(tokens)"` or
             `"c*tokens^p"` of the experiment's own tokens.
         betas, weight_decay, gradient_clip: AdamW's. The second of `betas` may be "auto": the second moment forgets half
-            in 5 million tokens or a tenth of the run, whichever is less (Marek et al. 2025, arXiv 2507.07101, hold it
+            in 5 million tokens or a hundredth of the run, whichever is less (Marek et al. 2025, arXiv 2507.07101, hold it
             in tokens). Decay on matrices only; the gradient's norm is clipped at `gradient_clip` (None: never).
         warmup_fraction: share of the run with a rate that rises linearly.
         schedule, final_fraction: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is

@@ -71,10 +71,10 @@ def test_the_defaults_are_what_the_documentation_argues_for():
     assert Recipe().peak_learning_rate(experiment(100_000, num_params=100)) == 0.02  # never above
 
 
-def test_the_second_moment_forgets_half_in_a_tenth_of_a_short_run():
+def test_the_second_moment_forgets_half_in_a_hundredth_of_a_short_run():
     recipe = Recipe(batch_tokens=100)
-    assert recipe.of(experiment(100_000)).betas == (0.9, pytest.approx(0.5 ** (1 / 100)))  # 100 of 1,000 steps
-    assert recipe.of(experiment(1_000)).betas == (0.9, 0.9)  # of ten steps
+    assert recipe.of(experiment(1_000_000)).betas == (0.9, pytest.approx(0.5 ** (1 / 100)))  # 100 of 10,000 steps
+    assert recipe.of(experiment(10_000)).betas == (0.9, 0.9)  # of a hundred steps
     assert Recipe(betas=(0.8, 0.95)).of(experiment(100_000)).betas == (0.8, 0.95)
 
 
