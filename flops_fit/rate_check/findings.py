@@ -40,7 +40,9 @@ def findings_of(check: RateCheck, remedy: str) -> tuple[Diagnostic, ...]:
         message = f"the learning rate costs at most {max(high for *_, high in costs):.2%} of the loss at every budget"
         return (_info("learning_rate_checked", message, f"nothing: up to {TOLERATED:.1%} is within the law's errors"),)
     message = f"it cannot be told whether the learning rate is right: {_costs(check)}"
-    more = f"check_learning_rate = [{check.largest:g}] in [sweep] checks the largest budget too, seeds = [0, 1] in all"
+    budgets = sorted({*(item.compute_budget for item in check.budgets), check.largest})
+    named = ", ".join(f"{budget:g}" for budget in budgets)
+    more = f"check_learning_rate = [{named}] in [sweep] checks the largest budget too; more held-out data is less noise"
     return (_info("learning_rate_unclear", message, more),)
 
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flops_fit.recipe.tuning.posterior import STRAY
 from flops_fit.recipe.tuning.surface import skewed
 from flops_fit.recipe.tuning.tuned import BELIEFS
 
 OFF_BY = math.log(4.0)  # sd of u that is believed beforehand: a rate in use is seldom off by more than 16
 FORM_ERROR = 0.05  # sd of the form's own error, as a share of the excess
+SLOPE = 0.2  # sd of du / d ln(FLOPs) that is believed: published exponents of the rate in N and D differ by as much
 LEAST_NOISE = 5e-4  # of log loss, where the law's residuals seem to have none
 DRAWS, SEED = 4000, 20261
 OFFSETS = np.linspace(-3.5, 3.5, 281)  # of u
@@ -78,14 +80,16 @@ def carried(places: Sequence[float], found: Sequence[Optimum], to: float) -> Opt
     """The optimum at `to` (ln FLOPs): u on the line through those at `places`, each weighed by how well it is known,
     with the curve of the last.
 
-    u is a line in ln FLOPs where the optimum and the rule are both powers of it. One place alone has no line: its u
-    holds everywhere.
+    u is a line in ln FLOPs where the optimum and the rule are both powers of it, with a slope of 0 believed beforehand,
+    give or take `SLOPE`. Draws of the line follow from draws at the places and of that belief.
     """
-    x, y = np.asarray(places), np.stack([one.u for one in found])  # (n,), (n, draws)
-    weight = 1 / (y.var(axis=1) + 0.1**2)  # an optimum strays from the line by a tenth
+    random = np.random.default_rng(SEED)
+    x, own = np.asarray(places), np.stack([one.u for one in found])  # (n,), (n, draws)
+    y = own + random.normal(0.0, STRAY, own.shape)
+    weight = 1 / (own.var(axis=1) + STRAY**2)
     centre = (weight * x).sum() / weight.sum()
-    u = weight @ y / weight.sum()
-    if len(x) > 1:
-        slope = (weight * (x - centre)) @ y / (weight * (x - centre) ** 2).sum()
-        u = (u + slope * (to - centre)).clip(OFFSETS[0], OFFSETS[-1])  # as far as anything is believed to be off
+    believed = random.normal(0.0, SLOPE, y.shape[1])
+    pulls, lever = (weight * (x - centre)) @ y + believed / SLOPE**2, (weight * (x - centre) ** 2).sum() + SLOPE**-2
+    u = weight @ y / weight.sum() + pulls / lever * (to - centre)
+    u = u.clip(OFFSETS[0], OFFSETS[-1])  # as far as anything is believed to be off
     return Optimum(u=u, h=found[-1].h, skew=found[-1].skew)

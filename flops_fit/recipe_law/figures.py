@@ -23,9 +23,11 @@ def recipe_figure(found: TunedRecipe) -> Figure:
     """A panel for each tuned number: the trials of each size, the law with the other numbers at what the rule uses, and
     what it uses of this one."""
     names = found.law.names
-    figure, axes = panels(6.0 * len(names), 4.4, len(names))
+    figure, axes = panels(max(9.6, 4.8 * len(names) + 1.8), 4.4, len(names), right=2.0)
     for place, name in zip(axes, names, strict=True):
         _draw(place, found, name)
+    axes[0].set_title("Trials and the law; dotted: what the rule uses; crosses: diverged", loc="left", fontsize=9)
+    axes[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
 
 
@@ -45,8 +47,6 @@ def _draw(axes: Axes, found: TunedRecipe, name: str) -> None:
                 axes.plot(item.values[name], 1.0, "x", color=colour, ms=7, transform=axes.get_xaxis_transform())
     axes.set_xscale("log")
     axes.set(xlabel=name, ylabel="Loss")
-    axes.set_title("Trials and the law; dotted: what the rule uses; crosses: diverged", loc="left", fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
     tidy(axes)
 
 

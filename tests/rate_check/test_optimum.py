@@ -57,6 +57,8 @@ def test_what_is_off_is_carried_on_as_a_line_in_the_logarithm():
     at, flat = [math.log(compute) for compute in (1e9, 1e10)], np.full(4000, 0.02)
     found = [Optimum(u=mean + 0.01 * random.standard_normal(4000), h=flat, skew=flat) for mean in (0.1, 0.4)]
     beyond = carried(at, found, math.log(1e11)).u
-    assert beyond.mean() == pytest.approx(0.7, abs=0.01)
-    assert beyond.std() > 0.01, "further away it is less sure"
-    assert carried(at[:1], found[:1], math.log(1e11)).u.mean() == pytest.approx(0.1, abs=0.01)
+    assert 0.6 < beyond.mean() < 0.7, "a little towards no slope"
+    assert beyond.std() > 0.1, "further away it is less sure"
+    alone = carried(at[:1], found[:1], math.log(1e11)).u
+    assert alone.mean() == pytest.approx(0.1, abs=0.05)
+    assert alone.std() == pytest.approx(0.2 * math.log(100), rel=0.1), "of the slope only the belief is there"
