@@ -92,8 +92,8 @@ class Recipe:
         batch_tokens: tokens per optimizer step: a number, the name of a published rule, or `"c*sqrt(tokens)"` or
             `"c*tokens^p"` of the experiment's own tokens.
         betas, weight_decay, gradient_clip: AdamW's. The second of `betas` may be "auto": the second moment forgets half
-            in 5 million tokens or a hundredth of the run, whichever is less (Marek et al. 2025, arXiv 2507.07101, hold it
-            in tokens). Decay on matrices only; the gradient's norm is clipped at `gradient_clip` (None: never).
+            in 5 million tokens or a hundredth of the run, whichever is less (Marek et al. 2025, arXiv 2507.07101, hold
+            it in tokens). Decay on matrices only; the gradient's norm is clipped at `gradient_clip` (None: never).
         warmup_fraction: share of the run with a rate that rises linearly.
         schedule, final_fraction: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is
             best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, constant, or "wsd": constant, then
