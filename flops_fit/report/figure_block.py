@@ -14,7 +14,7 @@ CAPTIONS = {
     "contours": "Predicted loss; runs should surround the optimum they are meant to locate.",
     "rounds": "Left: what was trained, by round. Right: what the law said at the target after each round, with its "
     "90 % interval; dotted, how narrow that has to become.",
-    "recipe": "The trials of the recipe by size and tokens; a trial lies above its curve by what its other numbers cost. "
+    "recipe": "The trials of the recipe by size and tokens; one lies above its curve by what its other numbers cost. "
     "Dotted: the value that the rule uses; crosses: diverged.",
     "exponents": "The fit repeated on resampled runs.",
 }
