@@ -5,7 +5,7 @@ from __future__ import annotations
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.rate_check.rate_check import CheckedBudget, Range, RateCheck
 
-HEADERS = ("budget", "N", "rate used", "loss at half", "loss", "loss at double", "best / used, 90 %", "cost, 90 %")
+HEADERS = ("budget", "N", "rate used", "loss at half, used, double", "best over used, 90 %", "cost, 90 %")
 
 
 def check_rows(check: RateCheck) -> list[tuple[str, ...]]:
@@ -13,14 +13,15 @@ def check_rows(check: RateCheck) -> list[tuple[str, ...]]:
     rows = [_row(item) for item in check.budgets]
     if check.known and check.known[-1].compute_budget != check.largest:
         judged = (_factor(check.best_over_used_at_largest), _share(check.cost_at_largest))
-        rows.append((f"{format_flops(check.largest)} (carried on)", *5 * ("–",), *judged))
+        rows.append((f"{format_flops(check.largest)}, carried on", *3 * ("–",), *judged))
     return rows
 
 
 def _row(item: CheckedBudget) -> tuple[str, ...]:
     losses = [state if loss is None else f"{loss:.4f}" for loss, state in zip(item.losses, item.states, strict=True)]
     judged = (_factor(item.best_over_used), _share(item.cost)) if item.is_known else ("–", "cannot be told")
-    return (format_flops(item.compute_budget), format_count(item.num_params), f"{item.rates[1]:.3g}", *losses, *judged)
+    rate = f"{item.rates[1]:.3g}"
+    return (format_flops(item.compute_budget), format_count(item.num_params), rate, ", ".join(losses), *judged)
 
 
 def _factor(of: Range) -> str:

@@ -46,6 +46,7 @@ def plan_metadata(
         "budgets": budget_table(plan, cost, done, spent.price_per_hour),
         "plan table": plan_table(plan, cost, results),
         "experiments": plan.num_experiments,
+        **({"checks of the learning rate": len(plan.checks)} if plan.checks else {}),
         **_left_out_of_table(plan),
         "experiments to train": spent.left_experiments,
         "planned FLOPs": spent.planned_flops,
