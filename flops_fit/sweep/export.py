@@ -1,4 +1,7 @@
-"""A plan for people who train elsewhere: one JSON file, one command line or one Slurm array task per experiment."""
+"""A plan for people who train elsewhere: one JSON file, one command line or one Slurm array task per experiment.
+
+Checks of the learning rate are not among them: other trainers do not get the recipe.
+"""
 
 from __future__ import annotations
 
