@@ -89,3 +89,20 @@ def test_one_is_asked_for_at_least_and_cells_are_needed():
         next_trials([], CELLS, (RATE,), count=0)
     with pytest.raises(StudyError, match="0 cells"):
         next_trials([], [], (RATE,))
+
+
+def test_a_new_cell_is_entered_where_the_best_value_is_thought_to_be():
+    """Its first trial teaches only its level, for which a value far off, where the form is wrong, is of no use."""
+    surface, trials, flops = MadeSurface(), [], 3e16
+    while chosen := next_trials(trials, CELLS, (RATE, BATCH), count=5, trials_left=24 - len(trials), flops_left=flops):
+        trials += map(surface.train, chosen)
+        flops -= sum(6 * trial.num_params * trial.num_tokens for trial in chosen)
+    entries = {}
+    for trial in trials[5:]:
+        entries.setdefault(trial.cell, trial)
+    del entries[CELLS[0]]
+    assert entries
+    for cell, trial in entries.items():
+        rate, batch = surface.best(*cell)
+        assert 1 / 4 < trial.values["learning_rate"] / rate < 4
+        assert 1 / 6 < trial.values["batch_tokens"] / batch < 6
