@@ -31,6 +31,7 @@ from flops_fit.stages import (
     rounds_folder,
     rounds_plan,
     study_design,
+    study_grid,
     study_plan,
     study_progress,
     study_size_map,
@@ -39,6 +40,7 @@ from flops_fit.stages import (
 )
 from flops_fit.study.options import study_from_options
 from flops_fit.study.study import Study
+from flops_fit.sweep.enough import refuse_too_few
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
 from flops_fit.training.side_by_side import study_workers, train_all
@@ -61,6 +63,7 @@ def find_optimal(
     eval_dataset: Any = None,
     output_dir: str | os.PathLike[str] = "flops_fit_data/find_optimal",
     resume: bool = True,
+    train_anyway: bool = False,
     progress: bool = True,
     on_log: OnLog | None = None,
     **options: Any,
@@ -73,6 +76,8 @@ def find_optimal(
         loss_fn: called as `loss_fn(outputs, targets)`; the mean over the batch.
         compute_budgets: training FLOPs of each IsoFLOP curve, as numbers or text such as "1e18".
         train: False returns the plan and trains nothing.
+        train_anyway: True trains also what is too little for a law (fewer than 6 sizes and token counts in all), which
+            is refused otherwise.
         eval_dataset: held-out data; without it 2 % of the training examples are held out, always the same ones.
         on_log: called with a dict a few times a second for each experiment under way and when it ends: loss, learning
             rate, FLOP/s and more (`flops_fit.training.log_events.LogEvent`); docs/watching.md sends them to a tracker.
@@ -88,7 +93,7 @@ def find_optimal(
     it checks the options, the model, the data and the loss, in this order; it raises subclasses of `FlopsFitError`, and
     `TypeError` for an unknown option.
     """
-    for name, flag in (("train", train), ("resume", resume), ("progress", progress)):
+    for name, flag in (("train", train), ("resume", resume), ("train_anyway", train_anyway), ("progress", progress)):
         need(name, flag, FLAG)  # "no" would count as true
     need("output_dir", output_dir, made_of(str | os.PathLike, "the path of a folder"))
     need("on_log", on_log, Rule(callable, "a function of one event") | LEFT_OUT)
@@ -101,6 +106,8 @@ def find_optimal(
     if training or loss_fn is not None:
         validate_loss_fn(loss_fn)
     size_map = study_size_map(study)
+    if training and study.adaptive is None and not train_anyway:
+        refuse_too_few(study_grid(study, size_map).too_few, "train_anyway=True")
     how: dict[str, Any] = {"resume": resume, "progress": progress, "on_log": on_log}
     study = _with_tuned_recipe(study, size_map, Path(output_dir), how if training else None)
     if study.adaptive is not None:
@@ -110,8 +117,6 @@ def find_optimal(
     plan = study_plan(study, size_map)
     if not training:
         return plan
-    if not plan.experiments:
-        raise StudyError(f"the plan has no experiments to train: {_reasons(plan)}")
     if progress:
         _show(plan)
     directory = Path(output_dir)
@@ -274,7 +279,3 @@ def _show(plan: SweepPlan) -> None:
         console.print(cost_text(plan.checks, plan.experiments), markup=False)
     for point in plan.dropped:
         console.print(f"not planned at {format_flops(point.compute_budget)} FLOPs: {point.reason}", markup=False)
-
-
-def _reasons(plan: SweepPlan) -> str:
-    return "; ".join(dict.fromkeys(point.reason for point in plan.dropped)) or "no budget admits any size"

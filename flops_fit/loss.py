@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     import torch
 
 LossFn = Callable[[Any, Any], Any]
+TARGET_NAMES = ("labels", "targets")
+_GIVE_MODEL_LOSS = (
+    "for a model that computes its own loss give loss_fn=flops_fit.loss.model_loss "
+    '([loss] fn = "flops_fit.loss:model_loss"), which calls it with the whole batch'
+)
+_COMPUTES_ITS_OWN = f"it seems to compute its own loss; {_GIVE_MODEL_LOSS}, or have it return what loss_fn takes"
 
 
 def validate_loss_fn(loss_fn: Any) -> LossFn:
@@ -54,9 +61,10 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def model_loss(outputs: Any, targets: Any = None) -> torch.Tensor:
     """For models that compute their own loss, such as Hugging Face's: give this as `loss_fn`.
 
-    The model is then called with the whole batch (a mapping as keywords, a tuple as arguments) and its loss is taken:
-    `outputs.loss`, `outputs["loss"]`, or the one scalar of a tuple such as `(logits, loss)`. Labels are shifted by the
-    model, so datasets give `labels` equal to `input_ids`.
+    The model is then called with the whole batch: a mapping as keywords, a pair with its second part as the `labels` or
+    `targets` that the model takes, else a tuple as arguments, anything else as it is; of a Lightning module the
+    `training_step` is. Its loss is taken: `outputs.loss`, `outputs["loss"]`, or the one scalar of a tuple such as
+    `(logits, loss)`. Labels that the model shifts itself are equal to `input_ids`.
     """
     if isinstance(outputs, Mapping) and "loss" in outputs:
         return outputs["loss"]
@@ -73,18 +81,85 @@ def model_loss(outputs: Any, targets: Any = None) -> torch.Tensor:
 def batch_loss(model: Any, batch: Any, loss_fn: LossFn) -> torch.Tensor:
     """The scalar loss of one batch: `loss_fn(model(inputs), targets)` of a pair, or the model's own (`model_loss`).
 
-    Inputs that are a tuple or list are spread over the model's positional arguments, a mapping over its keywords.
-    Raises `LossError` where the batch is no pair or the loss is no scalar.
+    Inputs that are a tuple or list are spread over the model's positional arguments, a mapping over its keywords (its
+    `labels` only where the model takes them). With `model_loss` a batch may be anything that the model takes; a
+    Lightning module's `training_step` gets it. Raises `LossError` where the batch is no pair, the loss is no scalar, or
+    the model plainly computes its own.
     """
     if loss_fn is model_loss:
-        loss = model_loss(_call(model, batch))
+        loss = model_loss(_own_step(model, batch))
     else:
         inputs, targets = split_batch(batch)
-        loss = loss_fn(_call(model, inputs), targets)
+        outputs = _outputs(model, inputs)
+        try:
+            loss = loss_fn(outputs, targets)
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            _raise_if_own_loss(outputs, targets, error)
+            raise
+        if loss is None or isinstance(loss, tuple):
+            _raise_if_own_loss(outputs, targets, None)
     if getattr(loss, "numel", lambda: 0)() != 1:
         shape = tuple(loss.shape) if hasattr(loss, "shape") else type(loss).__name__
         raise LossError(f"loss_fn returned {shape} where one number is needed; average it over the batch")
     return loss.reshape(())
+
+
+def _own_step(model: Any, batch: Any) -> Any:
+    """What a model that computes its own loss returns for a batch; of a Lightning module its training step."""
+    step = getattr(model, "training_step", None)
+    if callable(step) and callable(getattr(model, "configure_optimizers", None)):
+        return step(batch, 0) if _required(step) > 1 else step(batch)
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        name = next((name for name in TARGET_NAMES if _takes(model, name, by_name=True)), None)
+        if name is not None and not isinstance(batch[0], Mapping):
+            inputs = batch[0] if isinstance(batch[0], tuple | list) else (batch[0],)
+            return model(*inputs, **{name: batch[1]})
+    return _call(model, batch)
+
+
+def _required(function: Any) -> int:
+    """How many arguments it cannot be called without."""
+    ours = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return sum(
+        item.kind in ours and item.default is item.empty for item in inspect.signature(function).parameters.values()
+    )
+
+
+def _outputs(model: Any, inputs: Any) -> Any:
+    """`model(inputs)`, without the labels of a mapping that the model does not take."""
+    if isinstance(inputs, Mapping):
+        name = next((name for name in TARGET_NAMES if name in inputs), None)
+        if name is not None and not _takes(model, name):
+            inputs = {key: value for key, value in inputs.items() if key != name}
+    try:
+        return _call(model, inputs)
+    except TypeError as error:
+        wanted = re.search(rf"missing .*'({'|'.join(TARGET_NAMES)}|target)'", str(error))
+        if wanted:
+            raise LossError(f"{type(model).__name__} wants {wanted[1]}: {_COMPUTES_ITS_OWN}") from error
+        raise
+
+
+def _takes(model: Any, name: str, *, by_name: bool = False) -> bool:
+    """Whether the model takes this keyword; `by_name` where it must say so itself."""
+    try:
+        parameters = inspect.signature(getattr(model, "forward", model)).parameters
+    except (TypeError, ValueError):
+        return not by_name
+    swallows = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    return name in parameters or (swallows and not by_name)
+
+
+def _raise_if_own_loss(outputs: Any, targets: Any, error: Exception | None) -> None:
+    """Raise `LossError` where the outputs are those of a model that computes its own loss once it gets the targets."""
+    shape, wanted = getattr(outputs, "shape", None), getattr(targets, "shape", None)
+    if shape is None:
+        returned = f"returned a {type(outputs).__name__}, which loss_fn cannot take"
+    elif wanted is not None and len(shape) > 2 and len(wanted) > 1 and shape[1] == 1 < wanted[1]:
+        returned = f"returned outputs of shape {tuple(shape)}, the last position's, for targets of {tuple(wanted)}"
+    else:
+        return
+    raise LossError(f"the model {returned}: {_COMPUTES_ITS_OWN}") from error
 
 
 def _call(model: Any, inputs: Any) -> Any:
@@ -100,11 +175,25 @@ def split_batch(batch: Any) -> tuple[Any, Any]:
     that is neither a pair nor such a mapping.
     """
     if isinstance(batch, Mapping):
-        for name in ("labels", "targets"):
+        for name in TARGET_NAMES:
             if name in batch:
                 return batch, batch[name]
-        raise LossError(f"a batch has the keys {sorted(batch)} and none of them is labels or targets; add one")
+        raise LossError(
+            f"a batch has the keys {sorted(batch)} and none of them is labels or targets; add one, or "
+            f"{_GIVE_MODEL_LOSS}"
+        )
     if isinstance(batch, tuple | list) and len(batch) == 2:
         return batch[0], batch[1]
     shape = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else type(batch).__name__
-    raise LossError(f"a batch is a {shape}; the dataset must yield pairs (inputs, targets) or mappings with labels")
+    raise LossError(
+        f"a batch is a {shape}; the dataset must yield pairs (inputs, targets) or mappings with labels, or "
+        f"{_GIVE_MODEL_LOSS}"
+    )
+
+
+def inputs_of(batch: Any) -> Any:
+    """What of a batch is no target; all of one that has no targets apart."""
+    try:
+        return split_batch(batch)[0]
+    except LossError:
+        return batch

@@ -29,7 +29,7 @@ from flops_fit.sizes.size_map import SizeMap, size_map_of
 from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
 from flops_fit.sweep.experiment import Experiment, with_values
-from flops_fit.sweep.grid import remarks_on
+from flops_fit.sweep.reasons import remarks_on
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def study_size_map(study: Study) -> SizeMap:
     if data is not None and study.loss_function is not None:
         # measured also where 6·N is used, to tell how far it is off
         with isolated_random_state():
-            batch = data.train.first(_SAMPLE_EXAMPLES)
+            batch = data.sample(_SAMPLE_EXAMPLES)
         sample = {
             "sample_batch": batch,
             "loss_fn": study.loss_function,
@@ -67,7 +67,7 @@ def study_plan(
 ) -> SweepPlan:
     """Stage two: the IsoFLOP grid. `overrides` replace options of `study.sweep` by name, such as `compute_budgets`.
 
-    `centre` as in `flops_fit.sweep.grid.GridOptions`.
+    `centre` as in `flops_fit.sweep.options.GridOptions`.
 
     Warns where the recipe follows a published rule (`flops_fit.recipe.published_rules`) outside its range, and where it
     is still to be tuned. Of a study that knows its `tuned_recipe`, each experiment has its own values and their id.
@@ -93,7 +93,7 @@ def study_plan(
     planned = dataclasses.replace(
         plan,
         experiments=[_with_own_recipe(rule, outcome, item) for item in plan.experiments],
-        notes=(*plan.notes, *found),
+        notes=(*plan.notes, *found, *_how_counted(study)),
         target_budgets=targets,
         made_from=study.outcome_parts(),
     )
@@ -108,6 +108,12 @@ def _with_checks(study: Study, plan: SweepPlan) -> SweepPlan:
     named = None if isinstance(asked, bool) else asked
     checks = checks_of(plan.experiments, study.training.peak_learning_rate, named)
     return dataclasses.replace(plan, checks=checks, notes=(*plan.notes, cost_text(checks, plan.experiments)))
+
+
+def _how_counted(study: Study) -> list[str]:
+    """What to say of how tokens are counted, where not every position of an example is one."""
+    note = study.prepared_data.tokens.note if study.prepared_data else None
+    return [note] if note else []
 
 
 def _with_own_recipe(rule: TunedRecipe | None, outcome: str, experiment: Experiment) -> Experiment:
@@ -137,15 +143,21 @@ def tuning_folder(study: Study, directory: Path) -> Path:
     return directory / "tuning" / study.tuning_fingerprint()[:16]
 
 
+def study_grid(study: Study, size_map: SizeMap) -> SweepPlan:
+    """`study_plan` to look at before anything is spent; what speaks against it is said when it is planned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlopsFitWarning)
+        return study_plan(study, size_map)
+
+
 def study_design(study: Study, size_map: SizeMap) -> TuningDesign:
     """What the trials of a study that tunes its recipe are chosen from."""
     assert study.tuning is not None
+    grid = study_grid(study, size_map)
+    if not grid.experiments:
+        raise StudyError(f"there is nothing to tune the recipe for: {grid.too_few}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FlopsFitWarning)  # of the grid, which is planned and said after tuning
-        grid = study_plan(study, size_map)
-        if not grid.experiments:
-            reasons = "; ".join(dict.fromkeys(point.reason for point in grid.dropped))
-            raise StudyError(f"there is nothing to tune the recipe for: {reasons or 'no budget admits any size'}")
         total = study.adaptive.total_compute if study.adaptive else grid.total_flops
         assert total is not None
         few = {"num_sizes_per_budget": SIZES, "span": SPAN, "seeds": study.sweep.seeds[:1]}

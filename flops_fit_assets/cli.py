@@ -139,12 +139,15 @@ def learning_rate(study: Path) -> None:
     help="What an adaptive study must know, instead of what its file says: N_opt=1.2 (within that factor) or loss=0.01 "
     "(within that share of it); may be given for both.",
 )
-def run(study: Path, until: tuple[str, ...]) -> None:
+@click.option(
+    "--train-anyway", is_flag=True, help="Train also what is too little for a law, which is refused otherwise."
+)
+def run(study: Path, until: tuple[str, ...], train_anyway: bool) -> None:
     """Bring STUDY up to date: train what is missing, fit the law; an adaptive one round after round until it stops.
 
     Exit code 0; 2 if some experiments failed or diverged; 1 otherwise.
     """
-    _run(study, until)
+    _run(study, until, train_anyway=train_anyway)
 
 
 @main.command("import")
@@ -271,12 +274,12 @@ def _refuse_early(study: Path) -> None:
     Study.from_toml(study)
 
 
-def _run(study: Path, until: tuple[str, ...] = ()) -> None:
+def _run(study: Path, until: tuple[str, ...] = (), *, train_anyway: bool = False) -> None:
     _refuse_early(study)
     from flops_fit_assets.headless.study import run_study
 
     console = _console()
-    outcome = run_study(study, home_directory(), console, until)
+    outcome = run_study(study, home_directory(), console, until, train_anyway=train_anyway)
     _print_outcome(outcome, console)
     if outcome.not_completed:
         click.get_current_context().exit(SOME_NOT_COMPLETED)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset, default_collate
 
-from flops_fit.errors import OutOfData
+from flops_fit.data.nested import tensors_in
+from flops_fit.errors import DataError, OutOfData
 
 
 class Reader(Protocol):
@@ -42,9 +43,32 @@ class Examples:
         where = positions if self.indices is None else self.indices[positions]
         if type(self.dataset) is TensorDataset:
             return tuple(tensor.index_select(0, where) for tensor in self.dataset.tensors)
+        return self.batch_of(self._items(where.tolist()))
+
+    def batch_of(self, items: list[Any]) -> Any:
+        """Examples as one batch; raises `DataError` where they differ in shape and nothing pads them."""
+        try:
+            return self.collate(items)
+        except (RuntimeError, TypeError) as error:
+            if self.collate is not default_collate or (shapes := _different_shapes(items)) is None:
+                raise
+            raise DataError(
+                f"examples differ in shape, such as {shapes}, and nothing makes one batch of them; give a DataLoader "
+                "with a collate_fn that pads (targets with -100, which the loss leaves out), or examples of one length"
+            ) from error
+
+    def spread(self, count: int) -> list[Any]:
+        """At most `count` examples, not collated, evenly spaced; of a stream the first."""
+        if self.num_examples is None:
+            return list(itertools.islice(iter(self.dataset), count))
+        exact = torch.float32 if self.num_examples < 1 << 24 else torch.float64
+        where = torch.linspace(0, self.num_examples - 1, min(count, self.num_examples), dtype=exact).long()
+        return self._items((where if self.indices is None else self.indices[where]).tolist())
+
+    def _items(self, where: list[int]) -> list[Any]:
         if hasattr(self.dataset, "__getitems__"):
-            return self.collate(self.dataset.__getitems__(where.tolist()))
-        return self.collate([self.dataset[index] for index in where.tolist()])
+            return list(self.dataset.__getitems__(where))
+        return [self.dataset[index] for index in where]
 
     def reader(self, seed: int, start: int = 0) -> Reader:
         """A reader of the training order of `seed`, from the example at position `start` on."""
@@ -57,7 +81,7 @@ class Examples:
         if self.num_examples is None:
             stream = iter(self.dataset)
             while examples := list(itertools.islice(stream, batch_examples)):
-                yield self.collate(examples)
+                yield self.batch_of(examples)
             return
         for first in range(0, self.num_examples, batch_examples):
             yield self.fetch(torch.arange(first, min(first + batch_examples, self.num_examples)))
@@ -65,6 +89,16 @@ class Examples:
     def first(self, count: int) -> Any:
         """The first `count` examples as a batch."""
         return next(self.in_order(count))
+
+
+def _different_shapes(items: list[Any]) -> str | None:
+    """Two shapes that a tensor at the same place of several examples has; None where all agree."""
+    first = tensors_in(items[0])
+    for item in items[1:]:
+        for one, other in zip(first, tensors_in(item), strict=False):
+            if one.shape != other.shape:
+                return f"{tuple(one.shape)} and {tuple(other.shape)}"
+    return None
 
 
 class _MapReader:
@@ -91,7 +125,7 @@ class _StreamReader:
     """A stream in its own order; raises `OutOfData` where it ends too early."""
 
     def __init__(self, examples: Examples, start: int) -> None:
-        self._collate, self._position = examples.collate, start
+        self._examples, self._position = examples, start
         self._stream = itertools.islice(iter(examples.dataset), start, None)
 
     def read(self, count: int) -> Any:
@@ -100,7 +134,7 @@ class _StreamReader:
         self._position += len(examples)
         if len(examples) < count:
             raise OutOfData(f"the data stream ended after {self._position:,} examples; give more data or less compute")
-        return self._collate(examples)
+        return self._examples.batch_of(examples)
 
 
 @functools.lru_cache(maxsize=2)  # the experiments of a seed share their order, and ten million take half a second

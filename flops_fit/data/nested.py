@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from flops_fit.errors import DataError, ModelContractError
-from flops_fit.loss import split_batch
+from flops_fit.loss import inputs_of
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
@@ -65,7 +65,7 @@ def batch_size(batch: Any) -> int:
 
     Raises `ModelContractError` where there is none, or no example.
     """
-    size = next((len(tensor) for tensor in _tensors(batch) if tensor.ndim), 0)
+    size = next((len(tensor) for tensor in tensors_in(batch) if tensor.ndim), 0)
     if size == 0:
         raise ModelContractError(
             f"a batch ({type(batch).__name__}) has no tensor with a batch dimension, or no example; "
@@ -96,16 +96,16 @@ def slice_batch(batch: Any, first: int, end: int) -> Any:
 
 def batch_examples(batch: Any) -> int:
     """Examples in a batch, told by its inputs."""
-    return batch_size(split_batch(batch)[0])
+    return batch_size(inputs_of(batch))
 
 
 def unit_of(batch: Any) -> str:
     """What one unit of data is: a "token" where the inputs are integers (or unknown), otherwise an "example"."""
-    first = None if batch is None else next(iter(_tensors(split_batch(batch)[0])), None)
+    first = None if batch is None else next(iter(tensors_in(inputs_of(batch))), None)
     return "example" if first is not None and first.is_floating_point() else "token"
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
     """Every tensor in `value`, in order."""
     found: list[torch.Tensor] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,16 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset,
 
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.data.batches import Examples, epoch_order
+from flops_fit.data.nested import tensors_in
+from flops_fit.data.targets import IGNORED, TokenCount, count_tokens
 from flops_fit.errors import DataError, DataTypeError, FlopsFitWarning
 from flops_fit.identity.fingerprints import Pieces, content_hash, fingerprint_callable
 from flops_fit.identity.origin import LOCAL, origin
-from flops_fit.loss import split_batch
 
 _SPLIT_SEED = 20220329  # the held-out split is the same for every seed of a study
 _MAX_HELD_OUT = 16_384
 _FINGERPRINT_EXAMPLES = 64
+_SAMPLE_OF_DIFFERENT = 32
 
 
 def validate_dataset(dataset: Any, name: str = "dataset") -> Any:
@@ -37,7 +38,7 @@ def validate_dataset(dataset: Any, name: str = "dataset") -> Any:
         raise DataTypeError(
             f"{name} is the class {dataset.__name__}, not an instance of it; give {dataset.__name__}(...)"
         )
-    if _is_hugging_face(dataset) and (getattr(dataset, "format", None) or {}).get("type") != "torch":
+    if _is_hugging_face(dataset) and not _yields_tensors(dataset):
         raise DataTypeError(f'{name} is a Hugging Face dataset that yields Python lists; call .with_format("torch")')
     if isinstance(dataset, DataLoader):
         return validate_dataset(dataset.dataset, name) and dataset
@@ -55,6 +56,14 @@ def validate_dataset(dataset: Any, name: str = "dataset") -> Any:
 
 def _is_hugging_face(dataset: Any) -> bool:
     return type(dataset).__module__.split(".")[0] == "datasets" and hasattr(dataset, "with_format")
+
+
+def _yields_tensors(dataset: Any) -> bool:
+    """Whether a Hugging Face dataset does: one that streams says so by its first example alone."""
+    form = getattr(dataset, "format", None)
+    if form is not None:
+        return bool(form.get("type") == "torch")
+    return bool(tensors_in(next(iter(dataset), None)))
 
 
 def open_examples(dataset: Any, name: str = "dataset") -> Examples:
@@ -89,13 +98,6 @@ def split_held_out(train: Examples, fraction: float) -> tuple[Examples, Examples
     return tuple(Examples(dataset=train.dataset, collate=train.collate, indices=part) for part in parts)  # type: ignore[return-value]
 
 
-def count_tokens_per_example(examples: Examples) -> int:
-    """Tokens of one example: the number of integer targets (a sequence of T tokens counts T), otherwise 1."""
-    _, targets = split_batch(examples.first(1))
-    is_sequence = isinstance(targets, torch.Tensor) and targets.ndim > 1 and not targets.is_floating_point()
-    return int(targets.numel()) if is_sequence else 1
-
-
 def data_fingerprint(examples: Examples, code: str) -> str:
     """16 hex digits that change with the data, and with the `code` that it is read by (of `data_code`).
 
@@ -113,7 +115,7 @@ def data_fingerprint(examples: Examples, code: str) -> str:
     else:
         digest.update(f"{type(examples.dataset).__qualname__} {examples.num_examples}".encode())
         seed_everything(_SPLIT_SEED)
-        for example in _spread(examples):
+        for example in examples.spread(_FINGERPRINT_EXAMPLES):
             _hash_value(digest, example)
     if examples.indices is not None:
         _hash_value(digest, examples.indices)
@@ -126,14 +128,6 @@ def data_code(examples: Examples, pieces: Pieces) -> str:
     kind = type(examples.dataset)
     source = fingerprint_callable(kind, pieces) if origin(kind) == LOCAL else ""
     return source + ("" if examples.collate is default_collate else fingerprint_callable(examples.collate, pieces))
-
-
-def _spread(examples: Examples) -> list[Any]:
-    if examples.num_examples is None:
-        return list(itertools.islice(iter(examples.dataset), _FINGERPRINT_EXAMPLES))
-    where = torch.linspace(0, examples.num_examples - 1, min(_FINGERPRINT_EXAMPLES, examples.num_examples)).long()
-    where = where if examples.indices is None else examples.indices[where]
-    return [examples.dataset[index] for index in where.tolist()]
 
 
 def _hash_value(digest: Any, value: Any) -> None:
@@ -179,15 +173,26 @@ class StudyData:
 
     train: Examples
     held_out: Examples
-    tokens_per_example: int
+    tokens: TokenCount
     fingerprint: str
     code: DataCode
+
+    @property
+    def tokens_per_example(self) -> int | float:
+        """On average where examples differ."""
+        return self.tokens.per_example
 
     @property
     def num_tokens(self) -> int | None:
         """Tokens in the training set; None for a stream."""
         count = self.train.num_examples
-        return None if count is None else count * self.tokens_per_example
+        return None if count is None else round(count * self.tokens_per_example)
+
+    def sample(self, count: int) -> Any:
+        """The first `count` examples as a batch to measure with; more where they differ, so that they pad as usual."""
+        if not self.tokens.varies:
+            return self.train.first(count)
+        return self.train.batch_of(self.train.spread(_SAMPLE_OF_DIFFERENT))
 
 
 def prepare_data(
@@ -198,10 +203,12 @@ def prepare_data(
     eval_fraction: float = 0.02,
     version: str | None = None,
     code: DataCode | None = None,
+    ignored: int = IGNORED,
 ) -> StudyData:
     """Open a study's datasets, split off held-out data where none is given, count tokens and fingerprint it all.
 
-    `code` is that of the process which sent the data here, if one did; `version` stands for data and code.
+    `code` is that of the process which sent the data here, if one did; `version` stands for data and code; `ignored`
+    is the target that the loss leaves out. Warns where padding enters the loss.
     """
     training = open_examples(train, "dataset")
     if held_out is None:
@@ -213,17 +220,25 @@ def prepare_data(
                 "eval_dataset is the training data itself: its loss is not held-out", FlopsFitWarning, stacklevel=2
             )
     with isolated_random_state():
-        per_example = count_tokens_per_example(training) if tokens_per_example == "auto" else int(tokens_per_example)
+        auto = tokens_per_example == "auto"
+        tokens = count_tokens(training, ignored) if auto else TokenCount(per_example=int(tokens_per_example))
         if version:
             code, parts = DataCode(training="", held_out="", pieces={}), [version]
         else:
             code = code or DataCode.of(training, evaluation)
             parts = [data_fingerprint(training, code.training), data_fingerprint(evaluation, code.held_out)]
-    fingerprint = hashlib.sha256(repr([*parts, per_example]).encode()).hexdigest()[:16]
+    if tokens.counts_padding:
+        warnings.warn(
+            "the collate_fn pads targets with values that enter the loss, so that it depends on the batch; pad "
+            f"targets with {ignored}, which the loss leaves out",
+            FlopsFitWarning,
+            stacklevel=2,
+        )
+    fingerprint = hashlib.sha256(repr([*parts, tokens.per_example]).encode()).hexdigest()[:16]
     return StudyData(
         train=training,
         held_out=evaluation,
-        tokens_per_example=per_example,
+        tokens=tokens,
         fingerprint=fingerprint,
         code=code,
     )

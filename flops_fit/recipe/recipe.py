@@ -105,7 +105,7 @@ class Recipe:
         compile: whether `torch.compile` compiles the model, anew for every size and shape of batch; needs a C++
             compiler on a CPU.
         precision: "auto" is bfloat16 autocast on GPUs that have it, float32 elsewhere.
-        eval_batch_examples: examples per held-out step; it changes memory and speed, not the loss.
+        eval_batch_examples: examples per held-out step; it changes memory and speed, not the loss (docs/training.md).
         checkpoint_seconds: seconds between checkpoints of a running experiment.
         timeout_seconds: an experiment that takes longer ends as "timed_out", with a checkpoint to go on from.
         seed: decides initial weights and data order, together with the experiment's own seed.

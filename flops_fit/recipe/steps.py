@@ -25,11 +25,12 @@ class Steps:
         return (self.end(step) + self.end(step + 1)) / (2 * self.examples)
 
 
-def plan_steps(recipe: Recipe, experiment: Experiment, tokens_per_example: int) -> Steps:
+def plan_steps(recipe: Recipe, experiment: Experiment, tokens_per_example: float) -> Steps:
     """Steps of `experiment`; raises `DataError` where its tokens are less than one example."""
     num_tokens = experiment.num_tokens
-    examples = num_tokens // tokens_per_example
+    is_whole = float(tokens_per_example).is_integer()  # else its tokens were rounded
+    examples = int(num_tokens // tokens_per_example) if is_whole else round(num_tokens / tokens_per_example)
     if examples < 1:
-        raise DataError(f"{num_tokens} tokens are less than one example of {tokens_per_example}; raise the budget")
+        raise DataError(f"{num_tokens} tokens are less than one example of {tokens_per_example:.4g}; raise the budget")
     batch = max(1.0, recipe.tokens_per_step(experiment) / tokens_per_example)
     return Steps(examples=examples, steps=max(1, round(examples / batch)))

@@ -95,7 +95,7 @@ def make_design(
     cells: Sequence[Experiment],
     grid: Sequence[Experiment],
     *,
-    tokens_per_example: int,
+    tokens_per_example: float,
     study_flops: float,
     tuned_for: str,
     dear: Sequence[Experiment] = (),
@@ -123,7 +123,7 @@ def make_design(
     )
 
 
-def _tuned(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experiment, tokens_per_example: int) -> Tuned:
+def _tuned(name: str, recipe: Recipe, options: TuningOptions, cheapest: Experiment, tokens_per_example: float) -> Tuned:
     guess, known = _start(name, recipe, options, cheapest), name in options.bounds
     below, above = _REACH[name]
     low, high = options.bounds.get(name, (guess / below, guess * above))

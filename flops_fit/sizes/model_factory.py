@@ -13,7 +13,7 @@ from flops_fit.processes.alive import still_alive
 def create_model(
     model_cls: Callable[..., Any], size_param: str, size: int, model_kwargs: Mapping[str, Any] | None = None
 ) -> Any:
-    """`model_cls(**model_kwargs, **{size_param: size})`.
+    """`model_cls(**model_kwargs, **{size_param: size})`, without `torch.compile` or `DataParallel` around it.
 
     Raises `ModelContractError` for something that cannot be called or for a size parameter given twice; errors of the
     constructor itself pass through.
@@ -25,7 +25,15 @@ def create_model(
             f"model_kwargs sets {size_param} = {kwargs[size_param]!r}, which is the size parameter; take it out"
         )
     still_alive()
-    return model_cls(**kwargs, **{size_param: size})
+    return _unwrapped(model_cls(**kwargs, **{size_param: size}))
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model inside of what was compiled or made parallel: how it is trained is the recipe's and the hardware's."""
+    inside = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+    inner = inside.get(type(model).__name__)
+    of_torch = type(model).__module__.partition(".")[0] == "torch"
+    return _unwrapped(getattr(model, inner)) if of_torch and inner else model
 
 
 def check_callable(model_cls: Any) -> None:

@@ -24,7 +24,7 @@ _RULES = {
     "flops_per_param_per_token": number(above=0),
     "param_count": one_of(AUTO, *PARAM_COUNTS),
     "loss_fn": Rule(callable, "a function of outputs and targets") | LEFT_OUT,
-    "tokens_per_example": whole(),
+    "tokens_per_example": number(above=0),
     "data_unit": TEXT | LEFT_OUT,
 }
 
@@ -43,7 +43,7 @@ class SizeOptions:
     param_count: str = AUTO
     sample_batch: Any = None
     loss_fn: Callable[[Any, Any], Any] | None = None
-    tokens_per_example: int = 1
+    tokens_per_example: float = 1
     data_unit: str | None = None
 
     def __post_init__(self) -> None:

@@ -164,7 +164,7 @@ def build_size_map(
     param_count: str = SizeOptions.param_count,
     sample_batch: Any = None,
     loss_fn: Callable[[Any, Any], Any] | None = None,
-    tokens_per_example: int = 1,
+    tokens_per_example: float = 1,
     data_unit: str | None = None,
 ) -> SizeMap:
     """Map valid sizes of a model class to parameters and FLOPs per token; no budget, no weights, no GPU.
@@ -185,7 +185,7 @@ def build_size_map(
             other.
         sample_batch: what the data loader yields, a pair (inputs, targets) with a batch dimension first.
         loss_fn: `loss_fn(outputs, targets)`.
-        tokens_per_example: units of data in one example of the batch.
+        tokens_per_example: units of data in one example of the batch, on average.
         data_unit: what such a unit is called; by default "token", or "example" where the batch holds no token ids.
 
     Raises `ModelContractError` for a model that cannot be built or counted, `PlanError` for options out of limits.
@@ -237,7 +237,7 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     )
 
 
-def _entry(probe: Probe, options: SizeOptions, batch_tokens: int | None) -> SizeEntry:
+def _entry(probe: Probe, options: SizeOptions, batch_tokens: float | None) -> SizeEntry:
     from flops_fit.sizes.counting import params_of
 
     counts, num_params = probe.counts, params_of(probe.counts, options.param_count)

@@ -26,7 +26,7 @@ from flops_fit.errors import ModelContractError, StudyError
 from flops_fit.rate_check.planned import OPTION as CHECK_OPTION
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.sweep.experiment import parse_budget, parse_budgets
-from flops_fit.sweep.grid import GridOptions
+from flops_fit.sweep.options import GridOptions
 
 _SIZE_OPTIONS = (
     "min_size", "max_size", "size_values", "max_params", "flops", "flops_per_param_per_token", "param_count",
@@ -154,7 +154,7 @@ class DataSpec:
 
     Attributes:
         eval: held-out data; without it `eval_fraction` of the training examples are split off, always the same ones.
-        tokens_per_example: "auto" (the number of integer targets of an example, else 1) or a number.
+        tokens_per_example: "auto" (an example's integer targets that enter the loss, else 1) or a number.
         version: if given, names the data in experiment ids instead of a hash of it.
     """
 
@@ -220,10 +220,10 @@ class TrainerSpec:
 class SweepOptions:
     """The grid: budgets in FLOPs, and how sizes are placed around the prior optimum of each.
 
-    Attributes as in `flops_fit.sweep.grid.GridOptions`; a `span` of None is its default. `compute_budgets` stay in the
-    order given. `target_budgets` are FLOPs that the law is asked to predict for, besides its own, each once and from
-    the least to the greatest; nothing is planned for them. With `centre_on_law` the
-    pipeline centres a budget that is new on the study's own law, where there is a trustworthy one.
+    Attributes as in `flops_fit.sweep.options.GridOptions`; a `span` of None is its default. `compute_budgets` stay in
+    the order given. `target_budgets` are FLOPs that the law is asked to predict for, besides its own, each once and
+    from the least to the greatest; nothing is planned for them. With `centre_on_law` the pipeline centres
+    a budget that is new on the study's own law, where there is a trustworthy one.
     `check_learning_rate` trains the centre size of several budgets at half and at double its rate too
     (`flops_fit.rate_check`): of those named, or, where it is true, of those that take a tenth of the grid's FLOPs; left
     out, where the recipe's learning rate is "tune".

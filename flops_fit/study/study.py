@@ -110,6 +110,7 @@ class Study:
         if self.data is None:
             return None
         from flops_fit.data.study_data import prepare_data
+        from flops_fit.data.targets import IGNORED, ignored_target
 
         spec = self.data
         return prepare_data(
@@ -119,6 +120,7 @@ class Study:
             eval_fraction=spec.eval_fraction,
             version=spec.version,
             code=self.__dict__.get("data_code"),
+            ignored=ignored_target(self.loss.fn, self.loss.kwargs) if self.loss else IGNORED,
         )
 
     @functools.cached_property

@@ -3,7 +3,7 @@
 from flops_fit.sweep.counts import plan_from_counts
 from flops_fit.sweep.diff import PlanDiff, diff_plans
 from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budget
-from flops_fit.sweep.grid import GridOptions
+from flops_fit.sweep.options import GridOptions
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map, plan_sweep
 
 __all__ = [

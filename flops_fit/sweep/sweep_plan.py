@@ -26,8 +26,10 @@ from flops_fit.identity.fingerprints import canonical, content_hash, fingerprint
 from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, SizeOptions
 from flops_fit.sizes.size_map import SizeMap, build_size_map
 from flops_fit.sweep.diff import PlanDiff, diff_plans
+from flops_fit.sweep.enough import too_few
 from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budgets
-from flops_fit.sweep.grid import GridOptions, plan_budgets
+from flops_fit.sweep.grid import plan_budgets
+from flops_fit.sweep.options import GridOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +109,11 @@ class SweepPlan:
         """FLOPs of all experiments together, without checks."""
         return sum(experiment.planned_flops for experiment in self.experiments)
 
+    @property
+    def too_few(self) -> str | None:
+        """Why no law can be fitted to what it trains, and the one thing to change; None where one can."""
+        return too_few(self.experiments, self.dropped, self.notes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values under the schema `flops_fit.sweep_plan/1`."""
         return {
@@ -164,7 +171,7 @@ class SweepPlan:
         return pd.DataFrame(rows, columns=[*own, "planned_flops", *tuned])
 
     def summary(self) -> str:
-        """A Markdown table with a row per budget, then why points are missing."""
+        """A Markdown table with a row per budget, why points are missing, and why no law can be fitted to so few."""
         headers = ("budget", "sizes", self.size_param, f"N ({self.param_count})", f"{self.data_unit}s", "D/N", "FLOPs")
         rows = []
         for budget, of_budget in self.by_budget().items():
@@ -179,7 +186,9 @@ class SweepPlan:
             rows.append((format_flops(budget), sizes, *spans, format_flops(spent)))
         dropped = [f"dropped at {format_flops(point.compute_budget)}: {point.reason}" for point in self.dropped]
         notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([repr(self), "", markdown_table(headers, rows), *dropped, *notes])
+        return "\n".join(
+            [repr(self), "", markdown_table(headers, rows), *dropped, *notes, *filter(None, [self.too_few])]
+        )
 
     def __repr__(self) -> str:
         return (
@@ -226,7 +235,7 @@ def plan_from_size_map(
         compute_budgets: training FLOPs, numbers or text such as "1e18", in any order; one that is repeated is planned
             once and warned of.
         identity: hash of what decides an outcome besides size, tokens and seed (model, data, loss, recipe).
-        grid: fields of `flops_fit.sweep.grid.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
+        grid: fields of `flops_fit.sweep.options.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
 
     Raises `PlanError` for budgets or options outside their limits; warns of budgets that admit no size.
     """

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
+from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.data.batches import Examples
-from flops_fit.data.nested import batch_size, to_device
-from flops_fit.loss import LossFn, batch_loss
+from flops_fit.data.nested import to_device
+from flops_fit.data.targets import count_targets, ignored_target, shifts_labels
+from flops_fit.errors import DataError
+from flops_fit.loss import LossFn, batch_loss, model_loss
 from flops_fit.processes.alive import still_alive
+
+_SEED = 20220329  # of the draws in the held-out loss
 
 
 def held_out_loss(
@@ -22,17 +28,36 @@ def held_out_loss(
     device: torch.device,
     autocast: Any,
 ) -> float:
-    """Mean loss over all held-out examples, in evaluation mode, without gradients."""
+    """Mean loss over all held-out targets, in evaluation mode, without gradients.
+
+    What model or data draw at random is the same for every experiment, as each batch begins from a seed of its own.
+    Raises `DataError` where no example has a target.
+    """
     was_training, total, count = model.training, 0.0, 0
+    ignored, shifted = ignored_target(loss_fn), loss_fn is model_loss and shifts_labels(model)
     model.eval()
-    with torch.no_grad(), autocast:
-        for batch in held_out.in_order(batch_examples):
-            size = batch_size(batch)
-            total += batch_loss(model, to_device(batch, device), loss_fn).item() * size
-            count += size
+    with isolated_random_state(), torch.no_grad(), autocast:
+        batches = _seeded(held_out.in_order(batch_examples))
+        for batch in batches:
+            targets = count_targets(batch, ignored, shifted=shifted)
+            if targets:
+                total += batch_loss(model, to_device(batch, device), loss_fn).item() * targets
+                count += targets
             still_alive()
     model.train(was_training)
+    if count == 0:
+        raise DataError(f"no held-out example has a target: all are {ignored}, which the loss leaves out; give others")
     return total / count
+
+
+def _seeded(batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches, each read and used from a seed of its own."""
+    for number in itertools.count():
+        seed_everything(_SEED, number)
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

@@ -14,8 +14,9 @@ import torch
 from flops_fit.basics.devices import autocast
 from flops_fit.data.nested import batch_size, slice_batch, to_device
 from flops_fit.data.study_data import StudyData
-from flops_fit.errors import Diverged, TimedOut
-from flops_fit.loss import LossFn, batch_loss
+from flops_fit.data.targets import count_targets, ignored_target, shifts_labels
+from flops_fit.errors import DataError, Diverged, TimedOut
+from flops_fit.loss import LossFn, batch_loss, model_loss
 from flops_fit.processes.alive import still_alive
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
@@ -92,6 +93,10 @@ class TrainingLoop:
         for step in range(self.progress.step, self.steps.steps):
             factor = recipe.schedule_factor(self.steps.progress(step))
             loss = self._step(reader.read(self.steps.end(step + 1) - self.steps.end(step)), factor)
+            if loss is None:
+                self._advance(step, None, clock.seconds())
+                self._keep(clock)
+                continue
             if not math.isfinite(loss):
                 where = f"at step {step + 1} of {self.steps.steps}"
                 raise Diverged(f"loss is {loss} {where}; the last finite one was {last_finite:.4g}")
@@ -99,13 +104,15 @@ class TrainingLoop:
             self._advance(step, loss, clock.seconds())
             log.write(step + 1, self._tokens(), loss, peak * factor, self.progress.seconds)
             self._report(loss, peak * factor, clock)
-            if step + 1 < self.steps.steps:
-                self._keep(clock)
+            self._keep(clock)
 
     def rehearse(self, batch: Any) -> float:
         """One step at a learning rate of 0: all the work of a step, and the weights as before; returns the loss."""
         self.model.train()
-        return self._step(batch, 0.0)
+        loss = self._step(batch, 0.0)
+        if loss is None:
+            raise DataError(f"the first batch has no target: all are {self._ignored}, which the loss leaves out")
+        return loss
 
     def held_out_loss(self) -> float:
         """The mean held-out loss at the end; raises `Diverged` where it is not finite."""
@@ -145,17 +152,23 @@ class TrainingLoop:
             found = load_checkpoint(self._checkpoint, self.job.experiment, self.model, self.optimizer)
             self.progress = found or Progress()
 
-    def _advance(self, step: int, loss: float, seconds: float) -> None:
+    def _advance(self, step: int, loss: float | None, seconds: float) -> None:
+        """Note a step; one that was skipped counts in the tail as the mean of those before it."""
         still_alive()
+        in_tail, before = step - self._tail_start, self.progress.tail_loss_sum
+        if loss is None:
+            loss = before / in_tail if in_tail > 0 else 0.0
         self.progress = Progress(
             step=step + 1,
             examples=self.steps.end(step + 1),
             seconds=seconds,
-            tail_loss_sum=self.progress.tail_loss_sum + (loss if step >= self._tail_start else 0.0),
+            tail_loss_sum=before + (loss if in_tail >= 0 else 0.0),
         )
 
     def _keep(self, clock: Clock) -> None:
-        """Write a checkpoint when it is due; where time is up, write one and raise `TimedOut`."""
+        """Before the last step, write a checkpoint when it is due; where time is up, write one and raise `TimedOut`."""
+        if self.progress.step == self.steps.steps:
+            return
         recipe = self.job.recipe
         limit = recipe.timeout_seconds
         is_over = limit is not None and clock.this_run() > limit
@@ -165,8 +178,13 @@ class TrainingLoop:
             where = f"step {self.progress.step} of {self.steps.steps}"
             raise TimedOut(f"{where} was reached after timeout_seconds = {limit:g}; run again to go on from there")
 
-    def _step(self, batch: Any, factor: float) -> float:
-        """One optimizer step on `batch` at `factor` times the peak rates; returns its mean loss."""
+    def _step(self, batch: Any, factor: float) -> float | None:
+        """One optimizer step on `batch` at `factor` times the peak rates; returns its mean loss.
+
+        A batch without any target, whose mean loss would be that of nothing, is skipped: None.
+        """
+        if self._targets(batch) == 0:
+            return None
         self.optimizer.set_factor(factor)
         self.optimizer.zero_grad()
         loss = self._gradients(to_device(batch, self.device))
@@ -180,7 +198,7 @@ class TrainingLoop:
         """Accumulate the batch's gradient, in as few parts as memory allows; returns the mean loss.
 
         The first batch that does not fit is halved until it does, and so are all after it. Parts are weighted by their
-        number of examples, so the result differs from the whole batch's by rounding alone.
+        number of targets, so the result differs from the whole batch's by rounding alone.
         """
         total = batch_size(batch)
         while True:
@@ -196,18 +214,29 @@ class TrainingLoop:
                 torch.cuda.empty_cache()
 
     def _accumulate(self, batch: Any, total: int, part: int) -> float:
-        loss_sum = 0.0
+        loss_sum, targets = 0.0, self._targets(batch)
         for first in range(0, total, part):
             piece = batch if part == total else slice_batch(batch, first, first + part)
-            share = min(part, total - first) / total
+            share = 1.0 if part == total else self._targets(piece) / targets
+            if share == 0:
+                continue
             with autocast(self.job.recipe.precision, self.device):
                 loss = batch_loss(self.model, piece, self.job.loss_fn)
             (loss if share == 1.0 else loss * share).backward()
             loss_sum += loss.item() * share
         return loss_sum
 
+    @functools.cached_property
+    def _ignored(self) -> int:
+        return ignored_target(self.job.loss_fn)
+
+    def _targets(self, batch: Any) -> int:
+        """How many targets of `batch` enter its loss."""
+        shifted = self.job.loss_fn is model_loss and shifts_labels(self.model)
+        return count_targets(batch, self._ignored, shifted=shifted)
+
     def _tokens(self) -> int:
-        return self.progress.examples * self.job.data.tokens_per_example
+        return round(self.progress.examples * self.job.data.tokens_per_example)
 
     def _report(self, loss: float, rate: float, clock: Clock) -> None:
         at_end = self.progress.step == self.steps.steps

@@ -53,8 +53,9 @@ class RankLoop(TrainingLoop):
     def _gradients(self, batch: Any) -> float:
         total = batch_size(batch)
         first, end = self._ranks.share(total)
-        weight = (end - first) / total
-        loss = super()._gradients(slice_batch(batch, first, end)) * weight if weight else 0.0
+        own = slice_batch(batch, first, end)
+        weight = self._targets(own) / self._targets(batch) if end > first else 0.0
+        loss = super()._gradients(own) * weight if weight else 0.0
         loss = self._ranks.vote(loss)
         self._ranks.average_gradients(self.model.parameters(), weight)
         return loss

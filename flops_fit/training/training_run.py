@@ -174,7 +174,7 @@ def _result(
 ) -> ExperimentResult:
     experiment, total = job.experiment, job.data.train.num_examples
     progress = loop.progress if loop else Progress()
-    tokens = progress.examples * job.data.tokens_per_example
+    tokens = round(progress.examples * job.data.tokens_per_example)
     return ExperimentResult.of(
         experiment,
         num_tokens=tokens,

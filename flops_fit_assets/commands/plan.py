@@ -63,9 +63,10 @@ def print_plan(path: Path, console: Console) -> None:
     if plan.experiments and study.trainer is None:
         parts.append(recipe_text(study.training, plan.experiments, plan.data_unit))
         parts.append(learning_rate_cost(study, plan, cost))
-    refusal = over_limit(spent, study.hardware)
-    parts += [cost.memory_text() or "", covered_text(study.covered())]
-    for line in filter(None, [*lines, *parts, refusal and f"would be refused: {refusal}"]):
+    refusals = [over_limit(spent, study.hardware), plan.too_few if study.adaptive is None else None]
+    counted = study.prepared_data.tokens.note if study.prepared_data else None
+    parts += [cost.memory_text() or "", counted or "", covered_text(study.covered())]
+    for line in filter(None, [*lines, *parts, *(f"would be refused: {refusal}" for refusal in refusals if refusal)]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -12,7 +12,8 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetK
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.recipe_law.settling import TOLERATED_EXCESS
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
-from flops_fit.sweep.grid import SIX_N_WARNING_RATIO
+from flops_fit.sweep.grid import FEWEST_SIZES
+from flops_fit.sweep.reasons import SIX_N_WARNING_RATIO
 
 if TYPE_CHECKING:
     from flops_fit.adaptive.progress import Progress
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
     from flops_fit.sweep.sweep_plan import SweepPlan
 
-FEWEST_SIZES = 4  # for a parabola with an interval
 AGREEMENT = 1.5  # factor in N_opt
 _BLOCKING = {"affordable", "within_total"}
 

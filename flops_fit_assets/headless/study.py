@@ -24,7 +24,8 @@ from flops_fit.errors import FileError
 from flops_fit.preflight.preflight import preflight_if_due
 from flops_fit.processes.workers import TaskOutcome, WorkerPool
 from flops_fit.results.results import ExperimentResult, failed_result
-from flops_fit.stages import trials_plan
+from flops_fit.stages import study_grid, trials_plan
+from flops_fit.sweep.enough import refuse_too_few
 from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import longest_first
 from flops_fit_assets.freshness import versions
@@ -73,14 +74,16 @@ class Outcome:
         return [result for result in self.results.values() if result.status != "completed"]
 
 
-def run_study(path: Path, home: Path, console: Console, until: tuple[str, ...] = ()) -> Outcome:
+def run_study(
+    path: Path, home: Path, console: Console, until: tuple[str, ...] = (), *, train_anyway: bool = False
+) -> Outcome:
     """Bring the study at `path` up to date in `home`, an adaptive one until it knows what `until` says (`wished`).
 
-    Raises `FlopsFitError` for a study that is not valid or is being run already, `RunFailed` where a stage other
-    than a training fails.
+    Raises `FlopsFitError` for a study that is not valid, is being run already, or is too small for a law (unless
+    `train_anyway`); `RunFailed` where a stage other than a training fails.
     """
     with headless_study(path, home, console, until) as study:
-        return study.bring_up_to_date()
+        return study.bring_up_to_date(train_anyway=train_anyway)
 
 
 @contextmanager
@@ -104,17 +107,20 @@ class HeadlessStudy:
     instance: DagsterInstance
     console: Console
 
-    def bring_up_to_date(self) -> Outcome:
+    def bring_up_to_date(self, *, train_anyway: bool = False) -> Outcome:
         """Size map and plan where they are stale, every training that is missing, then the law if anything changed; of
         an adaptive study this again and again, until no further round is planned."""
         done: list[str] = []
         trained: list[str] = []
         tried: dict[str, ExperimentResult] = {}
         with self._workers() as workers:
-            tuned = self._tune(workers)
+            judged = not (train_anyway or self._is_adaptive)
+            tuned = self._tune(workers, judged)
             while True:
                 known = len(self._rounds)
                 plan, made = self.bring_plan_up_to_date(workers)
+                if judged:
+                    refuse_too_few(plan.too_few, "--train-anyway")
                 for item in self._rounds[known:]:
                     self.console.print(round_text(item), highlight=False, markup=False, soft_wrap=True)
                 results, new = self._train_what_is_missing(plan, workers, tried)
@@ -142,7 +148,7 @@ class HeadlessStudy:
             rounds=rounds,
         )
 
-    def _tune(self, workers: WorkerPool) -> list[str]:
+    def _tune(self, workers: WorkerPool, judged: bool) -> list[str]:
         """Have the rule for what the recipe tunes, if it does, by trials round by round; ids and stages made for it."""
         if self._source.study.tuning is None:
             return []
@@ -150,6 +156,8 @@ class HeadlessStudy:
         done = [stage for stage in ("size_map",) if self._ensure(stage, workers)]
         tried: dict[str, ExperimentResult] = {}
         known = -1
+        if judged and not self._is_current("recipe_law", self._recipe_law_from()):
+            refuse_too_few(study_grid(self._source.study, self._store.read("size_map")).too_few, "--train-anyway")
         while not self._is_current("recipe_law", self._recipe_law_from()):
             self._materialize("recipe_law")
             rounds = kept_tuning(self._store, self._source.study)[1]
@@ -338,6 +346,3 @@ class HeadlessStudy:
 
 def _final(results: Mapping[str, ExperimentResult]) -> dict[str, ExperimentResult]:
     return {name: result for name, result in results.items() if result.is_final}
-
-
-__all__ = ["HeadlessStudy", "Outcome", "RunFailed", "headless_study", "run_study"]

@@ -45,6 +45,18 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_what_is_too_little_for_a_law_is_refused_by_run_and_said_by_plan(flops_fit, tmp_path):
+    write_study(tmp_path, budgets=[3e5])
+    assert "would be refused: the plan has 4 experiments that differ" in flops_fit("plan").output
+    refused = flops_fit("run")
+    assert refused.exit_code == 1
+    assert "nothing was trained: the plan has 4 experiments" in refused.output
+    assert "--train-anyway trains it all the same" in refused.output
+    assert not result_files(tmp_path / "home")
+    assert "4 usable runs cannot fix the law's 5 parameters" in flops_fit("run", "--train-anyway").output
+    assert len(result_files(tmp_path / "home")) == 4
+
+
 @pytest.mark.parametrize(
     ("budgets", "message"),
     [

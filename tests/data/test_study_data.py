@@ -3,11 +3,12 @@
 import pytest
 import torch
 from streams import Stream
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from flops_fit import validate_dataset
 from flops_fit.data.batches import epoch_order
-from flops_fit.data.study_data import count_tokens_per_example, open_examples, prepare_data
+from flops_fit.data.study_data import open_examples, prepare_data
+from flops_fit.data.targets import count_tokens
 from flops_fit.errors import DataError, FlopsFitWarning
 
 
@@ -36,6 +37,19 @@ def hugging_face_like(format_type):
     return kind()
 
 
+def hugging_face_stream(format_type):
+    """As `datasets.IterableDataset`: what it yields follows its format, which no public attribute tells."""
+
+    def examples(self):
+        for number in range(3):
+            values = [number, number + 1]
+            yield {"input_ids": torch.tensor(values) if format_type else values}
+
+    kind = type("IterableDataset", (IterableDataset,), {"__iter__": examples, "with_format": lambda self, f: self})
+    kind.__module__ = "datasets.iterable_dataset"
+    return kind()
+
+
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
@@ -45,11 +59,23 @@ def hugging_face_like(format_type):
         ({"train": 1}, "is a dict"),
         (Squares, r"class Squares.*Squares\(\.\.\.\)"),
         (hugging_face_like(None), r"with_format\(\"torch\"\)"),
+        (hugging_face_stream(None), r"with_format\(\"torch\"\)"),
     ],
 )
 def test_what_is_no_dataset_is_a_type_error_with_a_remedy(dataset, message):
     with pytest.raises(TypeError, match=message):
         validate_dataset(dataset)
+
+
+def test_streams_of_hugging_face_datasets_are_taken_in_torch_format_and_refused_in_another():
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    stream = datasets.Dataset.from_dict({"input_ids": [[1, 2, 3]] * 9, "labels": [[1, 2, -100]] * 9})
+    stream = stream.to_iterable_dataset()
+    with pytest.raises(TypeError, match="with_format"):
+        validate_dataset(stream)
+    data = prepare_data(stream.with_format("torch"), stream.with_format("torch"), version="stream")
+    assert data.tokens_per_example == 2
+    assert data.train.reader(seed=0).read(4)["input_ids"].tolist() == [[1, 2, 3]] * 4
 
 
 def test_empty_datasets_are_refused():
@@ -58,7 +84,8 @@ def test_empty_datasets_are_refused():
 
 
 @pytest.mark.parametrize(
-    "dataset", [Squares(3), Stream(3), DataLoader(Squares(3)), [(1, 2)], hugging_face_like("torch")]
+    "dataset",
+    [Squares(3), Stream(3), DataLoader(Squares(3)), [(1, 2)], hugging_face_like("torch"), hugging_face_stream("torch")],
 )
 def test_datasets_of_every_kind_are_accepted(dataset):
     assert validate_dataset(dataset) is dataset
@@ -114,9 +141,15 @@ def test_subsets_are_read_through_their_indices():
 def test_tokens_per_example():
     sequences = TensorDataset(torch.zeros(4, 16, dtype=torch.int64), torch.zeros(4, 16, dtype=torch.int64))
     vectors = TensorDataset(torch.zeros(4, 3), torch.zeros(4, 2))
-    assert count_tokens_per_example(open_examples(sequences)) == 16
-    assert count_tokens_per_example(open_examples(numbers(4))) == 1
-    assert count_tokens_per_example(open_examples(vectors)) == 1  # a regression's example is one unit of data
+    assert count_tokens(open_examples(sequences)).per_example == 16
+    assert count_tokens(open_examples(numbers(4))).per_example == 1
+    assert count_tokens(open_examples(vectors)).per_example == 1  # a regression's example is one unit of data
+
+
+def test_examples_spread_over_a_hundred_million_reach_the_last_and_no_further():
+    count = 100_000_003
+    whole = open_examples(TensorDataset(torch.zeros(1, dtype=torch.int64).expand(count)))
+    assert len(whole.spread(64)) == 64
 
 
 def test_fingerprint_follows_content():

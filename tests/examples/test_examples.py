@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from flops_fit import DataSpec, Experiment, Hardware, LossSpec, ModelSpec, Recipe, Study, SweepOptions, run_experiment
-from flops_fit.data.study_data import count_tokens_per_example, open_examples
+from flops_fit.data.study_data import open_examples
+from flops_fit.data.targets import count_tokens
 from flops_fit.examples import huggingface, vision
 from flops_fit.loss import model_loss
 from flops_fit.stages import study_plan, study_size_map
@@ -103,4 +104,4 @@ def test_sequences_label_every_byte_with_itself_and_count_as_tokens():
     assert len(dataset) == 131_072 // 64
     example = dataset[5]
     assert torch.equal(example["input_ids"], example["labels"])
-    assert count_tokens_per_example(open_examples(dataset)) == 64
+    assert count_tokens(open_examples(dataset)).per_example == 64

@@ -385,7 +385,7 @@ def test_the_callers_state_is_untouched(capsys):
         ({"flops": "measured"}, "needs sample_batch and loss_fn"),
         ({"flops": lambda model: -1.0}, "FLOPs per token by <lambda>.* = -1.0 must be a number above 0"),
         ({"flops_per_param_per_token": 0}, "flops_per_param_per_token = 0 must be a number above 0"),
-        ({"tokens_per_example": 0}, "tokens_per_example = 0 must be a whole number"),
+        ({"tokens_per_example": 0}, "tokens_per_example = 0 must be a number above 0"),
     ],
 )
 def test_options_out_of_their_limits_are_refused(options, message):

@@ -20,7 +20,7 @@ from flops_fit.errors import FlopsFitWarning, PlanError
 from flops_fit.sizes.size_map import SizeEntry
 from flops_fit.sweep.counts import plan_from_counts
 from flops_fit.sweep.experiment import parse_budget
-from flops_fit.sweep.grid import GridOptions
+from flops_fit.sweep.options import GridOptions
 
 DEMO_BUDGETS = (2e9, 6e9, 2e10, 6e10)
 DEMO_OPTIMA = (4.3e3, 7.7e3, 1.3e4, 2.1e4)  # found by training all of them

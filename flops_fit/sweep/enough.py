@@ -1,0 +1,53 @@
+"""Whether a plan has enough experiments for a law, and what to change where it has not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flops_fit.errors import StudyError
+from flops_fit.sweep.experiment import DroppedPoint, Experiment
+from flops_fit.sweep.reasons import ADMITS_NO_SIZE
+
+LAW_PARAMETERS = 5  # E, A, B, alpha, beta
+FEWEST = LAW_PARAMETERS + 1
+
+
+def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], notes: Sequence[str]) -> str | None:
+    """Why no law can be fitted to what a plan trains, and the one thing to change; None where one can.
+
+    What counts is how many experiments differ in size or tokens: another seed of one fixes no further parameter.
+    """
+    different = len({(item.num_params, item.num_tokens) for item in experiments})
+    if different >= FEWEST:
+        return None
+    if different == 0:
+        return f"the plan has no experiments to train: {_why_empty(notes)}"
+    return (
+        f"the plan has {different} experiments that differ in size or tokens, too few for a law of {LAW_PARAMETERS} "
+        f"parameters, which needs at least {FEWEST}; {_remedy(dropped, different)}"
+    )
+
+
+def refuse_too_few(problem: str | None, to_train_anyway: str) -> None:
+    """Raise `StudyError` where there is a problem (`SweepPlan.too_few`), and say what to give to have it trained."""
+    if problem is not None:
+        raise StudyError(f"nothing was trained: {problem}; {to_train_anyway} trains it all the same")
+
+
+def _why_empty(notes: Sequence[str]) -> str:
+    of_budgets = [note for note in notes if ADMITS_NO_SIZE in note]
+    return of_budgets[-1] if of_budgets else "no budget admits any size"
+
+
+def _remedy(dropped: Sequence[DroppedPoint], planned: int) -> str:
+    """What would help most: to have more of the grid, or a larger grid."""
+    if len(dropped) < FEWEST - planned:
+        return "give more compute_budgets or a larger num_sizes_per_budget"
+    reasons = [point.reason for point in dropped]
+    remedies = [_last_part(reason) for reason in reasons]
+    most = max(dict.fromkeys(remedies), key=remedies.count)
+    return f"{remedies.count(most)} of its points are dropped for one reason, such as: {reasons[remedies.index(most)]}"
+
+
+def _last_part(reason: str) -> str:
+    return reason.rpartition("; ")[2]

@@ -1,0 +1,116 @@
+"""What is said of a grid: why points of it are missing, and what a reader should know of its experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.sizes.size_map import SizeEntry, SizeMap, SkippedSize
+from flops_fit.sweep.experiment import DroppedPoint, Experiment
+from flops_fit.sweep.options import GridOptions
+
+ADMITS_NO_SIZE = "admits no size"
+SIX_N_WARNING_RATIO = 1.5  # of FLOPs per token, measured over 6·N or the other way round
+
+
+def no_size(size_map: SizeMap, budget: float, target: float, above: SkippedSize | None, *, taken: bool) -> DroppedPoint:
+    """Why a target has no size; `above` is the one it would have without max_params."""
+    first, last = size_map.entries[0], size_map.entries[-1]
+    wanted = f"no size near {format_count(target)} parameters"
+    if above is not None:
+        reason = (
+            f"{wanted}: {size_map.size_param}={above.size} has {above.reason}; lower the budget or raise max_params"
+        )
+    elif target < first.num_params:
+        reason = f"{wanted}: the smallest is {size_map.label(first)}; raise the budget or allow smaller sizes"
+    elif target > last.num_params:
+        largest = f"the largest is {size_map.label(last)}"
+        reason = f"{wanted}: {largest}; lower the budget or allow larger sizes (max_size, size_values)"
+    elif taken:
+        reason = f"{wanted} that this budget does not use already; the model has too few sizes there"
+    else:
+        reason = f"{wanted}: the model has none between its neighbours; give more in size_values or as num_sizes"
+    return DroppedPoint(compute_budget=budget, num_params=target, reason=reason)
+
+
+def nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions, points: Sequence[DroppedPoint]) -> str:
+    """Why a budget has no experiment and what to change: at an end of the map, or else what most `points` say."""
+    said, (least, most) = f"budget {format_flops(budget)} FLOPs {ADMITS_NO_SIZE}", _limits(size_map, options)
+    smallest, largest = size_map.entries[0], size_map.entries[-1]
+    if budget < least:
+        return (
+            f"{said}: the smallest ({size_map.label(smallest)}) would see {_ratio(smallest, budget):.2g} tokens per "
+            f"parameter; raise the budget to at least {format_flops(least)} or add smaller sizes"
+        )
+    if budget > most:
+        return (
+            f"{said}: the largest ({size_map.label(largest)}) would see {_ratio(largest, budget):.2g} tokens per "
+            f"parameter; lower the budget to at most {format_flops(most)} or allow larger sizes"
+        )
+    reasons = [point.reason for point in points]
+    remedies = [reason.rpartition("; ")[2] for reason in reasons]
+    return f"{said}: {reasons[remedies.index(max(remedies, key=remedies.count))]}"
+
+
+def _ratio(entry: SizeEntry, budget: float) -> float:
+    return budget / entry.flops_per_token / entry.num_params
+
+
+def _limits(size_map: SizeMap, options: GridOptions) -> tuple[float, float]:
+    """The least budget that the smallest size can be trained with, and the most that the largest can."""
+    smallest, largest = size_map.entries[0], size_map.entries[-1]
+    return (
+        options.min_tokens_per_param * smallest.flops_per_token * smallest.num_params,
+        options.max_tokens_per_param * largest.flops_per_token * largest.num_params,
+    )
+
+
+def remarks_on(
+    experiments: Sequence[Experiment], size_map: SizeMap, dataset_tokens: int | None, max_epochs: float
+) -> list[str]:
+    """What a reader should know of experiments: data that is repeated, FLOPs per token far from those measured."""
+    found = (_repeated_data(experiments, dataset_tokens, max_epochs), _six_n_is_off(size_map, experiments))
+    return [remark for remark in found if remark]
+
+
+def centred_by_cost(size_map: SizeMap, budgets: Sequence[tuple[float, int]], options: GridOptions) -> str:
+    """Of budgets that are centred by compute, each with how many sizes it would have had otherwise."""
+    budget, sizes = budgets[0]
+    ratio, named = options.tokens_per_param, ", ".join(format_flops(each) for each, _ in budgets)
+    return (
+        f"{ratio:g} {size_map.data_unit}s per parameter would leave {named} FLOPs too few sizes ({sizes} of "
+        f"{options.num_sizes_per_budget} at {format_flops(budget)}); the grid is centred on as much compute per "
+        f"parameter as {ratio:g} tokens have: there, C = {6 * ratio:g} N^2. To centre it elsewhere, set "
+        "tokens_per_param"
+    )
+
+
+def _repeated_data(experiments: Sequence[Experiment], dataset_tokens: int | None, max_epochs: float) -> str | None:
+    """Muennighoff et al. 2023: tokens seen up to 4 times are worth about as much as new ones, then less and less."""
+    if dataset_tokens is None:
+        return None
+    epochs = [experiment.num_tokens / dataset_tokens for experiment in experiments]
+    repeating = [number for number in epochs if number > 1]
+    if not repeating:
+        return None
+    return (
+        f"{len(repeating)} of {len(epochs)} experiments see data more than once, up to {max(repeating):.3g} times "
+        f"(max_epochs = {max_epochs:g}); the law will describe repeated data. Add data, or set max_epochs = 1"
+    )
+
+
+def _six_n_is_off(size_map: SizeMap, experiments: Sequence[Experiment]) -> str | None:
+    """Where FLOPs per token are taken as 6 N although those measured are far from it."""
+    measured = [experiment for experiment in experiments if experiment.measured_flops_per_token]
+    if size_map.flops_method != "6nd" or not measured:
+        return None
+
+    off = sorted((experiment.measured_flops_per_token or 0.0) / experiment.flops_per_token for experiment in measured)
+    typical = off[len(off) // 2]
+    if 1 / SIX_N_WARNING_RATIO <= typical <= SIX_N_WARNING_RATIO:
+        return None
+    return (
+        f"{size_map.flops_per_param_per_token:g} FLOPs per parameter and {size_map.data_unit} are far from those "
+        f"measured, which are {typical:.3g} times as many ({off[0]:.3g} to {off[-1]:.3g} times over the experiments); "
+        'give flops = "measured"'
+    )
