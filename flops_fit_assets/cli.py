@@ -180,7 +180,9 @@ def demo() -> None:
     help="File to write the report to.",
 )
 @click.option("--fix", multiple=True, help="What is known: E=1.69, or a range, alpha=0.3:0.4; may be repeated.")
-def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...]) -> None:
+@click.option("--units", help="Factors by column: num_params=1e6,num_tokens=1e9; 1 confirms a column as it is.")
+@click.option("--columns", help="Which column is what, where its name does not say it: loss=val_loss,flops=C.")
+def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...], units: str | None, columns: str | None) -> None:
     """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results.
 
     Forecasts that `flops-fit forecast RUNS` made are scored by them.
@@ -193,7 +195,9 @@ def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...]) -> None:
     from flops_fit_assets.commands.forecast import folder_beside
 
     try:
-        law = fit_scaling_law(load_runs(runs), fix=from_text(fix))
+        factors = {name: _factor(name, value) for name, value in _pairs(units, "--units").items()}
+        named = _pairs(columns, "--columns")
+        law = fit_scaling_law(load_runs(runs), fix=from_text(fix), units=factors, columns=named)
     except FileNotFoundError as error:
         raise click.ClickException(f"{runs} does not exist; give a table of runs or a directory of results") from error
     console = _console()
@@ -202,6 +206,21 @@ def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...]) -> None:
     written = write_report(law, report_path or runs.with_name(f"{runs.stem}_report.html"), forecasts=forecasts)
     for line in (*forecasts.record(), f"report: {written}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _pairs(text: str | None, option: str) -> dict[str, str]:
+    """`"a=1,b=2" -> {"a": "1", "b": "2"}`."""
+    parts = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    if wrong := [name for name, equals, value in parts if not (equals and name.strip() and value.strip())]:
+        raise click.ClickException(f"{option} has {wrong[0]!r}; give name=value, several with commas between")
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
+def _factor(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise click.ClickException(f"--units has {name}={value}; give a number, such as {name}=1e6") from None
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,11 +145,11 @@ def load_results(directory: str | os.PathLike[str]) -> list[ExperimentResult]:
 
 
 def load_runs(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """A runs table from a directory of results, or from a .csv, .json (records) or .jsonl file.
+    """A runs table from a directory of results, or from a file (`flops_fit.results.table_files`).
 
     Raises `FileNotFoundError` where nothing is there and `FileError` for another kind of file or an empty directory.
     """
-    import pandas as pd
+    from flops_fit.results.table_files import read_table
 
     path = Path(path)
     if path.is_dir():
@@ -157,19 +157,7 @@ def load_runs(path: str | os.PathLike[str]) -> pd.DataFrame:
         if not results:
             raise FileError(f"{path} holds no */{RESULT_FILE}; give the directory that the trainings wrote to")
         return results_frame(results)
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": pd.read_csv,
-        ".json": pd.read_json,
-        ".jsonl": lambda file: pd.read_json(file, lines=True),
-    }
-    if path.suffix not in readers:
-        raise FileError(f"{path} is no directory, .csv, .json or .jsonl file; give one of these")
-    try:
-        return readers[path.suffix](path)
-    except FileNotFoundError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:  # pandas has many
-        raise FileError(f"{path} is not a table of runs ({type(error).__name__}: {error}); correct it") from error
+    return read_table(path)
 
 
 def failed_result(experiment: Experiment, reason: str, *, status: str = "failed") -> ExperimentResult:

@@ -45,6 +45,7 @@ def fit_scaling_law(
     seed: int = 0,
     units: Mapping[str, float] | None = None,
     loss_unit: str | None = None,
+    columns: Mapping[str, str] | None = None,
     flops_per_token: Any = None,
 ) -> ScalingLaw:
     """Fit `L(N, D) = E + A/N^alpha + B/D^beta` to runs, with each budget's own minimum and bootstrap intervals.
@@ -65,9 +66,10 @@ def fit_scaling_law(
             the same in all forms; with others held the form is "chinchilla", since no other has them in this sense.
         bootstraps: resamples for the intervals.
         seed: of the bootstrap; the same numbers every time.
-        units: factor per column, such as `{"num_params": 1e9}` for billions.
+        units: factor per column, such as `{"num_params": 1e9}` for billions; 1 confirms a column as it is.
         loss_unit: of the losses, in words such as "bits per byte", for what is printed and drawn; by default what the
             column's name says (`val_bpb`), else nats per token. No number depends on it: errors are shares of the loss.
+        columns: our name → the table's, such as `{"loss": "val_loss"}`, where names do not say it.
         flops_per_token: FLOPs per token as a function of N: a `FlopsPerToken` or a size map; by default learned from
             the runs.
 
@@ -78,7 +80,7 @@ def fit_scaling_law(
             f"method = {method!r} is unknown; give 'parametric' (for the others see isoflop_minima, envelope)"
         )
     options = checked_options(delta=delta, weighting=weighting, form=form, bootstraps=bootstraps, seed=seed)
-    table = read_runs(runs, units=units, loss_unit=loss_unit)
+    table = read_runs(runs, units=units, loss_unit=loss_unit, columns=columns)
     table = without_diverged(table) if delta == "auto" else table
     held = checked(fix, float(table.loss.min()))
     return fit_table(table, flops_per_token_of(flops_per_token, table), options | with_fix(held))

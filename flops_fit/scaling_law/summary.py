@@ -35,6 +35,7 @@ def _head(law: FittedLaw) -> str:
     lines = [
         f"Scaling law   L(N, D) = E + A/N^alpha + B/D^beta{f'   ({law.loss_unit})' if law.loss_unit else ''}",
         f"  runs        {len(runs)} in {len(law.isoflops)} IsoFLOP budgets, {compute}{excluded}",
+        *(f"  {'' if at else 'table':<11} {note}" for at, note in enumerate(runs.notes)),
         f"  objective   {_objective(law)}   Huber(delta = {law.delta:.3g}) on log loss, sd {law.sigma:.2%}",
         f"  compute     {law.flops_per_token.description}",
         f"  weighting   {law.weighting.description}",
@@ -42,7 +43,8 @@ def _head(law: FittedLaw) -> str:
     ]
     lines += [f"  held        {described(law.options['fix'])}"] if "fix" in law.options else []
     lines += [f"  {'' if at else 'thinned':<11} {said}" for at, said in enumerate(law.thinned)]
-    return "\n".join(lines if law.determined else [*lines[:2], lines[3]])
+    count = 2 + len(runs.notes)
+    return "\n".join(lines if law.determined else [*lines[:count], lines[count + 1]])
 
 
 def _objective(law: FittedLaw) -> str:

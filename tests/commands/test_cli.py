@@ -141,6 +141,10 @@ def test_fit_prints_the_law_and_writes_the_report(flops_fit, tmp_path):
     assert (tmp_path / "runs_report.html").stat().st_size > 10_000
     held = flops_fit("fit", "runs.csv", "--fix", "E=1.65", "--fix", "alpha=0.2:0.5")
     assert "held        E = 1.65, alpha in 0.2 to 0.5" in held.output
+    wrong = flops_fit("fit", "runs.csv", "--units", "num_params")
+    assert (wrong.exit_code, "--units has 'num_params'; give name=value" in wrong.output) == (1, True)
+    named = flops_fit("fit", "runs.csv", "--units", "num_params=1", "--columns", "loss=val_loss")
+    assert "columns has loss = 'val_loss', which is none of" in named.output
     wrong = flops_fit("fit", "runs.csv", "--fix", "E")
     assert wrong.exit_code == 1
     assert "must be a value such as E=1.69" in wrong.output

@@ -91,6 +91,6 @@ def test_runs_load_from_a_directory_and_from_tables_alike(tmp_path):
 def test_what_holds_no_runs_is_refused(tmp_path):
     with pytest.raises(FileError, match=r"no \*/result\.json"):
         load_runs(tmp_path)
-    (tmp_path / "runs.txt").write_text("")
-    with pytest.raises(FileError, match=r"\.csv, \.json or \.jsonl"):
-        load_runs(tmp_path / "runs.txt")
+    (tmp_path / "runs.docx").write_text("")
+    with pytest.raises(FileError, match=r"\.csv, \.tsv, \.txt, \.json, \.jsonl"):
+        load_runs(tmp_path / "runs.docx")

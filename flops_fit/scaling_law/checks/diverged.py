@@ -34,8 +34,7 @@ def without_diverged(runs: Runs) -> Runs:
     reasons = diverged(runs)
     if not reasons:
         return runs
-    gone = {item.row for item in runs.excluded}
-    rows = [row for row in range(len(runs) + len(gone)) if row not in gone]
+    rows = (np.arange(len(runs)) if runs.row is None else runs.row).tolist()
     keep = np.array([at not in reasons for at in range(len(runs))])
     said = [ExcludedRun(row=rows[at], experiment_id=runs.experiment_id[at], reason=why) for at, why in reasons.items()]
     return replace(runs.subset(keep), excluded=tuple(sorted((*runs.excluded, *said), key=lambda item: item.row)))

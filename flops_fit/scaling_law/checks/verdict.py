@@ -37,7 +37,7 @@ def diagnose(evidence: Evidence, further: Iterable[Diagnostic] = ()) -> tuple[Di
     """
     lost = fit_checks.undetermined(evidence)
     checks = design_checks.CHECKS if lost else (*design_checks.CHECKS, *fit_checks.CHECKS)
-    found: list[Diagnostic | None] = [lost, *(check(evidence) for check in checks), *further]
+    found: list[Diagnostic | None] = [lost, *(check(evidence) for check in checks), *evidence.runs.doubts, *further]
     known = (MEASURED if evidence.misfit_measured else set()) | (OF_FIVE if evidence.members is not None else set())
     said = [replace(finding, severity="info") if finding.code in known else finding for finding in filter(None, found)]
     return gravest_first(said)

@@ -12,7 +12,7 @@ from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.next_experiments.candidate import Candidate, Points, Suggestion, points_of
 from flops_fit.scaling_law.next_experiments.choose import choose
 from flops_fit.scaling_law.next_experiments.width import check_question
-from flops_fit.scaling_law.table.columns import runs_frame
+from flops_fit.scaling_law.table.columns import runs_table
 from flops_fit.scaling_law.table.runs import Runs, read_runs
 
 FEWEST_FOR_LAW = 6
@@ -77,7 +77,7 @@ def _trained(runs: Any) -> tuple[Points, Runs | None]:
     """Everything that was trained, failed or not, and the usable runs of it."""
     if runs is None or (hasattr(runs, "__len__") and not isinstance(runs, str) and len(runs) == 0):
         return points_of(()), None
-    table, *_ = runs_frame(runs)
+    table = runs_table(runs).frame
     N, D, C = (table[name].to_numpy(dtype=float) for name in ("num_params", "num_tokens", "flops"))
     known = (N > 0) & (D > 0) & (C > 0)
     try:

@@ -13,12 +13,12 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from flops_fit.basics.arguments import need
+from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.errors import FitError
-from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, runs_frame
+from flops_fit.scaling_law.table.budgets import grouped_by_flops, with_sensible_budgets
+from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, runs_table
+from flops_fit.scaling_law.table.units import doubts, outlying_flops
 
-BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
-EQUAL_BUDGET = 0.02  # what counts as equal,
-MOSTLY = 0.6  # and the share of runs that must fall into budgets for there to be any
 FEWEST_RUNS = 8  # named runs below which resampling them would say nothing
 NEEDED = ("loss", "num_params", "num_tokens", "flops")
 EXTREME = 1e100  # numbers beyond it, or below its inverse, are no measurements
@@ -38,7 +38,9 @@ class ExcludedRun:
 class Runs:
     """Usable runs, each array of shape (runs,): parameters, tokens, FLOPs, loss, the IsoFLOP budget's FLOPs (NaN
     where a run belongs to none), weight; `cluster` numbers what is resampled together: repeated seeds of one (N, D),
-    and checkpoints of one run where a column names it. `loss_unit` is in words; empty where it is not known."""
+    and checkpoints of one run where a column names it. `loss_unit` is in
+    words; empty where it is not known. `doubts` are findings about units, and `row`, (runs,), says
+    where each run is in the table that was read."""
 
     num_params: np.ndarray
     num_tokens: np.ndarray
@@ -52,6 +54,8 @@ class Runs:
     excluded: tuple[ExcludedRun, ...] = ()
     notes: tuple[str, ...] = ()
     loss_unit: str = NATS
+    doubts: tuple[Diagnostic, ...] = ()
+    row: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -80,7 +84,7 @@ class Runs:
         """The runs where `keep` (bool, (runs,)) holds."""
         arrays = {name: getattr(self, name)[keep] for name in ARRAYS}
         ids = tuple(itertools.compress(self.experiment_id, keep.tolist()))
-        return replace(self, **arrays, experiment_id=ids)
+        return replace(self, **arrays, experiment_id=ids, row=None if self.row is None else self.row[keep])
 
     def to_frame(self) -> pd.DataFrame:
         """One row per usable run."""
@@ -99,15 +103,22 @@ class Runs:
 ARRAYS = ("num_params", "num_tokens", "flops", "loss", "budget", "weight", "cluster", "epochs")
 
 
-def read_runs(runs: Any, *, units: Mapping[str, float] | None = None, loss_unit: str | None = None) -> Runs:
-    """Usable runs from a DataFrame, path or list of results; see `runs_frame` for what is accepted.
+def read_runs(
+    runs: Any,
+    *,
+    units: Mapping[str, float] | None = None,
+    loss_unit: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Runs:
+    """Usable runs from a DataFrame, path or list of results; see `runs_table` for what is accepted.
 
     Rows without finite positive N, D and loss, not "completed", or repeating another row are excluded with a reason.
     `loss_unit` in words; by default what the column's own name says, else nats per token. Raises `FitError` where
     nothing usable is left.
     """
     need("loss_unit", loss_unit, LOSS_UNIT, FitError)
-    table, notes, named_unit = runs_frame(runs, units)
+    read = runs_table(runs, units, columns)
+    table, said = with_sensible_budgets(read.frame)
     ids = (
         table["experiment_id"].astype(str) if "experiment_id" in table else pd.Series([f"row {i}" for i in table.index])
     )
@@ -123,20 +134,31 @@ def read_runs(runs: Any, *, units: Mapping[str, float] | None = None, loss_unit:
     keep = np.array([not reason for reason in reasons], dtype=bool)
     if not keep.any():
         raise FitError(_nothing_usable(table, excluded))
-    table, ids = table[keep].reset_index(drop=True), ids[keep]
-    columns = {name: table[name].to_numpy(dtype=float) for name in ("num_params", "num_tokens", "flops", "loss")}
+    table = _in_order(table.assign(experiment_id=ids, _row=np.arange(len(table)))[keep])
+    ids = table["experiment_id"]
+    values = {name: table[name].to_numpy(dtype=float) for name in ("num_params", "num_tokens", "flops", "loss")}
     cluster, joined = _clusters(table)
+    given = table["compute_budget"].to_numpy(dtype=float) if "compute_budget" in table else grouped_by_flops(table)
     return Runs(
-        **columns,
-        budget=_budgets(table),
+        **values,
+        budget=given,
         weight=table["weight"].to_numpy(dtype=float) if "weight" in table else np.ones(len(table)),
         cluster=cluster,
         epochs=table["epochs"].to_numpy(dtype=float) if "epochs" in table else np.full(len(table), np.nan),
         experiment_id=tuple(ids),
         excluded=excluded,
-        notes=(*notes, *joined),
-        loss_unit=named_unit if loss_unit is None else loss_unit,
+        notes=(*read.notes, *joined, *said),
+        loss_unit=read.loss_unit if loss_unit is None else loss_unit,
+        row=table["_row"].to_numpy(),
+        doubts=doubts(*values.values(), confirmed=read.confirmed, derived=read.derived),
     )
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by size, tokens, loss and name: resamples, and with them intervals, must not depend on the order given."""
+    keys = [*("num_params", "num_tokens", "loss", "experiment_id"), *(name for name in ("seed",) if name in table)]
+    names = table.assign(**{name: table[name].astype(str) for name in keys[3:]})
+    return table.loc[names.sort_values(keys, kind="stable").index].reset_index(drop=True)
 
 
 def _nothing_usable(table: pd.DataFrame, excluded: tuple[ExcludedRun, ...]) -> str:
@@ -201,6 +223,9 @@ def _reasons(table: pd.DataFrame) -> list[str]:
     compared = table[identity].assign(loss=without_rounding(table["loss"].to_numpy(dtype=float)))
     for row in np.flatnonzero(compared.duplicated().to_numpy()).tolist():
         reasons[row] = reasons[row] or "repeats another row exactly (same N, D and loss)"
+    usable = np.array([not reason for reason in reasons], dtype=bool)
+    for row, factor in outlying_flops(table[usable]).items():
+        reasons[row] = f"its FLOPs are {factor:.3g} times what the other runs' FLOPs per parameter and token say"
     return reasons
 
 
@@ -240,29 +265,3 @@ def _extreme(row: pd.Series) -> str:
         if not np.isnan(value) and not 1 / EXTREME < value < EXTREME:
             return f"{name} = {value:g} is not between {1 / EXTREME:g} and {EXTREME:g}"
     return ""
-
-
-def _budgets(table: pd.DataFrame) -> np.ndarray:
-    """Each run's IsoFLOP budget: the column where given, else groups of runs cut apart at gaps in ln FLOPs."""
-    if "compute_budget" in table:
-        return table["compute_budget"].to_numpy(dtype=float)
-    flops, N = table["flops"].to_numpy(dtype=float), table["num_params"].to_numpy(dtype=float)
-    logs = np.log(flops)
-    budget = np.full(len(flops), np.nan)
-    for members in _split(logs, np.argsort(logs, kind="stable")):
-        sizes = len(np.unique(N[members]))
-        same = np.ptp(logs[members]) < EQUAL_BUDGET and sizes >= 3
-        if same or (sizes >= 5 and np.ptp(np.log(N[members])) > np.log(2.99)):
-            budget[members] = np.median(flops[members])
-    return budget if np.isfinite(budget).mean() > MOSTLY else np.full(len(flops), np.nan)
-
-
-def _split(logs: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
-    """Members (sorted by compute) cut at their largest gap until each part is no wider than a budget may be."""
-    if np.ptp(logs[members]) <= BUDGET_WIDTH:
-        return [members]
-    gaps = np.diff(logs[members])
-    cut = (
-        int(np.argmax(gaps > gaps.max() * (1 - 1e-6))) + 1
-    )  # of equal gaps the first, so that last digits do not decide
-    return _split(logs, members[:cut]) + _split(logs, members[cut:])

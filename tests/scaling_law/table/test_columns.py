@@ -1,5 +1,6 @@
 """Tables that cannot be read as they are: what is wrong, and what to do about it."""
 
+import pandas as pd
 import pytest
 
 from flops_fit import fit_scaling_law
@@ -8,18 +9,11 @@ from flops_fit.synthetic import REPLICATION, synthetic_runs
 
 
 @pytest.mark.parametrize(("separator", "words"), [(";", "semicolons"), ("\t", "tabs")])
-def test_a_file_without_commas_is_refused_with_its_separator_and_the_remedy(tmp_path, separator, words):
+def test_a_frame_whose_columns_were_not_told_apart_is_refused_with_the_remedy(tmp_path, separator, words):
     path = tmp_path / "runs.csv"
     synthetic_runs(REPLICATION).to_csv(path, sep=separator, index=False)
     with pytest.raises(FitError, match=f"separated by {words}.*read_csv"):
-        fit_scaling_law(path)
-
-
-def test_so_is_one_with_decimal_commas(tmp_path):
-    path = tmp_path / "runs.csv"
-    synthetic_runs(REPLICATION)[["num_params", "num_tokens", "loss"]].to_csv(path, sep=";", decimal=",", index=False)
-    with pytest.raises(FitError, match=r"semicolons.*decimal=','"):
-        fit_scaling_law(path)
+        fit_scaling_law(pd.read_csv(path))
 
 
 @pytest.mark.parametrize("column", ["group", "run", "seed"])

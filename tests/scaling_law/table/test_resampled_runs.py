@@ -27,8 +27,11 @@ def test_seeds_of_one_configuration_join_their_runs_and_rows_without_a_name_stan
     again = table[table["run_name"] == "run-3"].assign(run_name="run-3-again", loss=lambda rows: rows["loss"] * 1.001)
     nameless = checkpointed(1).iloc[:5].assign(run_name=None, num_tokens=lambda rows: rows["num_tokens"] * 1.5)
     runs = read_runs(pd.concat([table, again, nameless]))
-    assert runs.cluster[-13:-5].tolist() == [3] * 8
-    assert runs.cluster[-5:].tolist() == [RUNS, RUNS + 1, RUNS + 2, RUNS + 3, RUNS + 4]
+    of_run = {name: set(runs.cluster[np.array(runs.experiment_id) == name]) for name in ("run-3", "run-3-again")}
+    assert of_run["run-3"] == of_run["run-3-again"]
+    alone = runs.cluster[np.isin(runs.num_tokens, nameless["num_tokens"])]
+    assert len(set(alone)) == len(alone) == 5
+    assert len(set(runs.cluster)) == RUNS + 5
 
 
 def test_a_column_of_another_meaning_is_left_alone_and_said():
