@@ -11,24 +11,24 @@ from pathlib import Path
 
 from seeds import DEMO
 
-from flops_fit import Study
+from flops_fit import Recipe, Study
 from flops_fit.basics.formatting import format_flops, markdown_table
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.training.side_by_side import train_all
 
 MINIMA = {
-    2e9: 4460,
-    6e9: 7375,
-    2e10: 12981,
-    6e10: 21670,
+    2e9: 3980,
+    6e9: 6480,
+    2e10: 11800,
+    6e10: 20700,
 }  # as `flops-fit demo` prints them
-RATE, BATCH = 0.016, "0.5*sqrt(tokens)"
-RECIPES = {
-    "the demo's": (RATE, BATCH),
-    "half the rate": (RATE / 2, BATCH),
-    "double the rate": (RATE * 2, BATCH),
-    "half the batch": (RATE, "0.25*sqrt(tokens)"),
-    "double the batch": (RATE, "1.0*sqrt(tokens)"),
+BATCH = "0.06*tokens^0.67"
+RECIPES = {  # rates as the demo's rule gives them, the batch's root included
+    "the demo's": (Recipe().learning_rate, BATCH),
+    "half the rate": ("min(0.01, 0.235*sqrt(batch)*params^-0.6)", BATCH),
+    "double the rate": ("min(0.04, 0.94*sqrt(batch)*params^-0.6)", BATCH),
+    "half the batch": (Recipe().learning_rate, "0.03*tokens^0.67"),
+    "double the batch": (Recipe().learning_rate, "0.12*tokens^0.67"),
 }
 
 
