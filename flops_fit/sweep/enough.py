@@ -22,9 +22,10 @@ def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], 
         return None
     if different == 0:
         return f"the plan has no experiments to train: {_why_empty(notes)}"
+    plural = "s" if different > 1 else ""
     return (
-        f"the plan has {different} experiments that differ in size or tokens, too few for a law of {LAW_PARAMETERS} "
-        f"parameters, which needs at least {FEWEST}; {_remedy(dropped, different)}"
+        f"the plan has {different} experiment{plural} that differ in size or tokens, too few for a law of "
+        f"{LAW_PARAMETERS} parameters, which needs at least {FEWEST}; {_remedy(dropped, different)}"
     )
 
 

@@ -40,7 +40,8 @@ _DESCRIPTIONS = {
     },
     "sweep_plan": {
         "flops_on_budget": "Every experiment's FLOPs are within 2 % of its budget.",
-        "enough_sizes": f"Every budget has at least {FEWEST_SIZES} sizes, or its minimum cannot be found.",
+        "enough_sizes": f"Every budget has at least {FEWEST_SIZES} sizes, or its minimum cannot be found, and "
+        "all together have enough for a law.",
         "brackets_the_optimum": "Every budget has sizes with more and with fewer tokens per parameter than the "
         "optimum that is expected (tokens_per_param of the study, or a law's).",
         "affordable": "What is left to train stays within max_cost and max_hours of [hardware]. If not, nothing after "
@@ -137,6 +138,7 @@ def plan_checks(
     if progress is not None:
         return [on_budget, affordable, _within_total(progress)]
     few = [f"{format_flops(budget)} has {count}" for budget, count in sizes.items() if count < FEWEST_SIZES]
+    few += [plan.too_few] if plan.too_few else []
     return [
         on_budget,
         _warn("enough_sizes", not few, "; ".join(few) or f"at least {min(sizes.values(), default=0)} each"),

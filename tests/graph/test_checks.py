@@ -97,9 +97,13 @@ class TestPlan:
         }
         double = 2 * plan.experiments[0].num_tokens
         off = dataclasses.replace(plan.experiments[0], num_tokens=double, tokens_per_param=None)
-        bad = passed(checks.plan_checks(dataclasses.replace(plan, experiments=[off]), at(20.0, plan), None, ""))
+        made = checks.plan_checks(dataclasses.replace(plan, experiments=[off]), at(20.0, plan), None, "")
+        bad = passed(made)
         assert not bad["flops_on_budget"]
         assert not bad["enough_sizes"]
+        assert "the plan has 1 experiment that differ in size or tokens, too few for a law" in found(
+            made, "enough_sizes"
+        )
 
     @pytest.mark.parametrize(
         ("keep", "lacking"), [(lambda ratio: ratio > 20, "fewer"), (lambda ratio: ratio < 20, "more")]
