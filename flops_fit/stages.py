@@ -18,6 +18,7 @@ from flops_fit.cost.estimate import estimate
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import users_code
+from flops_fit.rate_check.noise import noise_of
 from flops_fit.rate_check.planned import checks_of, cost_text
 from flops_fit.rate_check.rate_check import RateCheck, rate_check
 from flops_fit.recipe.recipe import doubts
@@ -321,10 +322,10 @@ def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]
 
 def study_rate_check(plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw) -> RateCheck | None:
     """What came of the checks of the learning rate in `plan`; None where it has none. `law` is that of its grid, whose
-    residuals are the noise of a training."""
+    runs tell the noise of a training."""
     if not plan.checks:
         return None
-    return rate_check(plan.experiments, plan.checks, _as_planned(plan, results), law.sigma)
+    return rate_check(plan.experiments, plan.checks, _as_planned(plan, results), noise_of(law))
 
 
 def _as_planned(plan: SweepPlan, results: Iterable[ExperimentResult]) -> dict[str, ExperimentResult]:
