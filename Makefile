@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY_INSTALLED := $(VENV)/.installed-ray
+HF_INSTALLED := $(VENV)/.installed-hf
 
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo ui test test-slow test-browser test-ray test-all lint clean
+.PHONY: demo ui test test-slow test-browser test-ray test-hf test-all lint clean
 
 demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
 	$(BIN)/flops-fit demo
@@ -25,8 +26,11 @@ test-slow: $(INSTALLED)   ## whole studies, many fits, kills, live pages (also i
 test-browser: $(INSTALLED)  ## of these, the pages in a headless Chromium alone
 	$(PYTEST) -m browser
 
-test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; CI runs it last
+test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; in CI after `make test-slow`
 	$(PYTEST) -m ray
+
+test-hf: $(HF_INSTALLED)  ## Hugging Face models, by their configurations; CI runs it last
+	$(PYTEST) -m hf tests/sizes tests/examples
 
 test-all: $(INSTALLED) lint
 	$(PYTEST) $(PARALLEL)
@@ -43,6 +47,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(RAY_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ray]"
+	touch $@
+
+$(HF_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,hf]"
 	touch $@
 
 clean:

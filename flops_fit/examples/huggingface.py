@@ -1,7 +1,7 @@
 """A Hugging Face causal language model, made from its configuration, on the standard library's bytes.
 
-Needs `pip install transformers`. The model computes its own loss and shifts the labels itself, so examples are mappings
-with `labels` equal to `input_ids`, and the loss of the study is `flops_fit.loss:model_loss`:
+Needs `pip install "flops-fit[hf]"`. The model computes its own loss and shifts the labels itself, so examples are
+mappings with `labels` equal to `input_ids`, and the loss of the study is `flops_fit.loss:model_loss`:
 
 ```toml
 name = "huggingface"
@@ -16,7 +16,7 @@ eval = "flops_fit.examples.huggingface:held_out_dataset"
 [loss]
 fn = "flops_fit.loss:model_loss"
 [sweep]
-compute_budgets = [1e11, 3e11, 1e12]
+compute_budgets = [1e13, 3e13, 1e14]
 ```
 """
 
@@ -30,7 +30,7 @@ from torch.utils.data import Dataset
 
 from flops_fit.examples.stdlib_corpus import HELD_OUT_BYTES, corpus_hash, read_corpus
 
-CONTEXT = 64
+CONTEXT = 2048
 VOCABULARY = 128
 HEAD_WIDTH = 16
 
@@ -72,7 +72,7 @@ def gpt2(width: int, num_layers: int = 4) -> Any:
 
 
 class Sequences(Dataset[dict[str, torch.Tensor]]):
-    """Text in sequences of 64 bytes without overlap: `{"input_ids": (64,), "labels": (64,)}`; 64 tokens an example.
+    """Text in sequences of 2,048 bytes without overlap: `{"input_ids": (2048,), "labels": (2048,)}`.
 
     The labels are the inputs themselves: the model predicts each byte but the first from those before it.
     """

@@ -8,7 +8,7 @@ import inspect
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,43 +16,59 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flops_fit.basics.arguments import did_you_mean, need, number
-from flops_fit.data.nested import to_meta
+from flops_fit.data.nested import map_leaves, to_meta
 from flops_fit.errors import ModelContractError
 from flops_fit.loss import batch_loss
 from flops_fit.processes.process_state import process_state_kept
-from flops_fit.sizes.flops import count_params, has_lazy_params, measure_flops
+from flops_fit.sizes.flops import PassFlops, count_params, has_lazy_params, measure_flops
+from flops_fit.sizes.known_values import KnownValues
 from flops_fit.sizes.model_factory import check_callable, create_model, own_num_params, uncountable
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
-from flops_fit.sizes.sandbox import NoGpu, without_initialisers
+from flops_fit.sizes.sandbox import Failure, NoGpu, failure_of, without_initialisers
 
-MEASURING = 5  # times as long as a call while a model is built takes an operation whose FLOPs are counted
+MOST_ON_META = 30_000  # operations of a step that are looked at: ten seconds on one core
+MOST_FOR_REAL = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One training step on the sample batch, counted.
+
+    `counts` has "measured" and "recompute" (FLOPs of the batch), "activation_bytes" and "idle" (parameters that a token
+    does not meet); `source` is "meta", "real" or
+    "worked out"; `uncounted` as in `flops_fit.sizes.flops.PassFlops`.
+    """
+
+    counts: Mapping[str, float]
+    source: str
+    operations: int = 0
+    uncounted: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """One valid size, counted.
 
-    `counts` has those of "own", "total", "trainable", "non_embedding", "measured", "recompute" (FLOPs of a batch),
-    "activation_bytes" (of a batch) and "function" that are known. `work` is what that took: calls of torch while it was
-    built, and `MEASURING` for each operation of the step that was measured.
+    `counts` has those of "own", "total", "trainable", "non_embedding" and "function" that are known; `work` is how many
+    calls of torch building it took; `step` is there where one was taken, `step_failure` where it failed.
     """
 
     size: int
     counts: Mapping[str, float]
     source: str
     work: int = 0
-
-
-class CannotMeasure(Exception):
-    """The model was built, but one training step on the sample batch failed."""
+    step: Step | None = None
+    step_failure: Failure | None = None
 
 
 def params_of(counts: Mapping[str, float], param_count: str) -> int:
     """N by convention; the total is what the model's own `num_params()` says, where it has one.
 
+    For "active" it is the total too, from which a step takes what a token does not meet.
+
     Raises `ModelContractError` where the convention needs an `nn.Module` and the model is none, or counts nothing.
     """
-    if param_count == "total":
+    if param_count in ("total", "active"):
         return int(counts.get("own", counts.get("total", 0)))
     if param_count not in counts:
         raise ModelContractError(
@@ -86,20 +102,52 @@ def check_signature(request: ProbeRequest) -> str:
 
 
 @process_state_kept()  # what one size changes in the process must not reach the next
-def build_and_count(request: ProbeRequest, size: int, *, device: str) -> Probe:
-    """Build one model on "meta" or "cpu", count it and free it; errors of its constructor pass through."""
+def build_and_count(request: ProbeRequest, size: int, *, device: str, step: bool = False) -> Probe:
+    """Build one model on "meta" or "cpu", count it and free it; errors of its constructor pass through.
+
+    With `step` a training step is taken too, without data; how it failed is in the probe.
+    """
+    known = KnownValues()
     with ExitStack() as stack:
         watched = stack.enter_context(NoGpu())
-        stack.enter_context(torch.device("meta") if device == "meta" else without_initialisers())
+        for place in (torch.device("meta"), known) if device == "meta" else (without_initialisers(),):
+            stack.enter_context(place)
         model = create_model(request.model_cls, request.size_param, size, request.model_kwargs)
-    alive = weakref.ref(model) if isinstance(model, nn.Module) else None
     counts = _counts(model, request, device)
-    work = watched.calls + MEASURING * counts.pop("operations", 0)
+    taken = _step_on_meta(model, request.options, device, known) if step and isinstance(model, nn.Module) else None
+    alive = weakref.ref(model) if isinstance(model, nn.Module) else None
     del model
     for generation in range(3):
         if alive is not None and alive() is not None:  # it is part of a reference cycle
             gc.collect(generation)
-    return Probe(size=size, counts=counts, source="meta" if device == "meta" else "real", work=int(work))
+    return Probe(
+        size=size,
+        counts=counts,
+        source="meta" if device == "meta" else "real",
+        work=watched.calls,
+        step=taken if isinstance(taken, Step) else None,
+        step_failure=taken if isinstance(taken, Failure) else None,
+    )
+
+
+@process_state_kept()
+def run_for_real(request: ProbeRequest, size: int) -> Step:
+    """A training step of a model with weights as they are at the start of training, the same on every call."""
+    options = request.options
+    assert options.loss_fn is not None
+    torch.manual_seed(0)
+    with NoGpu():
+        model = create_model(request.model_cls, request.size_param, size, request.model_kwargs)
+    if has_lazy_params(model):
+        _materialize(model, options, "cpu")
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):  # their FLOPs can be counted
+        flops = measure_flops(
+            model,
+            options.sample_batch,
+            options.loss_fn,
+            most_operations=MOST_FOR_REAL,
+        )
+    return _step_of(flops, "real")
 
 
 def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
@@ -109,8 +157,6 @@ def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
         if has_lazy_params(model):
             _materialize(model, options, device)
         counts |= vars(count_params(model))
-        if options.measures:
-            counts |= _measured_if_possible(model, options, device)
     elif options.flops == "measured":
         raise ModelContractError(
             f'flops = "measured" needs a torch.nn.Module, and {type(model).__name__} is none; give "6nd" or a function'
@@ -129,36 +175,36 @@ def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
     return counts
 
 
-def _measured_if_possible(model: nn.Module, options: SizeOptions, device: str) -> dict[str, float]:
-    """Nothing where measuring fails and the plan does not rest on it."""
-    try:
-        return _measured(model, options, device)
-    except (Exception, SystemExit) as error:
-        if options.flops == "measured":
-            raise CannotMeasure(f"{type(error).__name__}: {error}") from error
-        return {}
-
-
-def _measured(model: nn.Module, options: SizeOptions, device: str) -> dict[str, float]:
-    """FLOPs of one training step on the sample batch: on the meta device, or else with real weights if there are any.
-
-    Real tensors need plain kernels: of fused attention and fused LSTMs no FLOPs can be counted.
-    """
+def _step_on_meta(model: nn.Module, options: SizeOptions, device: str, known: KnownValues) -> Step | Failure:
+    """A training step on the sample batch without data but what the batch and constants say; or how it failed."""
     assert options.loss_fn is not None
     try:
         twin = model.to("meta") if device == "meta" else meta_twin(model)
-        flops = measure_flops(twin, to_meta(options.sample_batch), to_meta(options.loss_fn))
-    except (Exception, SystemExit):
-        if device == "meta":
-            raise
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
-            flops = measure_flops(model, options.sample_batch, options.loss_fn)
-    return {
-        "measured": flops.forward + flops.backward,
-        "recompute": flops.recompute,
-        "activation_bytes": flops.activation_bytes,
-        "operations": flops.operations,
-    }
+        batch = map_leaves(known.moved, options.sample_batch)
+        flops = measure_flops(
+            twin,
+            batch,
+            to_meta(options.loss_fn),
+            known=known,
+            most_operations=MOST_ON_META,
+        )
+    except (Exception, SystemExit) as error:
+        return failure_of(error)
+    return _step_of(flops, "meta")
+
+
+def _step_of(flops: PassFlops, source: str) -> Step:
+    return Step(
+        counts={
+            "measured": flops.forward + flops.backward,
+            "recompute": flops.recompute,
+            "activation_bytes": flops.activation_bytes,
+            "idle": flops.idle,
+        },
+        source=source,
+        operations=flops.operations,
+        uncounted=flops.uncounted,
+    )
 
 
 def meta_twin(model: nn.Module) -> nn.Module:

@@ -7,17 +7,18 @@ with initialisers switched off; extrapolated by a polynomial that reproduces eve
 from __future__ import annotations
 
 import importlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from flops_fit.basics.memory import peak_bytes
+from flops_fit.basics.memory import memory_growth
 from flops_fit.errors import FlopsFitError, ModelContractError, PlanError
-from flops_fit.sizes.counting import CannotMeasure, Probe, build_and_count
+from flops_fit.sizes.counting import Probe, Step, build_and_count
 from flops_fit.sizes.extrapolation import extrapolate
 from flops_fit.sizes.flops import ShapesUnknown
 from flops_fit.sizes.options import ProbeRequest
-from flops_fit.sizes.sandbox import ENDED, TOO_LONG, Failure, UsesGpu, run_in_subprocess
+from flops_fit.sizes.progress import MapProgress
+from flops_fit.sizes.sandbox import ENDED, TOO_LONG, Failure, UsesGpu, failure_of, run_in_subprocess
+from flops_fit.sizes.steps import Steps
 
 INVALID_SIZE = (
     "ValueError",
@@ -34,7 +35,7 @@ _FOR_GOOD: dict[str, type[Exception]] = {  # failures of the model or the option
     "ShapesUnknown": ShapesUnknown,
     "PlanError": PlanError,
 }
-HEAVY_WORK = 8000  # half a second on one core: a count, so that a plan does not depend on what else the machine does
+HEAVY_WORK = 8000  # calls while a model is built, half a second: no clock, so that a busy machine plans the same
 HEAVY_BYTES = 256 << 20
 
 Rung = Callable[[int, Failure | None], Probe | Failure | None]  # of a size, and of how the rung above failed
@@ -53,6 +54,7 @@ class Prober:
             has their counts.
         too_heavy_above: sizes above are extrapolated, once building one has taken too much work or memory.
         skipped: sizes that have no count, and why.
+        steps: the training steps taken at the sizes, where there is a batch to take one on.
         first_error: what the first size that failed on the meta device raised.
         notes: what happened on the way, for the reader of the map.
     """
@@ -65,16 +67,28 @@ class Prober:
     skipped: dict[int, Failure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     first_error: BaseException | None = None
+    progress: MapProgress | None = None
+    steps: Steps = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = Steps(request=self.request, on=self.request.options.measures)
 
     def probe(self, size: int) -> Probe | None:
         """The counts of a size, or None where it is skipped (the reason is in `skipped`)."""
         if size not in self.probes and size not in self.skipped:
             outcome = self._descend(size)
             if isinstance(outcome, Probe):
+                outcome = outcome if self.beyond_map else self.steps.take(outcome)
+            if isinstance(outcome, Probe):
                 self.probes[size] = outcome
             else:
                 self.skipped[size] = outcome
+            self._tell(size)
         return self.probes.get(size)
+
+    def _tell(self, size: int) -> None:
+        if self.progress is not None:
+            self.progress.tell(len(self.probes), len(self.steps.measured), self.request.at(size))
 
     def cross_check(self, size: int) -> None:
         """Compare the meta counts of a small size with a real build; where they differ, build for real from now on."""
@@ -87,7 +101,40 @@ class Prober:
             found = real.reason if isinstance(real, Failure) else f"{_params(real)} instead of {_params(meta)}"
             self._leave_meta(f"at {self.request.at(size)} a real build gives {found}")
             self.probes.clear()
+            self.steps.measured.clear()
             self.probe(size)
+
+    def without_steps(self) -> None:
+        """Try again without measuring what was refused for its step alone."""
+        self.steps.give_up()
+        for size in self.steps.refused:
+            self.skipped.pop(size, None)
+
+    def complete_steps(self, sizes: Sequence[int], knots: Sequence[int]) -> list[int]:
+        """Give the probes of `sizes` their step, as far as it can be measured or worked out; those that may stay.
+
+        A size without one is skipped where FLOPs per token, or N, rest on it. Raises `ModelContractError` where all
+        of them are.
+        """
+        found = self.steps.complete(self.probes, sizes, knots, self._step_on_meta)
+        for size in sizes:
+            self.probes[size] = replace(self.probes[size], step=found.get(size))
+        options = self.request.options
+        if options.flops != "measured" and options.param_count != "active":
+            return list(sizes)
+        for size in (size for size in sizes if size not in found):
+            self.skipped[size] = Failure(kind="", message=self.steps.unmeasured())
+        if not found:
+            raise ModelContractError(
+                f"the FLOPs of {self.request.name} cannot be measured at any size from {self.request.at(min(sizes))} "
+                f'on: {self.steps.unmeasured()}; give flops = "6nd" or a function of the model'
+            )
+        return [size for size in sizes if size in found]
+
+    def _step_on_meta(self, size: int) -> Step | None:
+        outcome = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta", step=True))
+        self._tell(size)
+        return outcome.step if isinstance(outcome, Probe) else None
 
     def _descend(self, size: int) -> Probe | Failure:
         """Go down the ladder to the first way that works for this size, or until the model itself refuses the size."""
@@ -109,26 +156,37 @@ class Prober:
         return [*known, *([self._on_meta] if self.on_meta else []), self._for_real, self._by_polynomial]
 
     def _on_meta(self, size: int, above: Failure | None) -> Probe | Failure:
+        step = not self.beyond_map and self.steps.on_meta_next(size)
         if not self.probes:
-            if self.request.options.measures:  # needs this module: seconds, once here or again in each process
+            if step:  # needs this module: seconds, once here or again in each process
                 importlib.import_module("torch._dynamo")
-            tried = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
+            tried = self._tried_apart(size, step=step)
             if isinstance(tried, Failure) and tried.kind in (ENDED, TOO_LONG):
                 return tried
-        peak = peak_bytes() or 0
+            if isinstance(tried, Probe) and tried.step_failure is not None:
+                return tried
         try:
-            probe = build_and_count(self.request, size, device="meta")
+            with memory_growth() as growth:
+                probe = build_and_count(self.request, size, device="meta", step=step)
         except FlopsFitError:
             raise
         except (Exception, SystemExit) as error:
             self.first_error = self.first_error or error.with_traceback(None)
-            failure = Failure(kind=type(error).__name__, message=str(error))
+            failure = failure_of(error)
             self._raise_if_hopeless(failure)
-            return replace(failure, is_invalid=failure.kind in INVALID_SIZE and not _speaks_of_meta(error))
-        heavy = probe.work > HEAVY_WORK or (peak_bytes() or 0) - peak > HEAVY_BYTES
+            return replace(failure, is_invalid=failure.kind in INVALID_SIZE and not failure.of_meta)
+        heavy = probe.work > HEAVY_WORK or growth.bytes > HEAVY_BYTES
         if heavy and self.probes:  # the first build also pays for what torch imports late
             self._now_too_heavy(max((light for light in self.probes if light < size), default=size))
         return probe
+
+    def _tried_apart(self, size: int, *, step: bool) -> Probe | Failure:
+        """The first build in a process of its own; without its step where that ends the process or never returns."""
+        tried = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta", step=step))
+        if not (step and isinstance(tried, Failure) and tried.kind in (ENDED, TOO_LONG)):
+            return tried
+        alone = run_in_subprocess(lambda: build_and_count(self.request, size, device="meta"))
+        return replace(alone, step_failure=replace(tried, of_meta=True)) if isinstance(alone, Probe) else tried
 
     def _on_meta_apart(self, size: int, above: Failure | None) -> Probe | Failure:
         return self._in_subprocess(size, "meta")
@@ -147,16 +205,11 @@ class Prober:
         return probe or above
 
     def _in_subprocess(self, size: int, device: str) -> Probe | Failure:
-        outcome = run_in_subprocess(lambda: build_and_count(self.request, size, device=device))
+        step = not self.beyond_map and self.steps.on_meta_next(size)
+        outcome = run_in_subprocess(lambda: build_and_count(self.request, size, device=device, step=step))
         if isinstance(outcome, Probe):
             return outcome
         self._raise_if_hopeless(outcome)
-        if outcome.kind == CannotMeasure.__name__:
-            raise ModelContractError(
-                f"the FLOPs of {self.request.name} at {self.request.at(size)} cannot be measured: a training step on "
-                f'sample_batch raised {outcome.message}; correct the step, or give flops = "6nd" or a function of the '
-                "model"
-            )
         if outcome.kind in _FOR_GOOD:
             raise _FOR_GOOD[outcome.kind](outcome.message)
         wrong_shape = outcome.kind == "RuntimeError" and "allocate" not in outcome.message
@@ -184,12 +237,3 @@ class Prober:
 
 def _params(probe: Probe) -> dict[str, float]:
     return {name: count for name, count in probe.counts.items() if name in ("own", "total", "trainable")}
-
-
-def _speaks_of_meta(error: BaseException | None) -> bool:
-    """Whether an exception, or one that it came from, is about tensors without data."""
-    while error is not None:
-        if re.search(r"\bmeta\b", str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

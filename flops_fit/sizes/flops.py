@@ -6,19 +6,24 @@ They are counted on the operations the model really dispatches, so nothing about
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map
 
 from flops_fit.data.nested import batch_examples
 from flops_fit.errors import ModelContractError
 from flops_fit.loss import batch_loss
+from flops_fit.sizes.active import UsedWeights
+from flops_fit.sizes.known_values import KnownValues
+from flops_fit.sizes.operations import formula_of, may_multiply, most_flops, parts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,10 @@ class ParamCounts:
 
 class ShapesUnknown(ModelContractError):
     """A model with lazy parameters, whose shapes are not known before the first batch."""
+
+
+class TooLong(Exception):
+    """A step of more operations than are to be looked at."""
 
 
 def is_module(model: Any) -> bool:
@@ -93,6 +102,8 @@ class PassFlops:
         examples: leading dimension of the batch.
         activation_bytes: memory that the forward pass keeps for the backward pass, parameters not included.
         operations: how many were dispatched.
+        uncounted: operations that may multiply matrices and are in none of these, their FLOPs at most where known.
+        idle: parameters that a token does not meet (`flops_fit.sizes.active`).
     """
 
     forward: int
@@ -101,28 +112,41 @@ class PassFlops:
     examples: int
     activation_bytes: int
     operations: int
+    uncounted: Mapping[str, int | None] = field(default_factory=dict)
+    idle: float = 0.0
 
 
-def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], Any]) -> PassFlops:
+def measure_flops(
+    model: nn.Module,
+    batch: Any,
+    loss_fn: Callable[[Any, Any], Any],
+    *,
+    known: KnownValues | None = None,
+    most_operations: float = math.inf,
+) -> PassFlops:
     """Count the FLOPs (and kept memory) of one forward and backward pass over `batch`, a pair (inputs, targets).
 
-    On the meta device no arithmetic is done, whatever the size. Recomputation is told from the rest by gradient
-    recording, which is on in a backward pass only while checkpointed activations are made again.
+    On the meta device no arithmetic is done, whatever the size; `known` then answers what the model asks of its data.
+    Recomputation is told from the rest by gradient recording, which is on in a backward pass only while checkpointed
+    activations are made again.
 
-    Errors of the model on the batch pass through; `ModelContractError` where the loss has no gradient.
+    Errors of the model on the batch pass through; `ModelContractError` where the loss has no gradient; `TooLong` after
+    `most_operations`.
     """
     examples = batch_examples(batch)
-    forward, backward, kept = _FlopCounter(), _FlopCounter(), _KeptMemory(model)
-    with torch.enable_grad():
-        with forward, kept:
-            loss = batch_loss(model, batch, loss_fn)
-        if not loss.requires_grad:
-            raise ModelContractError(
-                f"the loss of {type(model).__name__} does not depend on any trainable parameter, so nothing can be "
-                "trained; let some parameters require gradients"
-            )
-    with torch.no_grad(), backward:
-        loss.backward()
+    weights, kept = UsedWeights(model), _KeptMemory(model)
+    forward, backward = FlopCounter(most_operations, weights), FlopCounter(most_operations)
+    with torch.compiler.set_stance("force_eager"), known or nullcontext():
+        with torch.enable_grad():
+            with forward, kept:
+                loss = batch_loss(model, batch, loss_fn)
+            if not loss.requires_grad:
+                raise ModelContractError(
+                    f"the loss of {type(model).__name__} does not depend on any trainable parameter, so nothing can be "
+                    "trained; let some parameters require gradients"
+                )
+        with torch.no_grad(), backward:
+            loss.backward()
     model.zero_grad(set_to_none=True)
     return PassFlops(
         forward=forward.recorded + forward.unrecorded,
@@ -131,6 +155,8 @@ def measure_flops(model: nn.Module, batch: Any, loss_fn: Callable[[Any, Any], An
         examples=examples,
         activation_bytes=sum(kept.storages.values()),
         operations=forward.operations + backward.operations,
+        uncounted=add_bounds(forward.uncounted, backward.uncounted),
+        idle=weights.idle(),
     )
 
 
@@ -149,20 +175,31 @@ class _KeptMemory(torch.autograd.graph.saved_tensors_hooks):
         return tensor
 
 
-class _FlopCounter(TorchDispatchMode):
-    """Adds up FLOPs of dispatched operations, apart for those dispatched while gradients are recorded."""
+class FlopCounter(TorchDispatchMode):
+    """Adds up FLOPs of dispatched operations, apart for those dispatched while gradients are recorded.
 
-    def __init__(self) -> None:
+    Attributes:
+        operations: how many were dispatched.
+        uncounted: operations without a formula that may multiply matrices: how many FLOPs at most, by name; None where
+            no bound is known.
+    """
+
+    def __init__(self, most_operations: float = math.inf, weights: UsedWeights | None = None) -> None:
         super().__init__()
+        self._most_operations = most_operations
+        self._weights = weights
         self.recorded = 0
         self.unrecorded = 0
         self.operations = 0
+        self.uncounted: dict[str, int | None] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.operations += 1
+        if self.operations > self._most_operations:
+            raise TooLong(f"a step takes more than {self._most_operations:,} operations of torch")
         kwargs = kwargs or {}
-        formula = _FORMULAS.get(func._overloadpacket)
-        if formula is None and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        formula = formula_of(func)
+        if formula is None and _is_composite(func):
             with self:
                 decomposed = func.decompose(*args, **kwargs)
             if decomposed is not NotImplemented:
@@ -170,39 +207,60 @@ class _FlopCounter(TorchDispatchMode):
         result = func(*args, **kwargs)
         if formula is not None:
             flops = formula(*args, **kwargs, out_val=result)
-            if torch.is_grad_enabled():
-                self.recorded += flops
-            else:
-                self.unrecorded += flops
+            self._add(flops)
+            if self._weights is not None:
+                self._weights.product(args, flops)
+            return result
+        if self._weights is not None:
+            self._weights.other(func, args, result)
+        if func not in _WITHOUT_PRODUCTS:
+            self._count_parts(func, args, kwargs, result)
         return result
 
+    def _add(self, flops: int) -> None:
+        if torch.is_grad_enabled():
+            self.recorded += flops
+        else:
+            self.unrecorded += flops
 
-def _convolution(  # every argument of the operation, of which the shapes and the direction count
-    inputs: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, *rest: Any,
-    out_val: Any = None, **_: Any,
-) -> int:  # fmt: skip
-    """2 per multiply-add: each filter weight acts once per output position (per input position if transposed)."""
-    positions = (inputs if transposed else out_val).shape[2:]
-    return 2 * int(inputs.shape[0]) * prod(positions) * prod(weight.shape)
-
-
-def _convolution_backward(
-    gradient: Any, inputs: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
-    output_padding: Any, groups: int, output_mask: Any, out_val: Any = None, **_: Any,
-) -> int:  # fmt: skip
-    """As much as forward for the inputs' gradient, and again for the weights'; right for any number of groups."""
-    forward = _convolution(inputs, weight, bias, stride, padding, dilation, transposed, out_val=gradient)
-    return forward * (int(output_mask[0]) + int(output_mask[1]))
-
-
-def _matrix_vector(matrix: Any, vector: Any, *rest: Any, **_: Any) -> int:
-    return 2 * int(matrix.numel())
+    def _count_parts(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Of an operation without a formula: what its parts cost, or else what it may cost at most."""
+        parts = FlopCounter()
+        if not _counted_apart(func, args, kwargs, parts) and may_multiply(func, args, kwargs):
+            parts.uncounted[func.name()] = most_flops(args, kwargs, result)
+        flops = parts.recorded + parts.unrecorded
+        self._add(flops)
+        self.uncounted = add_bounds(self.uncounted, parts.uncounted)
+        if not flops and not parts.uncounted:
+            _WITHOUT_PRODUCTS.add(func)
 
 
-_CONVOLUTIONS = ("convolution", "_convolution", "cudnn_convolution", "convolution_overrideable", "_slow_conv2d_forward")
-_FORMULAS: dict[Any, Callable[..., int]] = {
-    **flop_registry,
-    **{getattr(torch.ops.aten, name): _convolution for name in _CONVOLUTIONS},
-    torch.ops.aten.convolution_backward: _convolution_backward,
-    torch.ops.aten.mv: _matrix_vector,
-}
+@cache
+def _is_composite(func: Any) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+
+
+_WITHOUT_PRODUCTS: set[Any] = set()  # operations found to multiply no matrices, in this process
+
+
+def _counted_apart(func: Any, args: Any, kwargs: Any, parts: FlopCounter) -> bool:
+    """Let `parts` see what torch says the operation is made of; false where it does not say, or not of such tensors."""
+    made_of = parts_of(func)
+    if made_of is None:
+        return False
+    args, kwargs = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) else leaf, (args, kwargs))
+    try:
+        with _disable_current_modes(), parts:
+            made_of(*args, **kwargs)
+    except Exception:  # of tensors without data, or of a decomposition made for compilers alone: then it is tried out
+        return False
+    return True
+
+
+def add_bounds(first: Mapping[str, int | None], second: Mapping[str, int | None]) -> dict[str, int | None]:
+    """What is not counted of two, by name; unknown where one of them is."""
+    together = dict(first)
+    for name, bound in second.items():
+        before = together.get(name, 0)
+        together[name] = None if bound is None or before is None else before + bound
+    return together

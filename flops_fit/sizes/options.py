@@ -9,7 +9,7 @@ from typing import Any
 from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fields, number, one_of, several, whole
 from flops_fit.errors import ModelContractError, PlanError
 
-PARAM_COUNTS = ("total", "trainable", "non_embedding")
+PARAM_COUNTS = ("total", "trainable", "non_embedding", "active")
 AUTO = "auto"  # by the kind of model: see `flops_fit.sizes.conventions`
 FLOPS_METHODS = ("6nd", "measured", "function")
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import select
 import signal
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +28,7 @@ from flops_fit.processes.process_state import process_state_kept
 
 MEMORY_CAP = 4 << 30
 SECONDS_CAP = 30.0
+_TICK = 0.2
 ENDED, TOO_LONG = "ProcessKilled", "TimeoutError"  # kinds of `Failure` that are no exception of the job's own
 
 
@@ -42,11 +46,44 @@ def contained() -> Iterator[None]:
         yield
 
 
+class _StandIn:
+    """What stands for a stream of `sys` while nothing is to be shown.
+
+    Code that keeps it, as a log handler made on import does, writes from then on to whatever has that name: it is never
+    closed.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nowhere = open(os.devnull, "w")  # noqa: SIM115 (for as long as this process)
+
+    def _stream(self) -> Any:
+        now = getattr(sys, self._name)
+        return self._nowhere if now is None or now is self else now
+
+    def write(self, text: str) -> int:
+        return self._stream().write(text)
+
+    def flush(self) -> None:
+        self._stream().flush()
+
+    def close(self) -> None:
+        """Not even if it is told to."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream(), name)
+
+
+@cache
+def _stand_in(name: str) -> Any:
+    return _StandIn(name)
+
+
 @contextmanager
 def _silence() -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        with contextlib.redirect_stdout(_stand_in("stdout")), contextlib.redirect_stderr(_stand_in("stderr")):
             yield
 
 
@@ -90,24 +127,42 @@ def _is_accelerator(place: Any) -> bool:
 class Failure:
     """How a build failed: the exception's type and text, or what ended the process.
 
-    `is_invalid` where that says that the model refuses this size by its own rules.
+    `is_invalid` where that says that the model refuses this size by its own rules; `of_meta` where it is about tensors
+    without data.
     """
 
     kind: str
     message: str
     is_invalid: bool = False
+    of_meta: bool = False
 
     @property
     def reason(self) -> str:
         """For the reader: the type and the text."""
         return ": ".join(filter(None, (self.kind, self.message)))
 
+    @property
+    def ran_out(self) -> bool:
+        """Whether it was memory, time or operations that ended it, of which a smaller size needs less."""
+        return self.kind in (ENDED, TOO_LONG, "MemoryError", "TooLong") or "allocate" in self.message
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What an exception says, and whether it, or one that it came from, is about tensors without data."""
+    cause: BaseException | None = error
+    of_meta = type(error).__name__ == "TooLong"
+    while cause is not None and not of_meta:
+        of_meta = re.search(r"\bmeta\b", str(cause), re.IGNORECASE) is not None
+        cause = cause.__cause__ or cause.__context__
+    return Failure(kind=type(error).__name__, message=str(error), of_meta=of_meta)
+
 
 def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:
     """The value of `job()` run in a forked process, or its `Failure`, within `MEMORY_CAP` bytes and `SECONDS_CAP`.
 
-    The process sees no GPU, uses one thread, and may be killed; nothing it does reaches this one but the value, which
-    must be picklable.
+    The seconds are those of its processor, so that the outcome does not depend on what else the machine does; as many
+    of waiting without any work end it too. The process sees no GPU, uses one thread, and may be killed; nothing it does
+    reaches this one but the value, which must be picklable.
     """
     if not hasattr(os, "fork"):
         return Failure(kind="Unsupported", message="this system cannot fork processes")
@@ -119,7 +174,7 @@ def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:
         _run_and_exit(job, writer)
     os.close(writer)
     try:
-        content, finished = _read_until(reader, time.monotonic() + SECONDS_CAP)
+        content, finished = _read_from(reader, child)
         if not finished:
             os.kill(child, signal.SIGKILL)
     finally:
@@ -132,34 +187,61 @@ def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:
     return pickle.loads(content)
 
 
-def _read_until(reader: int, deadline: float) -> tuple[bytes, bool]:
-    """Everything written before the other end closed, and whether it closed before the deadline."""
-    content = b""
-    while select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(reader, 1 << 16)
-        if not part:
-            return content, True
-        content += part
-    return content, False
+def _read_from(reader: int, child: int) -> tuple[bytes, bool]:
+    """Everything the child wrote before it closed its end, and whether it did so within its time."""
+    content, used, idle_since = b"", 0.0, time.monotonic()
+    while True:
+        if select.select([reader], [], [], _TICK)[0]:
+            part = os.read(reader, 1 << 16)
+            if not part:
+                return content, True
+            content += part
+            continue
+        now = _processor_seconds(child)
+        if now > used:
+            used, idle_since = now, time.monotonic()
+        if used > SECONDS_CAP or time.monotonic() - idle_since > SECONDS_CAP:
+            return content, False
+
+
+def _processor_seconds(process: int) -> float:
+    """Processor time that a process has used; 0 where the system does not say (no Linux)."""
+    try:
+        after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _run_and_exit(job: Callable[[], Any], writer: int) -> NoReturn:
     """What the forked process does; it never returns into the caller's stack."""
     alive.tell(None)  # the one that waits for it is alive
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(int(2 * SECONDS_CAP))  # should that one be killed, nobody else ends an endless loop
+    _end_without_parent()
     try:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         torch.set_num_threads(1)
         _limit_memory(MEMORY_CAP)
         value = job()
     except BaseException as error:  # SystemExit and MemoryError too: the parent wants to hear of it
-        value = Failure(kind=type(error).__name__, message=str(error))
+        value = failure_of(error)
     try:
         with open(writer, "wb") as file:
             file.write(pickle.dumps(value))
     finally:
         os._exit(0)
+
+
+def _end_without_parent() -> None:
+    """Should the one that waits be killed, nobody else ends an endless loop, or a wait."""
+    import resource
+
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(20 * SECONDS_CAP))
+    seconds = int(2 * SECONDS_CAP) + 1
+    used = int(time.process_time())
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard == resource.RLIM_INFINITY or used + seconds < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, hard))
 
 
 def _limit_memory(memory_bytes: int) -> None:

@@ -21,17 +21,22 @@ _CLOSE = 0.9
 _SAME_FAILURES = 3
 _REFERENCE_PARAMS = 1e11  # up to where `num_sizes` are spread, whatever max_params is: that only cuts the map off
 _WIDEST_STEP = math.log(2)  # in log N, of a model whose smallest size is above the reference
+_COARSEST = 64
+_STEPS_REFUSED = 12  # sizes, most of them powers of two, none of which can take a training step
 
 
 class SizeSearch:
     """Probes sizes until the range of N is covered about evenly in log N.
 
-    `above` is the size next above `max_params`, where one was found.
+    `above` is the size next above `max_params`, where one was found; `knots` are the doubled sizes between which the
+    others lie, the same whatever `max_params` is, or all sizes where they are given.
     """
 
     def __init__(self, prober: Prober, *, hint: str = "") -> None:
         self.prober = prober
         self.above: int | None = None
+        self.knots: list[int] = []
+        self.base = self.stride = 1
         self.limits = prober.request.options
         self.hint = hint
         self.lowest = self.limits.min_size or 1
@@ -62,7 +67,24 @@ class SizeSearch:
                 return size
             if len(tried) == _SAME_FAILURES and not any(self.prober.skipped[size].is_invalid for size in tried):
                 break
-        raise self._nothing_valid(tried)
+            if len(self.prober.steps.refused) == _STEPS_REFUSED:
+                break
+        return self._without_steps(tried)
+
+    def _without_steps(self, tried: Sequence[int]) -> int:
+        """The first valid size where none could take a step: an error, unless the plan does not rest on it."""
+        steps = self.prober.steps
+        if not steps.on or not steps.refused:
+            raise self._nothing_valid(tried)
+        if self.limits.flops == "measured":
+            size, failure = next(iter(steps.refused.items()))
+            raise ModelContractError(
+                f"the FLOPs of {self.prober.request.name} at {self.prober.request.at(size)} cannot be measured: a "
+                f"training step on sample_batch raised {failure.reason}; correct the step, or give "
+                'flops = "6nd" or a function of the model'
+            )
+        self.prober.without_steps()
+        return self.first_valid()
 
     def run(self) -> list[int]:
         """Valid sizes within the limits, ascending.
@@ -82,12 +104,13 @@ class SizeSearch:
     def _found(self) -> list[int]:
         self.prober.cross_check(self.first_valid())
         first = self.first_valid()
-        stride = self._stride(first)
-        first = self._smallest(first, stride)
+        self.stride = self._stride(first)
+        self.base = first = self._smallest(first, self.stride)
         if self._params(first) > self.limits.max_params:
             raise self._all_above_cap(first)
-        knots = self._climb(first, stride)
-        return self._fill(knots, stride)
+        self.knots = self._climb(first)
+        self.prober.steps.filling = True
+        return self._fill(self.knots)
 
     def _given(self, values: Sequence[int]) -> list[int]:
         """Those of `size_values` that the model accepts, at least one of them within `max_params`."""
@@ -99,6 +122,7 @@ class SizeSearch:
         if all(self._params(size) > self.limits.max_params for size in valid):
             raise self._all_above_cap(valid[0])
         self._require_change(valid, enough=len(valid) > 1)
+        self.knots = valid
         return valid
 
     def _all_above_cap(self, smallest: int) -> PlanError:
@@ -148,7 +172,7 @@ class SizeSearch:
             step = (below + refused) // 2
         return valid - below * stride
 
-    def _climb(self, first: int, stride: int) -> list[int]:
+    def _climb(self, first: int) -> list[int]:
         """Doubled sizes up to the reference, the largest there, and from it doubled ones to the first above max_params.
 
         Nothing below the reference depends on `max_params`, so that to raise it adds sizes and moves none.
@@ -156,12 +180,12 @@ class SizeSearch:
         knots, in_reference = [first], self._params(first) <= _REFERENCE_PARAMS
         for doubling in range(_MOST_DOUBLINGS):
             self.prober.beyond_map = self._params(knots[-1]) > self.limits.max_params
-            following = self._next(knots[-1], first, stride)
+            following = self._next(knots[-1])
             if following is None:
                 break
             if in_reference and self._params(following) > _REFERENCE_PARAMS:
                 in_reference = False
-                knots += self._largest_below_reference(knots[-1], following, first, stride)
+                knots += self._largest_below_reference(knots[-1], following)
             elif not in_reference and self._params(knots[-1]) > self.limits.max_params:
                 break
             else:
@@ -171,17 +195,14 @@ class SizeSearch:
         self._require_change(knots, enough=len(knots) > 1)
         return knots
 
-    def _next(self, size: int, first: int, stride: int) -> int | None:
+    def _next(self, size: int) -> int | None:
         """A valid size about twice `size`, or the largest within max_size."""
         if size >= self.highest:
             return None
         target = int(min(2 * size, self.highest))
-        for candidate in _nearby(target, size + 1, 4 * size, first, stride):
-            if candidate <= self.highest and self.params(candidate) is not None:
-                return candidate
-        return None
+        return self._any_valid(target, size + 1, int(min(4 * size, self.highest)))
 
-    def _largest_below_reference(self, below: int, above: int, first: int, stride: int) -> list[int]:
+    def _largest_below_reference(self, below: int, above: int) -> list[int]:
         """The largest size not above the reference, closely enough; none where `below` is it."""
         best: list[int] = []
         for _ in range(6):
@@ -190,7 +211,7 @@ class SizeSearch:
                 break
             share = (math.log(_REFERENCE_PARAMS) - math.log(low)) / (math.log(high) - math.log(low))
             target = round(math.exp(math.log(below) + share * math.log(above / below)) * 0.99)
-            found = self._any_valid(_nearby(target, below + 1, above - 1, first, stride))
+            found = self._any_valid(target, below + 1, above - 1)
             if found is None:
                 break
             if self._params(found) <= _REFERENCE_PARAMS:
@@ -199,8 +220,16 @@ class SizeSearch:
                 above = found
         return best
 
-    def _any_valid(self, candidates: Iterator[int]) -> int | None:
-        return next((size for size in candidates if self.params(size) is not None), None)
+    def _any_valid(self, target: int, low: int, high: int) -> int | None:
+        """A valid size near `target`; where nearer ones were built but could not run, its multiples from then on."""
+        refused = self.prober.steps.refused
+        before = len(refused)
+        for size in _nearby(target, low, high, self.base, self.stride):
+            if self.params(size) is not None:
+                if len(refused) > before:
+                    self.base, self.stride = size, self.stride * math.gcd(size // self.stride, _COARSEST)
+                return size
+        return None
 
     def _require_change(self, knots: Sequence[int], *, enough: bool) -> None:
         counts = {self._params(size) for size in knots}
@@ -213,7 +242,7 @@ class SizeSearch:
                 f"the size{f' ({self.hint})' if self.hint else ''}"
             )
 
-    def _fill(self, knots: list[int], stride: int) -> list[int]:
+    def _fill(self, knots: list[int]) -> list[int]:
         """Sizes between the knots, each gap in log N divided evenly, up to the first gap above `max_params`."""
         sizes, failures = set(knots), 0
         for low, high, parts in self._division(knots):
@@ -224,14 +253,14 @@ class SizeSearch:
                     self._note_sparse(knots)
                     return sorted(sizes)
                 target = round(low * (high / low) ** (part / parts))
-                if self._on_lattice(target, low, high, knots[0], stride) in sizes:
+                if next(_nearby(target, low + 1, high - 1, self.base, self.stride), None) in sizes:
                     continue
-                found = self._any_valid(_nearby(target, low + 1, high - 1, knots[0], stride))
+                found = self._any_valid(target, low + 1, high - 1)
                 if found is not None:
                     sizes.add(found)
                     if self._params(found) > self.limits.max_params:
                         break
-                elif high - low > stride:
+                elif high - low > self.stride:
                     failures += 1
         return sorted(sizes)
 
@@ -253,9 +282,6 @@ class SizeSearch:
         for index in set(range(len(pairs))) - set(inside):
             parts[index] = max(1, math.ceil(gaps[index] / step))
         return [(low, high, count) for (low, high), count in zip(pairs, parts, strict=True)]
-
-    def _on_lattice(self, target: int, low: int, high: int, first: int, stride: int) -> int | None:
-        return next(_nearby(target, low + 1, high - 1, first, stride), None)
 
     def _note_sparse(self, knots: Sequence[int]) -> None:
         self.prober.notes.append(

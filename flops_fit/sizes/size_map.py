@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, number, one_of, several, whole
+from flops_fit.basics.arguments import TEXT, check_fields, made_of, number, one_of, several
 from flops_fit.basics.formatting import format_count
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.identity.fingerprints import content_hash
+from flops_fit.sizes.entry import SizeEntry, SkippedSize
 from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, ProbeRequest, SizeOptions
 
 if TYPE_CHECKING:
@@ -21,62 +21,6 @@ if TYPE_CHECKING:
     from flops_fit.sizes.counting import Probe
 
 SCHEMA = "flops_fit.size_map/1"
-
-_ENTRY_RULES = {
-    "size": whole(),
-    "num_params": whole(),
-    "flops_per_token": number(above=0),
-    **dict.fromkeys(("total_params", "trainable_params", "non_embedding_params"), whole(0) | LEFT_OUT),
-    **dict.fromkeys(
-        ("measured_flops_per_token", "recompute_flops_per_token", "activation_bytes_per_token"),
-        number(least=0) | LEFT_OUT,
-    ),
-    "own_num_params": whole() | LEFT_OUT,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizeEntry:
-    """One valid size.
-
-    Attributes:
-        num_params: N, by the map's convention (`SizeMap.param_count`).
-        total_params, trainable_params, non_embedding_params: the three counts; None for what is no `nn.Module`.
-        flops_per_token: forward and backward, by the map's method (`SizeMap.flops_method`).
-        measured_flops_per_token: counted on the model's own operations, if a batch to measure with was given.
-        recompute_flops_per_token: done again by activation checkpointing, on top of the measured.
-        activation_bytes_per_token: memory that a forward pass keeps for the backward pass, if there was a batch.
-        own_num_params: what the model's `num_params()` said, if it has one.
-        source: how it was counted: "meta", "real" (built) or "polynomial" (extrapolated from smaller sizes).
-    """
-
-    size: int
-    num_params: int
-    flops_per_token: float
-    total_params: int | None = None
-    trainable_params: int | None = None
-    non_embedding_params: int | None = None
-    measured_flops_per_token: float | None = None
-    recompute_flops_per_token: float | None = None
-    activation_bytes_per_token: float | None = None
-    own_num_params: int | None = None
-    source: str = "meta"
-
-    def __post_init__(self) -> None:
-        check_fields(self, _ENTRY_RULES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SkippedSize:
-    """A size that was tried and is not in the map, and why.
-
-    `num_params` is N of the one next above `max_params`, so that a plan can tell what it would use if it were there.
-    """
-
-    size: int
-    reason: str
-    num_params: int | None = None
-
 
 _MAP_RULES = {
     "model_name": TEXT,
@@ -94,11 +38,12 @@ class SizeMap:
     """The valid sizes of a model class in order of parameters; knows nothing of budgets.
 
     Attributes:
-        param_count: which parameters N counts: "total", "trainable" or "non_embedding".
+        param_count: which parameters N counts: "total", "trainable", "non_embedding" or "active".
         flops_method: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured" or "function".
         skipped: sizes that were tried and refused by the model.
         notes: what a reader should know about how the map came about.
         data_unit: what one unit of data is: a "token", or an "example" where inputs are no token ids.
+        uncounted: operations that may multiply matrices and are not in the measured FLOPs, with their share at most.
     """
 
     model_name: str
@@ -110,6 +55,7 @@ class SizeMap:
     skipped: tuple[SkippedSize, ...] = ()
     notes: tuple[str, ...] = ()
     data_unit: str = "token"
+    uncounted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, _MAP_RULES)
@@ -131,6 +77,11 @@ class SizeMap:
         for skipped in content["skipped"]:
             if skipped["num_params"] is None:
                 del skipped["num_params"]
+        if not self.uncounted:
+            del content["uncounted"]
+        for entry in content["entries"]:
+            if entry["active_params"] is None:
+                del entry["active_params"]
         return content
 
     @classmethod
@@ -180,7 +131,8 @@ def build_size_map(
         max_params: no larger model is put into the map.
         num_sizes: about how many sizes there are up to 1e11 parameters, or `max_size` where that comes first.
         flops: "6nd", "measured" (needs `sample_batch` and `loss_fn`) or a function of the model → FLOPs per token.
-        param_count: what N counts: "total", "trainable" or "non_embedding" (without `nn.Embedding` weights). Both are
+        param_count: what N counts: "total", "trainable", "non_embedding" (without `nn.Embedding` weights) or "active"
+            (those that a token meets, of which a mixture of experts has fewer; needs a batch and a loss). Both are
             "auto" if not given: "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any
             other.
         sample_batch: what the data loader yields, a pair (inputs, targets) with a batch dimension first.
@@ -202,23 +154,32 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     options = request.options
     if options.flops == "measured" and not options.measures:
         raise PlanError('flops = "measured" needs sample_batch and loss_fn to run a step with; give both or use "6nd"')
+    if options.param_count == "active" and not options.measures:
+        raise PlanError(
+            'param_count = "active" needs sample_batch and loss_fn to see what a token meets; give both or use "total"'
+        )
     from flops_fit.data.nested import batch_examples, unit_of
     from flops_fit.sizes.conventions import with_conventions
     from flops_fit.sizes.counting import check_signature
+    from flops_fit.sizes.progress import MapProgress
+    from flops_fit.sizes.remarks import on_experts, remarks_on
     from flops_fit.sizes.sandbox import contained
     from flops_fit.sizes.search import SizeSearch
+    from flops_fit.sizes.steps import uncounted_of
 
     swallowed = check_signature(request)
+    progress = MapProgress(request.name)
     with contained():
-        prober = with_conventions(request)
+        prober = with_conventions(request, progress)
         request, options = prober.request, prober.request.options
         search = SizeSearch(prober, hint=swallowed)
-        sizes = search.run()
+        sizes = prober.complete_steps(search.run(), search.knots)
     tokens = batch_examples(options.sample_batch) * options.tokens_per_example if options.measures else None
     entries = [_entry(prober.probes[size], options, tokens) for size in sizes]
     kept, equal = _without_equals(entries, request.size_param)
-    remarks = _remarks(entries, request)
-    for remark in remarks:
+    remarks = remarks_on(entries, request)
+    uncounted = uncounted_of(prober.probes.values(), request)
+    for remark in (*remarks, *uncounted):
         warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=3)
     skipped = [
         SkippedSize(size=size, reason=failure.reason, num_params=search.above_params if size == search.above else None)
@@ -229,21 +190,26 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
         size_param=request.size_param,
         entries=tuple(kept),
         skipped=(*skipped, *equal),
-        notes=(*prober.notes, *remarks),
+        notes=(*prober.notes, *prober.steps.notes, *remarks, *on_experts(entries, request)),
         param_count=options.param_count,
         flops_method=options.flops_method,
         data_unit=options.data_unit or unit_of(options.sample_batch),
         flops_per_param_per_token=float(options.flops_per_param_per_token),
+        uncounted=uncounted,
     )
 
 
 def _entry(probe: Probe, options: SizeOptions, batch_tokens: float | None) -> SizeEntry:
     from flops_fit.sizes.counting import params_of
 
-    counts, num_params = probe.counts, params_of(probe.counts, options.param_count)
+    num_params, step = params_of(probe.counts, options.param_count), probe.step.counts if probe.step else {}
+    counts = probe.counts
+    idle = round(step.get("idle", 0))
+    if options.param_count == "active":
+        num_params -= idle
     of_batch = ("measured", "recompute", "activation_bytes")
     measured, recompute, activations = (
-        counts[name] / batch_tokens if batch_tokens and name in counts else None for name in of_batch
+        step[name] / batch_tokens if batch_tokens and name in step else None for name in of_batch
     )
     flops = {
         "6nd": options.flops_per_param_per_token * num_params,
@@ -262,6 +228,7 @@ def _entry(probe: Probe, options: SizeOptions, batch_tokens: float | None) -> Si
         activation_bytes_per_token=activations,
         own_num_params=_whole(counts.get("own")),
         source=probe.source,
+        active_params=int(counts["total"]) - idle if idle else None,
     )
 
 
@@ -274,32 +241,6 @@ def _without_equals(entries: Sequence[SizeEntry], size_param: str) -> tuple[list
         if first is not entry:
             equal.append(SkippedSize(size=entry.size, reason=f"as many parameters as {size_param}={first.size}"))
     return list(kept.values()), equal
-
-
-def _remarks(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:
-    """What a reader should know of the counts: N that falls as the size grows, and a `num_params()` that disagrees."""
-    remarks = []
-    ordered = sorted(entries, key=lambda entry: entry.size)
-    for small, large in itertools.pairwise(ordered):
-        if large.num_params < small.num_params:
-            remarks.append(
-                f"parameters fall from {small.num_params:,} at {request.at(small.size)} to {large.num_params:,} at "
-                f"{request.at(large.size)}; the map is in order of parameters"
-            )
-            break
-    for entry in ordered:
-        if None not in (entry.own_num_params, entry.total_params) and entry.own_num_params != entry.total_params:
-            counted = {name: getattr(entry, f"{name}_params") for name in PARAM_COUNTS}
-            same = [name for name, count in counted.items() if count == entry.own_num_params]
-            hint = f"that is the {same[0]} count" if same else "check which of the two you mean"
-            convention = request.options.param_count
-            meant = "what num_params() says" if convention == "total" else f"the {convention} count"
-            remarks.append(
-                f"num_params() says {entry.own_num_params:,} at {request.at(entry.size)} where {entry.total_params:,} "
-                f"parameters are counted; {hint}; N is {meant}"
-            )
-            break
-    return remarks
 
 
 def _whole(count: float | None) -> int | None:

@@ -96,8 +96,8 @@ class ModelSpec:
         version: if given, replaces the hash of the source code in experiment ids.
         min_size, max_size, size_values, max_params: which sizes may be used.
         flops: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured", or a callable of a model.
-        param_count: which parameters N counts: "total", "trainable" or "non_embedding". Both are "auto" if not given:
-            "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any other.
+        param_count: which parameters N counts: "total", "trainable", "non_embedding" or "active". Both are "auto" if
+            not given: "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any other.
     """
 
     factory: Callable[..., Any]

@@ -68,9 +68,11 @@ def _limits(size_map: SizeMap, options: GridOptions) -> tuple[float, float]:
 def remarks_on(
     experiments: Sequence[Experiment], size_map: SizeMap, dataset_tokens: int | None, max_epochs: float
 ) -> list[str]:
-    """What a reader should know of experiments: data that is repeated, FLOPs per token far from those measured."""
+    """What a reader should know of experiments: data that is repeated, FLOPs per token far from those measured or with
+    operations in them that are not counted."""
     found = (_repeated_data(experiments, dataset_tokens, max_epochs), _six_n_is_off(size_map, experiments))
-    return [remark for remark in found if remark]
+    uncounted = size_map.uncounted if size_map.flops_method == "measured" else ()
+    return [*(remark for remark in found if remark), *uncounted]
 
 
 def centred_by_cost(size_map: SizeMap, budgets: Sequence[tuple[float, int]], options: GridOptions) -> str:

@@ -54,7 +54,7 @@ class SweepPlan:
         experiments: of a plan made here, ordered by budget, then parameters, then seed.
         compute_budgets: as they were given, in that order.
         dropped: every grid point that is not there, with its reason.
-        param_count: which parameters `num_params` counts: "total", "trainable" or "non_embedding".
+        param_count: which parameters `num_params` counts: "total", "trainable", "non_embedding" or "active".
         flops_method: what `flops_per_token` is: "6nd", "measured" or "function".
         data_unit: what one unit of `num_tokens` is.
         notes: what a reader should know of the plan, also given as warnings when it was made.

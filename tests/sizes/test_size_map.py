@@ -169,11 +169,11 @@ def test_a_foreign_dictionary_is_refused():
 
 
 AWKWARD = {
-    "calls .item()": (models.CallsItem, 2, "real"),
+    "calls .item()": (models.CallsItem, 2, "meta"),
     "calls bool()": (models.CallsBool, 2, "real"),
     "calls .numpy()": (models.CallsNumpy, 2, "real"),
-    "calls .tolist()": (models.CallsToList, 2, "real"),
-    "mixes devices": (models.MixesDevices, 2, "real"),
+    "calls .tolist()": (models.CallsToList, 2, "meta"),
+    "mixes devices": (models.MixesDevices, 2, "meta"),
     "prints": (models.PrintsALot, 2, "meta"),
     "seeds": (models.SeedsEverything, 2, "meta"),
     "changes defaults": (models.ChangesDefaults, 2, "meta"),
@@ -348,10 +348,10 @@ def test_a_step_that_fails_is_an_error_with_its_reason():
         small(models.CharMLP, flops="measured", sample_batch=PAIRS, loss_fn=functional.mse_loss)
 
 
-def test_a_forward_pass_that_looks_at_data_is_measured_for_real():
+def test_a_forward_pass_that_looks_at_data_is_measured_without_weights():
     size_map = small(models.RoutesByData, flops="measured", sample_batch=PAIRS, loss_fn=functional.mse_loss)
     assert all(entry.flops_per_token == 2 * 2 * 2 * entry.size for entry in size_map.entries)
-    assert size_map.entries[-1].source == "real"
+    assert size_map.entries[-1].source == "meta"
 
 
 def test_the_callers_state_is_untouched(capsys):
@@ -407,11 +407,11 @@ def test_a_constructor_that_allocates_is_extrapolated_before_it_fills_the_memory
 
 
 def test_real_builds_end_where_the_memory_cap_is_and_are_extrapolated_from_there():
-    size_map = build_size_map(models.CallsItem, "width", num_sizes=20)
+    size_map = build_size_map(models.CallsBool, "width", num_sizes=20)
     sources = [entry.source for entry in size_map.entries]
     assert all(entry.num_params == 2 * entry.size for entry in size_map.entries)
     assert (sources[0], sources[-1]) == ("real", "polynomial")
-    assert any("cannot be built on the meta device (RuntimeError: Tensor.item()" in note for note in size_map.notes)
+    assert any("cannot be built on the meta device (UnknownValue: " in note for note in size_map.notes)
 
 
 def test_a_deep_model_is_not_built_in_full():
@@ -460,37 +460,3 @@ def test_extrapolation_needs_a_size_that_confirms_it():
     assert extrapolate(built, 10).counts == {"total": 100}
     built.append(Probe(size=5, counts={"total": 26}, source="real"))
     assert extrapolate(built, 10) is None
-
-
-# -- Hugging Face -------------------------------------------------------------------------------------------------
-
-
-def gpt2(width, layers=2):
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    return GPT2LMHeadModel(GPT2Config(n_embd=width, n_layer=layers, n_head=4, vocab_size=1000, n_positions=64))
-
-
-def llama(width):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": 4, "num_key_value_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, vocab_size=1000, **shape))
-
-
-def vit(width):
-    from transformers import ViTConfig, ViTForImageClassification
-
-    shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": 4}
-    return ViTForImageClassification(ViTConfig(num_hidden_layers=2, image_size=32, patch_size=8, **shape))
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("factory", [gpt2, llama, vit])
-def test_hugging_face_models_by_config(factory):
-    pytest.importorskip("transformers", reason="transformers is not installed")
-    size_map = build_size_map(factory, "width", max_params=1e10, num_sizes=16)
-    assert size_map.entries[-1].num_params > 0.8e10
-    for entry in size_map.entries[:3]:
-        assert entry.total_params == sum(p.numel() for p in factory(entry.size).parameters())
-        assert entry.size % 4 == 0

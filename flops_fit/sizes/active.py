@@ -1,0 +1,92 @@
+"""Which parameters a token meets: of a mixture of experts those of the few experts that it is sent to."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+_COPIES = {
+    "index",
+    "index_select",
+    "gather",
+    "_to_copy",
+    "clone",
+    "embedding",
+}  # whose result holds rows of a parameter
+_LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
+
+
+@dataclass
+class _Used:
+    numel: int
+    is_stack: bool  # of one matrix for each expert
+    flops: int = 0
+
+
+class UsedWeights:
+    """FLOPs of a forward pass by the parameter that it multiplies by, as operations are told to it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._places: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+        self._copies = WeakTensorKeyDictionary()
+        self._used: dict[str, _Used] = {}
+        for name, parameter in model.named_parameters():
+            first = int(parameter.storage_offset())
+            storage = parameter.untyped_storage()._cdata
+            self._places[storage].append((first, first + parameter.numel(), name))
+            self._used[name] = _Used(numel=parameter.numel(), is_stack=parameter.ndim == 3)
+
+    def product(self, args: Any, flops: int) -> None:
+        """An operation multiplied `args` by each other; of two parameters no token takes part."""
+        owners = {owner for leaf in tree_leaves(args) if (owner := self._owner(leaf))}
+        if len(owners) == 1:
+            self._used[owners.pop()].flops += flops
+
+    def other(self, func: Any, args: Any, result: Any) -> None:
+        """An operation that multiplies nothing, perhaps a copy of a parameter's rows."""
+        if func._opname in _COPIES and args and isinstance(result, torch.Tensor):
+            owner = self._owner(args[0])
+            if owner:
+                self._copies[result] = owner
+
+    def _owner(self, leaf: Any) -> str | None:
+        if not isinstance(leaf, torch.Tensor):
+            return None
+        base = leaf._base if leaf._base is not None else leaf
+        if base in self._copies:
+            return self._copies[base]
+        offset = int(leaf.storage_offset())
+        places = self._places.get(leaf.untyped_storage()._cdata, ())
+        return next((name for first, end, name in places if first <= offset < end), None)
+
+    def _positions(self) -> float:
+        """Tokens that went through the model: how often most of its matrices were used."""
+        often = Counter(used.flops / (2 * used.numel) for used in self._used.values() if used.flops)
+        return often.most_common(1)[0][0] if often else 0.0
+
+    def idle(self) -> float:
+        """Parameters that a token does not meet, on average over the batch.
+
+        A stack of matrices is met in part where its products are fewer than tokens times its numbers. So is one matrix
+        of several that differ in nothing but a number in their names, where each is met in part and all of them
+        together by half of the tokens or more: experts that are called one by one. Any other parameter is met in full,
+        such as a head that is used once an example.
+        """
+        tokens = self._positions()
+        groups: dict[str, list[_Used]] = defaultdict(list)
+        for name, used in self._used.items():
+            if 0 < used.flops < 2 * tokens * used.numel:
+                groups[name if used.is_stack else _LAST_NUMBER.sub("*", name)].append(used)
+        idle = 0.0
+        for parts in groups.values():
+            met = sum(used.flops / (2 * tokens * used.numel) for used in parts)
+            if parts[0].is_stack or (len(parts) > 1 and met >= 0.5):
+                idle += sum(used.numel - used.flops / (2 * tokens) for used in parts)
+        return idle

@@ -1,0 +1,48 @@
+"""What a reader should know of the counts in a size map."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from flops_fit.sizes.entry import SizeEntry
+from flops_fit.sizes.options import PARAM_COUNTS, ProbeRequest
+
+
+def remarks_on(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:
+    """What a reader should know of the counts: N that falls as the size grows, and a `num_params()` that disagrees."""
+    remarks = []
+    ordered = sorted(entries, key=lambda entry: entry.size)
+    for small, large in itertools.pairwise(ordered):
+        if large.num_params < small.num_params:
+            remarks.append(
+                f"parameters fall from {small.num_params:,} at {request.at(small.size)} to {large.num_params:,} at "
+                f"{request.at(large.size)}; the map is in order of parameters"
+            )
+            break
+    for entry in ordered:
+        if None not in (entry.own_num_params, entry.total_params) and entry.own_num_params != entry.total_params:
+            counted = {name: getattr(entry, f"{name}_params") for name in PARAM_COUNTS}
+            same = [name for name, count in counted.items() if count == entry.own_num_params]
+            hint = f"that is the {same[0]} count" if same else "check which of the two you mean"
+            convention = request.options.param_count
+            meant = "what num_params() says" if convention == "total" else f"the {convention} count"
+            remarks.append(
+                f"num_params() says {entry.own_num_params:,} at {request.at(entry.size)} where {entry.total_params:,} "
+                f"parameters are counted; {hint}; N is {meant}"
+            )
+            break
+    return remarks
+
+
+def on_experts(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:
+    """That a token meets fewer parameters than N counts."""
+    if request.options.param_count == "active":
+        return []
+    mixed = next((entry for entry in reversed(entries) if entry.active_params is not None), None)
+    if mixed is None:
+        return []
+    return [
+        f"a mixture of experts: at {request.at(mixed.size)} a token meets {mixed.active_params:,} of "
+        f'{mixed.total_params:,} parameters; param_count = "active" makes these N'
+    ]

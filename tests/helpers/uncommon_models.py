@@ -1,0 +1,164 @@
+"""Models that are hard to measure: experts, questions about data, sizes that build but do not run, rounded widths."""
+
+import logging
+import sys
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Experts(nn.Module):
+    """Each token goes to `top` of `experts` MLPs of width → hidden → width, by one grouped product per layer.
+
+    FLOPs of a forward pass per token: 2·width·experts for the router and top·2·(2·width·hidden).
+    """
+
+    def __init__(self, width, hidden=32, experts=8, top=2):
+        super().__init__()
+        self.top = top
+        self.router = nn.Linear(width, experts, bias=False)
+        self.up = nn.Parameter(torch.randn(experts, width, hidden))
+        self.down = nn.Parameter(torch.randn(experts, hidden, width))
+
+    def forward(self, tokens):
+        weights, chosen = self.router(tokens).softmax(-1).topk(self.top, dim=-1)
+        order = chosen.flatten().argsort()
+        counts = torch.zeros(len(self.up), dtype=torch.int32, device=tokens.device)
+        ends = counts.scatter_add(0, chosen.flatten(), torch.ones_like(order, dtype=torch.int32)).cumsum(0).int()
+        hidden = torch._grouped_mm(tokens[order // self.top], self.up, offs=ends).relu()
+        mixed = torch._grouped_mm(hidden, self.down, offs=ends) * weights.flatten()[order, None]
+        return tokens.index_add(0, order // self.top, mixed)
+
+
+def experts_flops(width, hidden, experts, top):
+    """Forward and backward of `Experts` per token whose own gradient is needed: 6 per weight that it meets."""
+    return 6 * (width * experts + top * 2 * width * hidden)
+
+
+class LoopsOverExperts(nn.Module):
+    """As people write it: experts one after another, each on the tokens that chose it; asks the weights which."""
+
+    def __init__(self, width, experts=4, top=2):
+        super().__init__()
+        self.top = top
+        self.first = nn.Linear(2, width, bias=False)
+        self.router = nn.Linear(width, experts, bias=False)
+        self.experts = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(experts))
+        self.last = nn.Linear(width, 1, bias=False)
+
+    def forward(self, x):
+        tokens = self.first(x)
+        chosen = self.router(tokens).topk(self.top, dim=-1).indices
+        out = tokens
+        for index, expert in enumerate(self.experts):
+            rows = (chosen == index).any(-1).nonzero().squeeze(-1)
+            out = out.index_add(0, rows, expert(tokens[rows]))
+        return self.last(out)
+
+
+class GroupedExperts(LoopsOverExperts):
+    """The same experts in one parameter, multiplied by groups."""
+
+    def __init__(self, width, experts=4, top=2):
+        super().__init__(width, experts, top)
+        self.experts = nn.Parameter(torch.randn(experts, width, width))
+
+    def forward(self, x):
+        tokens = self.first(x)
+        order = (chosen := self.router(tokens).topk(self.top, dim=-1).indices.flatten()).argsort()
+        ends = torch.zeros(len(self.experts), dtype=torch.int32, device=x.device)
+        ends = ends.scatter_add(0, chosen, torch.ones_like(order, dtype=torch.int32)).cumsum(0).int()
+        rows = order // self.top
+        return self.last(tokens.index_add(0, rows, torch._grouped_mm(tokens[rows], self.experts, offs=ends)))
+
+
+class AsksItsData(nn.Module):
+    """Asks of its batch what a mask, a length, a number of classes are, in every way that people ask."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(16, width), nn.Linear(width, 4, bias=False)
+        self.register_buffer("positions", torch.arange(8))
+
+    def forward(self, tokens):
+        mask = tokens > 0
+        if (mask[:, 0] == 0).all() or self.positions.max().item() != 7:
+            raise AssertionError("not asked of this batch")
+        longest = int(mask.sum(-1).max())
+        places = torch.arange(longest) + mask.nonzero()[0, 1]
+        assert places.tolist()[0] == 0
+        return self.head(self.embed(tokens)[mask])
+
+
+class EvenWidth(nn.Module):
+    """Builds at any width; its forward pass takes pairs of channels, so that it runs at even ones alone."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, width, bias=False), nn.Linear(width, 1, bias=False)
+
+    def forward(self, x):
+        pairs = self.first(x).view(len(x), -1, 2)
+        return self.last(pairs.flip(-1).flatten(1))
+
+
+class RoundedBlocks(nn.Module):
+    """Layers of width → 8/3·width rounded up to 16 → width: no polynomial in the width."""
+
+    def __init__(self, width, layers=4):
+        super().__init__()
+        self.hidden = -(-8 * width // 3 // 16) * 16
+        self.first = nn.Linear(2, width, bias=False)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, self.hidden, bias=False), nn.Linear(self.hidden, width, bias=False))
+            for _ in range(layers)
+        )
+        self.last = nn.Linear(width, 1, bias=False)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        for layer in self.layers:
+            hidden = functional.relu(layer(hidden))
+        return self.last(hidden)
+
+
+class LogsOnImport(nn.Module):
+    """What it needs makes a log handler of the standard error stream when it is imported, inside the constructor."""
+
+    log = logging.getLogger("flops_fit_tests.logs_on_import")
+
+    def __init__(self, width):
+        super().__init__()
+        self.layer = nn.Linear(2, width, bias=False)
+        if not self.log.handlers:
+            self.log.addHandler(logging.StreamHandler(sys.stderr))
+
+    def forward(self, x):
+        return self.layer(x).sum(-1, keepdim=True)
+
+
+@torch.library.custom_op("flops_fit_tests::unseen", mutates_args=())
+def unseen(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A matrix product that no dispatched operation shows."""
+    return torch.from_numpy(x.detach().numpy() @ weight.detach().numpy())
+
+
+@unseen.register_fake
+def _(x, weight):
+    return x.new_empty(len(x), weight.shape[1])
+
+
+unseen.register_autograd(lambda context, gradient: (gradient.clone(), None))
+
+
+class Unseen(nn.Module):
+    """2 → width, a hidden width × width product, → 1: 14·width FLOPs are counted per example."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, width, bias=False), nn.Linear(width, 1, bias=False)
+        self.weight = nn.Parameter(torch.randn(width, width))
+
+    def forward(self, x):
+        return self.last(unseen(self.first(x), self.weight))
