@@ -10,7 +10,7 @@ from flops_fit.adaptive.next_round import Next, widths
 from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.adaptive.rounds import Answer, Choice, Round
 from flops_fit.adaptive.spent import Amount
-from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops, format_loss
 
 ROUND_HEADERS = (
     "Round",
@@ -96,7 +96,7 @@ def round_text(item: Round) -> str:
 def _answer_cells(answer: Answer) -> tuple[str, str]:
     width = widths(answer)
     N = f"{format_count(answer.N_opt)}, within x{math.exp(min(width['N_opt'], 99.0)):.3g}"
-    return N, f"{answer.loss:.4f}, within {math.expm1(min(width['loss'], 99.0)):.2%}"
+    return N, f"{format_loss(answer.loss)}, within {math.expm1(min(width['loss'], 99.0)):.2%}"
 
 
 def _choice_cells(item: Round, choice: Choice) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 
@@ -18,6 +19,12 @@ def format_count(count: float) -> str:
         if abs(count) >= limit * 0.9995:
             return f"{_three_digits(count / limit)}{suffix}"
     return f"{count:.0f}" if float(count).is_integer() else _three_digits(count)
+
+
+def format_loss(loss: float) -> str:
+    """`2.1 -> "2.1000"`, and far from 1 as a power of ten: `3.2e-12 -> "3.2000e-12"`."""
+    plain = loss == 0 or 1e-2 <= abs(loss) < 1e5 or not math.isfinite(loss)
+    return f"{loss:.4f}" if plain else f"{loss:.4e}"
 
 
 def format_rate(flops_per_second: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from flops_fit.adaptive.progress import Progress
 from flops_fit.basics.files import write_text
-from flops_fit.basics.formatting import format_count, format_flops, format_money
+from flops_fit.basics.formatting import format_count, format_flops, format_loss, format_money
 from flops_fit.identity.fingerprints import package_version
 from flops_fit.rate_check.rate_check import RateCheck
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
@@ -181,7 +181,7 @@ def _sizes(law: ScalingLaw) -> str:
                 f"{factor:g} × optimal",
                 format_count(cost.N),
                 format_count(cost.D),
-                f"{cost.loss:.4f}",
+                format_loss(cost.loss),
                 f"{cost.excess_loss:+.4f}",
                 f"{1 - cost.equivalent_compute / compute:.0%}",
                 f"{match - 1:+.0%}" if match < 1e3 else "out of reach",
@@ -252,7 +252,7 @@ def _minima(law: ScalingLaw) -> str:
     for minimum in law.isoflops:
         own = format_count(minimum.N) if minimum.interior else f"none: {minimum.reason}"
         band = interval_text(minimum.interval, format_count) if minimum.interval else "–"
-        own_loss = f"{minimum.loss:.4f}" if minimum.interior else "–"
+        own_loss = format_loss(minimum.loss) if minimum.interior else "–"
         compute, N, _, _, _, loss, _ = prediction_rows(law, [minimum.compute_budget])[0]
         rows.append((compute, str(minimum.runs), own, band, own_loss, N, loss))
     headers = ("Budget (FLOPs)", "Runs", "Own minimum N", "90 %", "Loss there", "Law's N", "Law's loss")
@@ -300,7 +300,7 @@ def _runs(law: ScalingLaw) -> str:
             format_flops(runs.flops[i]),
             format_count(runs.num_params[i]),
             format_count(runs.num_tokens[i]),
-            f"{runs.loss[i]:.4f}",
+            format_loss(runs.loss[i]),
             f"{-law.residual[i]:+.2%}",
         )
         for i in np.unique(np.linspace(0, len(runs) - 1, min(MOST_RUNS, len(runs))).astype(int)).tolist()

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from flops_fit.basics.arguments import need, number
+from flops_fit.basics.formatting import format_loss
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.quantities import one_compute, positive
@@ -87,7 +88,7 @@ def compute_for_loss(law: FittedLaw, loss: float) -> float:
     floor = law.irreducible
     if not loss > floor or law.L_opt(high) > loss:
         raise FitError(
-            f"loss = {loss!r} is out of reach: the law's irreducible loss is {floor:.4f}; give a higher loss"
+            f"loss = {loss!r} is out of reach: the law's irreducible loss is {format_loss(floor)}; give a higher loss"
         )
     if law.L_opt(low) < loss:
         return low

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.quantities import checked_compute
 from flops_fit.scaling_law.table.runs import without_rounding
@@ -50,6 +50,6 @@ def _row(law: FittedLaw, compute: float) -> tuple[str, ...]:
         f"{format_count(n_low)} to {format_count(n_high)}",
         format_count(at["optimal_tokens"]),
         f"{at['tokens_per_param']:.3g}",
-        f"{at['expected_loss']:.4f}",
-        f"{l_low:.4f} to {l_high:.4f}",
+        format_loss(at["expected_loss"]),
+        f"{format_loss(l_low)} to {format_loss(l_high)}",
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.fitting.held import described
@@ -76,7 +76,7 @@ def _minima(law: FittedLaw) -> str:
         return ""
     lines = ["  budget        minimum of its own curve        the law"]
     for minimum in law.isoflops:
-        own = f"N = {format_count(minimum.N)}, loss {minimum.loss:.4f}" if minimum.interior else minimum.reason
+        own = f"N = {format_count(minimum.N)}, loss {format_loss(minimum.loss)}" if minimum.interior else minimum.reason
         compute, N, *_, loss, _ = prediction_rows(law, [minimum.compute_budget])[0]
         lines.append(f"  {compute:<12}  {own:<30}  N = {N}, loss {loss}")
     return "\n".join(lines)
@@ -120,7 +120,7 @@ def _others(law: FittedLaw) -> str:
     loss = mixed_loss(each, N, compute / law.flops_per_token(N))
     return (
         f"candidates not used give N_opt from {format_count(N.min())} to {format_count(N.max())} and loss from "
-        f"{loss.min():.4f} to {loss.max():.4f} at {format_flops(compute)} FLOPs"
+        f"{format_loss(loss.min())} to {format_loss(loss.max())} at {format_flops(compute)} FLOPs"
     )
 
 

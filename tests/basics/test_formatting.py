@@ -2,7 +2,14 @@
 
 import pytest
 
-from flops_fit.basics.formatting import format_count, format_flops, format_money, format_seconds, markdown_table
+from flops_fit.basics.formatting import (
+    format_count,
+    format_flops,
+    format_loss,
+    format_money,
+    format_seconds,
+    markdown_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +51,9 @@ def test_flops_money_and_tables():
     assert format_flops(6e10) == "6.00e+10"
     assert format_money(1234.5) == "$1,234.50"
     assert markdown_table(["a", "b"], [[1, "x|y"]]) == "| a | b |\n|---|---|\n| 1 | x\\|y |"
+
+
+def test_losses_far_from_one_are_powers_and_never_seventy_digits():
+    assert [format_loss(x) for x in (2.1, 0.0, 0.0123, 3.2e-12, 1e70)] == [
+        "2.1000", "0.0000", "0.0123", "3.2000e-12", "1.0000e+70",
+    ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.scaling_law.checks.diverged import without_diverged
 from flops_fit.scaling_law.forecasts.calibration import Calibration, calibrate
 from flops_fit.scaling_law.forecasts.sealed import Answer, SealedForecast, Target
@@ -58,4 +58,4 @@ def _target(target: Target) -> str:
 def _shown(name: str, answer: Answer) -> tuple[str, str]:
     if name in ("N_opt", "D_opt"):
         return format_count(answer.value), f"[{format_count(answer.low)}, {format_count(answer.high)}]"
-    return f"{answer.value:.4f}", f"[{answer.low:.4f}, {answer.high:.4f}]"
+    return format_loss(answer.value), f"[{format_loss(answer.low)}, {format_loss(answer.high)}]"
