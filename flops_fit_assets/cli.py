@@ -193,11 +193,12 @@ def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...], units: str |
     from flops_fit.scaling_law.fit import fit_scaling_law
     from flops_fit.scaling_law.fitting.held import from_text
     from flops_fit_assets.commands.forecast import folder_beside
+    from flops_fit_assets.commands.named_values import factors, pairs
 
     try:
-        factors = {name: _factor(name, value) for name, value in _pairs(units, "--units").items()}
-        named = _pairs(columns, "--columns")
-        law = fit_scaling_law(load_runs(runs), fix=from_text(fix), units=factors, columns=named)
+        law = fit_scaling_law(
+            load_runs(runs), fix=from_text(fix), units=factors(units), columns=pairs(columns, "--columns")
+        )
     except FileNotFoundError as error:
         raise click.ClickException(f"{runs} does not exist; give a table of runs or a directory of results") from error
     console = _console()
@@ -206,21 +207,6 @@ def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...], units: str |
     written = write_report(law, report_path or runs.with_name(f"{runs.stem}_report.html"), forecasts=forecasts)
     for line in (*forecasts.record(), f"report: {written}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _pairs(text: str | None, option: str) -> dict[str, str]:
-    """`"a=1,b=2" -> {"a": "1", "b": "2"}`."""
-    parts = [part.partition("=") for part in (text or "").split(",") if part.strip()]
-    if wrong := [name for name, equals, value in parts if not (equals and name.strip() and value.strip())]:
-        raise click.ClickException(f"{option} has {wrong[0]!r}; give name=value, several with commas between")
-    return {name.strip(): value.strip() for name, _, value in parts}
-
-
-def _factor(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise click.ClickException(f"--units has {name}={value}; give a number, such as {name}=1e6") from None
 
 
 @main.command()
