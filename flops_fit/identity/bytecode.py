@@ -36,11 +36,10 @@ def closed_over_by(function: Any) -> Iterator[Any]:
 
 
 def chains_of(function: Any) -> list[tuple[str, ...]]:
-    """Global names with the attributes asked of them, as `chains_in`, of a function or class."""
-    codes = (
-        [method.__code__ for _, method in methods_of(function)] if inspect.isclass(function) else [function.__code__]
-    )
-    return [chain for code in codes for chain in _chains_in(code)]
+    """Global names with the attributes asked of them, as `chains_in`, of a function (one with a cache too) or class."""
+    functions = [method for _, method in methods_of(function)] if inspect.isclass(function) else [function]
+    codes = [getattr(inspect.unwrap(each), "__code__", None) for each in functions]
+    return [chain for code in codes if code is not None for chain in _chains_in(code)]
 
 
 def _chains_in(code: types.CodeType) -> list[tuple[str, ...]]:

@@ -20,15 +20,6 @@ from flops_fit.sizes.progress import MapProgress
 from flops_fit.sizes.sandbox import ENDED, TOO_LONG, Failure, UsesGpu, failure_of, run_in_subprocess
 from flops_fit.sizes.steps import Steps
 
-INVALID_SIZE = (
-    "ValueError",
-    "AssertionError",
-    "TypeError",
-    "ZeroDivisionError",
-    "KeyError",
-    "IndexError",
-    "SystemExit",
-)
 _FOR_GOOD: dict[str, type[Exception]] = {  # failures of the model or the options that no other size mends
     "CannotCount": ModelContractError,
     "ModelContractError": ModelContractError,
@@ -174,7 +165,9 @@ class Prober:
             self.first_error = self.first_error or error.with_traceback(None)
             failure = failure_of(error)
             self._raise_if_hopeless(failure)
-            return replace(failure, is_invalid=failure.kind in INVALID_SIZE and not failure.of_meta)
+            return replace(
+                failure, is_invalid=failure.refuses and failure.kind not in _FOR_GOOD and not failure.of_meta
+            )
         heavy = probe.work > HEAVY_WORK or growth.bytes > HEAVY_BYTES
         if heavy and self.probes:  # the first build also pays for what torch imports late
             self._now_too_heavy(max((light for light in self.probes if light < size), default=size))
@@ -213,7 +206,7 @@ class Prober:
         if outcome.kind in _FOR_GOOD:
             raise _FOR_GOOD[outcome.kind](outcome.message)
         wrong_shape = outcome.kind == "RuntimeError" and "allocate" not in outcome.message
-        return replace(outcome, is_invalid=wrong_shape or outcome.kind in INVALID_SIZE)
+        return replace(outcome, is_invalid=wrong_shape or outcome.refuses)
 
     def _raise_if_hopeless(self, failure: Failure) -> None:
         if failure.kind == UsesGpu.__name__:

@@ -32,6 +32,9 @@ _TICK = 0.2
 ENDED, TOO_LONG = "ProcessKilled", "TimeoutError"  # kinds of `Failure` that are no exception of the job's own
 
 
+_REFUSALS = (ValueError, AssertionError, TypeError, ZeroDivisionError, KeyError, IndexError, SystemExit)
+
+
 class UsesGpu(Exception):
     """A constructor asked for an accelerator."""
 
@@ -128,13 +131,14 @@ class Failure:
     """How a build failed: the exception's type and text, or what ended the process.
 
     `is_invalid` where that says that the model refuses this size by its own rules; `of_meta` where it is about tensors
-    without data.
+    without data; `refuses` where the exception, or one that it was raised from, is of a kind that refuses an argument.
     """
 
     kind: str
     message: str
     is_invalid: bool = False
     of_meta: bool = False
+    refuses: bool = False
 
     @property
     def reason(self) -> str:
@@ -154,7 +158,15 @@ def failure_of(error: BaseException) -> Failure:
     while cause is not None and not of_meta:
         of_meta = re.search(r"\bmeta\b", str(cause), re.IGNORECASE) is not None
         cause = cause.__cause__ or cause.__context__
-    return Failure(kind=type(error).__name__, message=str(error), of_meta=of_meta)
+    return Failure(kind=type(error).__name__, message=str(error), of_meta=of_meta, refuses=_refuses(error))
+
+
+def _refuses(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, _REFUSALS):
+            return True
+        error = error.__cause__
+    return False
 
 
 def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:

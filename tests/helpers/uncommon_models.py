@@ -162,3 +162,23 @@ class Unseen(nn.Module):
 
     def forward(self, x):
         return self.last(unseen(self.first(x), self.weight))
+
+
+class BadShape(Exception):
+    """What a library's configuration raises, from the ValueError that it caught."""
+
+
+class RefusesInItsOwnWords(nn.Module):
+    """2 → width, a multiple of 8."""
+
+    def __init__(self, width):
+        super().__init__()
+        try:
+            if width % 8:
+                raise ValueError("not allowed")
+        except ValueError as error:
+            raise BadShape(f"{width} is no multiple of 8") from error
+        self.layer = nn.Linear(2, width, bias=False)
+
+    def forward(self, x):
+        return self.layer(x).sum(-1, keepdim=True)

@@ -54,6 +54,12 @@ def test_sizes_that_build_but_do_not_run_are_skipped_and_said():
     assert reasons[1].startswith("builds, but a training step raised RuntimeError: shape '[8, -1, 2]' is invalid")
 
 
+def test_a_size_refused_by_an_error_of_the_models_own_has_no_count():
+    size_map = build_size_map(models.RefusesInItsOwnWords, "width", max_params=1e6, num_sizes=12)
+    assert all(entry.size % 8 == 0 for entry in size_map.entries)
+    assert any(skipped.reason == "BadShape: 1 is no multiple of 8" for skipped in size_map.skipped)
+
+
 def test_without_the_plan_resting_on_it_a_step_that_never_works_is_a_note():
     broken = (torch.zeros(8, 3), torch.zeros(8, 1))
     size_map = measured(models.EvenWidth, broken, flops="6nd")
