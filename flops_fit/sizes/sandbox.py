@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -59,6 +60,7 @@ class _StandIn:
     def __init__(self, name: str) -> None:
         self._name = name
         self._nowhere = open(os.devnull, "w")  # noqa: SIM115 (for as long as this process)
+        atexit.register(self._nowhere.close)
 
     def _stream(self) -> Any:
         now = getattr(sys, self._name)
