@@ -61,7 +61,7 @@ def tiny_study(**changes):
         "data": DataSpec(train=train, eval=held_out),
         "loss": LossSpec(fn=torch.nn.functional.cross_entropy),
         "sweep": SweepOptions(compute_budgets=(2e6, 4e6), num_sizes_per_budget=3),
-        "training": Recipe(learning_rate=0.02, weight_decay=0.0),
+        "training": Recipe(learning_rate=0.02, batch_tokens="0.5*sqrt(tokens)", weight_decay=0.0),
         "hardware": Hardware(device="cpu", workers=2),
     }
     return Study(**sections | changes)

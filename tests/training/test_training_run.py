@@ -286,7 +286,7 @@ def test_a_full_disk_is_a_status_and_leaves_no_torn_file(tmp_path, monkeypatch):
 
 
 def test_weight_decay_applies_to_matrices_only():
-    optimizer = make_optimizer(TinyMLP(4), Recipe(weight_decay=0.3), torch.device("cpu"), 0.01)
+    optimizer = make_optimizer(TinyMLP(4), Recipe(weight_decay=0.3, betas=(0.9, 0.95)), torch.device("cpu"), 0.01)
     decays = {parameter.ndim: group["weight_decay"] for group in optimizer.groups for parameter in group["params"]}
     assert decays == {2: 0.3, 1: 0.0}
 
