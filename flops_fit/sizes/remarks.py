@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flops_fit.sizes.entry import SizeEntry
 from flops_fit.sizes.options import PARAM_COUNTS, ProbeRequest
+
+NO_STEP = "builds, but a training step raised"  # how the reason begins that a size is skipped for
 
 
 def remarks_on(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:
@@ -33,6 +35,15 @@ def remarks_on(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]
             )
             break
     return remarks
+
+
+def on_steps(entries: Sequence[SizeEntry], failures: Mapping[int, str], request: ProbeRequest) -> list[str]:
+    """That the map ends where larger sizes take no training step, which `failures` (size → reason) say of them."""
+    largest = max((entry.size for entry in entries), default=0)
+    broken = sorted(size for size, reason in failures.items() if size > largest and reason.startswith(NO_STEP))
+    if not broken:
+        return []
+    return [f"the map ends at {request.at(largest)}: {request.at(broken[0])} {failures[broken[0]]}"]
 
 
 def on_experts(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:

@@ -247,10 +247,12 @@ def _run_and_exit(job: Callable[[], Any], writer: int) -> NoReturn:
 
 def _end_without_parent() -> None:
     """Should the one that waits be killed, nobody else ends an endless loop, or a wait."""
-    import resource
-
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(20 * SECONDS_CAP))
+    try:
+        import resource
+    except ImportError:  # where a system has none, the alarm has to do
+        return
     seconds = int(2 * SECONDS_CAP) + 1
     used = int(time.process_time())
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)

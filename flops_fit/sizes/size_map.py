@@ -162,7 +162,7 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     from flops_fit.sizes.conventions import with_conventions
     from flops_fit.sizes.counting import check_signature
     from flops_fit.sizes.progress import MapProgress
-    from flops_fit.sizes.remarks import on_experts, remarks_on
+    from flops_fit.sizes.remarks import on_experts, on_steps, remarks_on
     from flops_fit.sizes.sandbox import contained
     from flops_fit.sizes.search import SizeSearch
     from flops_fit.sizes.steps import uncounted_of
@@ -177,7 +177,8 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     tokens = batch_examples(options.sample_batch) * options.tokens_per_example if options.measures else None
     entries = [_entry(prober.probes[size], options, tokens) for size in sizes]
     kept, equal = _without_equals(entries, request.size_param)
-    remarks = remarks_on(entries, request)
+    reasons = {size: failure.reason for size, failure in prober.skipped.items()}
+    remarks = [*remarks_on(entries, request), *on_steps(entries, reasons, request)]
     uncounted = uncounted_of(prober.probes.values(), request)
     for remark in (*remarks, *uncounted):
         warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=3)

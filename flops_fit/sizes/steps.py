@@ -15,6 +15,7 @@ from flops_fit.data.nested import batch_examples
 from flops_fit.sizes.counting import MOST_ON_META, Probe, Step, run_for_real
 from flops_fit.sizes.extrapolation import TOLERANCE, Rule, off_by, percent, rules_for
 from flops_fit.sizes.options import ProbeRequest
+from flops_fit.sizes.remarks import NO_STEP
 from flops_fit.sizes.sandbox import Failure, run_in_subprocess
 
 MOST_OPERATIONS = 140_000  # of all steps that are measured: half a minute on one core
@@ -89,7 +90,7 @@ class Steps:
             return probe
         self.in_a_row = 0
         self.refused[probe.size] = refusal
-        return Failure(kind="", message=f"builds, but a training step raised {refusal.reason}", is_invalid=True)
+        return Failure(kind="", message=f"{NO_STEP} {refusal.reason}", is_invalid=True)
 
     def give_up(self) -> None:
         """Plan without measured FLOPs, since no size can take a step."""

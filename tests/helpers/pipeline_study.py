@@ -46,7 +46,6 @@ target_budgets = {targets}
 
 [training]
 learning_rate = 0.02
-batch_tokens = "0.5*sqrt(tokens)"
 weight_decay = 0.0
 
 [hardware]

@@ -17,7 +17,7 @@ from paths import HELPERS, ROOT
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run
 from tiny_study import TinyMLP, tiny_study
 
-from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions
+from flops_fit import ExperimentResult, ModelSpec, Recipe, Study, SweepOptions
 from flops_fit.errors import StudyError
 from flops_fit.preflight.preflight import preflight
 from flops_fit.results.results import load_results
@@ -203,7 +203,9 @@ def test_ids_follow_the_command_and_not_its_timeout():
 
 def test_ids_of_studies_without_a_trainer_are_as_they_were():
     """As computed by the release before trainers; the fingerprint of a pinned model, no data and no loss."""
-    study = tiny_study(model=ModelSpec(factory=TinyMLP, size_param="width", version="1"), data=None, loss=None)
+    recipe = Recipe(learning_rate=0.02, batch_tokens="0.5*sqrt(tokens)", betas=(0.9, 0.95), weight_decay=0.0)  # of then
+    model = ModelSpec(factory=TinyMLP, size_param="width", version="1")
+    study = tiny_study(model=model, data=None, loss=None, training=recipe)
     assert study.outcome_fingerprint() == OUTCOME_BEFORE_TRAINERS
 
 

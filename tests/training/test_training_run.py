@@ -264,7 +264,7 @@ def test_a_stream_that_ends_too_early_is_out_of_data(tmp_path):
 
 def test_a_training_that_takes_too_long_stops_and_goes_on_later_to_the_same_result(tmp_path):
     whole = run_experiment(tiny_study(), experiment(), output_dir=tmp_path / "whole")
-    hurried = tiny_study(training=Recipe(learning_rate=0.02, weight_decay=0.0, timeout_seconds=1e-9))
+    hurried = tiny_study(training=dataclasses.replace(tiny_study().training, timeout_seconds=1e-9))
     stopped = run_experiment(hurried, experiment(), output_dir=tmp_path / "late")
     assert stopped.status == "timed_out"
     assert "step 1 of" in stopped.reason
