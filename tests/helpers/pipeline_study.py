@@ -81,6 +81,8 @@ def write_adaptive(folder, total=1.45e6, within=1.02) -> Path:
     """The tiny study, in rounds instead of a grid."""
     path = write_study(folder)
     text = path.read_text().replace('size_param = "width"', 'size_param = "width"\nflops = "measured"')
+    recipe = 'learning_rate = 0.02\nbatch_tokens = "0.5*sqrt(tokens)"\nbetas = [0.9, 0.95]'
+    text = text.replace("learning_rate = 0.02", recipe)
     path.write_text(
         text.replace("[300000.0, 600000.0]", "[4e4, 1.2e5, 4e5]") + _ROUNDS.format(total=total, within=within)
     )
