@@ -312,7 +312,8 @@ def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]
     grid = {experiment.experiment_id for experiment in plan.experiments}
     runs = results_frame(result for name, result in there.items() if name in grid)
     unit = study.loss.unit_of(plan.data_unit) if study.loss else study.trainer.loss_unit if study.trainer else None
-    law = fit_scaling_law(runs, units={"num_params": 1, "num_tokens": 1, "flops": 1}, loss_unit=unit or "")
+    known = dict.fromkeys(("num_params", "num_tokens", "flops", "loss"), 1)  # counted here: no unit is in doubt
+    law = fit_scaling_law(runs, units=known, loss_unit=unit or "")
     checked = study_rate_check(plan, there.values(), law)
     if checked is None:
         return law

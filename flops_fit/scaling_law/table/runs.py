@@ -150,7 +150,9 @@ def read_runs(
         notes=(*read.notes, *joined, *said),
         loss_unit=read.loss_unit if loss_unit is None else loss_unit,
         row=table["_row"].to_numpy(),
-        doubts=doubts(*values.values(), confirmed=read.confirmed, derived=read.derived),
+        doubts=doubts(
+            *values.values(), confirmed=(*read.confirmed, *(["loss"] if loss_unit else [])), derived=read.derived
+        ),
     )
 
 

@@ -42,16 +42,14 @@ def doubts(
     others, so that they confirm nothing.
     """
     counts = {"num_params", "num_tokens"} & {*confirmed}
-    found: list[Diagnostic | None] = []
-    if not derived and not {"num_params", "num_tokens", "flops"} <= {*confirmed}:
-        found.append(_ratio(N, D, C, confirmed))
-    if not derived and "flops" not in confirmed:
-        found.append(_conventions(N, D, C))
-    if not found or found[0] is None:
-        if not counts:
-            found.append(_tokens_per_param(N, D))
-        if derived and len(counts) < 2:
-            found.append(_small(N, D, confirmed))
+    known = derived or (len(counts) == 2 and "flops" in confirmed)
+    ratio = None if known else _ratio(N, D, C, confirmed)
+    found = [
+        ratio,
+        None if derived or "flops" in confirmed else _conventions(N, D, C),
+        _tokens_per_param(N, D) if ratio is None and not counts else None,
+        _small(N, D, confirmed) if derived and len(counts) < 2 else None,
+    ]
     if "loss" not in confirmed:
         found += [_large_loss(loss), _rising_loss(C, loss)]
     return tuple(filter(None, found))
@@ -98,13 +96,11 @@ def _ratio(N: np.ndarray, D: np.ndarray, C: np.ndarray, confirmed: Collection[st
     fits = explaining(float(np.median(N)), float(np.median(D)), float(np.median(C)), confirmed)
     exact = [units for units in fits if _is_usual(ratio * units.get("flops", 1.0) / _others(units))]
     fits = exact or fits
+    said = [" and ".join(f"{name} in units of {x:g}" for name, x in units.items()) for units in fits]
     steps = ratio / 6  # tokens in each, if num_tokens counts steps
     if not exact and steps > 1:
         fits.append({"num_tokens": float(f"{steps:.3g}")})
-    said = [" and ".join(f"{name} in units of {x:g}" for name, x in units.items()) for units in fits]
-    said = [
-        f"{text} (steps?)" if not exact and steps > 1 and at == len(said) - 1 else text for at, text in enumerate(said)
-    ]
+        said.append(f"num_tokens that count steps of {format_count(steps)} tokens")
     remedy = f"if so, give {' or '.join(typed(units) for units in fits)}" if fits else "correct the columns"
     sure = typed({"num_params": 1, "num_tokens": 1, "flops": 1})
     return Diagnostic(

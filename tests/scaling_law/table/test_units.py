@@ -85,6 +85,7 @@ def test_given_units_mend_or_confirm_it():
     tiny = ALONE.assign(num_params=ALONE.num_params / 1e6, num_tokens=ALONE.num_tokens / 1e6)
     assert codes(tiny, units={"num_params": 1, "num_tokens": 1}) == []
     assert codes(BASE.assign(loss=20 * BASE.loss), units={"loss": 1}) == []
+    assert codes(BASE.assign(loss=20 * BASE.loss), loss_unit="squared error in metres") == []
 
 
 @pytest.mark.parametrize(
