@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.basics.formatting import format_flops
-from flops_fit.rate_check.rate_check import Range, RateCheck
+from flops_fit.rate_check.rate_check import RateCheck
+from flops_fit.rate_check.shown import factor_text, share_text
 from flops_fit.scaling_law.checks.verdict import LIMITS
 
 # A cost that grows as the square of ln C from nothing at the cheapest budget to this at the largest is up to four times
@@ -24,17 +25,18 @@ def findings_of(check: RateCheck, remedy: str) -> tuple[Diagnostic, ...]:
         said = "the learning rate could not be judged: none of its checks has a loss to compare"
         return (_info("learning_rate_unclear", said, "see why they ended in the plan's table, and train them again"),)
     rise, costs = check.rise, [item.cost for item in check.known] + [check.cost_at_largest]
-    where = f"at {format_flops(check.largest)} FLOPs"
+    best = f"{factor_text(check.best_over_used_at_largest)} times the one used"
+    off_by = f"at {format_flops(check.largest)} FLOPs the best is {best}"
     if rise[0] > TOLERATED:
         message = (
-            f"the learning rate drifts from its optimum: {where} the best is {_factor(check)} of the one used, which "
-            f"costs {_share(rise)} more of the loss there than at {format_flops(check.known[0].compute_budget)}, and "
-            "that bends the law"
+            f"the learning rate drifts from its optimum: {off_by}, which costs "
+            f"{share_text(rise)} more of the loss there than at {format_flops(check.known[0].compute_budget)} and "
+            "bends the law"
         )
         severity = "error" if rise[0] > LIMITS["loss"] else "warning"
         return (Diagnostic(code="learning_rate_drifts", severity=severity, message=message, remedy=remedy),)
     if max(low for low, _, _ in costs) > TOLERATED:
-        message = f"the learning rate is off: {where} the best is {_factor(check)} of the one used; {_costs(check)}"
+        message = f"the learning rate is off: {off_by}; {_costs(check)}"
         return (Diagnostic(code="learning_rate_off", severity="warning", message=message, remedy=remedy),)
     if max(high for _, _, high in costs) <= TOLERATED:
         message = f"the learning rate costs at most {max(high for *_, high in costs):.2%} of the loss at every budget"
@@ -47,19 +49,10 @@ def findings_of(check: RateCheck, remedy: str) -> tuple[Diagnostic, ...]:
 
 
 def _costs(check: RateCheck) -> str:
-    said = [f"{_share(item.cost)} at {format_flops(item.compute_budget)} FLOPs" for item in check.known]
+    said = [f"{share_text(item.cost)} at {format_flops(item.compute_budget)} FLOPs" for item in check.known]
     if check.known[-1].compute_budget != check.largest:
-        said.append(f"and, carried on, {_share(check.cost_at_largest)} at {format_flops(check.largest)}")
+        said.append(f"and, carried on, {share_text(check.cost_at_largest)} at {format_flops(check.largest)}")
     return "it costs " + ", ".join(said)
-
-
-def _share(cost: Range) -> str:
-    return f"{cost[1]:.2%} ({cost[0]:.2%} to {cost[2]:.2%})"
-
-
-def _factor(check: RateCheck) -> str:
-    low, middle, high = check.best_over_used_at_largest
-    return f"{middle:.2g} ({low:.2g} to {high:.2g}) times"
 
 
 def _info(code: str, message: str, remedy: str) -> Diagnostic:

@@ -13,7 +13,7 @@ from flops_fit.rate_check.optimum import Optimum, carried, optimum_of
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.experiment import Experiment
 
-Range = tuple[float, float, float]  # the ends of a 90 % interval and its median: low, middle, high
+Range = tuple[float, float, float]  # the ends of a 90 % interval and its median between them: low, middle, high
 NAME = "learning_rate"
 
 

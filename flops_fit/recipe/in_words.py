@@ -19,7 +19,7 @@ def recipe_text(recipe: Recipe, experiments: Iterable[Experiment], unit: str) ->
     planned = list(experiments)
     tuned = {name for item in planned for name, _ in item.tuned}
     if not planned or not tuned.issuperset(recipe.tuned):
-        return f"recipe: {', '.join(recipe.tuned)} found by trials first" if recipe.tuned else ""
+        return f"{', '.join(recipe.tuned)} found by trials first" if recipe.tuned else ""
     own = [recipe.of(item) for item in planned]
     pairs = list(zip(own, planned, strict=True))
     parts = [
@@ -28,7 +28,7 @@ def recipe_text(recipe: Recipe, experiments: Iterable[Experiment], unit: str) ->
         _part("beta2", recipe.betas[1], [r.betas[1] for r in own]),
         _part("weight decay", recipe.weight_decay, [r.weight_decay for r in own]),
     ]
-    return f"recipe: {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def _part(

@@ -71,14 +71,13 @@ def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tupl
     count = options.num_sizes_per_budget
     offsets = sorted((index - (count - 1) / 2 for index in range(count)), key=abs)
     above = next((size for size in size_map.skipped if size.num_params is not None), None)
+    above_params = (above and above.num_params) or math.inf
     sizes: list[SizeEntry | SkippedSize] = [*size_map.entries, *([above] if above else [])]
     chosen: list[SizeEntry | SkippedSize] = []
     missing: list[DroppedPoint] = []
     for offset in offsets:
         target = centre * math.exp(offset * step)
-        if above is not None and target > (
-            above.num_params or 0
-        ):  # its size may be one beyond, which is not known here
+        if above is not None and target > above_params:  # the nearest may be one beyond, which is not known here
             missing.append(no_size(size_map, budget, target, above, taken=False))
             continue
         near = [size for size in sizes if _distance(size, target) <= step]

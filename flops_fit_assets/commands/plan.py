@@ -61,7 +61,7 @@ def print_plan(path: Path, console: Console) -> None:
         f"{format_money(spent.left_money)} ({cost.basis})",
     ]
     if plan.experiments and study.trainer is None:
-        parts.append(recipe_text(study.training, plan.experiments, plan.data_unit))
+        parts.append(f"recipe: {recipe_text(study.training, plan.experiments, plan.data_unit)}")
         parts.append(learning_rate_cost(study, plan, cost))
     refusals = [over_limit(spent, study.hardware), plan.too_few if study.adaptive is None else None]
     counted = study.prepared_data.tokens.note if study.prepared_data else None

@@ -12,6 +12,7 @@ from flops_fit.basics.formatting import (
     format_bytes,
     format_count,
     format_flops,
+    format_loss,
     format_money,
     format_seconds,
 )
@@ -77,7 +78,7 @@ def plan_metadata(
 def recipe_metadata(study: Study, plan: SweepPlan) -> Metadata:
     """What the experiments are trained with, where it is the study's own recipe that trains them."""
     text = "" if study.trainer else recipe_text(study.training, plan.experiments, plan.data_unit)
-    return {"recipe": text.removeprefix("recipe: ")} if text else {}
+    return {"recipe": text} if text else {}
 
 
 def limits_text(spent: Spending, hardware: Hardware) -> str:
@@ -147,7 +148,7 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     "peak memory": _bytes(cost.memory_bytes[item.experiment_id]),
                     "device time": format_seconds(cost.seconds[item.experiment_id]),
                     "state": state_of(result) if result else "to train",
-                    "loss": "" if result is None or result.loss is None else f"{result.loss:.4f}",
+                    "loss": "" if result is None or result.loss is None else format_loss(result.loss),
                     **({"checks the rate": checks.get(item.experiment_id, "")} if checks else {}),
                     "id ends in": item.experiment_id.rpartition("-")[2],  # whole, it would break over four lines
                 }

@@ -16,7 +16,7 @@ def planned():
 
 def test_rules_are_shown_with_what_they_come_to(planned):
     text = recipe_text(Recipe(weight_decay=0.0), planned, "token")
-    assert text.startswith("recipe: learning rate ")
+    assert text.startswith("learning rate ")
     assert "(min(0.02, 0.47*sqrt(batch)*params^-0.6)), batch " in text
     assert " tokens (0.06*tokens^0.67), beta2 " in text
     assert text.endswith("(auto), weight decay 0")
@@ -27,10 +27,10 @@ def test_plain_numbers_and_functions_are_shown_as_such(planned):
         return 0.5
 
     text = recipe_text(Recipe(learning_rate=halved, batch_tokens=64, betas=(0.9, 0.95)), planned, "image")
-    assert text == "recipe: learning rate 0.5 (halved), batch 64 images, beta2 0.95, weight decay 0.1"
+    assert text == "learning rate 0.5 (halved), batch 64 images, beta2 0.95, weight decay 0.1"
 
 
 def test_what_is_still_to_be_found_is_said(planned):
     text = recipe_text(Recipe(learning_rate="tune", batch_tokens="tune"), planned, "token")
-    assert text == "recipe: learning_rate, batch_tokens found by trials first"
+    assert text == "learning_rate, batch_tokens found by trials first"
     assert recipe_text(Recipe(), [], "token") == ""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from paths import PUBLIC_DATA
 
 from flops_fit import fit_scaling_law
 from flops_fit.errors import FitError
@@ -110,7 +111,7 @@ def test_a_single_row_that_is_off_by_a_thousand_is_left_out_with_the_reason():
     assert runs.doubts == ()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(70))
 def test_tables_as_they_should_be_get_no_such_finding(seed):
     random = np.random.default_rng(seed)
     low, high = np.sort(10 ** random.uniform(15, 23, 2))
@@ -124,6 +125,17 @@ def test_tables_as_they_should_be_get_no_such_finding(seed):
         runs.drop(columns="flops"),
     ):
         assert read_runs(table).doubts == ()
+
+
+@pytest.mark.skipif(not PUBLIC_DATA.is_dir(), reason="the public tables are not beside this checkout")
+@pytest.mark.parametrize("name", ["epoch_chinchilla_fig4", "kyo_takano_chinchilla_example", "porian_refinedweb",
+                                  "isoflops_llama_3__raw_loss", "gemstones_hot", "cs336_isoflops_curves",
+                                  "isoflops_misfitting", "farseer", "datablations"])  # fmt: skip
+def test_public_tables_get_none_either(name):
+    runs = read_runs(PUBLIC_DATA / f"{name}.csv")
+    assert runs.doubts == ()
+    assert not any("put aside" in note for note in runs.notes)
+    assert not any("its FLOPs are" in item.reason for item in runs.excluded)
 
 
 def test_units_explain_only_what_is_usual():
