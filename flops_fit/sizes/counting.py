@@ -35,8 +35,7 @@ class Step:
     """One training step on the sample batch, counted.
 
     `counts` has "measured" and "recompute" (FLOPs of the batch), "activation_bytes" and "idle" (parameters that a token
-    does not meet); `source` is "meta", "real" or
-    "worked out"; `uncounted` as in `flops_fit.sizes.flops.PassFlops`.
+    does not meet); `source` is "meta", "real" or "worked out"; `uncounted` as in `flops_fit.sizes.flops.PassFlops`.
     """
 
     counts: Mapping[str, float]
