@@ -213,7 +213,7 @@ class FlopCounter(TorchDispatchMode):
             return result
         if self._weights is not None:
             self._weights.other(func, args, result)
-        if func not in _WITHOUT_PRODUCTS:
+        if _kind_of(func, args) not in _WITHOUT_PRODUCTS:
             self._count_parts(func, args, kwargs, result)
         return result
 
@@ -232,7 +232,7 @@ class FlopCounter(TorchDispatchMode):
         self._add(flops)
         self.uncounted = add_bounds(self.uncounted, parts.uncounted)
         if not flops and not parts.uncounted:
-            _WITHOUT_PRODUCTS.add(func)
+            _WITHOUT_PRODUCTS.add(_kind_of(func, args))
 
 
 @cache
@@ -240,7 +240,12 @@ def _is_composite(func: Any) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
-_WITHOUT_PRODUCTS: set[Any] = set()  # operations found to multiply no matrices, in this process
+_WITHOUT_PRODUCTS: set[Any] = set()  # operations found to multiply no matrices, in this process, by `_kind_of`
+
+
+def _kind_of(func: Any, args: Any) -> Any:
+    """The operation and what its tensors are: one that scales vectors may multiply matrices all the same."""
+    return func, tuple((arg.ndim, arg.dtype) if isinstance(arg, torch.Tensor) else type(arg) for arg in args)
 
 
 def _counted_apart(func: Any, args: Any, kwargs: Any, parts: FlopCounter) -> bool:

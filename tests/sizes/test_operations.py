@@ -55,6 +55,23 @@ def _(x, weight):
 fused.register_autograd(lambda context, gradient: (gradient[:, :1].expand(-1, WIDTH), None))
 
 
+@torch.library.custom_op("flops_fit_tests::product", mutates_args=())
+def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Of a matrix and a matrix, or elementwise of two vectors."""
+    product = (
+        x.detach() * weight.detach() if weight.ndim == 1 else torch.from_numpy(x.numpy() @ weight.detach().numpy())
+    )
+    return product.clone()
+
+
+@product.register_fake
+def _(x, weight):
+    return x.new_empty(x.shape if weight.ndim == 1 else (len(x), weight.shape[1]))
+
+
+product.register_autograd(lambda context, gradient: (gradient.clone(), None))
+
+
 @torch.library.custom_op("flops_fit_tests::side_by_side", mutates_args=())
 def side_by_side(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Moves data, and multiplies nothing."""
@@ -153,3 +170,10 @@ def test_attention_costs_the_same_whichever_kernel(groups):
         with sdpa_kernel(kernel):
             real = step(Attends, inputs, device="cpu")
         assert (real.forward, real.backward, real.uncounted) == (on_meta.forward, on_meta.backward, {})
+
+
+def test_an_operation_that_multiplied_no_matrices_once_is_looked_at_again_with_others():
+    vectors = step(lambda: Calls(lambda x, weight: product(x[0], weight[0])), torch.rand(TOKENS, WIDTH))
+    assert vectors.uncounted == {}
+    matrices = step(lambda: Calls(product), torch.rand(TOKENS, WIDTH))
+    assert list(matrices.uncounted) == ["flops_fit_tests::product"]
