@@ -322,15 +322,18 @@ def test_commands_under_way_when_the_run_is_killed_are_waited_for(tmp_path):
     command = f"echo once >> {{output_dir}}/count; {waiting}; {COMMAND}"
     path = write_study(tmp_path, command, budgets=("1e14", "1e15"), sizes=1, workers=2)
     killed = subprocess.Popen(
-        [sys.executable, "-m", "flops_fit_assets.cli", "run", str(path)],
+        [sys.executable, "-m", "flops_fit_assets.cli", "run", str(path), "--train-anyway"],
         env=os.environ | {"FLOPS_FIT_HOME": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
     )
-    wait_for(lambda: len(list(tmp_path.glob("tiny/runs/*/count"))) == 2)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    try:
+        wait_for(lambda: killed.poll() is not None or len(list(tmp_path.glob("tiny/runs/*/count"))) == 2)
+    finally:
+        killed.kill()
+        killed.wait()
+    assert len(list(tmp_path.glob("tiny/runs/*/count"))) == 2
     study = Study.from_toml(write_study(tmp_path, command, budgets=("1e14", "1e15"), sizes=1))  # waits in this process
     threading.Timer(0.5, (tmp_path / "go").touch).start()
     results = train_all(study, planned(study).experiments, output_dir=tmp_path / "tiny" / "runs", progress=False)
