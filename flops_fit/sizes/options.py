@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fields, number, one_of, several, whole
 from flops_fit.errors import ModelContractError, PlanError
+from flops_fit.sizes.multiples import MULTIPLE, Multiple, first_allowed, in_words, is_allowed, plain_multiple
 
 PARAM_COUNTS = ("total", "trainable", "non_embedding", "active")
 AUTO = "auto"  # by the kind of model: see `flops_fit.sizes.conventions`
@@ -18,6 +20,7 @@ _RULES = {
     "min_size": whole() | LEFT_OUT,
     "max_size": whole() | LEFT_OUT,
     "size_values": several(whole(), "a list of whole numbers, each at least 1") | LEFT_OUT,
+    "size_multiple": MULTIPLE | LEFT_OUT,
     "max_params": number(above=0),
     "num_sizes": whole(),
     "flops": one_of(AUTO, "6nd", "measured") | Rule(callable, "a function of the model"),
@@ -36,6 +39,7 @@ class SizeOptions:
     min_size: int | None = None
     max_size: int | None = None
     size_values: Sequence[int] | None = None
+    size_multiple: Multiple | None = None
     max_params: float = 1e11
     num_sizes: int = 56
     flops: str | Callable[[Any], float] = AUTO
@@ -50,8 +54,25 @@ class SizeOptions:
         check_fields(self, _RULES)
         if self.size_values is not None:
             object.__setattr__(self, "size_values", tuple(int(value) for value in self.size_values))
+        object.__setattr__(self, "size_multiple", plain_multiple(self.size_multiple))
         if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
             raise PlanError(f"min_size = {self.min_size} is above max_size = {self.max_size}; give a range")
+        if self.size_multiple is not None:
+            self._refuse_without_multiple(self.size_multiple)
+
+    def _refuse_without_multiple(self, multiple: Multiple) -> None:
+        least, most = self.min_size or 1, self.max_size or math.inf
+        if first_allowed(least, multiple) > most:
+            raise PlanError(
+                f"no size from min_size = {least} to max_size = {most} is one of the {in_words(multiple)} that "
+                "size_multiple allows; widen the range, or give a smaller size_multiple"
+            )
+        other = [size for size in self.size_values or () if not is_allowed(size, multiple)]
+        if other:
+            raise PlanError(
+                f"size_values has {', '.join(map(str, other))} where size_multiple allows {in_words(multiple)} alone; "
+                "leave size_multiple out, as the list says which sizes there are"
+            )
 
     @property
     def flops_method(self) -> str:

@@ -10,6 +10,7 @@ from flops_fit.basics.formatting import format_count
 from flops_fit.errors import ModelContractError, PlanError
 from flops_fit.sizes.counting import params_of
 from flops_fit.sizes.fallbacks import Prober
+from flops_fit.sizes.multiples import POWERS_OF_TWO, first_allowed, in_words
 from flops_fit.sizes.sandbox import Failure
 
 _STRIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -36,10 +37,12 @@ class SizeSearch:
         self.prober = prober
         self.above: int | None = None
         self.knots: list[int] = []
-        self.base = self.stride = 1
         self.limits = prober.request.options
+        self.powers = self.limits.size_multiple == POWERS_OF_TWO
+        self.unit = 1 if self.powers else int(self.limits.size_multiple or 1)  # all sizes tried are multiples of it
+        self.base = self.stride = self.unit
         self.hint = hint
-        self.lowest = self.limits.min_size or 1
+        self.lowest = first_allowed(self.limits.min_size or 1, self.limits.size_multiple or 1)
         self.highest = self.limits.max_size or math.inf
 
     @property
@@ -57,7 +60,7 @@ class SizeSearch:
     def first_valid(self) -> int:
         """The first of the sizes tried that the model accepts; raises `ModelContractError` where it accepts none."""
         values = self.limits.size_values
-        candidates: Iterable[int] = _starts(self.lowest) if values is None else sorted({int(value) for value in values})
+        candidates: Iterable[int] = self._starts() if values is None else sorted({int(value) for value in values})
         tried: list[int] = []
         for size in candidates:
             if not self.lowest <= size <= self.highest:
@@ -70,6 +73,11 @@ class SizeSearch:
             if len(self.prober.steps.refused) == _STEPS_REFUSED:
                 break
         return self._without_steps(tried)
+
+    def _starts(self) -> Iterable[int]:
+        if self.powers:
+            return (1 << power for power in range(_MOST_DOUBLINGS))
+        return (self.unit * size for size in _starts(self.lowest // self.unit, self.unit))
 
     def _without_steps(self, tried: Sequence[int]) -> int:
         """The first valid size where none could take a step: an error, unless the plan does not rest on it."""
@@ -104,6 +112,8 @@ class SizeSearch:
     def _found(self) -> list[int]:
         self.prober.cross_check(self.first_valid())
         first = self.first_valid()
+        if self.powers:
+            return self._powers(first)
         self.stride = self._stride(first)
         self.base = first = self._smallest(first, self.stride)
         if self._params(first) > self.limits.max_params:
@@ -111,6 +121,21 @@ class SizeSearch:
         self.knots = self._climb(first)
         self.prober.steps.filling = True
         return self._fill(self.knots)
+
+    def _powers(self, first: int) -> list[int]:
+        """Doubled sizes from `first` to the first above `max_params`; where larger ones are refused, the map ends."""
+        self.knots = [first]
+        while self._params(self.knots[-1]) <= self.limits.max_params:
+            following = [self.knots[-1] << doubling for doubling in range(1, _SAME_FAILURES + 1)]
+            found = next((size for size in following if self.params(size) is not None), None)
+            if found is None:
+                break
+            self.knots.append(found)
+            self._require_change(self.knots, enough=len(self.knots) > _CONSTANT_DOUBLINGS)
+        if len(self.knots) == 1 and self._params(first) > self.limits.max_params:
+            raise self._all_above_cap(first)
+        self._require_change(self.knots, enough=len(self.knots) > 1)
+        return self.knots
 
     def _given(self, values: Sequence[int]) -> list[int]:
         """Those of `size_values` that the model accepts, at least one of them within `max_params`."""
@@ -144,8 +169,10 @@ class SizeSearch:
         request = self.prober.request
         shown = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
         reason = self.prober.skipped[tried[-1]].reason if tried else "there is none to try"
+        multiple = self.limits.size_multiple
+        only = f" (only {in_words(multiple)} are tried, by size_multiple)" if multiple else ""
         error = ModelContractError(
-            f"no valid size of {request.name} was found among {request.size_param} = {shown}; at "
+            f"no valid size of {request.name} was found among {request.size_param} = {shown}{only}; at "
             f"{tried[-1] if tried else self.lowest}: {reason}; correct the constructor or its arguments, or give the "
             "valid sizes as size_values"
         )
@@ -154,8 +181,8 @@ class SizeSearch:
 
     def _stride(self, size: int) -> int:
         """Distance of `size` to the next valid size above."""
-        divisors = [step for step in range(1, min(size, 4096) + 1) if size % step == 0]
-        for step in sorted({*_STRIDES, *divisors, size}):
+        divisors = [step for step in range(1, min(size // self.unit, 4096) + 1) if size % (self.unit * step) == 0]
+        for step in sorted({size, *(self.unit * step for step in (*_STRIDES, *divisors))}):
             if self.params(size + step) is not None:
                 return step
         return size
@@ -290,12 +317,13 @@ class SizeSearch:
         )
 
 
-def _starts(lowest: int) -> Iterator[int]:
-    """Sizes at or above `lowest` to begin with: multiples of powers of two, then of odd numbers times those."""
+def _starts(lowest: int, unit: int) -> Iterator[int]:
+    """Sizes at or above `lowest` to begin with, in `unit`s: multiples of powers of two, then of odd numbers times
+    those."""
     seen = set()
     for odd in _ODD_FACTORS:
         factor = odd
-        while factor <= _LARGEST_START:
+        while factor <= max(odd, _LARGEST_START // unit):
             size = math.ceil(lowest / factor) * factor
             if size not in seen:
                 seen.add(size)

@@ -44,6 +44,7 @@ class SizeMap:
         notes: what a reader should know about how the map came about.
         data_unit: what one unit of data is: a "token", or an "example" where inputs are no token ids.
         uncounted: operations that may multiply matrices and are not in the measured FLOPs, with their share at most.
+        size_multiple: a number of which all sizes are multiples, or "powers of two", where that was asked for.
     """
 
     model_name: str
@@ -56,6 +57,7 @@ class SizeMap:
     notes: tuple[str, ...] = ()
     data_unit: str = "token"
     uncounted: tuple[str, ...] = ()
+    size_multiple: int | str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _MAP_RULES)
@@ -79,6 +81,8 @@ class SizeMap:
                 del skipped["num_params"]
         if not self.uncounted:
             del content["uncounted"]
+        if self.size_multiple is None:
+            del content["size_multiple"]
         for entry in content["entries"]:
             if entry["active_params"] is None:
                 del entry["active_params"]
@@ -108,6 +112,7 @@ def build_size_map(
     min_size: int | None = None,
     max_size: int | None = None,
     size_values: Sequence[int] | None = None,
+    size_multiple: int | str | None = None,
     max_params: float = SizeOptions.max_params,
     num_sizes: int = SizeOptions.num_sizes,
     flops: str | Callable[[Any], float] = SizeOptions.flops,
@@ -128,6 +133,7 @@ def build_size_map(
         model_cls: a class, factory or partial, called as `model_cls(**model_kwargs, **{size_param: size})`.
         min_size, max_size: no size outside is tried.
         size_values: use exactly these sizes (those that the model accepts).
+        size_multiple: only multiples of it, such as 64, are sizes; or "powers of two".
         max_params: no larger model is put into the map.
         num_sizes: about how many sizes there are up to 1e11 parameters, or `max_size` where that comes first.
         flops: "6nd", "measured" (needs `sample_batch` and `loss_fn`) or a function of the model → FLOPs per token.
@@ -197,6 +203,7 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
         data_unit=options.data_unit or unit_of(options.sample_batch),
         flops_per_param_per_token=float(options.flops_per_param_per_token),
         uncounted=uncounted,
+        size_multiple=options.size_multiple,
     )
 
 

@@ -32,6 +32,7 @@ class StudyIdentity:
         factory = spec.version or fingerprint_callable(spec.factory, pieces)
         flops = fingerprint_callable(spec.flops, pieces) if callable(spec.flops) else spec.flops
         counting = [spec.min_size, spec.max_size, spec.size_values, spec.max_params, flops]
+        rules = [{"size_multiple": spec.size_multiple}] if spec.size_multiple is not None else []
         made_loss = None
         if loss is not None:
             made_loss = loss.version or [fingerprint_callable(loss.fn, pieces), canonical(loss.kwargs, pieces)]
@@ -41,7 +42,7 @@ class StudyIdentity:
             training = canonical(recipe.outcome(), pieces)
         return cls(
             model=[factory, spec.size_param, canonical(spec.kwargs, pieces)],
-            counting=canonical([*counting, spec.flops_per_param_per_token, spec.param_count]),
+            counting=canonical([*counting, spec.flops_per_param_per_token, spec.param_count, *rules]),
             loss=made_loss,
             training=training,
             pieces=pieces,

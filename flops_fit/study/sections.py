@@ -29,7 +29,8 @@ from flops_fit.sweep.experiment import parse_budget, parse_budgets
 from flops_fit.sweep.options import GridOptions
 
 _SIZE_OPTIONS = (
-    "min_size", "max_size", "size_values", "max_params", "flops", "flops_per_param_per_token", "param_count",
+    "min_size", "max_size", "size_values", "size_multiple", "max_params", "flops", "flops_per_param_per_token",
+    "param_count",
 )  # fmt: skip
 _MODEL_RULES = {
     "factory": Rule(callable, "a class or function that returns a model"),
@@ -95,6 +96,7 @@ class ModelSpec:
         factory: called as `factory(**kwargs, size_param=size)`.
         version: if given, replaces the hash of the source code in experiment ids.
         min_size, max_size, size_values, max_params: which sizes may be used.
+        size_multiple: only multiples of it, such as 64, are used; or "powers of two".
         flops: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured", or a callable of a model.
         param_count: which parameters N counts: "total", "trainable", "non_embedding" or "active". Both are "auto" if
             not given: "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any other.
@@ -107,6 +109,7 @@ class ModelSpec:
     min_size: int | None = None
     max_size: int | None = None
     size_values: tuple[int, ...] | None = None
+    size_multiple: int | str | None = None
     max_params: float = SizeOptions.max_params
     flops: str | Callable[[Any], float] = SizeOptions.flops
     flops_per_param_per_token: float = SizeOptions.flops_per_param_per_token

@@ -11,7 +11,7 @@ from flops_fit.errors import PlanError
 from flops_fit.sizes.size_map import SizeEntry, SizeMap, SkippedSize
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
 from flops_fit.sweep.options import GridOptions
-from flops_fit.sweep.reasons import centred_by_cost, no_size, nothing_admitted, remarks_on
+from flops_fit.sweep.reasons import centred_by_cost, few_multiples, no_size, nothing_admitted, remarks_on
 
 FEWEST_SIZES = 4  # of a budget, for a parabola with an interval
 
@@ -24,6 +24,7 @@ def plan_budgets(
     dropped: list[DroppedPoint] = []
     remarks: list[str] = []
     by_cost: list[tuple[float, int]] = []
+    few: list[tuple[float, int, float]] = []
     for budget in budgets:
         planned, points = _plan_one(size_map, budget, options, identity)
         sizes = _sizes(planned)
@@ -31,10 +32,15 @@ def plan_budgets(
             other = _plan_one(size_map, budget, replace(options, by_cost=True), identity)
             if _sizes(other[0]) > sizes:
                 (planned, points), by_cost = other, [*by_cost, (budget, sizes)]
+        no_multiple = [point.num_params for point in points if "size_multiple" in point.reason]
+        if no_multiple and _sizes(planned) < FEWEST_SIZES:
+            few.append((budget, _sizes(planned), min(no_multiple)))
         if not planned:
             remarks.append(nothing_admitted(size_map, budget, options, points))
         experiments += planned
         dropped += points
+    if few:
+        remarks.append(few_multiples(size_map, few, options))
     if by_cost:
         remarks.append(centred_by_cost(size_map, by_cost, options))
     return (
@@ -67,7 +73,7 @@ def choose_sizes(size_map: SizeMap, budget: float, options: GridOptions) -> tupl
 
     The size next above `max_params` takes part and is dropped, so that to raise it adds experiments and changes none.
     """
-    centre, step = _centre(size_map, budget, options), _step(options)
+    centre, step = _centre(size_map, budget, options), options.step
     count = options.num_sizes_per_budget
     offsets = sorted((index - (count - 1) / 2 for index in range(count)), key=abs)
     above = next((size for size in size_map.skipped if size.num_params is not None), None)
@@ -125,11 +131,6 @@ def prior_optimum(size_map: SizeMap, budget: float, tokens_per_param: float) -> 
     below = above - 1
     share = -cost[below] / (cost[above] - cost[below])
     return math.exp(size[below] + share * (size[above] - size[below]))
-
-
-def _step(options: GridOptions) -> float:
-    """Distance of neighbouring targets in log N."""
-    return 2 * math.log(options.span) / max(1, options.num_sizes_per_budget - 1)
 
 
 def _experiments(

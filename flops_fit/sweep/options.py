@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,11 @@ class GridOptions:
     tokens_per_example: float = 1
     by_cost: bool = False
     centre: Any = None
+
+    @property
+    def step(self) -> float:
+        """Distance of neighbouring targets in log N."""
+        return 2 * math.log(self.span) / max(1, self.num_sizes_per_budget - 1)
 
     @classmethod
     def checked(cls, options: Mapping[str, Any]) -> GridOptions:

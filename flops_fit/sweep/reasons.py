@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.sizes.multiples import Multiple, finer, first_allowed, in_words
 from flops_fit.sizes.size_map import SizeEntry, SizeMap, SkippedSize
 from flops_fit.sweep.experiment import DroppedPoint, Experiment
 from flops_fit.sweep.options import GridOptions
@@ -22,15 +24,56 @@ def no_size(size_map: SizeMap, budget: float, target: float, above: SkippedSize 
             f"{wanted}: {size_map.size_param}={above.size} has {above.reason}; lower the budget or raise max_params"
         )
     elif target < first.num_params:
-        reason = f"{wanted}: the smallest is {size_map.label(first)}; raise the budget or allow smaller sizes"
+        smaller = "allow smaller sizes"
+        if size_map.size_multiple is not None and first.size == first_allowed(1, size_map.size_multiple):
+            smaller = _smaller_multiple(size_map.size_multiple)
+        reason = f"{wanted}: the smallest is {size_map.label(first)}; raise the budget or {smaller}"
     elif target > last.num_params:
         largest = f"the largest is {size_map.label(last)}"
         reason = f"{wanted}: {largest}; lower the budget or allow larger sizes (max_size, size_values)"
+    elif size_map.size_multiple is not None:
+        other = " that this budget does not use already" if taken else ""
+        multiples, remedy = in_words(size_map.size_multiple), _smaller_multiple(size_map.size_multiple)
+        reason = f"{wanted}{other} among {multiples}; {remedy}"
     elif taken:
         reason = f"{wanted} that this budget does not use already; the model has too few sizes there"
     else:
         reason = f"{wanted}: the model has none between its neighbours; give more in size_values or as num_sizes"
     return DroppedPoint(compute_budget=budget, num_params=target, reason=reason)
+
+
+def _smaller_multiple(multiple: Multiple) -> str:
+    return f"give a size_multiple {'that is a number' if isinstance(multiple, str) else f'below {multiple}'}"
+
+
+def few_multiples(size_map: SizeMap, budgets: Sequence[tuple[float, int, float]], options: GridOptions) -> str:
+    """Of budgets that `size_multiple` leaves few sizes, each with how many and N of the smallest that is missing: which
+    multiple has enough."""
+    multiple = size_map.size_multiple
+    assert multiple is not None
+    budget, sizes, _ = min(budgets, key=lambda found: found[1])
+    most = min(_widest_distance(size_map, target, options.step) for _, _, target in budgets)
+    other = finer(multiple, most)
+    remedy = f"give size_multiple = {other}" if other else "leave size_multiple out"
+    named = ", ".join(format_flops(each) for each, _, _ in budgets)
+    return (
+        f"{in_words(multiple)} leave {named} FLOPs too few sizes ({sizes} of {options.num_sizes_per_budget} at "
+        f"{format_flops(budget)}); {remedy}, or {'a larger span' if isinstance(multiple, str) else 'larger budgets'}"
+    )
+
+
+def _widest_distance(size_map: SizeMap, target: float, step: float) -> float:
+    """How far apart sizes near N = `target` may be, to be no more than `step` apart in log N, which there grows as some
+    power of the size."""
+    entries = size_map.entries
+    if len(entries) < 2:
+        return entries[0].size / 2
+    last = next((at for at in range(1, len(entries)) if entries[at].num_params >= target), len(entries) - 1)
+    low, high = entries[last - 1], entries[last]
+    growth = math.log(high.num_params / low.num_params)
+    power = growth / math.log(high.size / low.size) if high.size != low.size else 1.0
+    size = low.size * (target / low.num_params) ** (1 / power)
+    return step * size / power
 
 
 def nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions, points: Sequence[DroppedPoint]) -> str:

@@ -273,6 +273,7 @@ def plan_sweep(
     min_size: int | None = None,
     max_size: int | None = None,
     size_values: Sequence[int] | None = None,
+    size_multiple: int | str | None = None,
     flops_per_param_per_token: float = SizeOptions.flops_per_param_per_token,
     **options: Any,
 ) -> SweepPlan:
@@ -283,6 +284,7 @@ def plan_sweep(
     """
     budgets = parse_budgets(compute_budgets)
     options |= {"min_size": min_size, "max_size": max_size, "size_values": size_values}
+    options |= {"size_multiple": size_multiple}
     options |= {"num_sizes_per_budget": num_sizes_per_budget, "flops_per_param_per_token": flops_per_param_per_token}
     of_map, of_grid = SizeOptions.__dataclass_fields__, GridOptions.__dataclass_fields__
     known = {*of_map, *of_grid, "identity"}
