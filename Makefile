@@ -9,7 +9,7 @@ HF_INSTALLED := $(VENV)/.installed-hf
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo ui test test-slow test-browser test-ray test-hf test-all lint clean
+.PHONY: demo ui test test-slow test-browser test-ray test-hf test-all extras lint clean
 
 demo: $(INSTALLED)        ## 28 real trainings and the scaling law fitted to them, about a minute and a half on two cores
 	$(BIN)/flops-fit demo
@@ -26,16 +26,18 @@ test-slow: $(INSTALLED)   ## whole studies, many fits, kills, live pages (also i
 test-browser: $(INSTALLED)  ## of these, the pages in a headless Chromium alone
 	$(PYTEST) -m browser
 
-test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; in CI after `make test-slow`
-	$(PYTEST) -m ray
+test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; in CI beside `make test-slow`
+	$(PYTEST) -m ray tests/automation
 
 test-hf: $(HF_INSTALLED)  ## Hugging Face models, by their configurations; CI runs it last
 	$(PYTEST) -m hf tests/sizes tests/examples
 
+extras: $(RAY_INSTALLED) $(HF_INSTALLED)  ## what `make test-ray` and `make test-hf` need
+
 test-all: $(INSTALLED) lint
 	$(PYTEST) $(PARALLEL)
 
-lint: $(INSTALLED)        ## style and types; CI runs it beside `make test-slow`
+lint: $(INSTALLED)        ## style and types; in CI beside `make test-slow`
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

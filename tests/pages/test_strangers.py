@@ -68,12 +68,13 @@ ATTACK = """
     window.sent = 0;
     window.left = 1;
     (async () => {
-        for (const [query, variables] of mutations)
+        await Promise.all(mutations.map(async ([query, variables]) => {
             for (const way of ways(query, variables)) {
                 window.sent += 1;
                 const tired = new Promise(done => setTimeout(done, 3000));  // some that are refused never end
                 try { await Promise.race([way(), tired]); } catch (refused) {}
             }
+        }));
         window.left = 0;
     })();
 """
