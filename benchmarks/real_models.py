@@ -2,7 +2,8 @@
 
 `python benchmarks/real_models.py [family ...]` (with the extra `hf`) writes `real_models.md`. For each family, at one
 width: N against the library's own `num_parameters()`; measured FLOPs per token against 6 per weight of every
-`nn.Linear` (of stacked experts the share that a token meets) and 12·layers·width·context of attention. Then a map with
+`nn.Linear` (of stacked experts the share that a token meets) and 12·layers·width·context of attention (T5: 4 layers of the encoder,
+4 of the decoder, 4 across). Then a map with
 measured FLOPs up to 1e11 parameters: seconds, seconds of processor time, peak memory, all with what it imports.
 """
 
@@ -54,7 +55,7 @@ FAMILIES = {
     "Granite": Family("GraniteConfig", "GraniteForCausalLM", DENSE),
     "Cohere": Family("CohereConfig", "CohereForCausalLM", DENSE),
     "Starcoder 2": Family("Starcoder2Config", "Starcoder2ForCausalLM", DENSE),
-    "SmolLM 3": Family("SmolLM3Config", "SmolLM3ForCausalLM", DENSE),
+    "SmolLM 3": Family("SmolLM3Config", "SmolLM3ForCausalLM", DENSE[:-1] + ", pad_token_id=0)"),
     "gpt-oss": Family(
         "GptOssConfig", "GptOssForCausalLM",
         DENSE[:-1] + ", head_dim=w // 8, num_local_experts=8, num_experts_per_tok=2)",
@@ -67,7 +68,7 @@ FAMILIES = {
     ),
     "T5": Family(
         "T5Config", "T5ForConditionalGeneration",
-        "dict(d_model=w, d_ff=3 * w, num_layers=4, num_heads=8, d_kv=w // 8, decoder_start_token_id=0)", formula=False,
+        "dict(d_model=w, d_ff=3 * w, num_layers=4, num_heads=8, d_kv=w // 8, decoder_start_token_id=0)", layers=12,
     ),
 }  # fmt: skip
 
