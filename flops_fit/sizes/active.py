@@ -45,18 +45,19 @@ class UsedWeights:
 
     def product(self, args: Any, flops: int) -> None:
         """An operation multiplied `args` by each other; of two parameters no token takes part."""
-        owners = {owner for leaf in tree_leaves(args) if (owner := self._owner(leaf))}
+        owners = {owner for leaf in tree_leaves(args) if (owner := self.owner(leaf))}
         if len(owners) == 1:
             self._used[owners.pop()].flops += flops
 
     def other(self, func: Any, args: Any, result: Any) -> None:
         """An operation that multiplies nothing, perhaps a copy of a parameter's rows."""
         if func._opname in _COPIES and args and isinstance(result, torch.Tensor):
-            owner = self._owner(args[0])
+            owner = self.owner(args[0])
             if owner:
                 self._copies[result] = owner
 
-    def _owner(self, leaf: Any) -> str | None:
+    def owner(self, leaf: Any) -> str | None:
+        """The parameter that `leaf` is, or holds rows of."""
         if not isinstance(leaf, torch.Tensor):
             return None
         base = leaf._base if leaf._base is not None else leaf

@@ -22,7 +22,7 @@ from flops_fit.loss import batch_loss
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.sizes.flops import PassFlops, count_params, has_lazy_params, measure_flops
 from flops_fit.sizes.known_values import KnownValues
-from flops_fit.sizes.model_factory import check_callable, create_model, own_num_params, uncountable
+from flops_fit.sizes.model_factory import check_callable, create_model, own_flops_per_token, own_num_params, uncountable
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.sizes.sandbox import Failure, NoGpu, failure_of, without_initialisers
 
@@ -48,8 +48,9 @@ class Step:
 class Probe:
     """One valid size, counted.
 
-    `counts` has those of "own", "total", "trainable", "non_embedding" and "function" that are known; `work` is how many
-    calls of torch building it took; `step` is there where one was taken, `step_failure` where it failed.
+    `counts` has those of "own", "total", "trainable", "non_embedding", "own_flops" and "function" that are known;
+    `work` is how many calls of torch building it took; `step` is there where one was taken, `step_failure` where it
+    failed.
     """
 
     size: int
@@ -144,6 +145,7 @@ def run_for_real(request: ProbeRequest, size: int) -> Step:
             model,
             options.sample_batch,
             options.loss_fn,
+            causal=options.attention_flops == "causal",
             most_operations=MOST_FOR_REAL,
         )
     return _step_of(flops, "real")
@@ -167,6 +169,9 @@ def _counts(model: Any, request: ProbeRequest, device: str) -> dict[str, float]:
         raise uncountable(model)
     elif counts["total"] == 0:  # perhaps of this size alone
         raise ValueError(f"{type(model).__name__} has no parameters; a model to scale needs some")
+    own_flops = own_flops_per_token(model, needed=options.flops == "model")
+    if own_flops is not None:
+        counts["own_flops"] = own_flops
     if callable(options.flops):
         name = getattr(options.flops, "__name__", repr(options.flops))
         counts["function"] = float(options.flops(model))
@@ -185,6 +190,7 @@ def _step_on_meta(model: nn.Module, options: SizeOptions, device: str, known: Kn
             batch,
             to_meta(options.loss_fn),
             known=known,
+            causal=options.attention_flops == "causal",
             most_operations=MOST_ON_META,
         )
     except (Exception, SystemExit) as error:

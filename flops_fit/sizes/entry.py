@@ -12,7 +12,7 @@ _ENTRY_RULES = {
     "flops_per_token": number(above=0),
     **dict.fromkeys(("total_params", "trainable_params", "non_embedding_params", "active_params"), whole(0) | LEFT_OUT),
     **dict.fromkeys(
-        ("measured_flops_per_token", "recompute_flops_per_token", "activation_bytes_per_token"),
+        ("measured_flops_per_token", "recompute_flops_per_token", "activation_bytes_per_token", "own_flops_per_token"),
         number(least=0) | LEFT_OUT,
     ),
     "own_num_params": whole() | LEFT_OUT,
@@ -32,6 +32,7 @@ class SizeEntry:
         activation_bytes_per_token: memory that a forward pass keeps for the backward pass, if there was a batch.
         own_num_params: what the model's `num_params()` said, if it has one.
         source: how it was counted: "meta", "real" (built) or "polynomial" (extrapolated from smaller sizes).
+        own_flops_per_token: what the model's own estimate says, if it has one.
         active_params: those that a token meets, where they are not all: in a mixture of experts.
     """
 
@@ -47,6 +48,7 @@ class SizeEntry:
     own_num_params: int | None = None
     source: str = "meta"
     active_params: int | None = None
+    own_flops_per_token: float | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _ENTRY_RULES)

@@ -22,6 +22,7 @@ from flops_fit.data.nested import batch_examples
 from flops_fit.errors import ModelContractError
 from flops_fit.loss import batch_loss
 from flops_fit.sizes.active import UsedWeights
+from flops_fit.sizes.attention import CausalAttention, context_of
 from flops_fit.sizes.known_values import KnownValues
 from flops_fit.sizes.operations import formula_of, may_multiply, most_flops, parts_of
 
@@ -122,9 +123,12 @@ def measure_flops(
     loss_fn: Callable[[Any, Any], Any],
     *,
     known: KnownValues | None = None,
+    causal: bool = False,
     most_operations: float = math.inf,
 ) -> PassFlops:
     """Count the FLOPs (and kept memory) of one forward and backward pass over `batch`, a pair (inputs, targets).
+
+    With `causal` a token attends to those before it and itself alone (`flops_fit.sizes.attention`).
 
     On the meta device no arithmetic is done, whatever the size; `known` then answers what the model asks of its data.
     Recomputation is told from the rest by gradient recording, which is on in a backward pass only while checkpointed
@@ -135,7 +139,8 @@ def measure_flops(
     """
     examples = batch_examples(batch)
     weights, kept = UsedWeights(model), _KeptMemory(model)
-    forward, backward = FlopCounter(most_operations, weights), FlopCounter(most_operations)
+    attention = CausalAttention(context_of(batch), weights.owner) if causal else None
+    forward, backward = FlopCounter(most_operations, weights, attention), FlopCounter(most_operations)
     with torch.compiler.set_stance("force_eager"), known or nullcontext():
         with torch.enable_grad():
             with forward, kept:
@@ -148,9 +153,10 @@ def measure_flops(
         with torch.no_grad(), backward:
             loss.backward()
     model.zero_grad(set_to_none=True)
+    ahead, ahead_backward = (attention.ahead, attention.ahead_backward) if attention else (0, 0)
     return PassFlops(
-        forward=forward.recorded + forward.unrecorded,
-        backward=backward.unrecorded,
+        forward=forward.recorded + forward.unrecorded - ahead,
+        backward=backward.unrecorded - ahead_backward,
         recompute=backward.recorded,
         examples=examples,
         activation_bytes=sum(kept.storages.values()),
@@ -184,8 +190,14 @@ class FlopCounter(TorchDispatchMode):
             no bound is known.
     """
 
-    def __init__(self, most_operations: float = math.inf, weights: UsedWeights | None = None) -> None:
+    def __init__(
+        self,
+        most_operations: float = math.inf,
+        weights: UsedWeights | None = None,
+        attention: CausalAttention | None = None,
+    ) -> None:
         super().__init__()
+        self._attention = attention
         self._most_operations = most_operations
         self._weights = weights
         self.recorded = 0
@@ -210,6 +222,8 @@ class FlopCounter(TorchDispatchMode):
             self._add(flops)
             if self._weights is not None:
                 self._weights.product(args, flops)
+            if self._attention is not None:
+                self._attention.product(func, args, flops)
             return result
         if self._weights is not None:
             self._weights.other(func, args, result)

@@ -89,3 +89,36 @@ def own_num_params(model: Any) -> int | None:
             f"{name}() returned {count!r} ({type(count).__name__}); it must return a positive whole number"
         )
     return int(count)
+
+
+OWN_FLOPS = ("estimate_flops", "flops_per_token", "num_flops_per_token")
+
+
+def own_flops_per_token(model: Any, *, needed: bool = False) -> float | None:
+    """What the model's own estimate says of a token forward and backward: the first of `OWN_FLOPS` that it has.
+
+    None without one, and where it is not `needed` also for one that takes arguments, fails or returns no number: then
+    it is shown beside what is counted, and nothing rests on it. Raises `ModelContractError`, or `CannotCount` where the
+    method itself failed.
+    """
+    name = next((name for name in OWN_FLOPS if hasattr(model, name)), None)
+    if name is None and not needed:
+        return None
+    kind = type(model).__name__
+    if name is None:
+        raise ModelContractError(
+            f'flops = "model" needs the model\'s own estimate, and {kind} has none of {", ".join(OWN_FLOPS)}; add a '
+            'method estimate_flops() that returns FLOPs per token, forward and backward, or give flops = "measured"'
+        )
+    try:
+        estimate = getattr(model, name)
+        value = estimate() if callable(estimate) else estimate
+    except (Exception, SystemExit) as error:
+        if not needed:
+            return None
+        raise CannotCount(f"{kind}.{name}() raised {type(error).__name__}: {error}; it must return a number") from error
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < float(value) < float("inf"):
+        return float(value)
+    if not needed:
+        return None
+    raise ModelContractError(f"{kind}.{name}() gave {value!r}; it must give FLOPs per token, a number above 0")

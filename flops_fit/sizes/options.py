@@ -13,7 +13,9 @@ from flops_fit.sizes.multiples import MULTIPLE, Multiple, first_allowed, in_word
 
 PARAM_COUNTS = ("total", "trainable", "non_embedding", "active")
 AUTO = "auto"  # by the kind of model: see `flops_fit.sizes.conventions`
-FLOPS_METHODS = ("6nd", "measured", "function")
+CAUSAL = "measured, causal attention"
+FLOPS_METHODS = ("6nd", "measured", CAUSAL, "model", "function")
+ATTENTION_FLOPS = ("full", "causal")
 
 
 _RULES = {
@@ -23,8 +25,9 @@ _RULES = {
     "size_multiple": MULTIPLE | LEFT_OUT,
     "max_params": number(above=0),
     "num_sizes": whole(),
-    "flops": one_of(AUTO, "6nd", "measured") | Rule(callable, "a function of the model"),
+    "flops": one_of(AUTO, "6nd", "measured", "model") | Rule(callable, "a function of the model"),
     "flops_per_param_per_token": number(above=0),
+    "attention_flops": one_of(*ATTENTION_FLOPS),
     "param_count": one_of(AUTO, *PARAM_COUNTS),
     "loss_fn": Rule(callable, "a function of outputs and targets") | LEFT_OUT,
     "tokens_per_example": number(above=0),
@@ -44,6 +47,7 @@ class SizeOptions:
     num_sizes: int = 56
     flops: str | Callable[[Any], float] = AUTO
     flops_per_param_per_token: float = 6.0
+    attention_flops: str = "full"
     param_count: str = AUTO
     sample_batch: Any = None
     loss_fn: Callable[[Any, Any], Any] | None = None
@@ -57,8 +61,18 @@ class SizeOptions:
         object.__setattr__(self, "size_multiple", plain_multiple(self.size_multiple))
         if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
             raise PlanError(f"min_size = {self.min_size} is above max_size = {self.max_size}; give a range")
+        if self.attention_flops != "full":
+            self._measure_attention()
         if self.size_multiple is not None:
             self._refuse_without_multiple(self.size_multiple)
+
+    def _measure_attention(self) -> None:
+        if self.flops not in (AUTO, "measured"):
+            raise PlanError(
+                f'attention_flops = "{self.attention_flops}" is about measured FLOPs, and flops = {self.flops!r} are '
+                'not; give flops = "measured", or leave attention_flops out'
+            )
+        object.__setattr__(self, "flops", "measured")
 
     def _refuse_without_multiple(self, multiple: Multiple) -> None:
         least, most = self.min_size or 1, self.max_size or math.inf
@@ -76,8 +90,10 @@ class SizeOptions:
 
     @property
     def flops_method(self) -> str:
-        """What FLOPs per token are: "6nd", "measured" or "function"; "auto" before a size was probed."""
-        return self.flops if isinstance(self.flops, str) else "function"
+        """What FLOPs per token are, one of `FLOPS_METHODS`; "auto" before a size was probed."""
+        if not isinstance(self.flops, str):
+            return "function"
+        return CAUSAL if self.attention_flops == "causal" else self.flops
 
     @property
     def measures(self) -> bool:

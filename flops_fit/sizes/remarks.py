@@ -57,3 +57,18 @@ def on_experts(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]
         f"a mixture of experts: at {request.at(mixed.size)} a token meets {mixed.active_params:,} of "
         f'{mixed.total_params:,} parameters; param_count = "active" makes these N'
     ]
+
+
+def on_own_flops(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:
+    """What the model's own estimate of its FLOPs says beside what is counted."""
+    largest = next((entry for entry in reversed(entries) if entry.own_flops_per_token is not None), None)
+    if largest is None:
+        return []
+    own, taken = float(largest.own_flops_per_token or 0), request.options.flops == "model"
+    counted = largest.measured_flops_per_token if taken else largest.flops_per_token
+    says = f"the model's own estimate is {own:.4g} FLOPs per token at {request.at(largest.size)}"
+    if counted is None:
+        return [says]
+    how = "measured" if taken else request.options.flops_method
+    remedy = "" if taken else '; flops = "model" takes its own'
+    return [f"{says}, {own / counted:.3g} times the {counted:.4g} counted ({how}){remedy}"]

@@ -13,7 +13,7 @@ from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.sizes.entry import SizeEntry, SkippedSize
-from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, ProbeRequest, SizeOptions
+from flops_fit.sizes.options import CAUSAL, FLOPS_METHODS, PARAM_COUNTS, ProbeRequest, SizeOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,8 @@ class SizeMap:
 
     Attributes:
         param_count: which parameters N counts: "total", "trainable", "non_embedding" or "active".
-        flops_method: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured" or "function".
+        flops_method: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured", "measured, causal
+            attention", "model" or "function".
         skipped: sizes that were tried and refused by the model.
         notes: what a reader should know about how the map came about.
         data_unit: what one unit of data is: a "token", or an "example" where inputs are no token ids.
@@ -84,8 +85,9 @@ class SizeMap:
         if self.size_multiple is None:
             del content["size_multiple"]
         for entry in content["entries"]:
-            if entry["active_params"] is None:
-                del entry["active_params"]
+            for name in ("active_params", "own_flops_per_token"):
+                if entry[name] is None:
+                    del entry[name]
         return content
 
     @classmethod
@@ -117,6 +119,7 @@ def build_size_map(
     num_sizes: int = SizeOptions.num_sizes,
     flops: str | Callable[[Any], float] = SizeOptions.flops,
     flops_per_param_per_token: float = SizeOptions.flops_per_param_per_token,
+    attention_flops: str = SizeOptions.attention_flops,
     param_count: str = SizeOptions.param_count,
     sample_batch: Any = None,
     loss_fn: Callable[[Any, Any], Any] | None = None,
@@ -136,7 +139,10 @@ def build_size_map(
         size_multiple: only multiples of it, such as 64, are sizes; or "powers of two".
         max_params: no larger model is put into the map.
         num_sizes: about how many sizes there are up to 1e11 parameters, or `max_size` where that comes first.
-        flops: "6nd", "measured" (needs `sample_batch` and `loss_fn`) or a function of the model → FLOPs per token.
+        flops: "6nd", "measured" (needs `sample_batch` and `loss_fn`), "model" (what the model's own `estimate_flops()`,
+            `flops_per_token()` or `num_flops_per_token()` says) or a function of the model → FLOPs per token.
+        attention_flops: of measured FLOPs, "full" (scores of every token with every other, as they are computed without
+            a fused kernel) or "causal" (of every token with those before it and itself, (S + 1)/2 of S).
         param_count: what N counts: "total", "trainable", "non_embedding" (without `nn.Embedding` weights) or "active"
             (those that a token meets, of which a mixture of experts has fewer; needs a batch and a loss). Both are
             "auto" if not given: "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any
@@ -165,14 +171,17 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
             'param_count = "active" needs sample_batch and loss_fn to see what a token meets; give both or use "total"'
         )
     from flops_fit.data.nested import batch_examples, unit_of
+    from flops_fit.sizes.attention import context_of
     from flops_fit.sizes.conventions import with_conventions
     from flops_fit.sizes.counting import check_signature
     from flops_fit.sizes.progress import MapProgress
-    from flops_fit.sizes.remarks import on_experts, on_steps, remarks_on
+    from flops_fit.sizes.remarks import on_experts, on_own_flops, on_steps, remarks_on
     from flops_fit.sizes.sandbox import contained
     from flops_fit.sizes.search import SizeSearch
     from flops_fit.sizes.steps import uncounted_of
 
+    if options.flops_method == CAUSAL:
+        context_of(options.sample_batch)
     swallowed = check_signature(request)
     progress = MapProgress(request.name)
     with contained():
@@ -197,7 +206,13 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
         size_param=request.size_param,
         entries=tuple(kept),
         skipped=(*skipped, *equal),
-        notes=(*prober.notes, *prober.steps.notes, *remarks, *on_experts(entries, request)),
+        notes=(
+            *prober.notes,
+            *prober.steps.notes,
+            *remarks,
+            *on_experts(entries, request),
+            *on_own_flops(entries, request),
+        ),
         param_count=options.param_count,
         flops_method=options.flops_method,
         data_unit=options.data_unit or unit_of(options.sample_batch),
@@ -222,6 +237,8 @@ def _entry(probe: Probe, options: SizeOptions, batch_tokens: float | None) -> Si
     flops = {
         "6nd": options.flops_per_param_per_token * num_params,
         "measured": measured,
+        CAUSAL: measured,
+        "model": counts.get("own_flops"),
         "function": counts.get("function"),
     }
     return SizeEntry(
@@ -235,6 +252,7 @@ def _entry(probe: Probe, options: SizeOptions, batch_tokens: float | None) -> Si
         recompute_flops_per_token=recompute,
         activation_bytes_per_token=activations,
         own_num_params=_whole(counts.get("own")),
+        own_flops_per_token=counts.get("own_flops"),
         source=probe.source,
         active_params=int(counts["total"]) - idle if idle else None,
     )

@@ -33,6 +33,7 @@ class StudyIdentity:
         flops = fingerprint_callable(spec.flops, pieces) if callable(spec.flops) else spec.flops
         counting = [spec.min_size, spec.max_size, spec.size_values, spec.max_params, flops]
         rules = [{"size_multiple": spec.size_multiple}] if spec.size_multiple is not None else []
+        rules += [{"attention_flops": spec.attention_flops}] if spec.attention_flops != "full" else []
         made_loss = None
         if loss is not None:
             made_loss = loss.version or [fingerprint_callable(loss.fn, pieces), canonical(loss.kwargs, pieces)]

@@ -30,7 +30,7 @@ from flops_fit.sweep.options import GridOptions
 
 _SIZE_OPTIONS = (
     "min_size", "max_size", "size_values", "size_multiple", "max_params", "flops", "flops_per_param_per_token",
-    "param_count",
+    "attention_flops", "param_count",
 )  # fmt: skip
 _MODEL_RULES = {
     "factory": Rule(callable, "a class or function that returns a model"),
@@ -97,7 +97,9 @@ class ModelSpec:
         version: if given, replaces the hash of the source code in experiment ids.
         min_size, max_size, size_values, max_params: which sizes may be used.
         size_multiple: only multiples of it, such as 64, are used; or "powers of two".
-        flops: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured", or a callable of a model.
+        flops: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured", "model" (what its own
+            `estimate_flops()` says), or a callable of a model.
+        attention_flops: of measured FLOPs, "full" (every token with every other) or "causal" (with those before it).
         param_count: which parameters N counts: "total", "trainable", "non_embedding" or "active". Both are "auto" if
             not given: "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any other.
     """
@@ -113,6 +115,7 @@ class ModelSpec:
     max_params: float = SizeOptions.max_params
     flops: str | Callable[[Any], float] = SizeOptions.flops
     flops_per_param_per_token: float = SizeOptions.flops_per_param_per_token
+    attention_flops: str = SizeOptions.attention_flops
     param_count: str = SizeOptions.param_count
 
     def __post_init__(self) -> None:

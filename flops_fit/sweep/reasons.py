@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.sizes.multiples import Multiple, finer, first_allowed, in_words
+from flops_fit.sizes.options import CAUSAL
 from flops_fit.sizes.size_map import SizeEntry, SizeMap, SkippedSize
 from flops_fit.sweep.experiment import DroppedPoint, Experiment
 from flops_fit.sweep.options import GridOptions
@@ -114,7 +115,7 @@ def remarks_on(
     """What a reader should know of experiments: data that is repeated, FLOPs per token far from those measured or with
     operations in them that are not counted."""
     found = (_repeated_data(experiments, dataset_tokens, max_epochs), _six_n_is_off(size_map, experiments))
-    uncounted = size_map.uncounted if size_map.flops_method == "measured" else ()
+    uncounted = size_map.uncounted if size_map.flops_method in ("measured", CAUSAL) else ()
     return [*(remark for remark in found if remark), *uncounted]
 
 

@@ -68,6 +68,7 @@ SIZES = {
     "max_params": [*NEVER_ABOVE_0, None],
     "flops": [3, True, "6n", "", None, ["6nd"]],
     "flops_per_param_per_token": [*NEVER_ABOVE_0, None],
+    "attention_flops": NEVER_A_CHOICE,
     "param_count": NEVER_A_CHOICE,
 }
 NEVER_OPTIONAL_COUNT = [*NEVER_WHOLE]
