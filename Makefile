@@ -30,7 +30,7 @@ test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; 
 	$(PYTEST) -m ray tests/automation
 
 test-hf: $(HF_INSTALLED)  ## Hugging Face models, by their configurations; CI runs it last
-	$(PYTEST) -m hf tests/sizes tests/examples
+	$(PYTEST) -m hf tests/sizes tests/examples tests/data
 
 extras: $(RAY_INSTALLED) $(HF_INSTALLED)  ## what `make test-ray` and `make test-hf` need
 

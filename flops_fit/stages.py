@@ -80,7 +80,7 @@ def study_plan(
     plan = plan_from_size_map(
         size_map,
         sweep.compute_budgets,
-        **sweep.grid(),
+        **sweep.grid() | _once_through(study, sweep),
         centre=centre,
         dataset_tokens=data.num_tokens if data else None,
         tokens_per_example=data.tokens_per_example if data else 1,
@@ -99,6 +99,12 @@ def study_plan(
         made_from=study.outcome_parts(),
     )
     return planned if study.tuning is not None and rule is None else _with_checks(study, planned)
+
+
+def _once_through(study: Study, sweep: SweepOptions) -> dict[str, Any]:
+    """The limit on epochs where the data is a stream that said how long it is: it cannot be seen again."""
+    stream = study.data is not None and study.data.stream_tokens is not None
+    return {"max_epochs": min(1.0, sweep.max_epochs)} if stream else {}
 
 
 def _with_checks(study: Study, plan: SweepPlan) -> SweepPlan:

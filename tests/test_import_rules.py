@@ -18,6 +18,7 @@ LIBRARY = (
     ("processes",),
     ("loss", "synthetic"),
     ("data",),
+    ("datasets",),
     ("sizes",),
     ("sweep",),
     ("recipe", "results"),

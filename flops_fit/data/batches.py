@@ -43,6 +43,8 @@ class Examples:
         where = positions if self.indices is None else self.indices[positions]
         if type(self.dataset) is TensorDataset:
             return tuple(tensor.index_select(0, where) for tensor in self.dataset.tensors)
+        if self.collate is default_collate and hasattr(self.dataset, "examples_at"):  # of `flops_fit.datasets`
+            return self.dataset.examples_at(where)
         return self.batch_of(self._items(where.tolist()))
 
     def batch_of(self, items: list[Any]) -> Any:

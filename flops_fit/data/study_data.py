@@ -124,9 +124,12 @@ def data_fingerprint(examples: Examples, code: str) -> str:
 
 
 def data_code(examples: Examples, pieces: Pieces) -> str:
-    """Fingerprints of the dataset's class, if it is the user's own, and of a collate function; fills `pieces`."""
+    """Fingerprints of the dataset's class, if it is the user's own, and of a collate function; fills `pieces`.
+
+    A class with a `code_version` of its own, as those of `flops_fit.datasets`, is known by that instead of its source.
+    """
     kind = type(examples.dataset)
-    source = fingerprint_callable(kind, pieces) if origin(kind) == LOCAL else ""
+    source = vars(kind).get("code_version") or (fingerprint_callable(kind, pieces) if origin(kind) == LOCAL else "")
     return source + ("" if examples.collate is default_collate else fingerprint_callable(examples.collate, pieces))
 
 
@@ -176,6 +179,7 @@ class StudyData:
     tokens: TokenCount
     fingerprint: str
     code: DataCode
+    stream_tokens: int | None = None
 
     @property
     def tokens_per_example(self) -> int | float:
@@ -184,9 +188,9 @@ class StudyData:
 
     @property
     def num_tokens(self) -> int | None:
-        """Tokens in the training set; None for a stream."""
+        """Tokens in the training set; of a stream as many as was said, None where nothing was."""
         count = self.train.num_examples
-        return None if count is None else round(count * self.tokens_per_example)
+        return self.stream_tokens if count is None else round(count * self.tokens_per_example)
 
     def sample(self, count: int) -> Any:
         """The first `count` examples as a batch to measure with; more where they differ, so that they pad as usual."""
@@ -204,13 +208,20 @@ def prepare_data(
     version: str | None = None,
     code: DataCode | None = None,
     ignored: int = IGNORED,
+    stream_tokens: int | None = None,
 ) -> StudyData:
     """Open a study's datasets, split off held-out data where none is given, count tokens and fingerprint it all.
 
     `code` is that of the process which sent the data here, if one did; `version` stands for data and code; `ignored`
-    is the target that the loss leaves out. Warns where padding enters the loss.
+    is the target that the loss leaves out; `stream_tokens` is how many tokens a stream gives. Warns where padding
+    enters the loss.
     """
     training = open_examples(train, "dataset")
+    if stream_tokens is not None and training.num_examples is not None:
+        raise DataError(
+            f"stream_tokens = {stream_tokens:,} is for streams, and this dataset has {training.num_examples:,} "
+            "examples, which are counted; leave it out"
+        )
     if held_out is None:
         training, evaluation = split_held_out(training, eval_fraction)
     else:
@@ -241,4 +252,5 @@ def prepare_data(
         tokens=tokens,
         fingerprint=fingerprint,
         code=code,
+        stream_tokens=stream_tokens,
     )

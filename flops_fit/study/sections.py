@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from flops_fit.basics.arguments import (
@@ -22,7 +24,8 @@ from flops_fit.basics.arguments import (
     one_of,
     whole,
 )
-from flops_fit.errors import ModelContractError, StudyError
+from flops_fit.datasets.files import files_of, is_paths
+from flops_fit.errors import DataError, ModelContractError, StudyError
 from flops_fit.rate_check.planned import OPTION as CHECK_OPTION
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.sweep.experiment import parse_budget, parse_budgets
@@ -44,6 +47,9 @@ _DATA_RULES = {
     "train": Rule(lambda train: train is not None, "a dataset, or a function that returns one"),
     "kwargs": ARGUMENTS,
     "tokens_per_example": one_of("auto") | whole(),
+    "context": whole() | LEFT_OUT,
+    "tokenizer": TEXT | LEFT_OUT,
+    "stream_tokens": whole() | LEFT_OUT,
     "eval_fraction": number(above=0, below=1),
     "version": TEXT | LEFT_OUT,
 }
@@ -156,12 +162,18 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """What is trained on and what is held out: datasets, or functions that return them (called with `kwargs`).
+    """What is trained on and what is held out: datasets, functions that return them (called with `kwargs`), or paths.
+
+    Paths are of files of tokens or of text, globs such as `"data/*.bin"`, or lists of them, which
+    `flops_fit.datasets.open_path` opens with `context`, `tokenizer` and `kwargs`.
 
     Attributes:
         eval: held-out data; without it `eval_fraction` of the training examples are split off, always the same ones.
         tokens_per_example: "auto" (an example's integer targets that enter the loss, else 1) or a number.
         version: if given, names the data in experiment ids instead of a hash of it.
+        context: tokens of an example, of data given as paths.
+        tokenizer: of text given as paths: "bytes", the path of a `tokenizer.json`, or a name of tiktoken's.
+        stream_tokens: how many tokens a stream gives, which it cannot say itself; no experiment is planned on more.
     """
 
     train: Any
@@ -170,9 +182,33 @@ class DataSpec:
     tokens_per_example: int | str = "auto"
     eval_fraction: float = 0.02
     version: str | None = None
+    context: int | None = None
+    tokenizer: str | None = None
+    stream_tokens: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _DATA_RULES, StudyError, prefix="data.")
+        paths = [name for name in ("train", "eval") if is_paths(getattr(self, name))]
+        if paths and self.context is None:
+            raise StudyError(
+                f"data.{paths[0]} = {getattr(self, paths[0])!r} is a path; set context to the tokens of an example, "
+                "such as context = 256"
+            )
+        for name in ("context", "tokenizer"):
+            if not paths and getattr(self, name) is not None:
+                raise StudyError(
+                    f"data.{name} = {getattr(self, name)!r} is for data given as a path, such as "
+                    'train = "data/train.bin"; leave it out'
+                )
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of data given as paths; those of a path that is not there are none."""
+        found: list[Path] = []
+        for source in filter(is_paths, (self.train, self.eval)):
+            with contextlib.suppress(DataError):
+                found += files_of(source)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
 from flops_fit.cost.hardware import Hardware
+from flops_fit.datasets.files import is_paths
 from flops_fit.errors import DataError, FlopsFitError, LossError, SourceChanged, StudyError
 from flops_fit.identity.fingerprints import Pieces, changed_pieces, content_hash
 from flops_fit.loss import LossFn, validate_loss_fn
@@ -114,12 +115,13 @@ class Study:
 
         spec = self.data
         return prepare_data(
-            _made("data.train", spec.train, spec.kwargs),
-            _made("data.eval", spec.eval, spec.kwargs),
+            _dataset("data.train", spec.train, spec),
+            _dataset("data.eval", spec.eval, spec),
             tokens_per_example=spec.tokens_per_example,
             eval_fraction=spec.eval_fraction,
             version=spec.version,
             code=self.__dict__.get("data_code"),
+            stream_tokens=spec.stream_tokens,
             ignored=ignored_target(self.loss.fn, self.loss.kwargs) if self.loss else IGNORED,
         )
 
@@ -226,6 +228,7 @@ class Study:
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
         more += [{"check_learning_rate": asked}] if (asked := self.checks_learning_rate) else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
+        more += [{"stream_tokens": self.data.stream_tokens}] if self.data and self.data.stream_tokens else []
         more += [{"adaptive": self.adaptive.to_dict()}] if self.adaptive else []
         more += [{"tuning": vars(self.tuning)}] if self.tuning else []
         budgets = sorted(set(self.sweep.compute_budgets))  # whose order and repetition change no experiment
@@ -250,6 +253,15 @@ def _refuse_with_rounds(sweep: SweepOptions, adaptive: AdaptiveOptions, hardware
             f"adaptive.max_cost = {adaptive.max_cost!r} must be given together with price_per_hour of [hardware], "
             "which is 0"
         )
+
+
+def _dataset(name: str, source: Any, spec: DataSpec) -> Any:
+    if is_paths(source):
+        from flops_fit.datasets.paths import open_path
+
+        options = {"context": spec.context, "tokenizer": spec.tokenizer, **spec.kwargs}
+        return _called(name, functools.partial(open_path, source), options, DataError)
+    return _made(name, source, spec.kwargs)
 
 
 def _made(name: str, source: Any, kwargs: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ size_param = "width"
 kwargs = { num_layers = 4 }
 
 [data]
-train = "my_data:train"
+train = "my_data:train"        # or a path from the folder of this file, such as "data/train.bin", with context = 256
 eval = "my_data:held_out"
 
 [loss]
@@ -41,6 +41,7 @@ from typing import Any
 from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.basics.arguments import did_you_mean
 from flops_fit.cost.hardware import Hardware
+from flops_fit.datasets.files import absolute, is_file_name
 from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
@@ -130,6 +131,12 @@ def _with_budgets(sweep: Any, sections: Mapping[str, Any], path: Path) -> Any:
 
 
 def _value(section: str, key: str, value: Any, path: Path) -> Any:
+    if section == "data" and key in ("train", "eval", "tokenizer") and is_file_name(value):
+        return absolute(value, path.resolve().parent)
+    if section == "data" and key in ("train", "eval") and isinstance(value, str) and ":" not in value:
+        raise StudyError(
+            f'{path}: [data] {key} = {value!r} must be "package.module:attribute", or a path such as "data/train.bin"'
+        )
     if (section, key) in _REFERENCES:
         return resolve(value, f"{path}: [{section}] {key}")
     if (section, key) in _MAYBE_REFERENCES and isinstance(value, str) and ":" in value:

@@ -79,13 +79,14 @@ def _refuse_torn(path: Path) -> None:
 
 
 def _source_files(source: StudySource) -> Iterator[Path]:
-    """Python files beside the study file, and of the modules that its callables come from, installed ones left out."""
+    """Python files beside the study file, those that its callables come from (no installed ones), and its data."""
     assert isinstance(source.origin, Path)
     yield from source.origin.parent.glob("*.py")
     study = source.study
     named = [study.model.factory, study.model.flops, study.training.learning_rate, study.training.optimizer]
     named += [study.data.train, study.data.eval] if study.data else []
     named += [study.loss.fn] if study.loss else []
+    yield from study.data.files if study.data else []
     installed = tuple(sysconfig.get_path(which) for which in ("stdlib", "purelib", "platlib"))
     for item in named:
         file = _file_of(item)

@@ -1,0 +1,47 @@
+"""Data given as a path: which dataset it is by the name of its files."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from flops_fit.basics.arguments import did_you_mean
+from flops_fit.datasets.files import Paths, files_of
+from flops_fit.datasets.token_file import TokenFile
+from flops_fit.datasets.tokenized import tokenize
+from flops_fit.errors import DataError
+
+TOKENS = (".bin", ".npy")
+
+
+def open_path(path: Paths, *, context: int, tokenizer: str | None = None, **options: Any) -> TokenFile:
+    """The dataset in the files at `path`: `TokenFile` of `.bin` and `.npy`, `tokenize` of any other, with `options`.
+
+    Raises `DataError` for text without a tokenizer, for tokens with one, and for options that they do not have.
+    """
+    files = files_of(path)
+    tokens = [file for file in files if file.suffix in TOKENS]
+    if tokens and len(tokens) < len(files):
+        other = next(file for file in files if file not in tokens)
+        raise DataError(f"{tokens[0]} holds tokens and {other} does not; give files of one kind")
+    if tokens and tokenizer is not None:
+        raise DataError(f"{tokens[0]} holds tokens already, so tokenizer = {tokenizer!r} is not needed; leave it out")
+    if not tokens and tokenizer is None:
+        raise DataError(
+            f'{files[0]} is text; set tokenizer to "bytes", the path of a tokenizer.json, or a name such as "gpt2" '
+            f"(files of tokens end in {' or '.join(TOKENS)})"
+        )
+    made = TokenFile if tokens else tokenize
+    _refuse_unknown(made, options)
+    return (
+        TokenFile(path, context=context, **options)
+        if tokens
+        else tokenize(path, context=context, tokenizer=tokenizer or "", **options)
+    )
+
+
+def _refuse_unknown(made: Any, options: dict[str, Any]) -> None:
+    known = set(inspect.signature(made).parameters) - {"path", "context", "tokenizer"}
+    for name in options:
+        if name not in known:
+            raise DataError(f"data.kwargs has {name!r}, which these files do not take; {did_you_mean(name, known)}")

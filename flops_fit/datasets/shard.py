@@ -1,0 +1,146 @@
+"""One file of tokens: where its tokens begin, how many there are, and of which type they are.
+
+Formats: raw `.bin` (nanoGPT's `prepare.py`), `.bin` with the header of llm.c (256 int32: magic, version, count), `.bin`
+beside an `.idx` (Megatron-LM's indexed_dataset), and `.npy`. Little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flops_fit.errors import DataError
+
+DTYPES = ("uint8", "uint16", "uint32", "int32", "int64")
+_LLM_C = {20240520: "uint16", 20240801: "uint32"}  # magic → type: GPT-2's tokens, Llama 3's
+_LLM_C_HEADER = 256 * 4
+_MEGATRON = b"MMIDIDX\x00\x00"
+_MEGATRON_TYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float64", 7: "float32", 8: "uint16"}
+_SAMPLE, _BLOCKS = 4096, 16  # numbers of a block, and blocks evenly spaced, that a type is told by
+_FEWEST = 64  # numbers of 32 bits in a file, to tell anything by them
+_HIGH_HALF = 16  # no vocabulary has a million ids, so the upper 16 bits of one are below
+_LOW_HALF = 256  # more than a file of 16 bits can have in half of its places while it has less than 16 in the others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A file of `count` tokens of type `dtype` (little-endian) that begin at byte `offset`."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    offset: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """The byte after the last token."""
+        return self.offset + self.count * self.dtype.itemsize
+
+
+def open_shard(path: Path, dtype: str = "auto") -> Shard:
+    """What is in the file at `path`; `dtype` as "auto" is told by its header, index or numbers, else uint16.
+
+    Raises `DataError` for a file that is torn, of a type that holds no tokens, or whose numbers contradict `dtype`.
+    """
+    if dtype not in ("auto", *DTYPES):
+        raise DataError(f"dtype = {dtype!r} must be one of auto, {', '.join(DTYPES)}")
+    if path.is_dir():
+        raise DataError(f'{path} is a folder; give a file of tokens, or a glob such as "{path}/*.bin"')
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; write tokens to it")
+    known = _with_header(path)
+    if known is None:
+        shard = _raw(path, dtype)
+    elif dtype not in ("auto", known.dtype.name):
+        raise DataError(f'{path} says that it holds {known.dtype.name}, not {dtype}; leave dtype out, or set "auto"')
+    else:
+        shard = known
+    _refuse_torn(shard)
+    return shard
+
+
+def _with_header(path: Path) -> Shard | None:
+    """Of a file that says what it holds; None for one that is nothing but numbers."""
+    if path.suffix == ".npy":
+        return _npy(path)
+    index = path.with_suffix(".idx")
+    if index.exists():
+        return _megatron(path, index)
+    with path.open("rb") as file:
+        head = file.read(12)
+    magic, _, count = struct.unpack("<3i", head) if len(head) == 12 else (0, 0, 0)
+    if magic not in _LLM_C:
+        return None
+    return Shard(path=path, dtype=_little(_LLM_C[magic]), offset=_LLM_C_HEADER, count=count)
+
+
+def _npy(path: Path) -> Shard:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is torn or not an array of numbers ({error}); write it with numpy.save") from error
+    if not isinstance(array, np.memmap) or array.dtype.name not in DTYPES or array.dtype.byteorder == ">":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise DataError(f"{path} holds {kind}; save token ids as one of {', '.join(DTYPES)}")
+    if array.ndim != 1:
+        raise DataError(f"{path} has shape {array.shape}; save token ids in one row: numpy.save(path, ids.reshape(-1))")
+    return Shard(path=path, dtype=array.dtype, offset=array.offset, count=len(array))
+
+
+def _megatron(path: Path, index: Path) -> Shard:
+    with index.open("rb") as file:
+        head = file.read(len(_MEGATRON) + 8 + 1 + 8 + 8)
+        if not head.startswith(_MEGATRON) or len(head) < 34:
+            raise DataError(f"{index} is no index of Megatron-LM, or torn; remove it if {path.name} is tokens alone")
+        version, code, sequences, _ = struct.unpack("<QBQQ", head[len(_MEGATRON) :])
+        lengths = np.frombuffer(file.read(4 * sequences), "<i4")
+    name = _MEGATRON_TYPES.get(code, f"type {code}")
+    if version != 1 or name not in DTYPES or len(lengths) != sequences:
+        raise DataError(f"{index} (version {version}, {name}) is torn or of another kind; write it with Megatron-LM")
+    return Shard(path=path, dtype=_little(name), offset=0, count=int(lengths.sum(dtype=np.int64)))
+
+
+def _raw(path: Path, dtype: str) -> Shard:
+    size = path.stat().st_size
+    likely = _likely_type(path, size)
+    if dtype == "auto":
+        dtype = likely or "uint16"
+    elif likely is not None and {likely, dtype} in ({"uint16", "uint32"}, {"uint16", "int32"}):
+        raise DataError(f'{path} looks like {likely} read as {dtype}; set dtype = "{likely}", or "auto"')
+    kind = _little(dtype)
+    if size % kind.itemsize:
+        raise DataError(
+            f"{path} has {size:,} bytes, no multiple of {kind.itemsize}, the bytes of a {dtype}; it is torn, or of "
+            f"another type: set dtype to one of {', '.join(DTYPES)}"
+        )
+    return Shard(path=path, dtype=kind, offset=0, count=size // kind.itemsize)
+
+
+def _likely_type(path: Path, size: int) -> str | None:
+    """uint32 where the high half of every number is that of an id, uint16 where some is not; None where unclear."""
+    pairs = size // 4
+    if pairs < _FEWEST or size % 2:
+        return None
+    numbers = np.memmap(path, "<u2", mode="r", shape=(pairs, 2))
+    starts = sorted({int(start) for start in np.linspace(0, max(0, pairs - _SAMPLE), _BLOCKS)})
+    low, high = (int(max(numbers[start : start + _SAMPLE, half].max() for start in starts)) for half in (0, 1))
+    if high >= _HIGH_HALF:
+        return "uint16"
+    return "uint32" if low >= _LOW_HALF or (high == 0 < low) else None
+
+
+def _refuse_torn(shard: Shard) -> None:
+    size = shard.path.stat().st_size
+    if shard.count < 0 or shard.end > size:
+        raise DataError(
+            f"{shard.path} should hold {shard.count:,} tokens of {shard.dtype.name}, so {shard.end:,} bytes, and has "
+            f"{size:,}; it is torn: copy or write it again"
+        )
+
+
+def _little(name: str) -> np.dtype[Any]:
+    return np.dtype(name).newbyteorder("<")

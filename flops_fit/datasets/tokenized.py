@@ -1,0 +1,138 @@
+"""Text → a token file, once: kept in the cache folder under a hash of what it was made of."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from flops_fit.datasets.content import content_of
+from flops_fit.datasets.documents import Document, parts_of, pieces_of
+from flops_fit.datasets.files import CACHE_VARIABLE, Paths, cache_folder, files_of
+from flops_fit.datasets.token_file import TokenFile
+from flops_fit.datasets.tokenizer import Tokenizer, separator_of, tokenizer_of
+from flops_fit.errors import DataError
+from flops_fit.identity.fingerprints import content_hash
+from flops_fit.processes.alive import still_alive
+
+_MADE_BY = "tokenize/1"  # another where the same text becomes other tokens
+_TOGETHER = 256  # pieces that a tokenizer gets at once
+
+
+def tokenize(
+    path: Paths,
+    *,
+    context: int,
+    tokenizer: str,
+    separator: int | str | None = None,
+    column: str = "text",
+    across_documents: bool = False,
+    form: str = "pairs",
+) -> TokenFile:
+    """The tokens of text files as a `TokenFile`, documents one after the other with a separator between.
+
+    Args:
+        path: text files (`.txt` or any other name: each is one document), `.jsonl` (each line is one), these with
+            `.gz`, `.parquet`, a folder saved by Hugging Face's `datasets`; a glob or a list of them.
+        context: tokens of an example.
+        tokenizer: "bytes", the path of a `tokenizer.json`, or a name of tiktoken's.
+        separator: the token between documents, an id or its text; the tokenizer's own end of text if left out.
+        column: of `.jsonl`, `.parquet` and saved datasets, which field is the text (or a list of ids).
+        across_documents: the first token of a document is predicted from the one before; else it is no target.
+        form: as of `TokenFile`.
+
+    Tokenized once, into the cache folder (`FLOPS_FIT_CACHE`, else `~/.cache/flops_fit`), under a hash of the files'
+    content, the tokenizer and the options. Raises `DataError` for what cannot be read or tokenized.
+    """
+    files, made = files_of(path), tokenizer_of(tokenizer)
+    between = separator_of(made, separator)
+    dtype = "uint16" if made.vocab_size <= 1 << 16 else "uint32"
+    content = [content_of(part).digest for file in files for part in parts_of(file)]
+    kinds = [file.name.removesuffix(".gz").rpartition(".")[2] if file.is_file() else "folder" for file in files]
+    key = content_hash([_MADE_BY, made.name, between, column, dtype, kinds, content])[:32]
+    target = cache_folder() / "tokens" / f"{key}.{dtype}.bin"
+    if not target.exists():
+        _make(target, (pieces_of(file, column) for file in files), made, between, dtype)
+    _refuse_empty(target, files)
+    masked = None if across_documents else between
+    return TokenFile(target, context=context, dtype=dtype, separator=masked, form=form, vocab_size=made.vocab_size)
+
+
+def _make(
+    target: Path,
+    files: Iterable[Iterable[tuple[Document, bool]]],
+    tokenizer: Tokenizer,
+    between: int | None,
+    dtype: str,
+) -> None:
+    """Write the tokens; whoever wants the same ones meanwhile waits, and sees all of them or none."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if target.exists():
+                return
+            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+            try:
+                with temporary.open("xb") as out:
+                    for ids in joined(itertools.chain.from_iterable(files), tokenizer, between):
+                        ids.astype(dtype).tofile(out)
+                        still_alive()
+                os.replace(temporary, target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise DataError(
+            f"tokens cannot be kept in {target.parent} ({error}); set {CACHE_VARIABLE} to a folder with room"
+        ) from error
+
+
+def joined(
+    pieces: Iterable[tuple[Document, bool]], tokenizer: Tokenizer, between: int | None
+) -> Iterator[np.ndarray[Any, Any]]:
+    """The ids of pieces of documents, with `between` before every document but the first."""
+    begins, several = True, False
+    pieces = iter(pieces)
+    while together := list(itertools.islice(pieces, _TOGETHER)):
+        for ids, (_, ends) in zip(_encoded([piece for piece, _ in together], tokenizer), together, strict=True):
+            if begins and several:
+                yield np.array([_needed(between)])
+            yield ids
+            begins, several = ends, True
+
+
+def _encoded(pieces: Sequence[Document], tokenizer: Tokenizer) -> list[np.ndarray[Any, Any]]:
+    texts = iter(tokenizer.encode([piece for piece in pieces if isinstance(piece, str)]))
+    return [next(texts) if isinstance(piece, str) else _known(piece, tokenizer) for piece in pieces]
+
+
+def _known(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray[Any, Any]:
+    """Ids that were made elsewhere; raises `DataError` for one that the tokenizer does not have."""
+    array = np.array(ids, np.int64)
+    if len(array) and not 0 <= array.min() <= array.max() < tokenizer.vocab_size:
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise DataError(
+            f"a document holds the token {wrong:,}, and the tokenizer has 0 to {tokenizer.vocab_size - 1:,}; give the "
+            "tokenizer that the ids were made with"
+        )
+    return array
+
+
+def _needed(between: int | None) -> int:
+    if between is None:
+        raise DataError(
+            "there are several documents and the tokenizer names no token for the end of one; set separator to the id "
+            "or the text of a token that may stand between them"
+        )
+    return between
+
+
+def _refuse_empty(target: Path, files: Sequence[Path]) -> None:
+    if target.stat().st_size == 0:
+        raise DataError(f"there is no text in {', '.join(map(str, files[:4]))}; give files that have some")
