@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 def find_optimal(
     model_cls: Any,
-    model_size_param: str,
+    model_size_param: str | None,
     model_kwargs: Mapping[str, Any] | None = None,
     dataset: Any = None,
     loss_fn: Any = None,
@@ -72,6 +72,7 @@ def find_optimal(
 
     Args:
         model_cls: a class, factory or partial, called as `model_cls(**model_kwargs, **{model_size_param: size})`.
+        model_size_param: the argument that sets the size; None where `sizes` is a table of rows (docs/planning.md).
         dataset: `Dataset`, `IterableDataset` or `DataLoader` of pairs (inputs, targets).
         loss_fn: called as `loss_fn(outputs, targets)`; the mean over the batch.
         compute_budgets: training FLOPs of each IsoFLOP curve, as numbers or text such as "1e18".

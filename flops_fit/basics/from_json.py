@@ -174,3 +174,11 @@ def _check_plain(value: Any, where: str, depth: int = 0) -> None:
 
 def _wrong(where: str, value: Any, limit: str) -> FileError:
     return FileError(f"{where} = {ascii(_SHOWN.repr(value))[1:-1]} must be {limit}")
+
+
+def without_empty(content: dict[str, Any], *names: str) -> dict[str, Any]:
+    """`content` without those of `names` that are None or empty, as what is written of a field that few have."""
+    for name in names:
+        if content[name] is None or content[name] in ("", (), [], {}):
+            del content[name]
+    return content

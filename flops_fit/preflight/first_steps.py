@@ -60,7 +60,7 @@ class Trial:
     def name(self) -> str:
         """`"width=8 (92 parameters)"`."""
         item = self.experiment
-        return f"{item.size_param}={item.size_param_value} ({format_count(item.num_params)} parameters)"
+        return f"{item.size_text} ({format_count(item.num_params)} parameters)"
 
 
 class _Stages:

@@ -80,7 +80,7 @@ class LearningRateCheck:
         """What makes the recipe's rate doubtful, each with its remedy; empty where nothing does."""
         found = []
         for curve in self.curves:
-            size = f"{curve.experiment.size_param}={curve.experiment.size_param_value}"
+            size = curve.experiment.size_text
             if curve.best is None:
                 found.append(f"{size}: no rate completed; lower the learning rate")
             elif curve.at_edge:
@@ -96,8 +96,7 @@ class LearningRateCheck:
     def table(self) -> str:
         """Markdown: a row per rate, a column of losses per size."""
         names = [
-            f"{curve.experiment.size_param}={curve.experiment.size_param_value} "
-            f"({format_count(curve.experiment.num_params)} parameters)"
+            f"{curve.experiment.size_text} ({format_count(curve.experiment.num_params)} parameters)"
             for curve in self.curves
         ]
         rates = sorted({rate for curve in self.curves for rate in curve.rates})

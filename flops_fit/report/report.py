@@ -312,11 +312,13 @@ def _runs(law: ScalingLaw) -> str:
 
 
 def _plan(plan: Any) -> str:
+    sets = any(experiment.arguments for experiment in plan.trainings)
     rows = [
         (
             html.escape(experiment.experiment_id),
             format_flops(experiment.compute_budget),
-            f"{html.escape(experiment.size_param)} = {experiment.size_param_value}",
+            html.escape(experiment.label or f"{experiment.size_param} = {experiment.size_param_value}"),
+            *([html.escape(", ".join(f"{name} {value}" for name, value in experiment.arguments.items()))] * sets),
             f"{experiment.num_params:,}",
             f"{experiment.num_tokens:,}",
             str(experiment.seed),
@@ -324,7 +326,8 @@ def _plan(plan: Any) -> str:
         for experiment in plan.trainings
     ]
     dropped = [(html.escape(str(point.compute_budget)), html.escape(point.reason)) for point in plan.dropped]
-    text = html_table(("Experiment", "Budget (FLOPs)", "Size", "Parameters", "Tokens", "Seed"), rows)
+    headers = ("Experiment", "Budget (FLOPs)", "Size", *(["Sets"] if sets else []), "Parameters", "Tokens", "Seed")
+    text = html_table(headers, rows)
     return text + (html_table(("Not planned at", "Reason"), dropped, text=(1,)) if dropped else "")
 
 

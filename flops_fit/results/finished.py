@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.files import set_aside
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
+from flops_fit.sizes.dial import ROW
 
 if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
 
 LOCK_FILE = ".lock"  # held by the process that trains the experiment of this folder
 _MEANT = ("compute_budget", "size_param", "size_param_value", "seed")
+_MEANT_OF_ROWS = ("compute_budget", "size_param", "seed")  # whose place in their table may be another by now
 
 
 def load_finished(directory: Path, experiment: Experiment | None = None) -> ExperimentResult | None:
@@ -44,7 +46,7 @@ def load_finished(directory: Path, experiment: Experiment | None = None) -> Expe
 
 def mismatch(result: ExperimentResult, experiment: Experiment) -> str:
     """Why `result` is none of `experiment`; "" where it is one."""
-    for name in _MEANT:
+    for name in _MEANT if experiment.size_param != ROW else _MEANT_OF_ROWS:
         found, planned = getattr(result, name), getattr(experiment, name)
         if found != planned:
             return f"has {name} = {found!r} where {planned!r} is planned"
@@ -57,7 +59,12 @@ def as_planned(result: ExperimentResult, experiment: Experiment) -> ExperimentRe
     """`result` as a law may use it: N and FLOPs as the plan counts them; one of something else as failed, with why."""
     if problem := mismatch(result, experiment):
         return replace(result, status="failed", loss=None, reason=f"left out: it {problem}")
-    counted = replace(result, num_params=experiment.num_params, flops_per_token=experiment.flops_per_token)
+    counted = replace(
+        result,
+        num_params=experiment.num_params,
+        flops_per_token=experiment.flops_per_token,
+        size_param_value=experiment.size_param_value,
+    )
     if result.flops_per_token != experiment.flops_per_token:
         return replace(counted, flops=experiment.flops_per_token * result.num_tokens)
     return counted

@@ -35,10 +35,10 @@ def match_runs(
     """Results of the experiments of `plan` that rows of `table` are runs of, in the table's order; and the other rows.
 
     `table` is a data frame, or a file or directory as for `flops_fit.load_runs`. A row needs `num_tokens` within 2 % of
-    those planned, `loss`, and at least one of `num_params`, the size (a column named as the plan's size parameter, or
-    `size_param_value`) and `experiment_id`; what is given must all agree. `seed` is 0 where it is not given. Optional:
-    `flops` (within 2 % of those planned), `train_loss`, `seconds`, `steps`, and `status`: of rows that have one,
-    "completed" and "diverged" are taken.
+    those planned, `loss`, and at least one of `num_params`, the size (a column named as the plan's size parameter,
+    `size_param_value`, or `label` of sizes that have one) and `experiment_id`; what is given must all agree. `seed` is
+    0 where it is not given. Optional: `flops` (within 2 % of those planned), `train_loss`, `seconds`, `steps`, and
+    `status`: of rows that have one, "completed" and "diverged" are taken.
 
     Raises `FileError` for a table without these columns, and `FileNotFoundError` where there is none.
     """
@@ -60,13 +60,17 @@ def match_runs(
 
 
 def _check_columns(plan: SweepPlan, frame: pd.DataFrame) -> None:
-    columns, names = set(frame.columns), ("num_params", plan.size_param, "size_param_value", "experiment_id")
+    columns, names = set(frame.columns), ("num_params", *_size_columns(plan), "experiment_id")
     missing = [name for name in ("num_tokens", "loss") if name not in columns]
     if missing or not columns.intersection(names):
         needed = missing or [f"one of {', '.join(dict.fromkeys(names))}"]
         raise FileError(
             f"a table of runs to import needs the column {needed[0]}; it has {', '.join(map(str, columns))}"
         )
+
+
+def _size_columns(plan: SweepPlan) -> tuple[str, ...]:
+    return (*(["label"] if plan.has_labels else []), plan.size_param, "size_param_value")
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -117,11 +121,13 @@ def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: 
     for name in (plan.size_param, "size_param_value"):
         if name in run and name != "num_params":
             left = _narrowed(left, name, _number(run, name), "size_param_value")
+    if "label" in run and plan.has_labels:
+        left = _narrowed(left, "label", run["label"], "label")
     if "num_params" in run:
         left = _narrowed(left, "num_params", _number(run, "num_params"), "num_params")
     left = _narrowed(left, "seed", seed, "seed")
-    if not {"experiment_id", "num_params", "size_param_value", plan.size_param} & run.keys():
-        raise _NoMatch(f"neither num_params nor {plan.size_param} is given; give one of them")
+    if not {"experiment_id", "num_params", *_size_columns(plan)} & run.keys():
+        raise _NoMatch(f"neither num_params nor {_size_columns(plan)[0]} is given; give one of them")
     nearest = min(left, key=lambda item: abs(item.num_tokens - tokens))
     if not (_is_near(tokens, nearest.num_tokens) or (status == "diverged" and tokens < nearest.num_tokens)):
         raise _NoMatch(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from flops_fit.basics.arguments import did_you_mean
+from flops_fit.errors import ModelContractError
+from flops_fit.sizes.model_factory import check_callable
 from flops_fit.sizes.options import ProbeRequest
+from flops_fit.sizes.signature import is_named, named, parameters_of, swallows
 
 
 def validate_model_contract(
@@ -25,7 +31,7 @@ def validate_model_contract(
 
 def check_model(request: ProbeRequest) -> int | None:
     """`validate_model_contract` of a request, which may say which sizes are to be tried."""
-    from flops_fit.sizes.counting import check_signature, params_of
+    from flops_fit.sizes.counting import params_of
     from flops_fit.sizes.fallbacks import Prober
     from flops_fit.sizes.flops import ShapesUnknown
     from flops_fit.sizes.sandbox import contained
@@ -40,3 +46,54 @@ def check_model(request: ProbeRequest) -> int | None:
     except ShapesUnknown:
         return None
     return params_of(prober.probes[size].counts, "total")
+
+
+def check_signature(request: ProbeRequest) -> str:
+    """Refuse arguments that the model cannot take; returns a hint for a size parameter that `**kwargs` may swallow."""
+    check_callable(request.model_cls)
+    target, size_param = request.config or request.model_cls, request.size_param
+    parameters = parameters_of(target)
+    if parameters is None:  # some built-in callables have no signature: the first build will tell
+        return ""
+    called = request.name if target is request.model_cls else getattr(target, "__name__", type(target).__name__)
+    hint = did_you_mean(size_param, parameters, f"it takes {', '.join(parameters) or 'nothing'}")
+    if not request.passes_size and not request.dial.uses_size:
+        raise ModelContractError(
+            f"size_param = {size_param!r} sets nothing: {called} takes no argument {size_param!r} ({hint}), and no "
+            f"expression of sizes has it; use it in one, such as '64*{size_param}'"
+        )
+    given = [*([size_param] if request.passes_size else []), *request.dial.names]
+    for name in given:
+        if name not in parameters and not swallows(parameters):
+            near = did_you_mean(name, parameters, f"it takes {', '.join(parameters) or 'nothing'}")
+            raise ModelContractError(f"{called} takes no argument {name!r}; {near}")
+    try:
+        inspect.signature(target).bind(**dict(request.model_kwargs) | dict.fromkeys(given, 1))
+    except TypeError as error:
+        raise ModelContractError(
+            f"{called} cannot be called with {', '.join([*request.model_kwargs, *given])}: {error}; correct "
+            "model_kwargs"
+        ) from error
+    return "" if size_param in parameters else hint
+
+
+def on_names(request: ProbeRequest) -> tuple[list[str], list[str]]:
+    """What is likely a misspelt name among those that a size sets, and what else to know of them."""
+    target = request.config or request.model_cls
+    parameters = parameters_of(target)
+    if parameters is None or request.sizes is None or not named(parameters):
+        return [], []
+    called = getattr(target, "__name__", type(target).__name__)
+    doubts, notes = [], []
+    for name in request.dial.names:
+        if not is_named(target, name):
+            near = did_you_mean(name, named(parameters), "see that it uses it")
+            doubts.append(f"{called} has no argument {name!r} of its own, though it takes it; {near}")
+    if request.dial.is_argument and not request.passes_size:
+        said = f"{request.size_param} is no argument of {called}: it sets {', '.join(request.dial.names)} alone"
+        near_names = difflib.get_close_matches(request.size_param, named(parameters), n=1, cutoff=0.75)
+        if near_names and near_names[0] not in request.dial.names:
+            doubts.append(f'{said}; if {near_names[0]} is meant, give size_param = "{near_names[0]}"')
+        else:
+            notes.append(said)
+    return doubts, notes

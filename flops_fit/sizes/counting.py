@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import inspect
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from flops_fit.basics.arguments import did_you_mean, need, number
+from flops_fit.basics.arguments import need, number
 from flops_fit.data.nested import map_leaves, to_meta
 from flops_fit.errors import ModelContractError
 from flops_fit.loss import batch_loss
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.sizes.flops import PassFlops, count_params, has_lazy_params, measure_flops
 from flops_fit.sizes.known_values import KnownValues
-from flops_fit.sizes.model_factory import check_callable, create_model, own_flops_per_token, own_num_params, uncountable
+from flops_fit.sizes.model_factory import own_flops_per_token, own_num_params, uncountable
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.sizes.sandbox import Failure, NoGpu, failure_of, without_initialisers
 
@@ -79,28 +78,6 @@ def params_of(counts: Mapping[str, float], param_count: str) -> int:
     return int(counts[param_count])
 
 
-def check_signature(request: ProbeRequest) -> str:
-    """Refuse arguments that the model cannot take; returns a hint for a size parameter that `**kwargs` may swallow."""
-    check_callable(request.model_cls)
-    try:
-        signature = inspect.signature(request.model_cls)
-    except (TypeError, ValueError):  # some built-in callables have no signature: the first build will tell
-        return ""
-    size_param, parameters = request.size_param, signature.parameters
-    hint = did_you_mean(size_param, parameters, f"it takes {', '.join(parameters) or 'nothing'}")
-    swallows = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    if size_param not in parameters and not swallows:
-        raise ModelContractError(f"{request.name} takes no argument {size_param!r}; {hint}")
-    try:
-        signature.bind(**dict(request.model_kwargs) | {size_param: 1})
-    except TypeError as error:
-        raise ModelContractError(
-            f"{request.name} cannot be called with {', '.join([*request.model_kwargs, size_param])}: {error}; correct "
-            "model_kwargs"
-        ) from error
-    return "" if size_param in parameters else hint
-
-
 @process_state_kept()  # what one size changes in the process must not reach the next
 def build_and_count(request: ProbeRequest, size: int, *, device: str, step: bool = False) -> Probe:
     """Build one model on "meta" or "cpu", count it and free it; errors of its constructor pass through.
@@ -112,7 +89,7 @@ def build_and_count(request: ProbeRequest, size: int, *, device: str, step: bool
         watched = stack.enter_context(NoGpu())
         for place in (torch.device("meta"), known) if device == "meta" else (without_initialisers(),):
             stack.enter_context(place)
-        model = create_model(request.model_cls, request.size_param, size, request.model_kwargs)
+        model = request.build(size)
     counts = _counts(model, request, device)
     taken = _step_on_meta(model, request.options, device, known) if step and isinstance(model, nn.Module) else None
     alive = weakref.ref(model) if isinstance(model, nn.Module) else None
@@ -137,7 +114,7 @@ def run_for_real(request: ProbeRequest, size: int) -> Step:
     assert options.loss_fn is not None
     torch.manual_seed(0)
     with NoGpu():
-        model = create_model(request.model_cls, request.size_param, size, request.model_kwargs)
+        model = request.build(size)
     if has_lazy_params(model):
         _materialize(model, options, "cpu")
     with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):  # their FLOPs can be counted

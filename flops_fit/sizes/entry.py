@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from flops_fit.basics.arguments import LEFT_OUT, check_fields, number, whole
+from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, check_fields, number, whole
 
 _ENTRY_RULES = {
     "size": whole(),
@@ -16,6 +18,7 @@ _ENTRY_RULES = {
         number(least=0) | LEFT_OUT,
     ),
     "own_num_params": whole() | LEFT_OUT,
+    "arguments": ARGUMENTS,
 }
 
 
@@ -34,6 +37,8 @@ class SizeEntry:
         source: how it was counted: "meta", "real" (built) or "polynomial" (extrapolated from smaller sizes).
         own_flops_per_token: what the model's own estimate says, if it has one.
         active_params: those that a token meets, where they are not all: in a mixture of experts.
+        arguments: what the size sets besides the size parameter, by name.
+        label: what it is called, where it is a row of a table.
     """
 
     size: int
@@ -49,6 +54,8 @@ class SizeEntry:
     source: str = "meta"
     active_params: int | None = None
     own_flops_per_token: float | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    label: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self, _ENTRY_RULES)
@@ -64,3 +71,4 @@ class SkippedSize:
     size: int
     reason: str
     num_params: int | None = None
+    label: str = ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from flops_fit.basics.memory import memory_growth
 from flops_fit.errors import FlopsFitError, ModelContractError, PlanError
 from flops_fit.sizes.counting import Probe, Step, build_and_count
+from flops_fit.sizes.expressions import NotWhole
 from flops_fit.sizes.extrapolation import extrapolate
 from flops_fit.sizes.flops import ShapesUnknown
 from flops_fit.sizes.options import ProbeRequest
@@ -67,7 +68,7 @@ class Prober:
     def probe(self, size: int) -> Probe | None:
         """The counts of a size, or None where it is skipped (the reason is in `skipped`)."""
         if size not in self.probes and size not in self.skipped:
-            outcome = self._descend(size)
+            outcome = self._refusal(size) or self._descend(size)
             if isinstance(outcome, Probe):
                 outcome = outcome if self.beyond_map else self.steps.take(outcome)
             if isinstance(outcome, Probe):
@@ -76,6 +77,24 @@ class Prober:
                 self.skipped[size] = outcome
             self._tell(size)
         return self.probes.get(size)
+
+    def _refusal(self, size: int) -> Failure | None:
+        """Why a size cannot be by its own arithmetic, before anything is built."""
+        try:
+            self.request.dial.arguments(size)
+        except NotWhole as error:
+            return Failure(kind=NotWhole.__name__, message=str(error), is_invalid=True)
+        except ValueError as error:
+            return Failure(kind="", message=str(error), is_invalid=True)
+        return None
+
+    def not_whole(self) -> list[str]:
+        """What to say of sizes left out because an expression is not whole there."""
+        left_out = {size: failure for size, failure in self.skipped.items() if failure.kind == NotWhole.__name__}
+        if not left_out:
+            return []
+        first = min(left_out)
+        return [f"sizes are left out such as {self.request.at(first)}: {left_out[first].message}"]
 
     def _tell(self, size: int) -> None:
         if self.progress is not None:
@@ -191,6 +210,8 @@ class Prober:
         return outcome
 
     def _by_polynomial(self, size: int, above: Failure | None) -> Probe | Failure | None:
+        if self.request.dial.values is not None:  # rows of a table follow no rule of their place in it
+            return above
         built = [probe for probe in self.probes.values() if probe.source != "polynomial"]
         probe = extrapolate(built, size)
         if probe is not None and above is not None:

@@ -19,13 +19,23 @@ def create_model(
     constructor itself pass through.
     """
     kwargs = dict(model_kwargs or {})
-    check_callable(model_cls)
     if size_param in kwargs:
         raise ModelContractError(
             f"model_kwargs sets {size_param} = {kwargs[size_param]!r}, which is the size parameter; take it out"
         )
+    return build_model(model_cls, kwargs | {size_param: size})
+
+
+def build_model(
+    model_cls: Callable[..., Any], arguments: Mapping[str, Any], config: Callable[..., Any] | None = None
+) -> Any:
+    """`model_cls(**arguments)`, or `model_cls(config(**arguments))`, without what is around it.
+
+    Raises `ModelContractError` for something that cannot be called; errors of the constructors pass through.
+    """
+    check_callable(model_cls)
     still_alive()
-    return _unwrapped(model_cls(**kwargs, **{size_param: size}))
+    return _unwrapped(model_cls(**arguments) if config is None else model_cls(config(**arguments)))
 
 
 def _unwrapped(model: Any) -> Any:

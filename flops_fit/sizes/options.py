@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, TEXT, Rule, check_fields, number, one_of, several, whole
 from flops_fit.errors import ModelContractError, PlanError
+from flops_fit.sizes.dial import Dial, dial_of
+from flops_fit.sizes.model_factory import build_model
 from flops_fit.sizes.multiples import MULTIPLE, Multiple, first_allowed, in_words, is_allowed, plain_multiple
+from flops_fit.sizes.signature import takes
 
 PARAM_COUNTS = ("total", "trainable", "non_embedding", "active")
 AUTO = "auto"  # by the kind of model: see `flops_fit.sizes.conventions`
@@ -101,24 +105,71 @@ class SizeOptions:
         return self.sample_batch is not None and self.loss_fn is not None
 
 
+_REQUEST_RULES = {
+    "size_param": TEXT | LEFT_OUT,
+    "model_kwargs": ARGUMENTS,
+    "config": Rule(callable, "a class or function that returns a config") | LEFT_OUT,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProbeRequest:
-    """The model whose sizes are tried, called as `model_cls(**model_kwargs, **{size_param: size})`."""
+    """The model whose sizes are tried, called as `model_cls(**model_kwargs, **{size_param: size})`.
+
+    Attributes:
+        sizes: further arguments that a size sets: expressions by name, or a list of rows (`flops_fit.sizes.dial`).
+        config: a class or function that takes all of these instead, and what it gives is `model_cls`'s argument.
+        dial: what a size sets, made of `size_param` and `sizes`.
+    """
 
     model_cls: Callable[..., Any]
-    size_param: str
+    size_param: str = None  # type: ignore[assignment]  # a name once it is made
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Any = None
+    config: Callable[..., Any] | None = None
     options: SizeOptions = field(default_factory=SizeOptions)
+    dial: Dial = field(init=False)
 
     def __post_init__(self) -> None:
-        check_fields(self, {"size_param": TEXT, "model_kwargs": ARGUMENTS}, ModelContractError)
+        check_fields(self, _REQUEST_RULES, ModelContractError)
         object.__setattr__(self, "model_kwargs", dict(self.model_kwargs))
+        object.__setattr__(self, "dial", dial_of(self.size_param, self.sizes, self.model_kwargs))
+        object.__setattr__(self, "size_param", self.dial.size_param)
+        if self.dial.values is not None:
+            self._refuse_other_sizes()
+
+    def _refuse_other_sizes(self) -> None:
+        for name in ("min_size", "max_size", "size_values", "size_multiple"):
+            if getattr(self.options, name) is not None:
+                raise PlanError(
+                    f"{name} = {getattr(self.options, name)!r} with a table of sizes, which are those there are; take "
+                    f"{name} out, and rows that are not wanted"
+                )
 
     @property
     def name(self) -> str:
         """Of the class, factory or partial's function."""
         return str(getattr(getattr(self.model_cls, "func", self.model_cls), "__name__", type(self.model_cls).__name__))
 
+    @property
+    def size_values(self) -> tuple[int, ...] | None:
+        """The only sizes that are tried; None where they are searched for."""
+        values = self.options.size_values
+        return self.dial.values if values is None else tuple(values)
+
     def at(self, size: int) -> str:
-        """`"width=64"`."""
-        return f"{self.size_param}={size}"
+        """`"width=64"`, or the label of a row."""
+        return self.dial.label(size) or f"{self.size_param}={size}"
+
+    @cached_property
+    def passes_size(self) -> bool:
+        """Whether the size parameter is an argument of the model, and not what others follow from alone."""
+        if not self.dial.is_argument or not isinstance(self.sizes, Mapping):
+            return self.dial.is_argument
+        return takes(self.config or self.model_cls, self.size_param)
+
+    def build(self, size: int, arguments: Mapping[str, Any] | None = None) -> Any:
+        """The model of a size; `arguments` are what it sets besides the size parameter, where that is known."""
+        given = self.dial.arguments(size) if arguments is None else arguments
+        own = {self.size_param: size} if self.passes_size else {}
+        return build_model(self.model_cls, {**self.model_kwargs, **own, **given}, self.config)

@@ -15,7 +15,7 @@ def remarks_on(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]
     """What a reader should know of the counts: N that falls as the size grows, and a `num_params()` that disagrees."""
     remarks = []
     ordered = sorted(entries, key=lambda entry: entry.size)
-    for small, large in itertools.pairwise(ordered):
+    for small, large in itertools.pairwise(ordered if request.dial.values is None else ()):
         if large.num_params < small.num_params:
             remarks.append(
                 f"parameters fall from {small.num_params:,} at {request.at(small.size)} to {large.num_params:,} at "

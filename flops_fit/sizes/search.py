@@ -59,7 +59,7 @@ class SizeSearch:
 
     def first_valid(self) -> int:
         """The first of the sizes tried that the model accepts; raises `ModelContractError` where it accepts none."""
-        values = self.limits.size_values
+        values = self.prober.request.size_values
         candidates: Iterable[int] = self._starts() if values is None else sorted({int(value) for value in values})
         tried: list[int] = []
         for size in candidates:
@@ -99,7 +99,8 @@ class SizeSearch:
 
         Raises `ModelContractError` where none is valid or the size changes nothing, `PlanError` where none is allowed.
         """
-        sizes = self._found() if self.limits.size_values is None else self._given(self.limits.size_values)
+        values = self.prober.request.size_values
+        sizes = self._found() if values is None else self._given(values)
         cap = self.limits.max_params
         for size, probe in self.prober.probes.items():
             count = params_of(probe.counts, self.limits.param_count)

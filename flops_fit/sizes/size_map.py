@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import TEXT, check_fields, made_of, number, one_of, several
 from flops_fit.basics.formatting import format_count
-from flops_fit.basics.from_json import from_json
+from flops_fit.basics.from_json import from_json, without_empty
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.sizes.entry import SizeEntry, SkippedSize
@@ -70,24 +70,31 @@ class SizeMap:
         """SHA-256 of everything in the map."""
         return content_hash(self.to_dict())
 
+    @property
+    def is_table(self) -> bool:
+        """Whether its sizes are rows of a table, each with a label."""
+        return bool(self.entries[0].label)
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """What a size sets besides the size parameter."""
+        return tuple(self.entries[0].arguments)
+
     def label(self, entry: SizeEntry) -> str:
-        """`"width=64, 1.20M parameters"`."""
-        return f"{self.size_param}={entry.size}, {format_count(entry.num_params)} parameters"
+        """`"width=64, 1.20M parameters"`; a row of a table by its label."""
+        return f"{entry.label or f'{self.size_param}={entry.size}'}, {format_count(entry.num_params)} parameters"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values under the schema `flops_fit.size_map/1`."""
         content = {"schema": SCHEMA} | asdict(self)
         for skipped in content["skipped"]:
-            if skipped["num_params"] is None:
-                del skipped["num_params"]
+            without_empty(skipped, "num_params", "label")
         if not self.uncounted:
             del content["uncounted"]
         if self.size_multiple is None:
             del content["size_multiple"]
         for entry in content["entries"]:
-            for name in ("active_params", "own_flops_per_token"):
-                if entry[name] is None:
-                    del entry[name]
+            without_empty(entry, "active_params", "own_flops_per_token", "arguments", "label")
         return content
 
     @classmethod
@@ -108,9 +115,11 @@ class SizeMap:
 
 def build_size_map(
     model_cls: Callable[..., Any],
-    size_param: str,
+    size_param: str | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     *,
+    sizes: Any = None,
+    config: Callable[..., Any] | None = None,
     min_size: int | None = None,
     max_size: int | None = None,
     size_values: Sequence[int] | None = None,
@@ -134,6 +143,9 @@ def build_size_map(
 
     Args:
         model_cls: a class, factory or partial, called as `model_cls(**model_kwargs, **{size_param: size})`.
+        sizes: further arguments that a size sets, by expressions such as `{"width": "64*depth"}`, or a list of rows,
+            such as `[{"label": "S", "width": 512, "depth": 8}, ...]`, each of which is a size (docs/planning.md).
+        config: a class or function that takes the arguments instead; the model is `model_cls(config(...))`.
         min_size, max_size: no size outside is tried.
         size_values: use exactly these sizes (those that the model accepts).
         size_multiple: only multiples of it, such as 64, are sizes; or "powers of two".
@@ -156,9 +168,8 @@ def build_size_map(
     """
     given = locals()
     options = SizeOptions(**{name: given[name] for name in SizeOptions.__dataclass_fields__})
-    return size_map_of(
-        ProbeRequest(model_cls=model_cls, size_param=size_param, model_kwargs=model_kwargs or {}, options=options)
-    )
+    request = {name: given[name] for name in ("model_cls", "size_param", "sizes", "config")}
+    return size_map_of(ProbeRequest(**request, model_kwargs=model_kwargs or {}, options=options))
 
 
 def size_map_of(request: ProbeRequest) -> SizeMap:
@@ -172,8 +183,8 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
         )
     from flops_fit.data.nested import batch_examples, unit_of
     from flops_fit.sizes.attention import context_of
+    from flops_fit.sizes.contract import check_signature, on_names
     from flops_fit.sizes.conventions import with_conventions
-    from flops_fit.sizes.counting import check_signature
     from flops_fit.sizes.progress import MapProgress
     from flops_fit.sizes.remarks import on_experts, on_own_flops, on_steps, remarks_on
     from flops_fit.sizes.sandbox import contained
@@ -190,15 +201,21 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
         search = SizeSearch(prober, hint=swallowed)
         sizes = prober.complete_steps(search.run(), search.knots)
     tokens = batch_examples(options.sample_batch) * options.tokens_per_example if options.measures else None
-    entries = [_entry(prober.probes[size], options, tokens) for size in sizes]
-    kept, equal = _without_equals(entries, request.size_param)
+    entries = [_entry(prober.probes[size], request, tokens) for size in sizes]
+    kept, equal = _without_equals(entries, request)
     reasons = {size: failure.reason for size, failure in prober.skipped.items()}
-    remarks = [*remarks_on(entries, request), *on_steps(entries, reasons, request)]
+    doubts, of_names = on_names(request)
+    remarks = [*doubts, *remarks_on(entries, request), *on_steps(entries, reasons, request), *prober.not_whole()]
     uncounted = uncounted_of(prober.probes.values(), request)
     for remark in (*remarks, *uncounted):
         warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=3)
     skipped = [
-        SkippedSize(size=size, reason=failure.reason, num_params=search.above_params if size == search.above else None)
+        SkippedSize(
+            size=size,
+            reason=failure.reason,
+            num_params=search.above_params if size == search.above else None,
+            label=request.dial.label(size),
+        )
         for size, failure in sorted(prober.skipped.items())
     ]
     return SizeMap(
@@ -210,6 +227,7 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
             *prober.notes,
             *prober.steps.notes,
             *remarks,
+            *of_names,
             *on_experts(entries, request),
             *on_own_flops(entries, request),
         ),
@@ -222,9 +240,10 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     )
 
 
-def _entry(probe: Probe, options: SizeOptions, batch_tokens: float | None) -> SizeEntry:
+def _entry(probe: Probe, request: ProbeRequest, batch_tokens: float | None) -> SizeEntry:
     from flops_fit.sizes.counting import params_of
 
+    options = request.options
     num_params, step = params_of(probe.counts, options.param_count), probe.step.counts if probe.step else {}
     counts = probe.counts
     idle = round(step.get("idle", 0))
@@ -255,17 +274,20 @@ def _entry(probe: Probe, options: SizeOptions, batch_tokens: float | None) -> Si
         own_flops_per_token=counts.get("own_flops"),
         source=probe.source,
         active_params=int(counts["total"]) - idle if idle else None,
+        arguments=request.dial.arguments(probe.size),
+        label=request.dial.label(probe.size),
     )
 
 
-def _without_equals(entries: Sequence[SizeEntry], size_param: str) -> tuple[list[SizeEntry], list[SkippedSize]]:
+def _without_equals(entries: Sequence[SizeEntry], request: ProbeRequest) -> tuple[list[SizeEntry], list[SkippedSize]]:
     """One entry per N, the smallest size; the others with the reason."""
     kept: dict[int, SizeEntry] = {}
     equal = []
     for entry in sorted(entries, key=lambda entry: entry.size):
         first = kept.setdefault(entry.num_params, entry)
         if first is not entry:
-            equal.append(SkippedSize(size=entry.size, reason=f"as many parameters as {size_param}={first.size}"))
+            reason = f"as many parameters as {request.at(first.size)}"
+            equal.append(SkippedSize(size=entry.size, reason=reason, label=entry.label))
     return list(kept.values()), equal
 
 

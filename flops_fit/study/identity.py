@@ -32,8 +32,9 @@ class StudyIdentity:
         factory = spec.version or fingerprint_callable(spec.factory, pieces)
         flops = fingerprint_callable(spec.flops, pieces) if callable(spec.flops) else spec.flops
         counting = [spec.min_size, spec.max_size, spec.size_values, spec.max_params, flops]
-        rules = [{"size_multiple": spec.size_multiple}] if spec.size_multiple is not None else []
+        rules = [{name: getattr(spec, name)} for name in ("size_multiple", "sizes") if getattr(spec, name) is not None]
         rules += [{"attention_flops": spec.attention_flops}] if spec.attention_flops != "full" else []
+        config = [fingerprint_callable(spec.config, pieces)] if spec.config is not None and not spec.version else []
         made_loss = None
         if loss is not None:
             made_loss = loss.version or [fingerprint_callable(loss.fn, pieces), canonical(loss.kwargs, pieces)]
@@ -42,7 +43,7 @@ class StudyIdentity:
         else:
             training = canonical(recipe.outcome(), pieces)
         return cls(
-            model=[factory, spec.size_param, canonical(spec.kwargs, pieces)],
+            model=[factory, spec.size_param, canonical(spec.kwargs, pieces), *config],
             counting=canonical([*counting, spec.flops_per_param_per_token, spec.param_count, *rules]),
             loss=made_loss,
             training=training,

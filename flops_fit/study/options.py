@@ -18,7 +18,7 @@ from flops_fit.study.study import Study
 
 def study_from_options(
     model_cls: Any,
-    size_param: str,
+    size_param: Any,
     model_kwargs: Mapping[str, Any] | None,
     dataset: Any,
     eval_dataset: Any,

@@ -37,9 +37,6 @@ _SIZE_OPTIONS = (
 )  # fmt: skip
 _MODEL_RULES = {
     "factory": Rule(callable, "a class or function that returns a model"),
-    "size_param": Rule(
-        lambda name: isinstance(name, str) and name.isidentifier(), "the name of a constructor argument"
-    ),
     "kwargs": ARGUMENTS,
     "version": TEXT | LEFT_OUT,
 }
@@ -100,6 +97,9 @@ class ModelSpec:
 
     Attributes:
         factory: called as `factory(**kwargs, size_param=size)`.
+        sizes: further arguments that a size sets, by expressions such as `{"width": "64*depth"}`; or a list of rows,
+            such as `[{"label": "S", "width": 512, "depth": 8}, ...]`, each a size; then `size_param` may be left out.
+        config: a class or function that takes all of these instead: the model is `factory(config(...))`.
         version: if given, replaces the hash of the source code in experiment ids.
         min_size, max_size, size_values, max_params: which sizes may be used.
         size_multiple: only multiples of it, such as 64, are used; or "powers of two".
@@ -111,7 +111,9 @@ class ModelSpec:
     """
 
     factory: Callable[..., Any]
-    size_param: str
+    size_param: str = None  # type: ignore[assignment]  # a name once it is made
+    sizes: Any = None
+    config: Callable[..., Any] | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
     min_size: int | None = None
@@ -126,12 +128,14 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         check_fields(self, _MODEL_RULES, ModelContractError, prefix="model.")
-        if self.size_param in self.kwargs:
+        if isinstance(self.size_param, str) and self.size_param in self.kwargs:
             raise ModelContractError(
                 f"model.kwargs sets {self.size_param} = {self.kwargs[self.size_param]!r}, which is the size parameter; "
                 "take it out"
             )
-        options = self.request().options
+        request = self.request()
+        options = request.options
+        object.__setattr__(self, "size_param", request.size_param)
         for name in _SIZE_OPTIONS:  # as they are written at rest: whole numbers of Python, tuples
             object.__setattr__(self, name, getattr(options, name))
 
@@ -139,8 +143,17 @@ class ModelSpec:
         """What `flops_fit.sizes.size_map.size_map_of` takes; `sample` has a batch, its loss and tokens per example."""
         options = SizeOptions(**{name: getattr(self, name) for name in _SIZE_OPTIONS}, **sample)
         return ProbeRequest(
-            model_cls=self.factory, size_param=self.size_param, model_kwargs=self.kwargs, options=options
+            model_cls=self.factory,
+            size_param=self.size_param,
+            model_kwargs=self.kwargs,
+            sizes=self.sizes,
+            config=self.config,
+            options=options,
         )
+
+    def build(self, size: int, arguments: Mapping[str, Any] | None = None) -> Any:
+        """The model of a size; `arguments` are what it sets besides the size parameter, where a plan has them."""
+        return self.request().build(size, arguments or None)
 
     @classmethod
     def from_counts(cls, num_params: Sequence[float], **options: Any) -> ModelSpec:

@@ -73,7 +73,7 @@ class Study:
             raise StudyError(f"sweep.check_learning_rate with {what}; leave it out")
         object.__setattr__(self, "owners", tuple(self.owners))
         if self.trainer is not None:
-            more = [] if self.trainer.study_dir is None else ["study_dir"]
+            more = [*self.model.request().dial.names, *([] if self.trainer.study_dir is None else ["study_dir"])]
             check_template(self.trainer.command, self.model.size_param, more=more)
             if self.hardware.workers is None:  # a command may well take the whole machine for itself
                 object.__setattr__(self, "hardware", replace(self.hardware, workers=1))

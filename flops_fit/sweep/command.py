@@ -16,9 +16,10 @@ PATHS = ("experiment_path", "result_path", "output_dir")
 
 
 def values_of(experiment: Experiment) -> dict[str, Any]:
-    """What a template may name of an experiment: its fields, what is tuned by its own name, and the size by that of
-    the size parameter."""
-    return experiment.to_dict() | dict(experiment.tuned) | {experiment.size_param: experiment.size_param_value}
+    """What a template may name of an experiment: its fields, what is tuned by its own name, the size by that of the
+    size parameter, and what else it sets by name."""
+    own = {experiment.size_param: experiment.size_param_value, **experiment.arguments}
+    return experiment.to_dict() | dict(experiment.tuned) | own
 
 
 def fill(template: str, values: Mapping[str, Any]) -> str:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from flops_fit.basics.arguments import LEFT_OUT, TEXT, Rule, check_fields, is_list, is_number, matching, number, whole
-from flops_fit.basics.from_json import from_json
+from flops_fit.basics.arguments import (
+    ARGUMENTS,
+    LEFT_OUT,
+    TEXT,
+    Rule,
+    check_fields,
+    is_list,
+    is_number,
+    matching,
+    number,
+    whole,
+)
+from flops_fit.basics.from_json import from_json, without_empty
 from flops_fit.errors import PlanError
 from flops_fit.identity.fingerprints import content_hash
+from flops_fit.sizes.dial import ROW
 
 PLAN_TOLERANCE = 0.02  # of tokens and FLOPs, done against planned
+_LONGEST = 40  # of a size in an id
 
 
 _RULES = {
@@ -33,6 +47,8 @@ _RULES = {
         lambda tuned: isinstance(tuned, tuple) and all(TEXT.holds(name) and is_number(value) for name, value in tuned),
         "pairs of a name and a number",
     ),
+    "arguments": ARGUMENTS,
+    "active_params": whole(0) | LEFT_OUT,
 }
 
 
@@ -52,6 +68,9 @@ class Experiment:
         activation_bytes_per_token: memory kept for the backward pass, where it was measured.
         outcome_fingerprint: of the study it was planned from, which alone may train it; "" where any may.
         tuned: name and value of the recipe numbers that are its own: those that the study tunes, or tries another of.
+        arguments: what its size sets besides the size parameter, by name.
+        label: what its size is called, where it is a row of a table.
+        active_params: parameters that a token meets, where they are not all: in a mixture of experts.
 
     Raises `PlanError` for a value outside its limits, and for tokens per parameter more than 2 % from D / N.
     """
@@ -70,6 +89,9 @@ class Experiment:
     activation_bytes_per_token: float | None = None
     outcome_fingerprint: str = ""
     tuned: tuple[tuple[str, float], ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    label: str = ""
+    active_params: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "compute_budget", parse_budget(self.compute_budget))
@@ -95,10 +117,19 @@ class Experiment:
         """FLOPs of the whole training, by the plan's convention."""
         return self.flops_per_token * self.num_tokens
 
+    @property
+    def size_text(self) -> str:
+        """`"width=64"`, or the label of a row."""
+        return self.label or f"{self.size_param}={self.size_param_value}"
+
+    @property
+    def size_cell(self) -> int | str:
+        """The size alone, for a column that is headed with what it is."""
+        return self.label or self.size_param_value
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; without `tuned` where nothing is."""
-        content = asdict(self)
-        return content if self.tuned else {name: value for name, value in content.items() if name != "tuned"}
+        """Plain JSON values; without what few have, such as `tuned`, where it is empty."""
+        return without_empty(asdict(self), "tuned", "arguments", "label", "active_params")
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Experiment:
@@ -122,13 +153,19 @@ class DroppedPoint:
     num_params: float
     reason: str
     size_param_value: int | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self, _DROPPED_RULES)
 
+    @property
+    def size_cell(self) -> int | str:
+        """The size, or the label of a row; "" where there is none."""
+        return self.label or self.size_param_value or ""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return without_empty(asdict(self), "label")
 
 
 def parse_budget(budget: Any, name: str = "compute budget") -> float:
@@ -159,10 +196,35 @@ def parse_budgets(budgets: Any, name: str = "compute_budgets") -> tuple[float, .
     return tuple(parse_budget(budget) for budget in budgets)
 
 
-def experiment_id(*, budget: float, size_param: str, size: int, num_tokens: int, seed: int, identity: str) -> str:
-    """`"c6e+10-width48-s0-3f9a2b71"`: equal exactly when everything that decides the outcome is equal."""
+def experiment_id(
+    *,
+    budget: float,
+    size_param: str,
+    size: int,
+    num_tokens: int,
+    seed: int,
+    identity: str,
+    arguments: Mapping[str, Any] | None = None,
+) -> str:
+    """`"c6e+10-width48-s0-3f9a2b71"`: equal exactly when everything that decides the outcome is equal.
+
+    `arguments` are what the size sets besides, by which alone a row without a size parameter is told: neither its place
+    nor its label changes what is trained.
+    """
     decisive = {"budget": repr(budget), "size": [size_param, size], "tokens": num_tokens, "seed": seed, "of": identity}
-    return f"c{budget:g}-{size_param}{size}-s{seed}-{content_hash(decisive)[:8]}"
+    name = f"{size_param}{size}"
+    if arguments:
+        is_row = size_param == ROW
+        decisive |= {"size": [size_param, None if is_row else size, dict(arguments)]}
+        name = _readable(arguments) if is_row else name
+    return f"c{budget:g}-{name}-s{seed}-{content_hash(decisive)[:8]}"
+
+
+def _readable(arguments: Mapping[str, Any]) -> str:
+    """`"width512-depth8"`, of letters, digits and points, and not long: the hash tells the rest."""
+    parts = (f"{name}{value}" for name, value in arguments.items())
+    text = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part).strip("_") for part in parts)
+    return text if len(text) <= _LONGEST else text[:_LONGEST].rstrip("-_.")
 
 
 def with_values(experiment: Experiment, values: Mapping[str, float]) -> Experiment:
@@ -175,5 +237,6 @@ def with_values(experiment: Experiment, values: Mapping[str, float]) -> Experime
         num_tokens=experiment.num_tokens,
         seed=experiment.seed,
         identity=content_hash([experiment.outcome_fingerprint, tuned]),
+        arguments=experiment.arguments,
     )
     return replace(experiment, experiment_id=name, tuned=tuned)

@@ -145,14 +145,18 @@ def _experiments(
         if reason:
             refused.append(
                 DroppedPoint(
-                    compute_budget=budget, num_params=entry.num_params, reason=reason, size_param_value=entry.size
+                    compute_budget=budget,
+                    num_params=entry.num_params,
+                    reason=reason,
+                    size_param_value=entry.size,
+                    label=entry.label,
                 )
             )
             continue
         for seed in options.seeds:
             name = experiment_id(
                 budget=budget, size_param=size_map.size_param, size=entry.size, num_tokens=tokens, seed=seed,
-                identity=identity,
+                identity=identity, arguments=entry.arguments,
             )  # fmt: skip
             planned.append(
                 Experiment(
@@ -167,6 +171,9 @@ def _experiments(
                     measured_flops_per_token=entry.measured_flops_per_token,
                     total_params=entry.total_params,
                     activation_bytes_per_token=entry.activation_bytes_per_token,
+                    arguments=entry.arguments,
+                    label=entry.label,
+                    active_params=entry.active_params,
                 )
             )
     return planned, refused

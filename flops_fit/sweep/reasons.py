@@ -22,16 +22,21 @@ def no_size(size_map: SizeMap, budget: float, target: float, above: SkippedSize 
     wanted = f"no size near {format_count(target)} parameters"
     if above is not None:
         reason = (
-            f"{wanted}: {size_map.size_param}={above.size} has {above.reason}; lower the budget or raise max_params"
+            f"{wanted}: {above.label or f'{size_map.size_param}={above.size}'} has {above.reason}; lower the budget or "
+            "raise max_params"
         )
     elif target < first.num_params:
-        smaller = "allow smaller sizes"
+        smaller = "give smaller rows in sizes" if size_map.is_table else "allow smaller sizes"
         if size_map.size_multiple is not None and first.size == first_allowed(1, size_map.size_multiple):
             smaller = _smaller_multiple(size_map.size_multiple)
         reason = f"{wanted}: the smallest is {size_map.label(first)}; raise the budget or {smaller}"
     elif target > last.num_params:
         largest = f"the largest is {size_map.label(last)}"
-        reason = f"{wanted}: {largest}; lower the budget or allow larger sizes (max_size, size_values)"
+        larger = "give larger rows in sizes" if size_map.is_table else "allow larger sizes (max_size, size_values)"
+        reason = f"{wanted}: {largest}; lower the budget or {larger}"
+    elif size_map.is_table:
+        other = " that this budget does not use already" if taken else ""
+        reason = f"{wanted}{other} in the table of sizes; give a row there"
     elif size_map.size_multiple is not None:
         other = " that this budget does not use already" if taken else ""
         multiples, remedy = in_words(size_map.size_multiple), _smaller_multiple(size_map.size_multiple)

@@ -105,6 +105,26 @@ class SweepPlan:
         return len(self.experiments)
 
     @property
+    def has_labels(self) -> bool:
+        """Whether its sizes are rows of a table, told by their labels."""
+        return any(item.label for item in self.trainings)
+
+    @property
+    def size_header(self) -> str:
+        """What a column of sizes is headed with."""
+        return "size" if self.has_labels else self.size_param
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """What its sizes set besides the size parameter."""
+        return tuple(dict.fromkeys(name for item in self.trainings for name in item.arguments))
+
+    def sizes(self) -> list[Experiment]:
+        """One experiment of each size, in order of parameters."""
+        first = {(item.size_param_value, item.num_params): item for item in reversed(self.trainings)}
+        return sorted(first.values(), key=lambda item: item.num_params)
+
+    @property
     def total_flops(self) -> float:
         """FLOPs of all experiments together, without checks."""
         return sum(experiment.planned_flops for experiment in self.experiments)
@@ -172,13 +192,19 @@ class SweepPlan:
 
     def summary(self) -> str:
         """A Markdown table with a row per budget, why points are missing, and why no law can be fitted to so few."""
-        headers = ("budget", "sizes", self.size_param, f"N ({self.param_count})", f"{self.data_unit}s", "D/N", "FLOPs")
+        active = any(item.active_params for item in self.experiments)
+        headers = (
+            "budget", "sizes", self.size_header, *self.argument_names, f"N ({self.param_count})",
+            *(["N total", "N active"] if active else []), f"{self.data_unit}s", "D/N", "FLOPs",
+        )  # fmt: skip
         rows = []
         for budget, of_budget in self.by_budget().items():
             sizes = len({item.size_param_value for item in of_budget})
             spans = [
-                _span([str(item.size_param_value) for item in of_budget]),
+                _span([str(item.size_cell) for item in of_budget]),
+                *(_span([str(item.arguments.get(name, "")) for item in of_budget]) for name in self.argument_names),
                 _span([format_count(item.num_params) for item in of_budget]),
+                *(_spans_of_experts(of_budget) if active else []),
                 _span([format_count(item.num_tokens) for item in of_budget]),
                 _span([f"{item.tokens_per_param:.3g}" for item in of_budget]),
             ]
@@ -214,7 +240,17 @@ def _unordered(budgets: Sequence[float]) -> list[str]:
 
 
 def _span(values: Sequence[str]) -> str:
-    return f"{values[0]} to {values[-1]}" if values else ""
+    if not values or len(set(values)) == 1:
+        return "".join(values[:1])
+    return f"{values[0]} to {values[-1]}"
+
+
+def _spans_of_experts(experiments: Sequence[Experiment]) -> list[str]:
+    """All parameters, and those that a token meets."""
+    return [
+        _span([format_count(count) for item in experiments if (count := getattr(item, name)) is not None])
+        for name in ("total_params", "active_params")
+    ]
 
 
 def plan_from_size_map(
@@ -265,10 +301,12 @@ def plan_from_size_map(
 
 def plan_sweep(
     model_cls: Callable[..., Any],
-    size_param: str,
+    size_param: str | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     compute_budgets: Sequence[float | str] | None = None,
     *,
+    sizes: Any = None,
+    config: Callable[..., Any] | None = None,
     num_sizes_per_budget: int = GridOptions.num_sizes_per_budget,
     min_size: int | None = None,
     max_size: int | None = None,
@@ -294,7 +332,8 @@ def plan_sweep(
     probing = {name: value for name, value in options.items() if name in of_map}
     planning = {name: value for name, value in options.items() if name in of_grid}
     GridOptions.checked(planning)  # before any probing
-    size_map = build_size_map(model_cls, size_param, model_kwargs, **probing)
-    definition = [fingerprint_callable(model_cls), size_param, canonical(model_kwargs or {})]
+    size_map = build_size_map(model_cls, size_param, model_kwargs, sizes=sizes, config=config, **probing)
+    definition = [fingerprint_callable(model_cls), size_map.size_param, canonical(model_kwargs or {})]
+    definition += [] if config is None else [fingerprint_callable(config)]
     identity = options.get("identity", content_hash(definition))
     return plan_from_size_map(size_map, budgets, identity=identity, model_kwargs=model_kwargs, **planning)

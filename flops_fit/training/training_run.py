@@ -15,7 +15,6 @@ from flops_fit.processes.process_state import process_state_kept
 from flops_fit.recipe.steps import Steps, plan_steps
 from flops_fit.results.finished import load_finished
 from flops_fit.results.results import ExperimentResult
-from flops_fit.sizes.model_factory import create_model
 from flops_fit.training.attempt import attempt
 from flops_fit.training.checkpoint import Progress
 from flops_fit.training.evaluation import weights_sha256
@@ -145,7 +144,7 @@ def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> Traini
     steps = plan_steps(recipe, experiment, job.data.tokens_per_example)
     _check_epochs(job, steps)
     seed_everything(recipe.seed, experiment.seed)
-    model = create_model(spec.factory, spec.size_param, experiment.size_param_value, spec.kwargs).to(device)
+    model = spec.build(experiment.size_param_value, experiment.arguments).to(device)
     optimizer = make_optimizer(model, recipe, device, recipe.peak_learning_rate(experiment))
     if recipe.compile:
         torch.compiler.reset()  # what is compiled for others counts towards the most that torch compiles of one class

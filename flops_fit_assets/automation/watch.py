@@ -83,7 +83,13 @@ def _source_files(source: StudySource) -> Iterator[Path]:
     assert isinstance(source.origin, Path)
     yield from source.origin.parent.glob("*.py")
     study = source.study
-    named = [study.model.factory, study.model.flops, study.training.learning_rate, study.training.optimizer]
+    named = [
+        study.model.factory,
+        study.model.config,
+        study.model.flops,
+        study.training.learning_rate,
+        study.training.optimizer,
+    ]
     named += [study.data.train, study.data.eval] if study.data else []
     named += [study.loss.fn] if study.loss else []
     yield from study.data.files if study.data else []

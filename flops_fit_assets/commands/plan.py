@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -50,6 +50,8 @@ def print_plan(path: Path, console: Console) -> None:
     done = _finished(store, plan)
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
+    if plan.argument_names or any(item.active_params for item in plan.trainings):
+        console.print(_sizes(plan))
     if plan.dropped:
         console.print(_dropped(plan))
     spent = spending(plan, cost, done, study.hardware)
@@ -121,7 +123,7 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
         title_justify="left",
         padding=(0, 1, 0, 0),
     )
-    headers = ["budget", plan.size_param, "params", f"{unit}s", "per param", "memory", "time"]  # fit 80 columns
+    headers = ["budget", plan.size_header, "params", f"{unit}s", "per param", "memory", "time"]  # fit 80 columns
     for header in [*headers, *(["cost"] if price else []), ""]:
         table.add_column(header, justify="right", no_wrap=True)
     for budget, experiments in plan.by_budget().items():
@@ -129,7 +131,7 @@ def _table(study: Study, plan: SweepPlan, cost: CostEstimate, done: dict[str, Ex
             seconds, memory = cost.seconds[item.experiment_id], cost.memory_bytes[item.experiment_id]
             table.add_row(
                 format_flops(budget),
-                str(item.size_param_value),
+                Text(str(item.size_cell)),
                 format_count(item.num_params),
                 format_count(item.num_tokens),
                 f"{item.tokens_per_param:.1f}",
@@ -150,9 +152,28 @@ def _state(result: ExperimentResult | None) -> str:
 
 def _dropped(plan: SweepPlan) -> Table:
     table = Table(title="dropped", box=box.SIMPLE, title_justify="left")
-    for header in ("budget", plan.size_param, "parameters", "reason"):
+    for header in ("budget", plan.size_header, "parameters", "reason"):
         table.add_column(header)
     for point in plan.dropped:
-        size = "" if point.size_param_value is None else str(point.size_param_value)
+        size = Text(str(point.size_cell))
         table.add_row(format_flops(point.compute_budget), size, format_count(point.num_params), Text(point.reason))
     return table
+
+
+def _sizes(plan: SweepPlan) -> Table:
+    """What each size sets, and of a mixture of experts both counts."""
+    experts = any(item.active_params for item in plan.trainings)
+    table = Table(title="sizes", box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
+    counts = ["N", *(["N total", "N active"] if experts else [])]
+    for header in (plan.size_header, *plan.argument_names, *counts):
+        table.add_column(header, justify="right")
+    for item in plan.sizes():
+        more = (item.total_params, item.active_params) if experts else ()
+        shown = ("" if count is None else format_count(count) for count in (item.num_params, *more))
+        sets = (_short(item.arguments.get(name, "")) for name in plan.argument_names)
+        table.add_row(Text(str(item.size_cell)), *map(Text, sets), *shown)
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

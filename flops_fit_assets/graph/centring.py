@@ -135,6 +135,7 @@ def _is_of(experiment: Experiment, study: Study) -> bool:
         num_tokens=experiment.num_tokens,
         seed=experiment.seed,
         identity=study.outcome_fingerprint(),
+        arguments=experiment.arguments,
     )
 
 

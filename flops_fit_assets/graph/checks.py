@@ -79,7 +79,7 @@ def check_specs(stage: str, key: AssetKey, *, adaptive: bool = False) -> list[As
 
 def size_map_checks(size_map: SizeMap) -> list[AssetCheckResult]:
     """Parameters grow with size, and 6 N is near the FLOPs that were measured."""
-    by_size = sorted(size_map.entries, key=lambda entry: entry.size)
+    by_size = size_map.entries if size_map.is_table else sorted(size_map.entries, key=lambda entry: entry.size)
     falls = [
         f"{size_map.label(after)} after {size_map.label(before)}"
         for before, after in itertools.pairwise(by_size)

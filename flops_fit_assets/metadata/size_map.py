@@ -19,9 +19,22 @@ if TYPE_CHECKING:
 def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
     """The table of sizes, the conventions, and what was skipped."""
     entries = size_map.entries
-    headers = (size_map.size_param, f"parameters ({size_map.param_count})", "FLOPs per token", "counted by")
+    experts = any(entry.active_params for entry in entries)
+    headers = (
+        "size" if size_map.is_table else size_map.size_param, *size_map.argument_names,
+        f"parameters ({size_map.param_count})", *(["total", "active"] if experts else []), "FLOPs per token",
+        "counted by",
+    )  # fmt: skip
     rows = [
-        (entry.size, f"{entry.num_params:,}", format_flops(entry.flops_per_token), entry.source) for entry in entries
+        (
+            entry.label or entry.size,
+            *entry.arguments.values(),
+            f"{entry.num_params:,}",
+            *([_count(entry.total_params), _count(entry.active_params)] if experts else []),
+            format_flops(entry.flops_per_token),
+            entry.source,
+        )
+        for entry in entries
     ]
     shown = {
         "model": size_map.model_name,
@@ -34,7 +47,12 @@ def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
         "file": MetadataValue.path(str(path)),
     }
     if size_map.skipped:
-        shown["skipped"] = inline_table(("size", "reason"), [(item.size, item.reason) for item in size_map.skipped])
+        skipped = [(item.label or item.size, item.reason) for item in size_map.skipped]
+        shown["skipped"] = inline_table(("size", "reason"), skipped)
     if size_map.notes:
         shown["notes"] = MetadataValue.md("\n".join(f"- {note}" for note in size_map.notes))
     return finite(shown)
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"

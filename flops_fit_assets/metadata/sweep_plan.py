@@ -134,14 +134,17 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
     """One row per shown training, sortable in the page; a check of the learning rate with the rate that it tries."""
     records = []
     checks = {item.experiment_id: f"{dict(item.tuned)['learning_rate']:.3g}" for item in plan.checks}
+    experts = any(item.active_params for item in plan.trainings)
     for item in shown_experiments(plan, results):
         result = results.get(item.experiment_id)
         records.append(
             TableRecord(
                 {
                     "budget": format_flops(item.compute_budget),
-                    item.size_param: item.size_param_value,
+                    plan.size_header: item.size_cell,
+                    **{name: str(item.arguments.get(name, "")) for name in plan.argument_names},
                     "parameters": item.num_params,
+                    **({"active parameters": item.active_params or item.num_params} if experts else {}),
                     "tokens": item.num_tokens,
                     "tokens per parameter": round(item.tokens_per_param, 1),
                     "planned FLOPs": format_flops(item.planned_flops),
@@ -154,7 +157,7 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                 }
             )
         )
-    numeric = {plan.size_param, "parameters", "tokens"}
+    numeric = {"parameters", "active parameters", "tokens", *([] if plan.has_labels else [plan.size_param])}
     columns = list(records[0].data) if records else ["id ends in"]
     schema = TableSchema(
         columns=[
@@ -180,10 +183,10 @@ def _bytes(number: float | None) -> str:
 def dropped_table(plan: SweepPlan) -> MetadataValue:
     """The grid points that are not in the plan, with the reason of each."""
     rows = [
-        (format_flops(item.compute_budget), format_count(item.num_params), item.size_param_value or "", item.reason)
+        (format_flops(item.compute_budget), format_count(item.num_params), item.size_cell, item.reason)
         for item in plan.dropped
     ]
-    return inline_table(("budget", "parameters", plan.size_param, "reason"), rows)
+    return inline_table(("budget", "parameters", plan.size_header, "reason"), rows)
 
 
 def _span(values: Iterable[float]) -> str:

@@ -27,7 +27,8 @@ def experiment_metadata(experiment: Experiment) -> Metadata:
     """The planned numbers of one partition of `experiment`."""
     shown = {
         "compute budget": experiment.compute_budget,
-        experiment.size_param: experiment.size_param_value,
+        "size" if experiment.label else experiment.size_param: experiment.size_cell,
+        **_sets(experiment),
         "parameters": experiment.num_params,
         "tokens": experiment.num_tokens,
         "tokens per parameter": experiment.tokens_per_param,
@@ -36,6 +37,13 @@ def experiment_metadata(experiment: Experiment) -> Metadata:
         **_tuned(experiment),
     }
     return finite(shown)
+
+
+def _sets(experiment: Experiment) -> Metadata:
+    """What its size sets besides the size parameter, and of a mixture of experts the parameters that a token meets."""
+    plain = {name: str(value) if isinstance(value, list) else value for name, value in experiment.arguments.items()}
+    experts = {"active parameters": experiment.active_params} if experiment.active_params else {}
+    return {f"sets {name}": value for name, value in plain.items()} | experts
 
 
 def _tuned(experiment: Experiment) -> Metadata:
@@ -63,7 +71,8 @@ def run_metadata(
         **({"reason": result.reason} if result.reason else {}),
         **{name: loss for name, loss in losses.items() if loss is not None},
         "compute budget": experiment.compute_budget,
-        result.size_param: result.size_param_value,
+        "size" if experiment.label else result.size_param: experiment.size_cell,
+        **_sets(experiment),
         "parameters": result.num_params,
         "tokens": result.num_tokens,
         "FLOPs": float(result.flops),

@@ -64,6 +64,8 @@ SIZES = {
     "min_size": NEVER_COUNTS,
     "max_size": NEVER_COUNTS,
     "size_values": NEVER_SIZES,
+    "sizes": [3, "64*width", {}],
+    "config": [3, "package:Config", {"width": 8}],
     "size_multiple": [0, -64, 6.5, 64.0, True, "64", "sixty-four", "", [64]],
     "max_params": [*NEVER_ABOVE_0, None],
     "flops": [3, True, "6n", "", None, ["6nd"]],

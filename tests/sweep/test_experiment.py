@@ -15,7 +15,12 @@ BY_HAND = ("exp_000", 1.2e14, 64, 1_000_000, 20_000_000, 20.0)
 def test_six_values_in_order_make_one():
     experiment = Experiment(*BY_HAND)
     assert (experiment.experiment_id, experiment.size_param_value, experiment.num_tokens) == ("exp_000", 64, 20_000_000)
-    assert experiment.to_dict() | {"tuned": ()} == dataclasses.asdict(experiment)
+    assert experiment.to_dict() | {
+        "tuned": (),
+        "arguments": {},
+        "label": "",
+        "active_params": None,
+    } == dataclasses.asdict(experiment)
     assert "tuned" not in experiment.to_dict(), "as ids and hashes were made before anything could be tuned"
     assert list(experiment.to_dict())[:6] == [
         "experiment_id", "compute_budget", "size_param_value", "num_params", "num_tokens", "tokens_per_param",
