@@ -23,7 +23,7 @@ compute_budgets = [1e15, "3e15", 1e16]
 Further sections: training, tuning (of what is "tune" there), hardware, schedule, adaptive (rounds instead of a grid;
 then [sweep], or its compute_budgets, may be left out), and trainer, a command of the user's own instead of data and
 loss. With one, [model] may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its
-size_param. [model.sizes] gives further arguments that follow from the size, or is a list of tables, each of them a size;
+size_param. [model.sizes] gives further arguments that follow from the size, or is a list of rows, each of them a size;
 `config` names what makes the model's config of them (docs/planning.md).
 """
 
