@@ -37,7 +37,9 @@ from flops_fit.stages import (
     study_size_map,
     trials_plan,
     tuning_folder,
+    with_optima_by_set,
 )
+from flops_fit.study.named_sets import lacking_sets
 from flops_fit.study.options import study_from_options
 from flops_fit.study.study import Study
 from flops_fit.sweep.enough import refuse_too_few
@@ -79,7 +81,9 @@ def find_optimal(
         train: False returns the plan and trains nothing.
         train_anyway: True trains also what is too little for a law (fewer than 6 sizes and token counts in all), which
             is refused otherwise.
-        eval_dataset: held-out data; without it 2 % of the training examples are held out, always the same ones.
+        eval_dataset: held-out data, or several sets of it by name, such as `{"web": ..., "code": ...}`: the law is
+            fitted to the first, or to `eval_for_law`. Without it 2 % of the training examples are held out, always the
+            same ones.
         on_log: called with a dict a few times a second for each experiment under way and when it ends: loss, learning
             rate, FLOP/s and more (`flops_fit.training.log_events.LogEvent`); docs/watching.md sends them to a tracker.
         output_dir: where results are kept; experiments found there are not trained again while `resume` is true.
@@ -122,6 +126,8 @@ def find_optimal(
         _show(plan)
     directory = Path(output_dir)
     finished = already_finished(plan.trainings, directory / "runs") if resume else {}
+    for said in lacking_sets(study, finished.values()):
+        warnings.warn(said, FlopsFitWarning, stacklevel=2)
     refuse_over_limit(study.hardware, plan, finished)
     with _workers(study, len(plan.trainings)) as workers:
         _check_first_steps(study, plan, finished, progress, workers)
@@ -172,7 +178,7 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
 def _fit_and_save(study: Study, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path) -> ScalingLaw:
     grid = {item.experiment_id for item in plan.experiments}
     save_runs([result for result in results if result.experiment_id in grid], directory / "runs.csv")
-    law = fit_study(study, plan, results)
+    law = with_optima_by_set(study, plan, results, fit_study(study, plan, results))
     law.save(directory / "scaling_law.json")
     return law
 

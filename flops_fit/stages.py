@@ -25,8 +25,10 @@ from flops_fit.recipe.recipe import doubts
 from flops_fit.recipe_law.design import DEAR, LEVELS, SIZES, SPAN, TuningDesign, make_design, trial_budgets
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.results.finished import as_planned
+from flops_fit.results.on_set import HeldOutSet
 from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.sizes.size_map import SizeMap, size_map_of
+from flops_fit.study.named_sets import held_out_note, held_out_set
 from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
 from flops_fit.sweep.experiment import Experiment, with_values
@@ -120,7 +122,7 @@ def _with_checks(study: Study, plan: SweepPlan) -> SweepPlan:
 def _how_counted(study: Study) -> list[str]:
     """What to say of how tokens are counted, where not every position of an example is one."""
     note = study.prepared_data.tokens.note if study.prepared_data else None
-    return [note] if note else []
+    return list(filter(None, [note, held_out_note(study)]))
 
 
 def _with_own_recipe(rule: TunedRecipe | None, outcome: str, experiment: Experiment) -> Experiment:
@@ -306,40 +308,81 @@ def _law_if_enough(study: Study, plan: SweepPlan, results: Mapping[str, Experime
         return None
 
 
-def fit_study(study: Study, plan: SweepPlan, results: Iterable[ExperimentResult]) -> ScalingLaw:
+def fit_study(
+    study: Study, plan: SweepPlan, results: Iterable[ExperimentResult], *, eval_set: str | None = None
+) -> ScalingLaw:
     """Last stage: the scaling law of the results that belong to `plan`, whatever else is given.
 
-    A result that was trained from something else than the plan was made of is left out, with that as its reason.
+    Of a study with several held-out sets it is that of `eval_set`, by default `DataSpec.eval_for_law`. A result that
+    was trained from something else than the plan was made of, or has no loss on that set, is left out, with that as its
+    reason. Raises `StudyError` for a set that the study does not have.
     """
     from flops_fit.rate_check.findings import findings_of
     from flops_fit.scaling_law import fit_scaling_law
+    from flops_fit.scaling_law.by_set import SET_OPTION
 
-    there = _as_planned(plan, results)
+    of_set, results = held_out_set(study, eval_set), list(results)
+    there = _as_planned(plan, results, of_set)
     grid = {experiment.experiment_id for experiment in plan.experiments}
     runs = results_frame(result for name, result in there.items() if name in grid)
     unit = study.loss.unit_of(plan.data_unit) if study.loss else study.trainer.loss_unit if study.trainer else None
     known = dict.fromkeys(("num_params", "num_tokens", "flops", "loss"), 1)  # counted here: no unit is in doubt
     law = fit_scaling_law(runs, units=known, loss_unit=unit or "")
-    checked = study_rate_check(plan, there.values(), law)
-    if checked is None:
+    found = list(of_set.findings(result for result in results if result.experiment_id in grid)) if of_set else []
+    if of_set is not None:
+        law = dataclasses.replace(law, options={**law.options, SET_OPTION: of_set.name})
+    checked = study_rate_check(study, plan, results, law)
+    if checked is not None:
+        found += findings_of(checked, _remedy_for_the_rate(study))
+    return dataclasses.replace(law, diagnostics=gravest_first((*law.diagnostics, *found))) if found else law
+
+
+def with_optima_by_set(
+    study: Study, plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw
+) -> ScalingLaw:
+    """`law` with the optima that each of the study's held-out sets asks for, at the budgets that `law.summary()` shows
+    and at the plan's targets; the others' laws are fitted for it. As it is for a study with a single set."""
+    from flops_fit.scaling_law.by_set import OPTIMA_OPTION, SET_OPTION, optima_of, unfitted
+    from flops_fit.scaling_law.prediction_table import budgets_to_show
+
+    names, results = list(study.data.eval_sets) if study.data else [], list(results)
+    if len(names) < 2:
         return law
-    found = findings_of(checked, _remedy_for_the_rate(study))
-    return dataclasses.replace(law, diagnostics=gravest_first((*law.diagnostics, *found)))
+    budgets, rows = budgets_to_show(law.default_budgets()[-2:], plan.target_budgets), []
+    grid = {experiment.experiment_id for experiment in plan.experiments}
+    ours, found = [result for result in results if result.experiment_id in grid], list(law.diagnostics)
+    for name in names:
+        of_set = held_out_set(study, name)
+        found += of_set.findings(ours) if of_set and name != law.options[SET_OPTION] else []
+        try:
+            own = law if name == law.options[SET_OPTION] else fit_study(study, plan, results, eval_set=name)
+            rows += optima_of(name, own, budgets)
+        except FitError as error:  # of a set that was added later, say
+            rows.append(unfitted(name, 0, str(error).split(" (")[0]))
+    options = {**law.options, OPTIMA_OPTION: rows}
+    return dataclasses.replace(law, options=options, diagnostics=gravest_first(found))
 
 
-def study_rate_check(plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw) -> RateCheck | None:
+def study_rate_check(
+    study: Study, plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw
+) -> RateCheck | None:
     """What came of the checks of the learning rate in `plan`; None where it has none. `law` is that of its grid, whose
     runs tell the noise of a training."""
+    from flops_fit.scaling_law.by_set import SET_OPTION
+
     if not plan.checks:
         return None
-    return rate_check(plan.experiments, plan.checks, _as_planned(plan, results), noise_of(law))
+    of_set = held_out_set(study, law.options.get(SET_OPTION))
+    return rate_check(plan.experiments, plan.checks, _as_planned(plan, results, of_set), noise_of(law))
 
 
-def _as_planned(plan: SweepPlan, results: Iterable[ExperimentResult]) -> dict[str, ExperimentResult]:
-    """By id those of `results` that are of `plan`, checks included, as it counts them."""
+def _as_planned(
+    plan: SweepPlan, results: Iterable[ExperimentResult], of_set: HeldOutSet | None
+) -> dict[str, ExperimentResult]:
+    """By id those of `results` that are of `plan`, checks included, as it counts them, with the loss on `of_set`."""
     wanted = {experiment.experiment_id: experiment for experiment in plan.trainings}
-    ours = [result for result in results if result.experiment_id in wanted]
-    return {result.experiment_id: as_planned(result, wanted[result.experiment_id]) for result in ours}
+    ours = [as_planned(result, wanted[name]) for result in results if (name := result.experiment_id) in wanted]
+    return {result.experiment_id: of_set.taken(result) if of_set else result for result in ours}
 
 
 def _remedy_for_the_rate(study: Study) -> str:

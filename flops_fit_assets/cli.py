@@ -182,11 +182,28 @@ def demo() -> None:
 @click.option("--fix", multiple=True, help="What is known: E=1.69, or a range, alpha=0.3:0.4; may be repeated.")
 @click.option("--units", help="Factors by column: num_params=1e6,num_tokens=1e9; 1 confirms a column as it is.")
 @click.option("--columns", help="Which column is what, where its name does not say it: loss=val_loss,flops=C.")
-def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...], units: str | None, columns: str | None) -> None:
-    """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, or a directory of results.
+@click.option("--eval-set", help="Of a study with several held-out sets, the one whose losses are fitted.")
+def fit(
+    runs: Path,
+    report_path: Path | None,
+    fix: tuple[str, ...],
+    units: str | None,
+    columns: str | None,
+    eval_set: str | None,
+) -> None:
+    """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, a directory of results, or a study file.
 
-    Forecasts that `flops-fit forecast RUNS` made are scored by them.
+    Forecasts that `flops-fit forecast RUNS` made are scored by them. Of a study file the results that it has are taken,
+    with their losses on its own held-out set or on another (--eval-set).
     """
+    if runs.suffix == ".toml":
+        _fit_study(runs, report_path, eval_set, {"--fix": fix, "--units": units, "--columns": columns})
+        return
+    if eval_set is not None:
+        raise click.UsageError(
+            f"--eval-set {eval_set} is for a study file, such as study.toml; of a table give --columns "
+            f"loss=loss_{eval_set}"
+        )
     from flops_fit.report.report import write_report
     from flops_fit.results.results import load_runs
     from flops_fit.scaling_law import score_forecasts
@@ -207,6 +224,19 @@ def fit(runs: Path, report_path: Path | None, fix: tuple[str, ...], units: str |
     written = write_report(law, report_path or runs.with_name(f"{runs.stem}_report.html"), forecasts=forecasts)
     for line in (*forecasts.record(), f"report: {written}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _fit_study(study: Path, report_path: Path | None, eval_set: str | None, of_tables: Mapping[str, Any]) -> None:
+    from flops_fit.report.report import write_report
+    from flops_fit_assets.commands.fit_study import law_of_study
+
+    given = [name for name, value in of_tables.items() if value]
+    if given:
+        raise click.UsageError(f"{given[0]} is for tables of runs; leave it out, or give the study's runs.csv")
+    law, beside = law_of_study(study, eval_set)
+    console = _console()
+    console.print(law.summary(), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report: {write_report(law, report_path or beside)}", highlight=False, markup=False, soft_wrap=True)
 
 
 @main.command()

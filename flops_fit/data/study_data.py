@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -156,23 +156,34 @@ def _hash_value(digest: Any, value: Any) -> None:
 class DataCode:
     """The code that training and held-out data are read by: its fingerprints, and the pieces that it is made of.
 
-    A process that the data was sent to cannot see the source of a class of a notebook, so that this goes with it.
+    `others` is that of held-out sets besides the first, by name. A process that the data was sent to cannot see the
+    source of a class of a notebook, so that this goes with it.
     """
 
     training: str
     held_out: str
     pieces: Pieces
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, training: Examples, held_out: Examples) -> DataCode:
-        """As it is in this process."""
+    def of(cls, training: Examples, held_out: Examples, others: Mapping[str, Examples]) -> DataCode:
+        """As it is in this process; `others`' pieces decide no experiment, so that they are not among `pieces`."""
         pieces = Pieces()
-        return cls(training=data_code(training, pieces), held_out=data_code(held_out, pieces), pieces=pieces)
+        return cls(
+            training=data_code(training, pieces),
+            held_out=data_code(held_out, pieces),
+            pieces=pieces,
+            others={name: data_code(examples, Pieces()) for name, examples in others.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyData:
-    """A study's data, opened: what is trained on, what is held out, how tokens are counted, and the code behind it."""
+    """A study's data, opened: what is trained on, what is held out, how tokens are counted, and the code behind it.
+
+    Of named held-out sets `held_out` is the first, called `held_out_name`, and `more_held_out` the others. The
+    `fingerprint` covers training data and first set; `measured_by` has that of each named set.
+    """
 
     train: Examples
     held_out: Examples
@@ -180,6 +191,14 @@ class StudyData:
     fingerprint: str
     code: DataCode
     stream_tokens: int | None = None
+    held_out_name: str = ""
+    more_held_out: Mapping[str, Examples] = field(default_factory=dict)
+    measured_by: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def held_out_sets(self) -> dict[str, Examples]:
+        """All that is held out by name, the first first; a single one without a name is called ""."""
+        return {self.held_out_name: self.held_out, **self.more_held_out}
 
     @property
     def tokens_per_example(self) -> int | float:
@@ -212,9 +231,9 @@ def prepare_data(
 ) -> StudyData:
     """Open a study's datasets, split off held-out data where none is given, count tokens and fingerprint it all.
 
-    `code` is that of the process which sent the data here, if one did; `version` stands for data and code; `ignored`
-    is the target that the loss leaves out; `stream_tokens` is how many tokens a stream gives. Warns where padding
-    enters the loss.
+    `held_out` is a dataset, or a mapping of several by name. `code` is that of the process which sent the data here, if
+    one did; `version` stands for data and code; `ignored` is the target that the loss leaves out; `stream_tokens` is
+    how many tokens a stream gives. Warns where padding enters the loss.
     """
     training = open_examples(train, "dataset")
     if stream_tokens is not None and training.num_examples is not None:
@@ -222,22 +241,25 @@ def prepare_data(
             f"stream_tokens = {stream_tokens:,} is for streams, and this dataset has {training.num_examples:,} "
             "examples, which are counted; leave it out"
         )
+    others: dict[str, Examples] = {}
+    first = ""
     if held_out is None:
         training, evaluation = split_held_out(training, eval_fraction)
     else:
-        evaluation = open_examples(held_out, "eval_dataset")
-        if held_out is train:
-            warnings.warn(
-                "eval_dataset is the training data itself: its loss is not held-out", FlopsFitWarning, stacklevel=2
-            )
+        opened = _open_held_out(held_out, train)
+        first, evaluation = next(iter(opened.items()))
+        others = {name: examples for name, examples in opened.items() if name != first}
     with isolated_random_state():
         auto = tokens_per_example == "auto"
         tokens = count_tokens(training, ignored) if auto else TokenCount(per_example=int(tokens_per_example))
         if version:
             code, parts = DataCode(training="", held_out="", pieces={}), [version]
+            measured_by = dict.fromkeys([first, *others], version)
         else:
-            code = code or DataCode.of(training, evaluation)
+            code = code or DataCode.of(training, evaluation, others)
             parts = [data_fingerprint(training, code.training), data_fingerprint(evaluation, code.held_out)]
+            own = {name: data_fingerprint(examples, code.others[name]) for name, examples in others.items()}
+            measured_by = {first: parts[1], **own}
     if tokens.counts_padding:
         warnings.warn(
             "the collate_fn pads targets with values that enter the loss, so that it depends on the batch; pad "
@@ -253,4 +275,21 @@ def prepare_data(
         fingerprint=fingerprint,
         code=code,
         stream_tokens=stream_tokens,
+        held_out_name=first,
+        more_held_out=others,
+        measured_by=measured_by if first else {},
     )
+
+
+def _open_held_out(held_out: Any, train: Any) -> dict[str, Examples]:
+    """Held-out sets by name; a single one is called ""."""
+    given = held_out if isinstance(held_out, Mapping) else {"": held_out}
+    opened = {}
+    for name, dataset in given.items():
+        called = f"eval_dataset {name!r}" if name else "eval_dataset"
+        opened[name] = open_examples(dataset, called)
+        if dataset is train:
+            warnings.warn(
+                f"{called} is the training data itself: its loss is not held-out", FlopsFitWarning, stacklevel=3
+            )
+    return opened

@@ -18,6 +18,7 @@ from flops_fit.basics.formatting import format_bytes, format_count
 from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.estimate import peak_memory
 from flops_fit.data.batches import Examples
+from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.training.failures import describe_failure
@@ -105,10 +106,10 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
     batch = stages.run("reading training data", lambda: _first_batch(loop))
     timed = None if batch is None else stages.run("training step", lambda: _rehearse(loop, batch))
     stages.run("optimizer", lambda: _check_optimizer(loop))
-    held_out = stages.run("reading held-out data", lambda: _one_held_out_batch(loop))
+    held_out = stages.run("reading held-out data", lambda: _with_one_held_out_batch(loop))
     if held_out is not None:
-        loop.job = dataclasses.replace(loop.job, data=dataclasses.replace(loop.job.data, held_out=held_out))
-        stages.run("held-out step", loop.held_out_loss)
+        loop.job = dataclasses.replace(loop.job, data=held_out)
+        stages.run("held-out step", loop.measured)
     return Trial(
         experiment=experiment,
         problems=tuple(stages.problems),
@@ -159,10 +160,15 @@ def _check_optimizer(loop: TrainingLoop) -> None:
         put_back(make_optimizer(loop.model, recipe, loop.device, peak), *taken_apart(loop.optimizer))
 
 
-def _one_held_out_batch(loop: TrainingLoop) -> Examples:
-    """The first held-out batch as held-out data of its own: a list of one "example", which is the batch."""
-    batch = loop.job.data.held_out.first(loop.job.recipe.eval_batch_examples)
-    return Examples(dataset=[batch], collate=lambda batches: batches[0])
+def _with_one_held_out_batch(loop: TrainingLoop) -> StudyData:
+    """The data with the first batch of each held-out set as that set: a list of one "example", which is the batch."""
+    data, count = loop.job.data, loop.job.recipe.eval_batch_examples
+
+    def first_of(examples: Examples) -> Examples:
+        return Examples(dataset=[examples.first(count)], collate=lambda batches: batches[0])
+
+    more = {name: first_of(examples) for name, examples in data.more_held_out.items()}
+    return dataclasses.replace(data, held_out=first_of(data.held_out), more_held_out=more)
 
 
 def _check_memory(study: Study, experiment: Experiment, device: torch.device) -> bool:

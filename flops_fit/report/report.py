@@ -23,6 +23,7 @@ from flops_fit.report.recipe_section import recipe_section
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
 from flops_fit.report.rounds_section import rounds_section
 from flops_fit.scaling_law.all_approaches import compare_approaches
+from flops_fit.scaling_law.by_set import OPTIMA_OPTION, SET_HEADERS, SET_OPTION, set_rows
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.forecasts.calibration import HEADERS as FORECAST_HEADERS
 from flops_fit.scaling_law.forecasts.calibration import Calibration
@@ -47,6 +48,7 @@ VERDICTS = {
 }
 
 MOST_RUNS = 1000  # that are listed one by one
+OWN_PLACE = ("thinned", OPTIMA_OPTION)  # of the law's options, which are shown elsewhere
 NOT_SHOWN = "<p>Not shown, since the runs do not support a law.</p>"
 
 
@@ -100,6 +102,7 @@ def report_html(
         _verdict(law),
         figure_block("isoflop", images),
         "<h2>What to train at a budget</h2>" + _predictions(law, plan.target_budgets if plan else ()),
+        "<h2>Held-out sets</h2>" + _sets(law) if set_rows(law) else "",
         "<h2>Rounds</h2>" + rounds_section(rounds) if rounds else "",
         figure_block("frontier", images),
         "<h2>What another size costs</h2>" + _sizes(law),
@@ -247,6 +250,12 @@ def _parameters(law: ScalingLaw) -> str:
     return html_table(("", "Estimate", "90 % interval", "Meaning"), rows, text=(3,))
 
 
+def _sets(law: ScalingLaw) -> str:
+    own = html.escape(str(law.options.get(SET_OPTION)))
+    intro = f"<p>The law on this page is that of the loss on {own}. What a law of each set's losses asks for:</p>"
+    return intro + html_table(SET_HEADERS, [tuple(map(html.escape, row)) for row in set_rows(law)])
+
+
 def _minima(law: ScalingLaw) -> str:
     rows = []
     for minimum in law.isoflops:
@@ -267,7 +276,7 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
         "Residual sd": f"{law.sigma:.3%} of the loss (robust)",
         "Prediction": law.prediction.description,
         "Intervals": f"pairs bootstrap, {len(law.draws)} resamples, seed {law.options.get('seed')}; misfit of the form",
-        "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items() if key != "thinned"),
+        "Options": ", ".join(f"{key} = {value}" for key, value in law.options.items() if key not in OWN_PLACE),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
     if with_e := sensitivity_in_words(law):

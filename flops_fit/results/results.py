@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ _PLANNED = (
     "experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "flops_per_token", "seed",
     "outcome_fingerprint",
 )  # fmt: skip
+_OF_NAMED = ("losses", "measured_by")  # which only results with named held-out sets have
+_MAPPINGS = ("versions", *_OF_NAMED)
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
@@ -61,6 +64,8 @@ class ExperimentResult:
         weights_sha256: of the final weights, so that a repetition can be compared bit by bit.
         source: "trained" by this study, or "imported" from a table of runs.
         outcome_fingerprint: of the study that it was trained from; "" where the experiment was of none.
+        losses: held-out loss on each of several named sets, of which `loss` is the first's; else empty.
+        measured_by: of what `losses` were measured with, by name, a hash.
 
     Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
@@ -89,6 +94,8 @@ class ExperimentResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     source: str = "trained"
     outcome_fingerprint: str = ""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    measured_by: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, ResultError)
@@ -108,8 +115,9 @@ class ExperimentResult:
         return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self) | {"versions": dict(self.versions)}
+        """Plain JSON values; of what only named held-out sets have, nothing where there are none."""
+        values = dataclasses.asdict(self) | {name: dict(getattr(self, name)) for name in _MAPPINGS}
+        return {name: value for name, value in values.items() if value or name not in _OF_NAMED}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ExperimentResult:
@@ -127,11 +135,18 @@ class ExperimentResult:
 
 
 def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
-    """The runs table: one row per result, columns as the fields of `ExperimentResult` (versions left out)."""
+    """The runs table: one row per result, columns as the fields of `ExperimentResult` (versions left out); the losses
+    on named held-out sets are `loss_` and the name."""
     import pandas as pd
 
-    columns = [item.name for item in dataclasses.fields(ExperimentResult) if item.name != "versions"]
-    return pd.DataFrame([{name: getattr(result, name) for name in columns} for result in results], columns=columns)
+    columns = [item.name for item in dataclasses.fields(ExperimentResult) if item.name not in _MAPPINGS]
+    rows = [{name: getattr(result, name) for name in columns} | measured(result) for result in results]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*columns, *itertools.chain.from_iterable(rows)])))
+
+
+def measured(result: ExperimentResult) -> dict[str, float]:
+    """What was measured on named held-out sets, by the names of the table's columns."""
+    return {f"loss_{name}": loss for name, loss in result.losses.items()}
 
 
 def save_runs(results: Iterable[ExperimentResult], path: str | os.PathLike[str]) -> Path:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import markdown_table
+from flops_fit.errors import FitError
 from flops_fit.scaling_law import answers, sensitivity
+from flops_fit.scaling_law.by_set import SET_HEADERS, set_rows
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.next_experiments import of_law
 from flops_fit.scaling_law.prediction_table import prediction_rows
@@ -34,6 +36,16 @@ class ScalingLaw(FittedLaw):
         rows = prediction_rows(self, self.default_budgets() if budgets is None else budgets)
         shown = [(compute, N, D, ratio, loss) for compute, N, _, D, ratio, loss, _ in rows]
         return markdown_table(("Compute Budget", "Optimal N", "Optimal D", "D/N Ratio", "Predicted Loss"), shown)
+
+    def held_out_sets_table(self) -> str:
+        """A Markdown table of the optima that each of several held-out sets asks for, at 10 and 100 times the largest
+        budget and at the study's targets. Raises `FitError` for a law that is not of several sets."""
+        rows = set_rows(self)
+        if not rows:
+            raise FitError(
+                'this law is of one held-out set; give several, such as eval_dataset={"web": ..., "code": ...}'
+            )
+        return markdown_table(SET_HEADERS, rows)
 
     def summary(self, target_budgets: Sequence[float] = ()) -> str:
         """The fit as text: estimates, intervals, predictions (also at `target_budgets`), verdict and findings."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flops_fit.basics.formatting import format_count, format_flops, format_loss
+from flops_fit.scaling_law.by_set import SET_OPTION, set_rows
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.fitting.held import described
@@ -24,7 +25,7 @@ def summarise(law: FittedLaw, target_budgets: Sequence[float] = ()) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
     predictions = _predictions(law, checked_compute([*target_budgets]).tolist())
     trust = _trust(law) if law.determined else ""
-    blocks = [_head(law), _parameters(law), _minima(law), predictions, trust, _findings(law)]
+    blocks = [_head(law), _parameters(law), _minima(law), predictions, _sets(law), trust, _findings(law)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -41,6 +42,7 @@ def _head(law: FittedLaw) -> str:
         f"  weighting   {law.weighting.description}",
         f"  prediction  {law.prediction.description}",
     ]
+    lines += [f"  losses      on held-out set {law.options[SET_OPTION]}"] if SET_OPTION in law.options else []
     lines += [f"  held        {described(law.options['fix'])}"] if "fix" in law.options else []
     lines += [f"  {'' if at else 'thinned':<11} {said}" for at, said in enumerate(law.thinned)]
     count = 2 + len(runs.notes)
@@ -89,6 +91,18 @@ def _predictions(law: FittedLaw, target_budgets: Sequence[float]) -> str:
         band = f"[{between.replace(' to ', ', ')}]"
         lines.append(f"  {compute:<12}  {N:<8} {band:<20} {D:<9} {ratio:<8} {loss}")
     lines += [f"  caution     {warning}" for warning in too_far(law.runs, target_budgets)]
+    return "\n".join(lines)
+
+
+def _sets(law: FittedLaw) -> str:
+    """The optima of each held-out set, where there are several."""
+    rows = set_rows(law)
+    if not rows:
+        return ""
+    lines = ["  held-out set   runs   compute       N_opt    [90 %]               D_opt     loss"]
+    for name, runs, compute, N, between, D, loss, _ in rows:
+        band = f"[{between.replace(' to ', ', ')}]"
+        lines.append(f"  {name:<14} {runs:<6} {compute:<12}  {N:<8} {band:<20} {D:<9} {loss}")
     return "\n".join(lines)
 
 

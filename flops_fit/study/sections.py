@@ -28,6 +28,7 @@ from flops_fit.datasets.files import files_of, is_paths
 from flops_fit.errors import DataError, ModelContractError, StudyError
 from flops_fit.rate_check.planned import OPTION as CHECK_OPTION
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
+from flops_fit.study.held_out import check_sets
 from flops_fit.sweep.experiment import parse_budget, parse_budgets
 from flops_fit.sweep.options import GridOptions
 
@@ -49,6 +50,7 @@ _DATA_RULES = {
     "stream_tokens": whole() | LEFT_OUT,
     "eval_fraction": number(above=0, below=1),
     "version": TEXT | LEFT_OUT,
+    "eval_for_law": TEXT | LEFT_OUT,
 }
 _TRAINER_RULES = {
     "command": Rule(TEXT.holds, "the text of a shell command"),
@@ -181,7 +183,9 @@ class DataSpec:
     `flops_fit.datasets.open_path` opens with `context`, `tokenizer` and `kwargs`.
 
     Attributes:
-        eval: held-out data; without it `eval_fraction` of the training examples are split off, always the same ones.
+        eval: held-out data, or several sets of it by name, of which the first is part of experiments' ids and the
+            others are not; without it `eval_fraction` of the training examples are split off, always the same ones.
+        eval_for_law: the name of the set that the law is fitted to, where there are several; by default the first.
         tokens_per_example: "auto" (an example's integer targets that enter the loss, else 1) or a number.
         version: if given, names the data in experiment ids instead of a hash of it.
         context: tokens of an example, of data given as paths.
@@ -198,13 +202,15 @@ class DataSpec:
     context: int | None = None
     tokenizer: str | None = None
     stream_tokens: int | None = None
+    eval_for_law: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _DATA_RULES, StudyError, prefix="data.")
-        paths = [name for name in ("train", "eval") if is_paths(getattr(self, name))]
+        check_sets(self.eval, self.eval_for_law)
+        paths = [name for name, source in self._sources.items() if is_paths(source)]
         if paths and self.context is None:
             raise StudyError(
-                f"data.{paths[0]} = {getattr(self, paths[0])!r} is a path; set context to the tokens of an example, "
+                f"data.{paths[0]} = {self._sources[paths[0]]!r} is a path; set context to the tokens of an example, "
                 "such as context = 256"
             )
         for name in ("context", "tokenizer"):
@@ -218,10 +224,25 @@ class DataSpec:
     def files(self) -> list[Path]:
         """The files of data given as paths; those of a path that is not there are none."""
         found: list[Path] = []
-        for source in filter(is_paths, (self.train, self.eval)):
+        for source in filter(is_paths, self._sources.values()):
             with contextlib.suppress(DataError):
                 found += files_of(source)
         return found
+
+    @property
+    def eval_sets(self) -> Mapping[str, Any]:
+        """The held-out sets that have names, in their order; none where there is a single one without."""
+        return self.eval if isinstance(self.eval, Mapping) else {}
+
+    @property
+    def law_set(self) -> str | None:
+        """The named set that the law is fitted to."""
+        return self.eval_for_law or next(iter(self.eval_sets), None)
+
+    @property
+    def _sources(self) -> dict[str, Any]:
+        named = {f"eval.{name}": source for name, source in self.eval_sets.items()}
+        return {"train": self.train, **(named or {"eval": self.eval})}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,8 @@ class Study:
         spec = self.data
         return prepare_data(
             _dataset("data.train", spec.train, spec),
-            _dataset("data.eval", spec.eval, spec),
+            {name: _dataset(f"data.eval.{name}", each, spec) for name, each in spec.eval_sets.items()}
+            or _dataset("data.eval", spec.eval, spec),
             tokens_per_example=spec.tokens_per_example,
             eval_fraction=spec.eval_fraction,
             version=spec.version,
@@ -195,8 +196,16 @@ class Study:
         return content_hash([own.model, self._data_fingerprint, own.loss, own.training])
 
     def outcome_parts(self) -> dict[str, str]:
-        """Name → hash of the parts of `outcome_fingerprint`, to tell which of them has changed."""
-        return self.identity.parts(self._data_fingerprint)
+        """Name → hash of the parts of `outcome_fingerprint`, to tell which of them has changed, and of what else is
+        measured: a plan is another where that is, its experiments are the same."""
+        measured = {f"held-out set {name}": digest for name, digest in self.measured_by.items()}
+        for_law = {"held-out set of the law": self.data.law_set} if self.data and self.data.law_set else {}
+        return self.identity.parts(self._data_fingerprint) | measured | for_law
+
+    @property
+    def measured_by(self) -> Mapping[str, str]:
+        """Name → hash of each held-out set that has a name."""
+        return self.prepared_data.measured_by if self.prepared_data else {}
 
     def covered(self) -> Pieces:
         """The code that its experiments' ids follow from, that of the data included."""
@@ -228,6 +237,8 @@ class Study:
         more += [{"centre_on_law": True}] if self.sweep.centre_on_law else []
         more += [{"check_learning_rate": asked}] if (asked := self.checks_learning_rate) else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
+        if self.measured_by:  # decides no experiment, but the law
+            more += [{"held_out_sets": dict(self.measured_by), "for_law": self.data and self.data.law_set}]
         more += [{"stream_tokens": self.data.stream_tokens}] if self.data and self.data.stream_tokens else []
         more += [{"adaptive": self.adaptive.to_dict()}] if self.adaptive else []
         more += [{"tuning": vars(self.tuning)}] if self.tuning else []

@@ -11,7 +11,7 @@ kwargs = { num_layers = 4 }
 
 [data]
 train = "my_data:train"        # or a path from the folder of this file, such as "data/train.bin", with context = 256
-eval = "my_data:held_out"
+eval = "my_data:held_out"      # or several by name, in a table [data.eval] of its own: web = "my_data:web"
 
 [loss]
 fn = "flops_fit.loss:cross_entropy"
@@ -62,6 +62,7 @@ SECTIONS: dict[str, type] = {
     "tuning": TuningOptions,
 }
 _REFERENCES = {("model", "factory"), ("model", "config"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
+_TABLES = {("data", "eval")}  # which may have several by name
 _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate"), ("training", "optimizer")}
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
@@ -132,13 +133,17 @@ def _with_budgets(sweep: Any, sections: Mapping[str, Any], path: Path) -> Any:
 
 
 def _value(section: str, key: str, value: Any, path: Path) -> Any:
-    if section == "data" and key in ("train", "eval", "tokenizer") and is_file_name(value):
+    if (section, key) in _TABLES and isinstance(value, dict):
+        return {name: _value(f"{section}.{key}", name, item, path) for name, item in value.items()}
+    is_data = section == "data.eval" or (section == "data" and key in ("train", "eval"))
+    if (is_data or (section, key) == ("data", "tokenizer")) and is_file_name(value):
         return absolute(value, path.resolve().parent)
-    if section == "data" and key in ("train", "eval") and isinstance(value, str) and ":" not in value:
+    if is_data and isinstance(value, str) and ":" not in value:
         raise StudyError(
-            f'{path}: [data] {key} = {value!r} must be "package.module:attribute", or a path such as "data/train.bin"'
+            f'{path}: [{section}] {key} = {value!r} must be "package.module:attribute", or a path such as '
+            '"data/train.bin"'
         )
-    if (section, key) in _REFERENCES:
+    if (section, key) in _REFERENCES or section == "data.eval":
         return resolve(value, f"{path}: [{section}] {key}")
     if (section, key) in _MAYBE_REFERENCES and isinstance(value, str) and ":" in value:
         return resolve(value, f"{path}: [{section}] {key}")

@@ -114,20 +114,26 @@ class TrainingLoop:
             raise DataError(f"the first batch has no target: all are {self._ignored}, which the loss leaves out")
         return loss
 
-    def held_out_loss(self) -> float:
-        """The mean held-out loss at the end; raises `Diverged` where it is not finite."""
+    def measured(self) -> dict[str, Any]:
+        """What is measured at the end, as fields of `ExperimentResult`."""
+        sets, named = self.job.data.held_out_sets, self.job.data.measured_by
+        losses = {name: self.held_out_loss(name) for name in sets}
+        return {"loss": next(iter(losses.values())), "losses": losses if named else {}, "measured_by": named}
+
+    def held_out_loss(self, name: str = "") -> float:
+        """The mean loss at the end on a held-out set; raises `Diverged` where it is not finite."""
         job = self.job
-        batch = job.recipe.eval_batch_examples
         loss = held_out_loss(
             self.model,
-            job.data.held_out,
+            job.data.held_out_sets[name],
             job.loss_fn,
-            batch,
+            job.recipe.eval_batch_examples,
             self.device,
             autocast(self.job.recipe.precision, self.device),
         )
         if not math.isfinite(loss):
-            raise Diverged(f"held-out loss is {loss} after {self.steps.steps} steps")
+            where = f" on {name}" if name else ""
+            raise Diverged(f"held-out loss{where} is {loss} after {self.steps.steps} steps")
         return loss
 
     def mean_tail_loss(self) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -128,14 +129,14 @@ def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
     try:
         loop = prepare_loop(job, device, on_log)
         loop.train()
-        loss = loop.held_out_loss()
+        measured = loop.measured()
     except (
         Exception,
         SystemExit,
     ) as error:  # whatever the user's model, data or loss raise becomes data, with its reason
         status, reason = describe_failure(error) if job.ranks is None else job.ranks.agree(error)
         return _result(job, device, loop, status=status, reason=reason)
-    return _result(job, device, loop, status="completed", loss=loss)
+    return _result(job, device, loop, status="completed", measured=measured)
 
 
 def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> TrainingLoop:
@@ -169,7 +170,7 @@ def _result(
     *,
     status: str,
     reason: str | None = None,
-    loss: float | None = None,
+    measured: Mapping[str, Any] | None = None,
 ) -> ExperimentResult:
     experiment, total = job.experiment, job.data.train.num_examples
     progress = loop.progress if loop else Progress()
@@ -180,7 +181,7 @@ def _result(
         flops=experiment.flops_per_token * tokens,
         status=status,
         reason=reason,
-        loss=loss,
+        **(measured or {}),
         train_loss=loop.mean_tail_loss() if loop and status == "completed" else None,
         steps=progress.step,
         batch_examples=loop.steps.examples / loop.steps.steps if loop else 0.0,

@@ -90,7 +90,7 @@ def _source_files(source: StudySource) -> Iterator[Path]:
         study.training.learning_rate,
         study.training.optimizer,
     ]
-    named += [study.data.train, study.data.eval] if study.data else []
+    named += [study.data.train, study.data.eval, *study.data.eval_sets.values()] if study.data else []
     named += [study.loss.fn] if study.loss else []
     yield from study.data.files if study.data else []
     installed = tuple(sysconfig.get_path(which) for which in ("stdlib", "purelib", "platlib"))

@@ -18,7 +18,13 @@ from flops_fit.identity.origin import is_users_file
 from flops_fit.rate_check.planned import cost_text
 from flops_fit.recipe.in_words import recipe_text
 from flops_fit.results.results import ExperimentResult, load_results
-from flops_fit.stages import plan_to_look_at, rounds_plan, study_progress, study_size_map
+from flops_fit.stages import (
+    plan_to_look_at,
+    rounds_plan,
+    study_progress,
+    study_size_map,
+)
+from flops_fit.study.named_sets import held_out_note, lacking_sets
 from flops_fit.study.study import Study
 from flops_fit_assets.commands.check import learning_rate_cost
 from flops_fit_assets.graph.centring import centres_of
@@ -47,7 +53,7 @@ def print_plan(path: Path, console: Console) -> None:
         lines = [progress.state(), f"spent of the total: {progress.spent.text(study.adaptive)}"]
     else:
         plan = plan_to_look_at(study, size_map, centre=centres_of(store, study, size_map, {}))
-    done = _finished(store, plan)
+    done = finished_results(store, plan)
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
     if plan.argument_names or any(item.active_params for item in plan.trainings):
@@ -67,7 +73,8 @@ def print_plan(path: Path, console: Console) -> None:
         parts.append(learning_rate_cost(study, plan, cost))
     refusals = [over_limit(spent, study.hardware), plan.too_few if study.adaptive is None else None]
     counted = study.prepared_data.tokens.note if study.prepared_data else None
-    parts += [cost.memory_text() or "", counted or "", covered_text(study.covered())]
+    parts += [cost.memory_text() or "", counted or "", held_out_note(study) or "", *lacking_sets(study, done.values())]
+    parts.append(covered_text(study.covered()))
     for line in filter(None, [*lines, *parts, *(f"would be refused: {refusal}" for refusal in refusals if refusal)]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -103,11 +110,12 @@ def write_again(path: Path) -> Path:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
-    publish(store, study, plan, law, _finished(store, plan), law_figures(law), study_calibration(store, law))
+    publish(store, study, plan, law, finished_results(store, plan), law_figures(law), study_calibration(store, law))
     return store.report
 
 
-def _finished(store: StudyStore, plan: SweepPlan) -> dict[str, ExperimentResult]:
+def finished_results(store: StudyStore, plan: SweepPlan) -> dict[str, ExperimentResult]:
+    """The final results of the experiments of `plan`, by id."""
     wanted = {item.experiment_id for item in plan.trainings}
     store.pull_results(wanted)
     results = load_results(store.runs)

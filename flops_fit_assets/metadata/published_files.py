@@ -70,7 +70,7 @@ def publish(
     images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
     parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "images": images}
     tuned = store.read("recipe_law") if study.tuning else None
-    parts |= {"tuned": tuned, "checked": study_rate_check(plan, results.values(), law)}
+    parts |= {"tuned": tuned, "checked": study_rate_check(study, plan, results.values(), law)}
     write_report(law, store.report, forecasts=forecasts, rounds=rounds, **parts)
     drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
     store.push(table, store.report, *drawn)

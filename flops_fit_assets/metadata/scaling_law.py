@@ -12,6 +12,7 @@ from flops_fit.basics.formatting import format_flops, markdown_table
 from flops_fit.rate_check.shown import HEADERS as CHECK_HEADERS
 from flops_fit.rate_check.shown import check_rows
 from flops_fit.results.results import ExperimentResult
+from flops_fit.scaling_law.by_set import SET_HEADERS, set_rows
 from flops_fit.stages import study_rate_check
 from flops_fit_assets.metadata.forecasts import forecast_metadata
 from flops_fit_assets.metadata.published_files import Figure
@@ -58,8 +59,10 @@ def law_metadata(
         "file": MetadataValue.path(str(store.path("scaling_law"))),
         "columns of runs.csv": MetadataValue.table_schema(runs_schema()),
     }
-    if checked := study_rate_check(plan, results.values(), law):
+    if checked := study_rate_check(study, plan, results.values(), law):
         shown["checks of the learning rate"] = inline_table(CHECK_HEADERS, check_rows(checked))
+    if by_set := set_rows(law):
+        shown["held-out sets"] = MetadataValue.md(markdown_table(SET_HEADERS, by_set))
     if missing:
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
     if law.diagnostics:
@@ -82,7 +85,7 @@ def runs_schema() -> TableSchema:
     columns = []
     for item in dataclasses.fields(ExperimentResult):
         kind, _, other = str(item.type).partition(" | ")
-        if item.name != "versions":
+        if not kind.startswith("Mapping"):
             columns.append(
                 TableColumn(item.name, "string" if kind == "str" else kind, description=other and "may be empty")
             )

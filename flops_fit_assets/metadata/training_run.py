@@ -66,6 +66,7 @@ def run_metadata(
         "cost": result.seconds / 3600 * hardware.price_per_hour,
     }
     losses = {"held-out loss": result.loss, "training loss": result.train_loss}
+    losses |= {f"held-out loss on {name}": loss for name, loss in result.losses.items()}
     shown = {
         "status": result.status,
         **({"reason": result.reason} if result.reason else {}),

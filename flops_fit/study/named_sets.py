@@ -1,0 +1,43 @@
+"""The named held-out sets of a study: which the law is fitted to, and on which of them results have no loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flops_fit.basics.arguments import did_you_mean
+from flops_fit.errors import StudyError
+from flops_fit.results.on_set import HeldOutSet
+from flops_fit.results.results import ExperimentResult
+from flops_fit.study.study import Study
+
+
+def held_out_note(study: Study) -> str | None:
+    """Which held-out sets there are, and which of them the law is fitted to; None for a single one."""
+    if study.data is None or not study.data.eval_sets:
+        return None
+    law_set = study.data.law_set
+    others = [name for name in study.data.eval_sets if name != law_set]
+    more = f"; every result also has the loss on {', '.join(others)}" if others else ""
+    return f"the law is fitted to the loss on held-out set {law_set}{more}"
+
+
+def held_out_set(study: Study, name: str | None = None) -> HeldOutSet | None:
+    """The held-out set `name`, by default the one that the law is fitted to; None where there is a single one.
+
+    Raises `StudyError` for a name that is none of the study's.
+    """
+    names = list(study.data.eval_sets) if study.data else []
+    wanted = name or (study.data.law_set if study.data else None)
+    if wanted is None:
+        return None
+    if wanted not in names:
+        known = did_you_mean(wanted, names) if names else "name several in [data.eval] (eval_dataset in Python)"
+        raise StudyError(f"eval_set = {wanted!r} is none of the study's held-out sets; {known}")
+    return HeldOutSet(name=wanted, fingerprint=study.measured_by[wanted], is_first=wanted == names[0])
+
+
+def lacking_sets(study: Study, results: Iterable[ExperimentResult]) -> list[str]:
+    """For each held-out set on which finished `results` have no loss how many they are, and what to do."""
+    there = list(results)
+    sets = [held_out_set(study, name) for name in (study.data.eval_sets if study.data else ())]
+    return [f"{said}; {item.remedy}" for item in sets if item and (said := item.missing(there))]

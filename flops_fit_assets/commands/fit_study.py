@@ -1,0 +1,25 @@
+"""`flops-fit fit study.toml`: the law of a study's results on one of its held-out sets, without touching Dagster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flops_fit.errors import FlopsFitError
+from flops_fit.stages import fit_study
+from flops_fit_assets.commands.plan import finished_results
+from flops_fit_assets.source import StudySource
+
+if TYPE_CHECKING:
+    from flops_fit.scaling_law import ScalingLaw
+
+
+def law_of_study(path: Path, eval_set: str | None) -> tuple[ScalingLaw, Path]:
+    """The law of the study at `path` on held-out set `eval_set`, by default its own, and where its report belongs."""
+    source = StudySource.of(path)
+    try:
+        plan = source.store.read("sweep_plan")
+    except FileNotFoundError as error:
+        raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
+    law = fit_study(source.study, plan, finished_results(source.store, plan).values(), eval_set=eval_set)
+    return law, source.store.directory / f"{eval_set or 'law'}_report.html"
