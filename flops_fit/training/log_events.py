@@ -59,7 +59,7 @@ def step_event(
 def finished_event(experiment: Experiment, result: ExperimentResult, *, peak: float | None = None) -> LogEvent:
     """The last event of an experiment."""
     shared = _shared(experiment, step=result.steps, tokens=result.num_tokens, seconds=result.seconds)
-    ending = {"status": result.status, "reason": result.reason, "held_out_loss": result.loss}
+    ending: dict[str, Any] = {"status": result.status, "reason": result.reason, "held_out_loss": result.loss}
     ending |= {"losses": dict(result.losses)} if result.losses else {}
     return with_utilisation(shared | ending, peak)
 
