@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,9 @@ from flops_fit.basics.arguments import did_you_mean
 from flops_fit.errors import ModelContractError
 from flops_fit.sizes.model_factory import check_callable
 from flops_fit.sizes.options import ProbeRequest
-from flops_fit.sizes.signature import is_named, named, parameters_of, swallows
+from flops_fit.sizes.signature import named, signature_of, swallows
+
+_NEAR = 0.75  # of names that are likely meant for each other
 
 
 def validate_model_contract(
@@ -51,49 +52,47 @@ def check_model(request: ProbeRequest) -> int | None:
 def check_signature(request: ProbeRequest) -> str:
     """Refuse arguments that the model cannot take; returns a hint for a size parameter that `**kwargs` may swallow."""
     check_callable(request.model_cls)
-    target, size_param = request.config or request.model_cls, request.size_param
-    parameters = parameters_of(target)
-    if parameters is None:  # some built-in callables have no signature: the first build will tell
+    size_param, signature = request.size_param, signature_of(request.called)
+    if signature is None:  # the first build will tell
         return ""
-    called = request.name if target is request.model_cls else getattr(target, "__name__", type(target).__name__)
-    hint = did_you_mean(size_param, parameters, f"it takes {', '.join(parameters) or 'nothing'}")
+    name, takes = request.called_name, f"it takes {', '.join(signature.parameters) or 'nothing'}"
+    hint = did_you_mean(size_param, signature.parameters, takes)
     if not request.passes_size and not request.dial.uses_size:
         raise ModelContractError(
-            f"size_param = {size_param!r} sets nothing: {called} takes no argument {size_param!r} ({hint}), and no "
+            f"size_param = {size_param!r} sets nothing: {name} takes no argument {size_param!r} ({hint}), and no "
             f"expression of sizes has it; use it in one, such as '64*{size_param}'"
         )
     given = [*([size_param] if request.passes_size else []), *request.dial.names]
-    for name in given:
-        if name not in parameters and not swallows(parameters):
-            near = did_you_mean(name, parameters, f"it takes {', '.join(parameters) or 'nothing'}")
-            raise ModelContractError(f"{called} takes no argument {name!r}; {near}")
+    for argument in given:
+        if argument not in signature.parameters and not swallows(signature):
+            near = did_you_mean(argument, signature.parameters, takes)
+            raise ModelContractError(f"{name} takes no argument {argument!r}; {near}")
     try:
-        inspect.signature(target).bind(**dict(request.model_kwargs) | dict.fromkeys(given, 1))
+        signature.bind(**dict(request.model_kwargs) | dict.fromkeys(given, 1))
     except TypeError as error:
         raise ModelContractError(
-            f"{called} cannot be called with {', '.join([*request.model_kwargs, *given])}: {error}; correct "
-            "model_kwargs"
+            f"{name} cannot be called with {', '.join([*request.model_kwargs, *given])}: {error}; correct model_kwargs"
         ) from error
-    return "" if size_param in parameters else hint
+    return "" if size_param in signature.parameters else hint
 
 
 def on_names(request: ProbeRequest) -> tuple[list[str], list[str]]:
-    """What is likely a misspelt name among those that a size sets, and what else to know of them."""
-    target = request.config or request.model_cls
-    parameters = parameters_of(target)
-    if parameters is None or request.sizes is None or not named(parameters):
+    """What is likely a misspelt name, and what else to know of the names that sizes and a config have."""
+    signature = signature_of(request.called)
+    if signature is None or not named(signature) or (request.sizes is None and request.config is None):
         return [], []
-    called = getattr(target, "__name__", type(target).__name__)
+    name, known = request.called_name, named(signature)
     doubts, notes = [], []
-    for name in request.dial.names:
-        if not is_named(target, name):
-            near = did_you_mean(name, named(parameters), "see that it uses it")
-            doubts.append(f"{called} has no argument {name!r} of its own, though it takes it; {near}")
+    for argument in (*request.dial.names, *request.model_kwargs):
+        near = difflib.get_close_matches(argument, known, n=1, cutoff=_NEAR)
+        if argument not in known and (near or argument in request.dial.names):
+            more = f"did you mean {near[0]!r}?" if near else "see that it uses it"
+            doubts.append(f"{name} has no argument {argument!r} of its own, though it takes it; {more}")
     if request.dial.is_argument and not request.passes_size:
-        said = f"{request.size_param} is no argument of {called}: it sets {', '.join(request.dial.names)} alone"
-        near_names = difflib.get_close_matches(request.size_param, named(parameters), n=1, cutoff=0.75)
-        if near_names and near_names[0] not in request.dial.names:
-            doubts.append(f'{said}; if {near_names[0]} is meant, give size_param = "{near_names[0]}"')
+        said = f"{request.size_param} is no argument of {name}: it sets {', '.join(request.dial.names)} alone"
+        near = difflib.get_close_matches(request.size_param, known, n=1, cutoff=_NEAR)
+        if near and near[0] not in request.dial.names:
+            doubts.append(f'{said}; if {near[0]} is meant, give size_param = "{near[0]}"')
         else:
             notes.append(said)
     return doubts, notes

@@ -7,6 +7,7 @@ with initialisers switched off; extrapolated by a polynomial that reproduces eve
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -93,8 +94,9 @@ class Prober:
         left_out = {size: failure for size, failure in self.skipped.items() if failure.kind == NotWhole.__name__}
         if not left_out:
             return []
-        first = min(left_out)
-        return [f"sizes are left out such as {self.request.at(first)}: {left_out[first].message}"]
+        first, common = min(left_out), math.gcd(*self.probes)
+        meant = f"; if only multiples of {common} are meant, give size_multiple = {common}" if common > 1 else ""
+        return [f"sizes are left out such as {self.request.at(first)}: {left_out[first].message}{meant}"]
 
     def _tell(self, size: int) -> None:
         if self.progress is not None:

@@ -149,7 +149,17 @@ class ProbeRequest:
     @property
     def name(self) -> str:
         """Of the class, factory or partial's function."""
-        return str(getattr(getattr(self.model_cls, "func", self.model_cls), "__name__", type(self.model_cls).__name__))
+        return _name_of(self.model_cls)
+
+    @property
+    def called(self) -> Callable[..., Any]:
+        """What gets the arguments: the config where there is one, else the model."""
+        return self.config or self.model_cls
+
+    @property
+    def called_name(self) -> str:
+        """Of the class, factory or partial's function that gets the arguments."""
+        return _name_of(self.called)
 
     @property
     def size_values(self) -> tuple[int, ...] | None:
@@ -166,10 +176,14 @@ class ProbeRequest:
         """Whether the size parameter is an argument of the model, and not what others follow from alone."""
         if not self.dial.is_argument or not isinstance(self.sizes, Mapping):
             return self.dial.is_argument
-        return takes(self.config or self.model_cls, self.size_param)
+        return takes(self.called, self.size_param)
 
     def build(self, size: int, arguments: Mapping[str, Any] | None = None) -> Any:
         """The model of a size; `arguments` are what it sets besides the size parameter, where that is known."""
         given = self.dial.arguments(size) if arguments is None else arguments
         own = {self.size_param: size} if self.passes_size else {}
         return build_model(self.model_cls, {**self.model_kwargs, **own, **given}, self.config)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return str(getattr(getattr(function, "func", function), "__name__", type(function).__name__))

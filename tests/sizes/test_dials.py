@@ -75,6 +75,11 @@ class TestExpressions:
             size_map = build_size_map(PlainStack, "depth", sizes={"width": 8, "hidden": "16*depth/3"}, max_size=20)
         assert [entry.size for entry in size_map.entries] == [3, 6, 9, 12, 15, 18]
         assert any('write "round(16*depth/3)"' in item.reason for item in size_map.skipped)
+        assert "if only multiples of 3 are meant, give size_multiple = 3" in size_map.notes[-1]
+        asked = build_size_map(
+            PlainStack, "depth", sizes={"width": 8, "hidden": "16*depth/3"}, max_size=20, size_multiple=3
+        )
+        assert asked.entries == size_map.entries
 
     def test_if_none_is_whole_the_error_says_what_to_write(self):
         with pytest.raises(ModelContractError, match=r'no valid size .* write "round\(depth \+ 0.5\)"'):

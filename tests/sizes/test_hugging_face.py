@@ -132,3 +132,61 @@ def test_qwen3_30b_a3b_meets_3_3_billion_of_30_5():
     assert total == pytest.approx(30.5e9, rel=0.01)
     assert active == pytest.approx(48 * layer + 2 * 151936 * 2048, rel=1e-3)
     assert 3.3e9 <= active < 3.4e9
+
+
+LLAMA_2 = [  # Touvron et al. 2023, and their published configs
+    {
+        "label": "7B",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "intermediate_size": 11008,
+    },
+    {
+        "label": "13B",
+        "hidden_size": 5120,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+        "intermediate_size": 13824,
+    },
+]
+
+
+def test_a_table_of_published_configurations_has_the_published_parameters():
+    size_map = build_size_map(
+        transformers.LlamaForCausalLM, None, {"vocab_size": 32000}, sizes=LLAMA_2, config=transformers.LlamaConfig,
+        param_count="total",
+    )  # fmt: skip
+    assert {entry.label: entry.num_params for entry in size_map.entries} == {"7B": 6_738_415_616, "13B": 13_015_864_320}
+
+
+def test_expressions_set_the_keys_of_a_config():
+    """Llama by hand: embeddings, head, norm; per layer four matrices of attention, three of feed-forward, two norms."""
+    sizes = {
+        "hidden_size": "64*num_hidden_layers",
+        "num_attention_heads": "num_hidden_layers",
+        "num_key_value_heads": "num_hidden_layers",
+        "intermediate_size": "8*hidden_size/3 rounded to 128",
+    }
+    size_map = build_size_map(
+        transformers.LlamaForCausalLM, "num_hidden_layers", {"vocab_size": VOCABULARY}, sizes=sizes,
+        config=transformers.LlamaConfig, param_count="total", max_size=12,
+    )  # fmt: skip
+    assert [entry.size for entry in size_map.entries] == list(range(1, 13))
+    for entry in size_map.entries:
+        width = 64 * entry.size
+        inner = 128 * round(8 * width / 3 / 128)
+        layer = 4 * width**2 + 3 * width * inner + 2 * width
+        assert entry.num_params == 2 * VOCABULARY * width + entry.size * layer + width
+
+
+def test_a_key_that_a_config_knows_by_another_name_is_one_of_it():
+    sizes = {"num_attention_heads": "hidden_size/16"}
+    size_map = build_size_map(
+        transformers.GPT2LMHeadModel, "hidden_size", {"n_layer": 2, "vocab_size": VOCABULARY}, sizes=sizes,
+        config=transformers.GPT2Config, size_multiple=16, max_size=256,
+    )  # fmt: skip
+    assert all(entry.size % 16 == 0 for entry in size_map.entries)
+    for entry in size_map.entries[:3]:
+        config = transformers.GPT2Config(n_embd=entry.size, n_layer=2, n_head=entry.size // 16, vocab_size=VOCABULARY)
+        assert entry.total_params == transformers.GPT2LMHeadModel(config).num_parameters()
