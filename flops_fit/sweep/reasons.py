@@ -34,18 +34,26 @@ def no_size(size_map: SizeMap, budget: float, target: float, above: SkippedSize 
         largest = f"the largest is {size_map.label(last)}"
         larger = "give larger rows in sizes" if size_map.is_table else "allow larger sizes (max_size, size_values)"
         reason = f"{wanted}: {largest}; lower the budget or {larger}"
-    elif size_map.is_table:
-        other = " that this budget does not use already" if taken else ""
-        reason = f"{wanted}{other} in the table of sizes; give a row there"
-    elif size_map.size_multiple is not None:
-        other = " that this budget does not use already" if taken else ""
-        multiples, remedy = in_words(size_map.size_multiple), _smaller_multiple(size_map.size_multiple)
-        reason = f"{wanted}{other} among {multiples}; {remedy}"
-    elif taken:
-        reason = f"{wanted} that this budget does not use already; the model has too few sizes there"
     else:
-        reason = f"{wanted}: the model has none between its neighbours; give more in size_values or as num_sizes"
+        reason = wanted + _between(size_map, target, taken=taken)
     return DroppedPoint(compute_budget=budget, num_params=target, reason=reason)
+
+
+def _between(size_map: SizeMap, target: float, *, taken: bool) -> str:
+    """Why there is no size of N = `target`, which is between two that there are."""
+    other = " that this budget does not use already" if taken else ""
+    if size_map.is_table:
+        return f"{other} in the table of sizes; give a row there"
+    if size_map.size_multiple is not None:
+        return f"{other} among {in_words(size_map.size_multiple)}; {_smaller_multiple(size_map.size_multiple)}"
+    above = next(at for at, entry in enumerate(size_map.entries) if entry.num_params >= target)
+    small, large = (size_map.entries[at].size for at in (max(above - 1, 0), above))
+    if large == small + 1:
+        at = f"{size_map.size_param}={small} and {large}"
+        return f": {at} are next to each other; raise the budget, or set the size by an argument in finer steps"
+    if taken:
+        return f"{other}; the model has too few sizes there"
+    return ": the model has none between its neighbours; give more in size_values or as num_sizes"
 
 
 def _smaller_multiple(multiple: Multiple) -> str:

@@ -174,13 +174,23 @@ def _sizes(plan: SweepPlan) -> Table:
     table = Table(title="sizes", box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
     counts = ["N", *(["N total", "N active"] if experts else [])]
     for header in (plan.size_header, *plan.argument_names, *counts):
-        table.add_column(header, justify="right")
+        table.add_column(_in_lines(header), justify="right", overflow="fold")
     for item in plan.sizes():
         more = (item.total_params, item.active_params) if experts else ()
         shown = ("" if count is None else format_count(count) for count in (item.num_params, *more))
         sets = (_short(item.arguments.get(name, "")) for name in plan.argument_names)
         table.add_row(Text(str(item.size_cell)), *map(Text, sets), *shown)
     return table
+
+
+def _in_lines(name: str, longest: int = 12) -> str:
+    """A long name of words with underscores between, in lines."""
+    lines = [""]
+    for word in name.replace("_", "_ ").split():
+        if lines[-1] and len(lines[-1] + word) > longest:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
 
 
 def _short(value: Any) -> str:

@@ -64,6 +64,14 @@ class TestExpressions:
         size_map = build_size_map(PlainStack, "depth", {"hidden": 48}, sizes={"width": "hidden/2*depth"}, max_size=9)
         assert [entry.num_params for entry in size_map.entries] == [stack_params(24 * d, d, 48) for d in range(1, 10)]
 
+    def test_what_lies_between_neighbouring_sizes_asks_for_a_finer_dial(self):
+        size_map = build_size_map(PlainStack, "depth", sizes={"width": "64*depth", "hidden": "4*width"}, max_size=9)
+        plan = plan_from_size_map(size_map, [1e13])
+        reasons = [point.reason for point in plan.dropped]
+        assert any(
+            "depth=1 and 2 are next to each other; raise the budget, or set the size by" in each for each in reasons
+        )
+
     def test_only_multiples_of_the_dial(self):
         size_map = build_size_map(PlainStack, "depth", sizes=SHAPE, size_multiple=4, max_size=50)
         assert [entry.size for entry in size_map.entries] == list(range(4, 49, 4))
