@@ -49,6 +49,10 @@ class LossError(FlopsFitError, TypeError):
     """A loss function that cannot be called as `loss_fn(outputs, targets)`."""
 
 
+class MetricError(FlopsFitError, ValueError):
+    """A metric that gave no number."""
+
+
 class PlanError(FlopsFitError, ValueError):
     """Budgets or grid options that give no sensible plan."""
 

@@ -104,6 +104,13 @@ def batch_loss(model: Any, batch: Any, loss_fn: LossFn) -> torch.Tensor:
     return loss.reshape(())
 
 
+def model_outputs(model: Any, batch: Any) -> Any:
+    """What a model returns for a batch: with its targets where it takes them by name, else for the inputs alone."""
+    inputs, _ = split_batch(batch)
+    takes = any(_takes(model, name, by_name=True) for name in TARGET_NAMES)
+    return _own_step(model, batch) if takes else _outputs(model, inputs)
+
+
 def _own_step(model: Any, batch: Any) -> Any:
     """What a model that computes its own loss returns for a batch; of a Lightning module its training step."""
     step = getattr(model, "training_step", None)

@@ -18,7 +18,7 @@ LIBRARY = (
     ("processes",),
     ("loss", "synthetic"),
     ("data",),
-    ("datasets",),
+    ("datasets", "metrics"),
     ("sizes",),
     ("sweep",),
     ("recipe", "results"),

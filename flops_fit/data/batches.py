@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import IterableDataset, TensorDataset, default_collate
+from torch.utils.data import IterableDataset, Subset, TensorDataset, default_collate
 
 from flops_fit.data.nested import tensors_in
 from flops_fit.errors import DataError, OutOfData
@@ -87,6 +87,18 @@ class Examples:
             return
         for first in range(0, self.num_examples, batch_examples):
             yield self.fetch(torch.arange(first, min(first + batch_examples, self.num_examples)))
+
+    def only_first(self, count: int) -> Examples:
+        """The first `count` examples, which are read for it."""
+        if self.num_examples is None:
+            return Examples(dataset=list(itertools.islice(iter(self.dataset), count)), collate=self.collate)
+        self.first(count)
+        every = torch.arange(self.num_examples) if self.indices is None else self.indices
+        return Examples(dataset=self.dataset, collate=self.collate, indices=every[:count])
+
+    def as_dataset(self) -> Any:
+        """What is read here, as a dataset of its own."""
+        return self.dataset if self.indices is None else Subset(self.dataset, self.indices.tolist())
 
     def first(self, count: int) -> Any:
         """The first `count` examples as a batch."""

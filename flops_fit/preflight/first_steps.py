@@ -161,11 +161,11 @@ def _check_optimizer(loop: TrainingLoop) -> None:
 
 
 def _with_one_held_out_batch(loop: TrainingLoop) -> StudyData:
-    """The data with the first batch of each held-out set as that set: a list of one "example", which is the batch."""
+    """The data with the examples of the first batch of each held-out set as that set, which have been read once."""
     data, count = loop.job.data, loop.job.recipe.eval_batch_examples
 
     def first_of(examples: Examples) -> Examples:
-        return Examples(dataset=[examples.first(count)], collate=lambda batches: batches[0])
+        return examples.only_first(count)
 
     more = {name: first_of(examples) for name, examples in data.more_held_out.items()}
     return dataclasses.replace(data, held_out=first_of(data.held_out), more_held_out=more)

@@ -18,6 +18,7 @@ from flops_fit.identity.fingerprints import package_version
 from flops_fit.rate_check.rate_check import RateCheck
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.report.figure_block import figure_block
+from flops_fit.report.measured_table import measured_table
 from flops_fit.report.rate_section import rate_section
 from flops_fit.report.recipe_section import recipe_section
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
@@ -65,17 +66,19 @@ def write_report(
     rounds: Progress | None = None,
     tuned: TunedRecipe | None = None,
     checked: RateCheck | None = None,
+    measured: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Path:
     """Write the report to `path` and return it; the file needs nothing beside it.
 
     `plan` (a SweepPlan), `study` (its description as plain values) and `cost` (a CostEstimate) add what a reader needs
     to repeat the study. `images` are figures by name (`flops_fit.scaling_law.figures.plots.all_figures`) that are there
     as PNG already; `forecasts` how those of the study came out so far; `rounds` how far an adaptive study has come;
-    `tuned` the rule that its recipe was found to follow; `checked` what came of the checks of its learning rate.
+    `tuned` the rule that its recipe was found to follow; `checked` what came of the checks of its learning rate;
+    `measured` the losses on held-out sets and the metrics of each experiment.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
     parts: dict[str, Any] = {"plan": plan, "study": study, "cost": cost, "images": images}
-    parts |= {"forecasts": forecasts, "rounds": rounds, "tuned": tuned, "checked": checked}
+    parts |= {"forecasts": forecasts, "rounds": rounds, "tuned": tuned, "checked": checked, "measured": measured}
     return write_text(path, report_html(law, name, **parts))
 
 
@@ -91,6 +94,7 @@ def report_html(
     rounds: Progress | None = None,
     tuned: TunedRecipe | None = None,
     checked: RateCheck | None = None,
+    measured: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """The report as one HTML document; arguments as of `write_report`."""
     from flops_fit.scaling_law.figures.plots import all_figures, figure_png
@@ -118,6 +122,7 @@ def report_html(
         details("Study", json_block(study)) if study else "",
         details(f"Plan of {len(plan.trainings)} trainings", _plan(plan)) if plan is not None else "",
         details(f"{len(law.runs)} runs used", _runs(law)),
+        details("Losses on each held-out set, and metrics", measured_table(measured)) if measured else "",
         details(f"{len(law.runs.excluded)} runs excluded", _excluded(law)) if law.runs.excluded else "",
         details("Summary as text", f"<pre>{html.escape(law.summary())}</pre>"),
     ]

@@ -29,7 +29,7 @@ _PLANNED = (
     "experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "flops_per_token", "seed",
     "outcome_fingerprint",
 )  # fmt: skip
-_OF_NAMED = ("losses", "measured_by")  # which only results with named held-out sets have
+_OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of several held-out sets or metrics have
 _MAPPINGS = ("versions", *_OF_NAMED)
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
@@ -65,7 +65,8 @@ class ExperimentResult:
         source: "trained" by this study, or "imported" from a table of runs.
         outcome_fingerprint: of the study that it was trained from; "" where the experiment was of none.
         losses: held-out loss on each of several named sets, of which `loss` is the first's; else empty.
-        measured_by: of what `losses` were measured with, by name, a hash.
+        metrics: the study's metrics on its held-out data by name, of named sets as `accuracy_web`.
+        measured_by: of what `losses` and `metrics` were measured with, by name, a hash.
 
     Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
@@ -95,6 +96,7 @@ class ExperimentResult:
     source: str = "trained"
     outcome_fingerprint: str = ""
     losses: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     measured_by: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -115,7 +117,7 @@ class ExperimentResult:
         return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; of what only named held-out sets have, nothing where there are none."""
+        """Plain JSON values; of named held-out sets and metrics nothing where there are none."""
         values = dataclasses.asdict(self) | {name: dict(getattr(self, name)) for name in _MAPPINGS}
         return {name: value for name, value in values.items() if value or name not in _OF_NAMED}
 
@@ -136,7 +138,7 @@ class ExperimentResult:
 
 def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
     """The runs table: one row per result, columns as the fields of `ExperimentResult` (versions left out); the losses
-    on named held-out sets are `loss_` and the name."""
+    on named held-out sets are `loss_` and the name, metrics have their own."""
     import pandas as pd
 
     columns = [item.name for item in dataclasses.fields(ExperimentResult) if item.name not in _MAPPINGS]
@@ -145,8 +147,8 @@ def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
 
 
 def measured(result: ExperimentResult) -> dict[str, float]:
-    """What was measured on named held-out sets, by the names of the table's columns."""
-    return {f"loss_{name}": loss for name, loss in result.losses.items()}
+    """The losses on named held-out sets and the metrics, by the names of the table's columns."""
+    return {f"loss_{name}": loss for name, loss in result.losses.items()} | dict(result.metrics)
 
 
 def save_runs(results: Iterable[ExperimentResult], path: str | os.PathLike[str]) -> Path:

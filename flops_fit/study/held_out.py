@@ -1,14 +1,18 @@
-"""Held-out sets by name: what they may be called, and which of them the law is fitted to."""
+"""Held-out sets and metrics by name: what they may be called, and which set the law is fitted to."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from flops_fit.basics.arguments import did_you_mean, matching, need
 from flops_fit.errors import StudyError
+from flops_fit.results.results import ExperimentResult
 
 NAME = matching(r"[A-Za-z][A-Za-z0-9_]{0,39}", "a letter followed by at most 39 letters, digits or underscores")
+_TAKEN = {item.name for item in fields(ExperimentResult)}
 
 
 def check_names(what: str, names: Iterable[Any]) -> None:
@@ -35,3 +39,38 @@ def check_sets(held_out: Any, for_law: Any) -> None:
         )
     known = did_you_mean(str(for_law), held_out)
     raise StudyError(f"data.eval_for_law = {for_law!r} is none of the held-out sets in data.eval; {known}")
+
+
+def check_metrics(metrics: Any, sets: Iterable[str]) -> None:
+    """Raise `StudyError` for metrics that cannot be called with a model and a batch, or whose names are taken."""
+    if not isinstance(metrics, Mapping):
+        raise StudyError(
+            f"data.metrics = {metrics!r} must be functions by name, such as "
+            '[data.metrics] accuracy = "flops_fit.metrics:accuracy"'
+        )
+    check_names("data.metrics", metrics)
+    names = list(sets)
+    for name, metric in metrics.items():
+        if name in _TAKEN or name in names or name.startswith("loss_"):
+            raise StudyError(f"data.metrics.{name} has the name of a column of results or of a held-out set; rename it")
+        if not callable(metric):
+            raise StudyError(f"data.metrics.{name} = {metric!r} cannot be called; give a function of (model, batch)")
+        _check_arity(name, metric)
+    columns = [f"{metric}_{name}" for metric in metrics for name in names]
+    if len(set(columns)) < len(columns):
+        twice = next(column for column in columns if columns.count(column) > 1)
+        raise StudyError(f"metrics and held-out sets give the column {twice} twice; rename one of them")
+
+
+def _check_arity(name: str, metric: Any) -> None:
+    try:
+        signature = inspect.signature(metric)
+    except (TypeError, ValueError):  # built-ins without one: the first batch will tell
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise StudyError(
+            f"data.metrics.{name} = {signature} cannot be called with two arguments ({error}); it must accept "
+            "(model, batch)"
+        ) from error

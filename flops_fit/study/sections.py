@@ -28,7 +28,7 @@ from flops_fit.datasets.files import files_of, is_paths
 from flops_fit.errors import DataError, ModelContractError, StudyError
 from flops_fit.rate_check.planned import OPTION as CHECK_OPTION
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
-from flops_fit.study.held_out import check_sets
+from flops_fit.study.held_out import check_metrics, check_sets
 from flops_fit.sweep.experiment import parse_budget, parse_budgets
 from flops_fit.sweep.options import GridOptions
 
@@ -185,6 +185,8 @@ class DataSpec:
     Attributes:
         eval: held-out data, or several sets of it by name, of which the first is part of experiments' ids and the
             others are not; without it `eval_fraction` of the training examples are split off, always the same ones.
+        metrics: what else is measured on every held-out set, by name: functions of (model, batch) whose mean over all
+            targets is kept with each result, or of (model, dataset).
         eval_for_law: the name of the set that the law is fitted to, where there are several; by default the first.
         tokens_per_example: "auto" (an example's integer targets that enter the loss, else 1) or a number.
         version: if given, names the data in experiment ids instead of a hash of it.
@@ -203,10 +205,12 @@ class DataSpec:
     tokenizer: str | None = None
     stream_tokens: int | None = None
     eval_for_law: str | None = None
+    metrics: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self, _DATA_RULES, StudyError, prefix="data.")
         check_sets(self.eval, self.eval_for_law)
+        check_metrics(self.metrics, self.eval_sets)
         paths = [name for name, source in self._sources.items() if is_paths(source)]
         if paths and self.context is None:
             raise StudyError(

@@ -13,7 +13,7 @@ from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, ma
 from flops_fit.cost.hardware import Hardware
 from flops_fit.datasets.files import is_paths
 from flops_fit.errors import DataError, FlopsFitError, LossError, SourceChanged, StudyError
-from flops_fit.identity.fingerprints import Pieces, changed_pieces, content_hash
+from flops_fit.identity.fingerprints import Pieces, changed_pieces, content_hash, fingerprint_callable
 from flops_fit.loss import LossFn, validate_loss_fn
 from flops_fit.processes.alive import users_code
 from flops_fit.processes.blame import said_by
@@ -144,7 +144,8 @@ class Study:
     def __getstate__(self) -> dict[str, Any]:
         """Without the opened data, which a worker process opens itself; with what only this process can tell."""
         sections = {item.name: getattr(self, item.name) for item in fields(self)}
-        return sections | {"identity": self.identity, "data_code": self._opened and self._opened.code}
+        code = {"metric_code": self.metric_code, "data_code": self._opened and self._opened.code}
+        return sections | {"identity": self.identity} | code
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process modules are imported anew: they may be others than where the study was sent from."""
@@ -198,14 +199,20 @@ class Study:
     def outcome_parts(self) -> dict[str, str]:
         """Name → hash of the parts of `outcome_fingerprint`, to tell which of them has changed, and of what else is
         measured: a plan is another where that is, its experiments are the same."""
-        measured = {f"held-out set {name}": digest for name, digest in self.measured_by.items()}
+        measured = {f"measured by {name}": digest for name, digest in self.measured_by.items()}
         for_law = {"held-out set of the law": self.data.law_set} if self.data and self.data.law_set else {}
         return self.identity.parts(self._data_fingerprint) | measured | for_law
 
     @property
     def measured_by(self) -> Mapping[str, str]:
-        """Name → hash of each held-out set that has a name."""
-        return self.prepared_data.measured_by if self.prepared_data else {}
+        """Name → hash of each held-out set that has a name, and of each metric."""
+        return {**self.prepared_data.measured_by, **self.metric_code} if self.prepared_data else {}
+
+    @functools.cached_property
+    def metric_code(self) -> dict[str, str]:
+        """Name → hash of the code of each metric."""
+        metrics = self.data.metrics if self.data else {}
+        return {name: fingerprint_callable(metric, Pieces()) for name, metric in metrics.items()}
 
     def covered(self) -> Pieces:
         """The code that its experiments' ids follow from, that of the data included."""

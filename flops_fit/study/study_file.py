@@ -13,6 +13,9 @@ kwargs = { num_layers = 4 }
 train = "my_data:train"        # or a path from the folder of this file, such as "data/train.bin", with context = 256
 eval = "my_data:held_out"      # or several by name, in a table [data.eval] of its own: web = "my_data:web"
 
+[data.metrics]                   # may be left out: what else is measured
+accuracy = "flops_fit.metrics:accuracy"
+
 [loss]
 fn = "flops_fit.loss:cross_entropy"
 
@@ -62,7 +65,7 @@ SECTIONS: dict[str, type] = {
     "tuning": TuningOptions,
 }
 _REFERENCES = {("model", "factory"), ("model", "config"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
-_TABLES = {("data", "eval")}  # which may have several by name
+_TABLES = {("data", "eval"), ("data", "metrics")}  # of several by name
 _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate"), ("training", "optimizer")}
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
@@ -143,7 +146,7 @@ def _value(section: str, key: str, value: Any, path: Path) -> Any:
             f'{path}: [{section}] {key} = {value!r} must be "package.module:attribute", or a path such as '
             '"data/train.bin"'
         )
-    if (section, key) in _REFERENCES or section == "data.eval":
+    if (section, key) in _REFERENCES or section in ("data.eval", "data.metrics"):
         return resolve(value, f"{path}: [{section}] {key}")
     if (section, key) in _MAYBE_REFERENCES and isinstance(value, str) and ":" in value:
         return resolve(value, f"{path}: [{section}] {key}")

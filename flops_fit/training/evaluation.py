@@ -1,4 +1,4 @@
-"""The held-out loss, and the weights as one hash."""
+"""The held-out loss, other metrics, and the weights as one hash."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from flops_fit.data.nested import to_device
 from flops_fit.data.targets import count_targets, ignored_target, shifts_labels
 from flops_fit.errors import DataError
 from flops_fit.loss import LossFn, batch_loss, model_loss
+from flops_fit.metrics import Metric, number_of, wants_dataset
 from flops_fit.processes.alive import still_alive
 
 _SEED = 20220329  # of the draws in the held-out loss
@@ -48,6 +49,41 @@ def held_out_loss(
     if count == 0:
         raise DataError(f"no held-out example has a target: all are {ignored}, which the loss leaves out; give others")
     return total / count
+
+
+def held_out_metrics(
+    model: torch.nn.Module,
+    held_out: Examples,
+    metrics: Mapping[str, Metric],
+    loss_fn: LossFn,
+    batch_examples: int,
+    device: torch.device,
+    autocast: Any,
+) -> dict[str, float]:
+    """Each metric's mean over all held-out targets, weighed as `held_out_loss` does; one of the whole dataset as it is.
+
+    Batches without a target are left out. Raises `MetricError` for what is no finite number.
+    """
+    of_batches = {name: metric for name, metric in metrics.items() if not wants_dataset(metric)}
+    was_training, totals, count = model.training, dict.fromkeys(of_batches, 0.0), 0
+    ignored, shifted = ignored_target(loss_fn), loss_fn is model_loss and shifts_labels(model)
+    model.eval()
+    with isolated_random_state(), torch.no_grad(), autocast:
+        for batch in _seeded(held_out.in_order(batch_examples)) if of_batches else ():
+            targets = count_targets(batch, ignored, shifted=shifted)
+            if not targets:
+                continue
+            there = to_device(batch, device)
+            for name, metric in of_batches.items():
+                totals[name] += number_of(name, metric(model, there)) * targets
+            count += targets
+            still_alive()
+        found = {name: total / max(count, 1) for name, total in totals.items()}
+        for name in metrics.keys() - found.keys():
+            seed_everything(_SEED)
+            found[name] = number_of(name, metrics[name](model, held_out.as_dataset()))
+    model.train(was_training)
+    return {name: found[name] for name in metrics}
 
 
 def _seeded(batches: Iterator[Any]) -> Iterator[Any]:

@@ -34,7 +34,7 @@ While it trains, a few times a second and always at the last step, also:
 Once when it has ended, however it ended, instead:
     status, reason: see `flops_fit.ExperimentResult`.
     held_out_loss: None unless completed.
-    losses: of several named held-out sets, the loss on each by name; else left out.
+    losses, metrics: of several named held-out sets and of metrics, each by name; else left out.
 """
 
 OnLog = Callable[[LogEvent], None]
@@ -60,7 +60,7 @@ def finished_event(experiment: Experiment, result: ExperimentResult, *, peak: fl
     """The last event of an experiment."""
     shared = _shared(experiment, step=result.steps, tokens=result.num_tokens, seconds=result.seconds)
     ending: dict[str, Any] = {"status": result.status, "reason": result.reason, "held_out_loss": result.loss}
-    ending |= {"losses": dict(result.losses)} if result.losses else {}
+    ending |= {name: dict(of) for name in ("losses", "metrics") if (of := getattr(result, name))}
     return with_utilisation(shared | ending, peak)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,12 @@ from flops_fit.data.study_data import StudyData
 from flops_fit.data.targets import count_targets, ignored_target, shifts_labels
 from flops_fit.errors import DataError, Diverged, TimedOut
 from flops_fit.loss import LossFn, batch_loss, model_loss
+from flops_fit.metrics import Metric
 from flops_fit.processes.alive import still_alive
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
 from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
-from flops_fit.training.evaluation import held_out_loss
+from flops_fit.training.evaluation import held_out_loss, held_out_metrics
 from flops_fit.training.failures import is_out_of_memory
 from flops_fit.training.log_events import OnLog, step_event
 from flops_fit.training.optimizer import ScheduledOptimizer
@@ -51,6 +53,11 @@ class Job:
     def recipe(self) -> Recipe:
         """The experiment's own."""
         return self.study.training.of(self.experiment)
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """What is measured at the end besides the loss, by name."""
+        return self.study.data.metrics if self.study.data else {}
 
     @property
     def peak(self) -> float | None:
@@ -116,9 +123,15 @@ class TrainingLoop:
 
     def measured(self) -> dict[str, Any]:
         """What is measured at the end, as fields of `ExperimentResult`."""
-        sets, named = self.job.data.held_out_sets, self.job.data.measured_by
-        losses = {name: self.held_out_loss(name) for name in sets}
-        return {"loss": next(iter(losses.values())), "losses": losses if named else {}, "measured_by": named}
+        losses = {name: self.held_out_loss(name) for name in self.job.data.held_out_sets}
+        metrics = {
+            f"{metric}_{name}" if name else metric: value
+            for name in (losses if self.job.metrics else ())
+            for metric, value in self.held_out_metrics(name).items()
+        }
+        named = {} if "" in losses else losses
+        measured_by = self.job.study.measured_by
+        return {"loss": next(iter(losses.values())), "losses": named, "metrics": metrics, "measured_by": measured_by}
 
     def held_out_loss(self, name: str = "") -> float:
         """The mean loss at the end on a held-out set; raises `Diverged` where it is not finite."""
@@ -135,6 +148,18 @@ class TrainingLoop:
             where = f" on {name}" if name else ""
             raise Diverged(f"held-out loss{where} is {loss} after {self.steps.steps} steps")
         return loss
+
+    def held_out_metrics(self, name: str = "") -> dict[str, float]:
+        """The study's metrics on a held-out set, by name."""
+        return held_out_metrics(
+            self.model,
+            self.job.data.held_out_sets[name],
+            self.job.metrics,
+            self.job.loss_fn,
+            self.job.recipe.eval_batch_examples,
+            self.device,
+            autocast(self.job.recipe.precision, self.device),
+        )
 
     def mean_tail_loss(self) -> float:
         """Mean training loss over the last tenth of the steps."""

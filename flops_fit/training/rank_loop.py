@@ -25,6 +25,11 @@ class RankLoop(TrainingLoop):
         """The main process's held-out loss, in every process."""
         return self._ranks.vote(super().held_out_loss(name) if self._ranks.is_main else 0.0)
 
+    def held_out_metrics(self, name: str = "") -> dict[str, float]:
+        """The main process's metrics, in every process."""
+        own = super().held_out_metrics(name) if self._ranks.is_main else {}
+        return {metric: self._ranks.vote(own.get(metric, 0.0)) for metric in self.job.metrics}
+
     @property
     def _ranks(self) -> Ranks:
         assert self.job.ranks is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_bytes
 from flops_fit.cost.estimate import estimate
-from flops_fit.results.results import ExperimentResult, save_runs
+from flops_fit.results.results import ExperimentResult, measured, save_runs
 from flops_fit.stages import study_rate_check
 from flops_fit_assets.storage.store import StudyStore
 
@@ -71,6 +71,7 @@ def publish(
     parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "images": images}
     tuned = store.read("recipe_law") if study.tuning else None
     parts |= {"tuned": tuned, "checked": study_rate_check(study, plan, results.values(), law)}
-    write_report(law, store.report, forecasts=forecasts, rounds=rounds, **parts)
+    found = {name: values for name, result in results.items() if (values := measured(result))}
+    write_report(law, store.report, measured=found, forecasts=forecasts, rounds=rounds, **parts)
     drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
     store.push(table, store.report, *drawn)

@@ -71,6 +71,7 @@ def run_metadata(
         "status": result.status,
         **({"reason": result.reason} if result.reason else {}),
         **{name: loss for name, loss in losses.items() if loss is not None},
+        **{name.replace("_", " "): value for name, value in result.metrics.items()},
         "compute budget": experiment.compute_budget,
         "size" if experiment.label else result.size_param: experiment.size_cell,
         **_sets(experiment),
