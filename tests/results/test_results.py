@@ -46,7 +46,8 @@ FIELDS = [item.name for item in dataclasses.fields(ExperimentResult)]
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_file_of_which_any_field_was_edited_is_refused(tmp_path, name):
-    path = result(losses={"web": 2.5}, measured_by={"web": "0" * 16}).save(tmp_path / "result.json")
+    measured = {"losses": {"web": 2.5}, "metrics": {"accuracy": 0.5}, "measured_by": {"web": "0" * 16}}
+    path = result(**measured).save(tmp_path / "result.json")
     content = json.loads(path.read_text())
     value = content[name]
     edits = [value * 1.001, value + 1] if isinstance(value, int | float) else ["edited", None, [value]]
