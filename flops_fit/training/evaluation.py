@@ -17,6 +17,7 @@ from flops_fit.errors import DataError
 from flops_fit.loss import LossFn, batch_loss, model_loss
 from flops_fit.metrics import Metric, number_of, wants_dataset
 from flops_fit.processes.alive import still_alive
+from flops_fit.training.batch_faults import explained
 
 _SEED = 20220329  # of the draws in the held-out loss
 
@@ -42,7 +43,8 @@ def held_out_loss(
         for batch in batches:
             targets = count_targets(batch, ignored, shifted=shifted)
             if targets:
-                total += batch_loss(model, to_device(batch, device), loss_fn).item() * targets
+                with explained(model, batch, held_out.dataset):
+                    total += batch_loss(model, to_device(batch, device), loss_fn).item() * targets
                 count += targets
             still_alive()
     model.train(was_training)

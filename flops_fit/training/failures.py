@@ -27,7 +27,8 @@ def describe_failure(error: BaseException) -> tuple[str, str]:
         return "out_of_memory", f"{_first_line(error)}; use a smaller model or a larger device"
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return "disk_full", f"{error}; free some space and run again"
-    return "failed", f"{type(error).__name__}: {error}\n{_short_traceback(error)}"
+    said = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    return "failed", f"{type(error).__name__}: {said}\n{_short_traceback(error)}"
 
 
 def _short_traceback(error: BaseException) -> str:

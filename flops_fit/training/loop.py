@@ -22,6 +22,7 @@ from flops_fit.metrics import Metric
 from flops_fit.processes.alive import still_alive
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
+from flops_fit.training.batch_faults import explained, refuse_shifted_twice
 from flops_fit.training.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from flops_fit.training.evaluation import held_out_loss, held_out_metrics
 from flops_fit.training.failures import is_out_of_memory
@@ -218,7 +219,10 @@ class TrainingLoop:
             return None
         self.optimizer.set_factor(factor)
         self.optimizer.zero_grad()
-        loss = self._gradients(to_device(batch, self.device))
+        if self.progress.step == 0:
+            refuse_shifted_twice(self.model, batch, self.job.loss_fn)
+        with explained(self.model, batch, self.job.data.train.dataset):
+            loss = self._gradients(to_device(batch, self.device))
         clip = self.job.recipe.gradient_clip
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, clip)
