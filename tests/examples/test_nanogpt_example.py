@@ -1,4 +1,4 @@
-"""The nanoGPT example, from a copy of its folder: the token file that it writes, its plan, and a study from end to end."""
+"""The nanoGPT example, from a copy of its folder: the token file that it writes, its plan, a study from end to end."""
 
 import math
 import os
