@@ -10,6 +10,7 @@ from flops_fit.sweep.reasons import ADMITS_NO_SIZE
 
 LAW_PARAMETERS = 5  # E, A, B, alpha, beta
 FEWEST = LAW_PARAMETERS + 1
+EMPTY = "the plan has no experiments to train"
 
 
 def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], notes: Sequence[str]) -> str | None:
@@ -21,7 +22,7 @@ def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], 
     if different >= FEWEST:
         return None
     if different == 0:
-        return f"the plan has no experiments to train: {_why_empty(notes)}"
+        return f"{EMPTY}: {_why_empty(notes)}"
     plural = "s" if different > 1 else ""
     return (
         f"the plan has {different} experiment{plural} that differ in size or tokens, too few for a law of "
@@ -32,7 +33,8 @@ def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], 
 def refuse_too_few(problem: str | None, to_train_anyway: str) -> None:
     """Raise `StudyError` where there is a problem (`SweepPlan.too_few`), and say what to give to have it trained."""
     if problem is not None:
-        raise StudyError(f"nothing was trained: {problem}; {to_train_anyway} trains it all the same")
+        anyway = "" if problem.startswith(EMPTY) else f"; {to_train_anyway} trains it all the same"
+        raise StudyError(f"nothing was trained: {problem}{anyway}")
 
 
 def _why_empty(notes: Sequence[str]) -> str:

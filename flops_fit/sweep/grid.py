@@ -11,7 +11,14 @@ from flops_fit.errors import PlanError
 from flops_fit.sizes.size_map import SizeEntry, SizeMap, SkippedSize
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, DroppedPoint, Experiment, experiment_id
 from flops_fit.sweep.options import GridOptions
-from flops_fit.sweep.reasons import centred_by_cost, few_multiples, no_size, nothing_admitted, remarks_on
+from flops_fit.sweep.reasons import (
+    centred_by_cost,
+    few_multiples,
+    no_size,
+    nothing_admitted,
+    remarks_on,
+    these_would_do,
+)
 
 FEWEST_SIZES = 4  # of a budget, for a parabola with an interval
 
@@ -26,12 +33,8 @@ def plan_budgets(
     by_cost: list[tuple[float, int]] = []
     few: list[tuple[float, int, float]] = []
     for budget in budgets:
-        planned, points = _plan_one(size_map, budget, options, identity)
-        sizes = _sizes(planned)
-        if sizes < FEWEST_SIZES and _may_centre_by_cost(size_map, options):
-            other = _plan_one(size_map, budget, replace(options, by_cost=True), identity)
-            if _sizes(other[0]) > sizes:
-                (planned, points), by_cost = other, [*by_cost, (budget, sizes)]
+        planned, points, otherwise = _plan_well(size_map, budget, options, identity)
+        by_cost += [] if otherwise is None else [(budget, otherwise)]
         no_multiple = [point.num_params for point in points if "size_multiple" in point.reason]
         if no_multiple and _sizes(planned) < FEWEST_SIZES:
             few.append((budget, _sizes(planned), min(no_multiple)))
@@ -39,6 +42,8 @@ def plan_budgets(
             remarks.append(nothing_admitted(size_map, budget, options, points))
         experiments += planned
         dropped += points
+    if not experiments:
+        return [], dropped, ["; ".join([*remarks[-1:], *_where_it_fits(size_map, options)])]
     if few:
         remarks.append(few_multiples(size_map, few, options))
     if by_cost:
@@ -48,6 +53,29 @@ def plan_budgets(
         dropped,
         [*remarks, *remarks_on(experiments, size_map, options.dataset_tokens, options.max_epochs)],
     )
+
+
+def _plan_well(
+    size_map: SizeMap, budget: float, options: GridOptions, identity: str
+) -> tuple[list[Experiment], list[DroppedPoint], int | None]:
+    """The better of `_plan_one` as asked and, where that may be, centred by compute; then how many sizes it would have
+    otherwise."""
+    planned, points = _plan_one(size_map, budget, options, identity)
+    sizes = _sizes(planned)
+    if sizes < FEWEST_SIZES and _may_centre_by_cost(size_map, options):
+        other, missing = _plan_one(size_map, budget, replace(options, by_cost=True), identity)
+        if _sizes(other) > sizes:
+            return other, missing, sizes
+    return planned, points, None
+
+
+def _where_it_fits(size_map: SizeMap, options: GridOptions) -> list[str]:
+    """Of an empty plan: the budgets that would have sizes enough, in round numbers; nothing where none would."""
+    if options.centre is not None:  # which may know nothing of other budgets
+        return []
+    round_ones = [float(f"{digit}e{power}") for power in range(31) for digit in (1, 2, 5)]
+    fit = [budget for budget in round_ones if _sizes(_plan_well(size_map, budget, options, "")[0]) >= FEWEST_SIZES]
+    return [these_would_do(fit[0], fit[-1], FEWEST_SIZES)] if fit else []
 
 
 def _plan_one(

@@ -102,11 +102,24 @@ def nothing_admitted(size_map: SizeMap, budget: float, options: GridOptions, poi
     if budget > most:
         return (
             f"{said}: the largest ({size_map.label(largest)}) would see {_ratio(largest, budget):.2g} tokens per "
-            f"parameter; lower the budget to at most {format_flops(most)} or allow larger sizes"
+            f"parameter; lower the budget to at most {format_flops(most)} or {_to_have_larger(size_map)}"
         )
     reasons = [point.reason for point in points]
     remedies = [reason.rpartition("; ")[2] for reason in reasons]
     return f"{said}: {reasons[remedies.index(max(remedies, key=remedies.count))]}"
+
+
+def _to_have_larger(size_map: SizeMap) -> str:
+    if any(size.num_params is not None for size in size_map.skipped):
+        return "raise max_params"
+    return "give larger rows in sizes" if size_map.is_table else "allow larger sizes"
+
+
+def these_would_do(least: float, most: float, sizes: int) -> str:
+    """Which budgets have at least so many `sizes`."""
+    if least == most:
+        return f"a budget of {format_flops(least)} FLOPs would have at least {sizes} sizes"
+    return f"budgets from {format_flops(least)} to {format_flops(most)} FLOPs would have at least {sizes} sizes each"
 
 
 def _ratio(entry: SizeEntry, budget: float) -> float:

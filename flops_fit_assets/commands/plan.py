@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from flops_fit.adaptive.progress import Progress
     from flops_fit.sizes.size_map import SizeMap
+    from flops_fit.sweep.experiment import DroppedPoint
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
@@ -54,6 +56,9 @@ def print_plan(path: Path, console: Console) -> None:
     else:
         plan = plan_to_look_at(study, size_map, centre=centres_of(store, study, size_map, {}))
     done = finished_results(store, plan)
+    if not plan.experiments and plan.too_few and study.adaptive is None:
+        console.print(f"{study.name}: {plan.too_few}", highlight=False, markup=False, soft_wrap=True)
+        return
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
     if plan.argument_names or any(item.active_params for item in plan.trainings):
@@ -162,10 +167,19 @@ def _dropped(plan: SweepPlan) -> Table:
     table = Table(title="dropped", box=box.SIMPLE, title_justify="left")
     for header in ("budget", plan.size_header, "parameters", "reason"):
         table.add_column(header)
+    groups: dict[tuple[float, str], list[DroppedPoint]] = {}
     for point in plan.dropped:
-        size = Text(str(point.size_cell))
-        table.add_row(format_flops(point.compute_budget), size, format_count(point.num_params), Text(point.reason))
+        groups.setdefault((point.compute_budget, point.reason.rpartition("; ")[2]), []).append(point)
+    for (budget, _), points in groups.items():
+        sizes = [str(point.size_cell) for point in points if point.size_cell]
+        more = f" (and {len(points) - 1} more like it)" if len(points) > 1 else ""
+        counts = _span([format_count(point.num_params) for point in points])
+        table.add_row(format_flops(budget), Text(_span(sizes)), counts, Text(points[0].reason + more))
     return table
+
+
+def _span(values: Sequence[str]) -> str:
+    return " to ".join(dict.fromkeys([*values[:1], *values[-1:]]))
 
 
 def _sizes(plan: SweepPlan) -> Table:

@@ -1,6 +1,7 @@
 """A plan that no law can be fitted to is refused before anything is trained: five parameters need six trainings."""
 
 import re
+import warnings
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from tiny_study import OPTIONS, TinyMLP, held_out, train
 from flops_fit import Experiment, SweepPlan, find_optimal, plan_from_size_map
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
 from flops_fit.sizes.size_map import SizeEntry, SizeMap
+from flops_fit.sweep.enough import refuse_too_few
 
 
 def plan_of(*pairs, seeds=(0,)):
@@ -86,3 +88,30 @@ def test_an_empty_plan_says_one_thing_to_change(budgets, options, problem):
     assert said.count("budget to at") + said.count("add data") == 1
     assert re.search(problem, said), said
     assert said in plan.summary()
+    assert len(plan.notes) == 1
+
+
+FINE = SizeMap(
+    model_name="Fine",
+    size_param="width",
+    entries=tuple(
+        SizeEntry(size=10 + k, num_params=round(1000 * 1.4**k), flops_per_token=6e3 * 1.4**k) for k in range(25)
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "options"), [([1e3, 1e4, 1e5], {}), ([1e18, 1e19], {}), ([1e14], {"dataset_tokens": 1_000_000})]
+)
+def test_an_empty_plan_names_budgets_that_would_do_and_they_do(budgets, options):
+    with pytest.warns(FlopsFitWarning, match="admits no size"):
+        said = plan_from_size_map(FINE, budgets, **options).too_few
+    named = re.search(r"; budgets from (\S+) to (\S+) FLOPs would have at least 4 sizes each$", said)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlopsFitWarning)  # of data that is repeated
+        plan = plan_from_size_map(FINE, named.groups(), **options)
+    assert all(len(items) >= 4 for items in plan.by_budget().values())
+    assert plan.too_few is None
+    with pytest.raises(StudyError) as refused:
+        refuse_too_few(said, "--train-anyway")
+    assert "--train-anyway" not in str(refused.value)
