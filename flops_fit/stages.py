@@ -320,6 +320,7 @@ def fit_study(
     from flops_fit.rate_check.findings import findings_of
     from flops_fit.scaling_law import fit_scaling_law
     from flops_fit.scaling_law.by_set import SET_OPTION
+    from flops_fit.scaling_law.checks.of_experts import experts_finding
 
     of_set, results = held_out_set(study, eval_set), list(results)
     there = _as_planned(plan, results, of_set)
@@ -334,6 +335,8 @@ def fit_study(
     checked = study_rate_check(study, plan, results, law)
     if checked is not None:
         found += findings_of(checked, _remedy_for_the_rate(study))
+    asked = plan.target_budgets or law.default_budgets()[-2:]
+    found += experts_finding(law, plan.experiments, plan.param_count, asked)
     return dataclasses.replace(law, diagnostics=gravest_first((*law.diagnostics, *found))) if found else law
 
 

@@ -119,6 +119,12 @@ class SweepPlan:
         """What its sizes set besides the size parameter."""
         return tuple(dict.fromkeys(name for item in self.trainings for name in item.arguments))
 
+    @property
+    def other_counts(self) -> tuple[str, ...]:
+        """Of a mixture of experts: which of "total" and "active" parameters N does not count."""
+        experts = any(item.active_params for item in self.trainings)
+        return tuple(name for name in ("total", "active") if experts and name != self.param_count)
+
     def sizes(self) -> list[Experiment]:
         """One experiment of each size, in order of parameters."""
         first = {(item.size_param_value, item.num_params): item for item in reversed(self.trainings)}
@@ -192,10 +198,10 @@ class SweepPlan:
 
     def summary(self) -> str:
         """A Markdown table with a row per budget, why points are missing, and why no law can be fitted to so few."""
-        active = any(item.active_params for item in self.experiments)
+        more = self.other_counts
         headers = (
             "budget", "sizes", self.size_header, *self.argument_names, f"N ({self.param_count})",
-            *(["N total", "N active"] if active else []), f"{self.data_unit}s", "D/N", "FLOPs",
+            *(f"N {name}" for name in more), f"{self.data_unit}s", "D/N", "FLOPs",
         )  # fmt: skip
         rows = []
         for budget, of_budget in self.by_budget().items():
@@ -204,7 +210,7 @@ class SweepPlan:
                 _span([str(item.size_cell) for item in of_budget]),
                 *(_span([str(item.arguments.get(name, "")) for item in of_budget]) for name in self.argument_names),
                 _span([format_count(item.num_params) for item in of_budget]),
-                *(_spans_of_experts(of_budget) if active else []),
+                *(_span([_count_of(item, name) for item in of_budget]) for name in more),
                 _span([format_count(item.num_tokens) for item in of_budget]),
                 _span([f"{item.tokens_per_param:.3g}" for item in of_budget]),
             ]
@@ -245,12 +251,9 @@ def _span(values: Sequence[str]) -> str:
     return f"{values[0]} to {values[-1]}"
 
 
-def _spans_of_experts(experiments: Sequence[Experiment]) -> list[str]:
-    """All parameters, and those that a token meets."""
-    return [
-        _span([format_count(count) for item in experiments if (count := getattr(item, name)) is not None])
-        for name in ("total_params", "active_params")
-    ]
+def _count_of(experiment: Experiment, name: str) -> str:
+    count = getattr(experiment, f"{name}_params")
+    return "" if count is None else format_count(count)
 
 
 def plan_from_size_map(

@@ -61,7 +61,7 @@ def print_plan(path: Path, console: Console) -> None:
         return
     cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
     console.print(_table(study, plan, cost, done))
-    if plan.argument_names or any(item.active_params for item in plan.trainings):
+    if plan.argument_names or plan.other_counts:
         console.print(_sizes(plan))
     if plan.dropped:
         console.print(_dropped(plan))
@@ -184,13 +184,13 @@ def _span(values: Sequence[str]) -> str:
 
 def _sizes(plan: SweepPlan) -> Table:
     """What each size sets, and of a mixture of experts both counts."""
-    experts = any(item.active_params for item in plan.trainings)
+    others = plan.other_counts
     table = Table(title="sizes", box=box.SIMPLE, title_justify="left", padding=(0, 1, 0, 0))
-    counts = ["N", *(["N total", "N active"] if experts else [])]
-    for header in (plan.size_header, *plan.argument_names, *counts):
-        table.add_column(_in_lines(header), justify="right", overflow="fold")
+    counts = [f"N {plan.param_count}" if others else "N", *(f"N {name}" for name in others)]
+    for header in (*map(_in_lines, (plan.size_header, *plan.argument_names)), *counts):
+        table.add_column(header, justify="right", overflow="fold")
     for item in plan.sizes():
-        more = (item.total_params, item.active_params) if experts else ()
+        more = (getattr(item, f"{name}_params") for name in others)
         shown = ("" if count is None else format_count(count) for count in (item.num_params, *more))
         sets = (_short(item.arguments.get(name, "")) for name in plan.argument_names)
         table.add_row(Text(str(item.size_cell)), *map(Text, sets), *shown)

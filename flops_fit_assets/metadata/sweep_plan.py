@@ -134,7 +134,6 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
     """One row per shown training, sortable in the page; a check of the learning rate with the rate that it tries."""
     records = []
     checks = {item.experiment_id: f"{dict(item.tuned)['learning_rate']:.3g}" for item in plan.checks}
-    experts = any(item.active_params for item in plan.trainings)
     for item in shown_experiments(plan, results):
         result = results.get(item.experiment_id)
         records.append(
@@ -144,7 +143,7 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                     plan.size_header: item.size_cell,
                     **{name: str(item.arguments.get(name, "")) for name in plan.argument_names},
                     "parameters": item.num_params,
-                    **({"active parameters": item.active_params or item.num_params} if experts else {}),
+                    **{f"{name} parameters": getattr(item, f"{name}_params") or 0 for name in plan.other_counts},
                     "tokens": item.num_tokens,
                     "tokens per parameter": round(item.tokens_per_param, 1),
                     "planned FLOPs": format_flops(item.planned_flops),
@@ -157,7 +156,8 @@ def plan_table(plan: SweepPlan, cost: CostEstimate, results: Mapping[str, Experi
                 }
             )
         )
-    numeric = {"parameters", "active parameters", "tokens", *([] if plan.has_labels else [plan.size_param])}
+    numeric = {"parameters", "tokens", *(f"{name} parameters" for name in plan.other_counts)}
+    numeric |= set() if plan.has_labels else {plan.size_param}
     columns = list(records[0].data) if records else ["id ends in"]
     schema = TableSchema(
         columns=[
