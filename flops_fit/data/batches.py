@@ -55,8 +55,9 @@ class Examples:
             if self.collate is not default_collate or (shapes := _different_shapes(items)) is None:
                 raise
             raise DataError(
-                f"examples differ in shape, such as {shapes}, and nothing makes one batch of them; give a DataLoader "
-                "with a collate_fn that pads (targets with -100, which the loss leaves out), or examples of one length"
+                f"examples differ in shape, such as {shapes}, and nothing makes one batch of them; give a padding "
+                "token (pad = 0, in [data]), a DataLoader with a collate_fn that pads (targets with -100, which "
+                "the loss leaves out), or examples of one length"
             ) from error
 
     def spread(self, count: int) -> list[Any]:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset,
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.data.batches import Examples, epoch_order
 from flops_fit.data.nested import tensors_in
+from flops_fit.data.padding import Padding
 from flops_fit.data.targets import IGNORED, TokenCount, count_tokens
 from flops_fit.errors import DataError, DataTypeError, FlopsFitWarning
 from flops_fit.identity.fingerprints import Pieces, content_hash, fingerprint_callable
@@ -66,12 +67,20 @@ def _yields_tensors(dataset: Any) -> bool:
     return bool(tensors_in(next(iter(dataset), None)))
 
 
-def open_examples(dataset: Any, name: str = "dataset") -> Examples:
-    """`dataset` as `Examples`; of a `DataLoader` its dataset and collate function, since batches are the recipe's."""
+def open_examples(dataset: Any, name: str = "dataset", padding: Padding | None = None) -> Examples:
+    """`dataset` as `Examples`; of a `DataLoader` its dataset and collate function, since batches are the recipe's.
+
+    With `padding`, that is the collate function. Raises `DataError` where a `DataLoader` has one of its own.
+    """
     validate_dataset(dataset, name)
     collate: Callable[[list[Any]], Any] = default_collate
     if isinstance(dataset, DataLoader):
         collate, dataset = dataset.collate_fn, dataset.dataset
+    if padding is not None and collate is not default_collate:
+        raise DataError(
+            f"pad = {padding.token} with a DataLoader whose collate_fn makes batches; leave one of them out"
+        )
+    collate = padding or collate
     indices: torch.Tensor | None = None
     while type(dataset) is Subset:
         own = torch.as_tensor(list(dataset.indices), dtype=torch.int64)
@@ -130,7 +139,10 @@ def data_code(examples: Examples, pieces: Pieces) -> str:
     """
     kind = type(examples.dataset)
     source = vars(kind).get("code_version") or (fingerprint_callable(kind, pieces) if origin(kind) == LOCAL else "")
-    return source + ("" if examples.collate is default_collate else fingerprint_callable(examples.collate, pieces))
+    if examples.collate is default_collate:
+        return source
+    version = vars(type(examples.collate)).get("code_version")
+    return source + (f"{version} {examples.collate}" if version else fingerprint_callable(examples.collate, pieces))
 
 
 def _hash_value(digest: Any, value: Any) -> None:
@@ -228,14 +240,17 @@ def prepare_data(
     code: DataCode | None = None,
     ignored: int = IGNORED,
     stream_tokens: int | None = None,
+    pad: int | None = None,
 ) -> StudyData:
     """Open a study's datasets, split off held-out data where none is given, count tokens and fingerprint it all.
 
     `held_out` is a dataset, or a mapping of several by name. `code` is that of the process which sent the data here, if
     one did; `version` stands for data and code; `ignored` is the target that the loss leaves out; `stream_tokens` is
-    how many tokens a stream gives. Warns where padding enters the loss.
+    how many tokens a stream gives; `pad` is the token that examples of different lengths are filled up with. Warns
+    where padding enters the loss.
     """
-    training = open_examples(train, "dataset")
+    padding = None if pad is None else Padding(token=pad, ignored=ignored)
+    training = open_examples(train, "dataset", padding)
     if stream_tokens is not None and training.num_examples is not None:
         raise DataError(
             f"stream_tokens = {stream_tokens:,} is for streams, and this dataset has {training.num_examples:,} "
@@ -246,7 +261,7 @@ def prepare_data(
     if held_out is None:
         training, evaluation = split_held_out(training, eval_fraction)
     else:
-        opened = _open_held_out(held_out, train)
+        opened = _open_held_out(held_out, train, padding)
         first, evaluation = next(iter(opened.items()))
         others = {name: examples for name, examples in opened.items() if name != first}
     with isolated_random_state():
@@ -281,13 +296,13 @@ def prepare_data(
     )
 
 
-def _open_held_out(held_out: Any, train: Any) -> dict[str, Examples]:
+def _open_held_out(held_out: Any, train: Any, padding: Padding | None) -> dict[str, Examples]:
     """Held-out sets by name; a single one is called ""."""
     given = held_out if isinstance(held_out, Mapping) else {"": held_out}
     opened = {}
     for name, dataset in given.items():
         called = f"eval_dataset {name!r}" if name else "eval_dataset"
-        opened[name] = open_examples(dataset, called)
+        opened[name] = open_examples(dataset, called, padding)
         if dataset is train:
             warnings.warn(
                 f"{called} is the training data itself: its loss is not held-out", FlopsFitWarning, stacklevel=3

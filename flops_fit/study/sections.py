@@ -48,6 +48,7 @@ _DATA_RULES = {
     "context": whole() | LEFT_OUT,
     "tokenizer": TEXT | LEFT_OUT,
     "stream_tokens": whole() | LEFT_OUT,
+    "pad": whole(0) | LEFT_OUT,
     "eval_fraction": number(above=0, below=1),
     "version": TEXT | LEFT_OUT,
     "eval_for_law": TEXT | LEFT_OUT,
@@ -193,6 +194,7 @@ class DataSpec:
         context: tokens of an example, of data given as paths.
         tokenizer: of text given as paths: "bytes", the path of a `tokenizer.json`, or a name of tiktoken's.
         stream_tokens: how many tokens a stream gives, which it cannot say itself; no experiment is planned on more.
+        pad: a token, with which examples of different lengths are filled up on the right, their targets with -100.
     """
 
     train: Any
@@ -204,6 +206,7 @@ class DataSpec:
     context: int | None = None
     tokenizer: str | None = None
     stream_tokens: int | None = None
+    pad: int | None = None
     eval_for_law: str | None = None
     metrics: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
@@ -216,6 +219,11 @@ class DataSpec:
             raise StudyError(
                 f"data.{paths[0]} = {self._sources[paths[0]]!r} is a path; set context to the tokens of an example, "
                 "such as context = 256"
+            )
+        given = [source for source in self._sources.values() if source is not None]
+        if self.pad is not None and len(paths) == len(given):
+            raise StudyError(
+                f"data.pad = {self.pad} is for examples of different lengths, and files have one context; leave it out"
             )
         for name in ("context", "tokenizer"):
             if not paths and getattr(self, name) is not None:

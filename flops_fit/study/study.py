@@ -123,6 +123,7 @@ class Study:
             version=spec.version,
             code=self.__dict__.get("data_code"),
             stream_tokens=spec.stream_tokens,
+            pad=spec.pad,
             ignored=ignored_target(self.loss.fn, self.loss.kwargs) if self.loss else IGNORED,
         )
 
