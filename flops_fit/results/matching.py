@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FileError, ResultError
 from flops_fit.results.results import ExperimentResult, load_runs
+from flops_fit.sizes.dial import ROW
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, Experiment
 from flops_fit.sweep.sweep_plan import SweepPlan
 
@@ -118,8 +119,9 @@ def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: 
     left, seed = list(plan.experiments), run.get("seed", 0)
     if "experiment_id" in run:
         left = _narrowed(left, "experiment_id", run["experiment_id"], "experiment_id")
+    by_place = plan.size_param == ROW  # which may be another by now: an id or a label tells more
     for name in (plan.size_param, "size_param_value"):
-        if name in run and name != "num_params":
+        if name in run and name != "num_params" and not (by_place and {"experiment_id", "label"} & run.keys()):
             left = _narrowed(left, name, _number(run, name), "size_param_value")
     if "label" in run and plan.has_labels:
         left = _narrowed(left, "label", run["label"], "label")

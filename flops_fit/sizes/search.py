@@ -170,6 +170,11 @@ class SizeSearch:
         request = self.prober.request
         shown = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
         reason = self.prober.skipped[tried[-1]].reason if tried else "there is none to try"
+        if request.dial.values is not None:
+            return ModelContractError(
+                f"no row of sizes is valid for {request.name}; at {request.at(tried[-1])}: {reason}; correct the "
+                "constructor, its arguments or the rows"
+            )
         multiple = self.limits.size_multiple
         only = f" (only {in_words(multiple)} are tried, by size_multiple)" if multiple else ""
         error = ModelContractError(
@@ -261,8 +266,13 @@ class SizeSearch:
 
     def _require_change(self, knots: Sequence[int], *, enough: bool) -> None:
         counts = {self._params(size) for size in knots}
+        request = self.prober.request
+        if len(counts) == 1 and enough and request.dial.values is not None:
+            raise ModelContractError(
+                f"{request.name} has {format_count(counts.pop())} parameters at every row of sizes; give rows that "
+                "differ in size"
+            )
         if len(counts) == 1 and enough:
-            request = self.prober.request
             sizes = ", ".join(map(str, knots[:3]))
             raise ModelContractError(
                 f"{request.size_param} changes nothing: {request.name} has {format_count(counts.pop())} parameters at "

@@ -170,6 +170,17 @@ class TestTables:
         (skipped,) = size_map.skipped
         assert (skipped.label, skipped.reason) == ("odd", "ValueError: width 9 is no multiple of 4 heads")
 
+    def test_rows_that_are_all_refused_or_all_alike_say_so(self):
+        with pytest.raises(
+            ModelContractError, match=r"no row of sizes is valid for PlainStack; at XL: ValueError: width 32"
+        ):
+            by_label(ROWS, model_kwargs={"heads": 5})
+        alike = [{"widths": [8], "activation": name} for name in ("tanh", "relu")]
+        with pytest.raises(
+            ModelContractError, match="Stages has 80 parameters at every row of sizes; give rows that di"
+        ):
+            build_size_map(Stages, sizes=alike)
+
     def test_rows_of_equal_parameters_are_one_size(self):
         size_map = by_label([*ROWS, {"label": "deep", "width": 8, "depth": 8, "hidden": 16}])
         (skipped,) = size_map.skipped

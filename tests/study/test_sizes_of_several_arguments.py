@@ -197,6 +197,8 @@ def test_runs_are_matched_by_label(table):
     runs = pd.DataFrame([{"label": item.label, "num_tokens": item.num_tokens, "loss": 1.0}])
     (result,), unmatched = match_runs(plan, runs)
     assert (result.experiment_id, unmatched) == (item.experiment_id, [])
+    moved = runs.assign(experiment_id=item.experiment_id, row=item.size_param_value + 1).drop(columns="label")
+    assert match_runs(plan, moved)[0] == [result]
     (), (missed,) = match_runs(plan, runs.assign(label="XXL"))
     assert "label = XXL is in no experiment of the plan" in missed.reason
 
