@@ -12,12 +12,12 @@ from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.basics.formatting import format_count, format_flops
 
 if TYPE_CHECKING:
-    from flops_fit.scaling_law.fitted import ScalingLaw
+    from flops_fit.scaling_law.fitted import FittedLaw
     from flops_fit.sweep.experiment import Experiment
 
 
 def experts_finding(
-    law: ScalingLaw, experiments: Sequence[Experiment], param_count: str, budgets: Sequence[float]
+    law: FittedLaw, experiments: Sequence[Experiment], param_count: str, budgets: Sequence[float]
 ) -> tuple[Diagnostic, ...]:
     """Both counts at N_opt of `budgets`, as powers of N between those of the experiments and beyond; none where a token
     meets all parameters, or the law has no N_opt."""
