@@ -17,6 +17,7 @@ from flops_fit.basics.files import set_aside, write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.held_out import with_all_measured
 from flops_fit.loss import validate_loss_fn
 from flops_fit.processes.workers import CannotBeSent, WorkerPool
 from flops_fit.rate_check.planned import cost_text
@@ -37,7 +38,6 @@ from flops_fit.stages import (
     study_size_map,
     trials_plan,
     tuning_folder,
-    with_optima_by_set,
 )
 from flops_fit.study.named_sets import lacking_sets
 from flops_fit.study.options import study_from_options
@@ -178,7 +178,7 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
 def _fit_and_save(study: Study, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path) -> ScalingLaw:
     grid = {item.experiment_id for item in plan.experiments}
     save_runs([result for result in results if result.experiment_id in grid], directory / "runs.csv")
-    law = with_optima_by_set(study, plan, results, fit_study(study, plan, results))
+    law = with_all_measured(study, plan, results, fit_study(study, plan, results))
     law.save(directory / "scaling_law.json")
     return law
 

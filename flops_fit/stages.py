@@ -340,32 +340,6 @@ def fit_study(
     return dataclasses.replace(law, diagnostics=gravest_first((*law.diagnostics, *found))) if found else law
 
 
-def with_optima_by_set(
-    study: Study, plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw
-) -> ScalingLaw:
-    """`law` with the optima that each of the study's held-out sets asks for, at the budgets that `law.summary()` shows
-    and at the plan's targets; the others' laws are fitted for it. As it is for a study with a single set."""
-    from flops_fit.scaling_law.by_set import OPTIMA_OPTION, SET_OPTION, optima_of, unfitted
-    from flops_fit.scaling_law.prediction_table import budgets_to_show
-
-    names, results = list(study.data.eval_sets) if study.data else [], list(results)
-    if len(names) < 2:
-        return law
-    budgets, rows = budgets_to_show(law.default_budgets()[-2:], plan.target_budgets), []
-    grid = {experiment.experiment_id for experiment in plan.experiments}
-    ours, found = [result for result in results if result.experiment_id in grid], list(law.diagnostics)
-    for name in names:
-        of_set = held_out_set(study, name)
-        found += of_set.findings(ours) if of_set and name != law.options[SET_OPTION] else []
-        try:
-            own = law if name == law.options[SET_OPTION] else fit_study(study, plan, results, eval_set=name)
-            rows += optima_of(name, own, budgets)
-        except FitError as error:  # of a set that was added later, say
-            rows.append(unfitted(name, 0, str(error).split(" (")[0]))
-    options = {**law.options, OPTIMA_OPTION: rows}
-    return dataclasses.replace(law, options=options, diagnostics=gravest_first(found))
-
-
 def study_rate_check(
     study: Study, plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw
 ) -> RateCheck | None:

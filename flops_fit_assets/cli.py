@@ -182,6 +182,7 @@ def demo() -> None:
 @click.option("--fix", multiple=True, help="What is known: E=1.69, or a range, alpha=0.3:0.4; may be repeated.")
 @click.option("--units", help="Factors by column: num_params=1e6,num_tokens=1e9; 1 confirms a column as it is.")
 @click.option("--columns", help="Which column is what, where its name does not say it: loss=val_loss,flops=C.")
+@click.option("--metric", multiple=True, help="A column to predict from the loss, such as accuracy; may be repeated.")
 @click.option("--eval-set", help="Of a study with several held-out sets, the one whose losses are fitted.")
 def fit(
     runs: Path,
@@ -189,6 +190,7 @@ def fit(
     fix: tuple[str, ...],
     units: str | None,
     columns: str | None,
+    metric: tuple[str, ...],
     eval_set: str | None,
 ) -> None:
     """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, a directory of results, or a study file.
@@ -197,7 +199,9 @@ def fit(
     with their losses on its own held-out set or on another (--eval-set).
     """
     if runs.suffix == ".toml":
-        _fit_study(runs, report_path, eval_set, {"--fix": fix, "--units": units, "--columns": columns})
+        _fit_study(
+            runs, report_path, eval_set, {"--fix": fix, "--units": units, "--columns": columns, "--metric": metric}
+        )
         return
     if eval_set is not None:
         raise click.UsageError(
@@ -209,6 +213,7 @@ def fit(
     from flops_fit.scaling_law import score_forecasts
     from flops_fit.scaling_law.fit import fit_scaling_law
     from flops_fit.scaling_law.fitting.held import from_text
+    from flops_fit.scaling_law.from_loss.metric_law import with_metrics
     from flops_fit_assets.commands.forecast import folder_beside
     from flops_fit_assets.commands.named_values import factors, pairs
 
@@ -218,6 +223,7 @@ def fit(
         )
     except FileNotFoundError as error:
         raise click.ClickException(f"{runs} does not exist; give a table of runs or a directory of results") from error
+    law = with_metrics(law, load_runs(runs), metric, columns=pairs(columns, "--columns"), units=factors(units))
     console = _console()
     console.print(law.summary(), highlight=False, markup=False, soft_wrap=True)
     forecasts = score_forecasts(folder_beside(runs), law.runs)

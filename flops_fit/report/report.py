@@ -18,7 +18,7 @@ from flops_fit.identity.fingerprints import package_version
 from flops_fit.rate_check.rate_check import RateCheck
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.report.figure_block import figure_block
-from flops_fit.report.measured_table import measured_table
+from flops_fit.report.measured_table import measured_table, metrics_section
 from flops_fit.report.rate_section import rate_section
 from flops_fit.report.recipe_section import recipe_section
 from flops_fit.report.report_style import STYLE, definitions, details, html_table, interval_text, json_block
@@ -28,6 +28,7 @@ from flops_fit.scaling_law.by_set import OPTIMA_OPTION, SET_HEADERS, SET_OPTION,
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.forecasts.calibration import HEADERS as FORECAST_HEADERS
 from flops_fit.scaling_law.forecasts.calibration import Calibration
+from flops_fit.scaling_law.from_loss.shown import METRICS_OPTION, metric_rows
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.next_experiments.in_words import next_in_words
 from flops_fit.scaling_law.prediction_table import (
@@ -49,7 +50,7 @@ VERDICTS = {
 }
 
 MOST_RUNS = 1000  # that are listed one by one
-OWN_PLACE = ("thinned", OPTIMA_OPTION)  # of the law's options, which are shown elsewhere
+OWN_PLACE = ("thinned", OPTIMA_OPTION, METRICS_OPTION)  # of the law's options, which are shown elsewhere
 NOT_SHOWN = "<p>Not shown, since the runs do not support a law.</p>"
 
 
@@ -107,6 +108,7 @@ def report_html(
         figure_block("isoflop", images),
         "<h2>What to train at a budget</h2>" + _predictions(law, plan.target_budgets if plan else ()),
         "<h2>Held-out sets</h2>" + _sets(law) if set_rows(law) else "",
+        "<h2>Metrics</h2>" + metrics_section(law) if metric_rows(law) else "",
         "<h2>Rounds</h2>" + rounds_section(rounds) if rounds else "",
         figure_block("frontier", images),
         "<h2>What another size costs</h2>" + _sizes(law),

@@ -12,6 +12,7 @@ _EXPORTS = {
     "FlopsPerToken": "flops_per_token",
     "Forecast": "forecasts.forecast",
     "IsoflopMinimum": "approaches.isoflop",
+    "MetricLaw": "from_loss.metric_law",
     "Runs": "table.runs",
     "ScalingLaw": "law",
     "approaches_table": "all_approaches",
@@ -20,6 +21,7 @@ _EXPORTS = {
     "effective_params": "repetition",
     "effective_tokens": "repetition",
     "envelope": "approaches.envelope",
+    "fit_metric": "from_loss.metric_law",
     "fit_repetition": "repetition",
     "fit_scaling_law": "fit",
     "fit_scaling_law_together": "together",
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.flops_per_token import FlopsPerToken as FlopsPerToken
     from flops_fit.scaling_law.forecasts.folder import score_forecasts as score_forecasts
     from flops_fit.scaling_law.forecasts.forecast import Forecast as Forecast
+    from flops_fit.scaling_law.from_loss.metric_law import MetricLaw as MetricLaw
+    from flops_fit.scaling_law.from_loss.metric_law import fit_metric as fit_metric
     from flops_fit.scaling_law.law import ScalingLaw as ScalingLaw
     from flops_fit.scaling_law.repetition import Repetition as Repetition
     from flops_fit.scaling_law.repetition import effective_params as effective_params

@@ -12,6 +12,7 @@ from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.fitting.held import described
 from flops_fit.scaling_law.flops_per_token import optimal_params
+from flops_fit.scaling_law.from_loss.shown import metric_doubts, metric_rows
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 from flops_fit.scaling_law.next_experiments.in_words import next_in_words
 from flops_fit.scaling_law.prediction_table import budgets_to_show, prediction_rows, verdict_rows
@@ -25,7 +26,7 @@ def summarise(law: FittedLaw, target_budgets: Sequence[float] = ()) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
     predictions = _predictions(law, checked_compute([*target_budgets]).tolist())
     trust = _trust(law) if law.determined else ""
-    blocks = [_head(law), _parameters(law), _minima(law), predictions, _sets(law), trust, _findings(law)]
+    blocks = [_head(law), _parameters(law), _minima(law), predictions, _sets(law), _metrics(law), trust, _findings(law)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -104,6 +105,17 @@ def _sets(law: FittedLaw) -> str:
         band = f"[{between.replace(' to ', ', ')}]"
         lines.append(f"  {name:<14} {runs:<6} {compute:<12}  {N:<8} {band:<20} {D:<9} {loss}")
     return "\n".join(lines)
+
+
+def _metrics(law: FittedLaw) -> str:
+    """What the study's metrics are predicted to be."""
+    rows = metric_rows(law)
+    if not rows:
+        return ""
+    lines = ["  metric           compute       loss     predicted            90 %"]
+    for name, compute, loss, predicted, between in rows:
+        lines.append(f"  {name:<16} {compute:<12}  {loss:<8} {predicted:<20} {between}".rstrip())
+    return "\n".join([*lines, *(f"  caution     {said}" for said in metric_doubts(law))])
 
 
 def _trust(law: FittedLaw) -> str:

@@ -12,10 +12,11 @@ import dagster as dg
 
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.spending import over_limit, spending
+from flops_fit.held_out import with_all_measured
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
-from flops_fit.stages import fit_study, study_plan, study_size_map, with_optima_by_set
+from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.study import Study
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
@@ -244,7 +245,7 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         wanted, every = ([item.experiment_id for item in of] for of in (sweep_plan.experiments, sweep_plan.trainings))
         results: dict[str, ExperimentResult] = {name: training_run[name] for name in every if name in training_run}
         law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
-        law = with_optima_by_set(source.study, sweep_plan, results.values(), law)
+        law = with_all_measured(source.study, sweep_plan, results.values(), law)
         store, figures = source.store, law_figures(law)
         forecasts = study_calibration(store, law)
         progress = rounds_progress(source, law, context.instance) if source.study.adaptive else None

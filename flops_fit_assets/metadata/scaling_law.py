@@ -13,6 +13,7 @@ from flops_fit.rate_check.shown import HEADERS as CHECK_HEADERS
 from flops_fit.rate_check.shown import check_rows
 from flops_fit.results.results import ExperimentResult
 from flops_fit.scaling_law.by_set import SET_HEADERS, set_rows
+from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, metric_doubts, metric_rows
 from flops_fit.stages import study_rate_check
 from flops_fit_assets.metadata.forecasts import forecast_metadata
 from flops_fit_assets.metadata.published_files import Figure
@@ -63,6 +64,8 @@ def law_metadata(
         shown["checks of the learning rate"] = inline_table(CHECK_HEADERS, check_rows(checked))
     if by_set := set_rows(law):
         shown["held-out sets"] = MetadataValue.md(markdown_table(SET_HEADERS, by_set))
+    if metrics := metric_rows(law):
+        shown["metrics"] = MetadataValue.md("\n\n".join([markdown_table(METRIC_HEADERS, metrics), *metric_doubts(law)]))
     if missing:
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
     if law.diagnostics:

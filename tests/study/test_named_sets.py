@@ -12,8 +12,9 @@ from torch.utils.data import TensorDataset
 
 from flops_fit import DataSpec, ExperimentResult, Study, SweepPlan, find_optimal, fit_scaling_law, run_experiment
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
+from flops_fit.held_out import with_all_measured
 from flops_fit.results.results import load_results, results_frame
-from flops_fit.stages import fit_study, study_plan, with_optima_by_set
+from flops_fit.stages import fit_study, study_plan
 from flops_fit.study.named_sets import lacking_sets
 
 BUDGETS = [4e6, 8e6, 1.6e7]
@@ -235,7 +236,7 @@ def test_one_table_has_the_optima_of_all_sets(planned):
     """At C = 6ND: N_opt^alpha+beta = (A alpha / B beta) (C/6)^beta, of both sets by hand."""
     study, plan = planned
     results = made(study, plan, LAWS)
-    law = with_optima_by_set(study, plan, results, fit_study(study, plan, results))
+    law = with_all_measured(study, plan, results, fit_study(study, plan, results))
     rows = law.options["optima_by_set"]
     assert [row["set"] for row in rows] == ["clean", "clean", "noisy", "noisy"]
     for row in rows:
@@ -262,7 +263,7 @@ def test_the_report_shows_the_table(planned, tmp_path):
 
     study, plan = planned
     results = made(study, plan, LAWS)
-    law = with_optima_by_set(study, plan, results, fit_study(study, plan, results))
+    law = with_all_measured(study, plan, results, fit_study(study, plan, results))
     page = report_html(law, "sets")
     assert "<h2>Held-out sets</h2>" in page
     assert "optima_by_set" not in page
@@ -333,7 +334,7 @@ def test_a_loss_on_other_data_of_that_name_is_none(planned):
         FitError, match=r"none of .* runs can be used .*of other data than noisy has now.*trained again"
     ):
         fit_study(study, plan, results, eval_set="noisy")
-    law = with_optima_by_set(study, plan, results, fit_study(study, plan, results))
+    law = with_all_measured(study, plan, results, fit_study(study, plan, results))
     assert [row.get("why", "") for row in law.options["optima_by_set"]][-1].startswith("none of")
     assert any(item.code == "not_on_this_set" for item in law.diagnostics)
 
@@ -360,3 +361,33 @@ def test_in_one_call_a_set_is_added_and_the_law_moved_to_another(tmp_path):
     assert {row["set"] for row in law.options["optima_by_set"] if "N_opt" in row or "compute" in row} == set(both)
     losses = {result.losses["noisy"] for result in load_results(tmp_path / "runs")}
     assert set(whole(both, eval_for_law="noisy").runs.loss.tolist()) == losses
+
+
+# -- metrics of a study ------------------------------------------------------------------------------------------------
+
+
+def right(model, batch):
+    return 1.0
+
+
+def test_what_metrics_will_be_is_in_the_studys_law(planned):
+    """The metric of the law's set is a known sigmoid of its loss, and so it is at the law's loss at other budgets."""
+    _, plan = planned
+    study = study_with(SETS, metrics={"share": right}, eval_for_law="noisy")
+
+    def share(loss):
+        return 0.1 + 0.8 / (1 + math.exp(4 * (loss - 2.9)))
+
+    results = [
+        dataclasses.replace(item, metrics={f"share_{name}": share(loss) for name, loss in item.losses.items()})
+        for item in made(study, plan, LAWS)
+    ]
+    law = with_all_measured(study, plan, results, fit_study(study, plan, results))
+    rows = law.options["metrics"]
+    assert [row["metric"] for row in rows] == ["share_noisy"] * 2
+    for row in rows:
+        assert row["predicted"] == pytest.approx(share(law.L_opt(row["compute"])), abs=2e-3)
+    older = [dataclasses.replace(item, measured_by={**item.measured_by, "share": "0" * 16}) for item in results]
+    law = with_all_measured(study, plan, older, fit_study(study, plan, older))
+    assert law.options["metrics"] == [{"metric": "share_noisy", "why": "no result has it as it is measured now"}]
+    assert "no result has it as it is measured now" in law.summary()

@@ -1,0 +1,1 @@
+"""From the loss to what else is measured: the second step of a prediction, as published model ladders take it."""
