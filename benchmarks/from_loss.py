@@ -1,7 +1,7 @@
 """Do the intervals of a metric hold? `python benchmarks/from_loss.py` (two minutes on one core) prints the shares.
 
-60 synthetic studies for each line: 35 runs with noise of 0.3 % in the loss, a sigmoid of the loss with noise in the metric, read
-at ten times the largest budget; whether its 90 % intervals hold the truth there, and a new run.
+60 synthetic studies for each line: 35 runs with noise of 0.3 % in the loss, a sigmoid of the loss with noise in the
+metric, read at ten times the largest budget; whether its 90 % intervals hold the truth there, and a new run.
 """
 
 import numpy as np
