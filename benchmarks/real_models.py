@@ -2,9 +2,9 @@
 
 `python benchmarks/real_models.py [family ...]` (with the extra `hf`) writes `real_models.md`. For each family, at one
 width: N against the library's own `num_parameters()`; measured FLOPs per token against 6 per weight of every
-`nn.Linear` (of stacked experts the share that a token meets) and 12·layers·width·context of attention (T5: 4 layers of the encoder,
-4 of the decoder, 4 across). Then a map with
-measured FLOPs up to 1e11 parameters: seconds, seconds of processor time, peak memory, all with what it imports.
+`nn.Linear` (of stacked experts the share that a token meets) and 12·layers·width·context of attention (T5: 4
+layers of the encoder, 4 of the decoder, 4 across). Then a map with measured FLOPs up to 1e11 parameters: seconds,
+seconds of processor time, peak memory, all with what it imports.
 """
 
 from __future__ import annotations

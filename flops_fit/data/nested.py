@@ -100,9 +100,12 @@ def batch_examples(batch: Any) -> int:
 
 
 def unit_of(batch: Any) -> str:
-    """What one unit of data is: a "token" where the inputs are integers (or unknown), otherwise an "example"."""
+    """What one unit of data is: a "token" where the inputs are ids (B,) or (B, T), or unknown, otherwise an "example".
+
+    Integers of more dimensions are images.
+    """
     first = None if batch is None else next(iter(tensors_in(inputs_of(batch))), None)
-    return "example" if first is not None and first.is_floating_point() else "token"
+    return "example" if first is not None and (first.is_floating_point() or first.ndim > 2) else "token"
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,13 @@ _COPIES = {
     "clone",
     "embedding",
 }  # whose result holds rows of a parameter
-_LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass
 class _Used:
     numel: int
+    is_matrix: bool
     is_stack: bool  # of one matrix for each expert
     flops: int = 0
 
@@ -41,11 +42,14 @@ class UsedWeights:
             first = int(parameter.storage_offset())
             storage = parameter.untyped_storage()._cdata
             self._places[storage].append((first, first + parameter.numel(), name))
-            self._used[name] = _Used(numel=parameter.numel(), is_stack=parameter.ndim == 3)
+            self._used[name] = _Used(
+                numel=parameter.numel(), is_matrix=parameter.ndim > 1, is_stack=parameter.ndim == 3
+            )
 
     def product(self, args: Any, flops: int) -> None:
-        """An operation multiplied `args` by each other; of two parameters no token takes part."""
-        owners = {owner for leaf in tree_leaves(args) if (owner := self.owner(leaf))}
+        """An operation multiplied `args` by each other; of two parameters no token takes part. What has one dimension
+        is a bias, which is added."""
+        owners = {owner for leaf in tree_leaves(args) if (owner := self.owner(leaf)) and leaf.ndim > 1}
         if len(owners) == 1:
             self._used[owners.pop()].flops += flops
 
@@ -68,26 +72,35 @@ class UsedWeights:
         return next((name for first, end, name in places if first <= offset < end), None)
 
     def _positions(self) -> float:
-        """Tokens that went through the model: how often most of its matrices were used."""
-        often = Counter(used.flops / (2 * used.numel) for used in self._used.values() if used.flops)
-        return often.most_common(1)[0][0] if often else 0.0
+        """Tokens that went through the model: how often most kinds of its matrices were used; those that differ in
+        numbers in their names alone are of one kind."""
+        kinds: dict[float, set[str]] = defaultdict(set)
+        for name, used in self._used.items():
+            if used.flops:
+                kinds[used.flops / (2 * used.numel)].add(_NUMBER.sub("*", name))
+        return max(kinds, key=lambda often: (len(kinds[often]), often), default=0.0)
 
     def idle(self) -> float:
         """Parameters that a token does not meet, on average over the batch.
 
         A stack of matrices is met in part where its products are fewer than tokens times its numbers. So is one matrix
-        of several that differ in nothing but a number in their names, where each is met in part and all of them
-        together by half of the tokens or more: experts that are called one by one. Any other parameter is met in full,
-        such as a head that is used once an example.
+        of several that differ in nothing but one number in their names, where each is met in part and all of them
+        together by half of the tokens or more: experts that are called one by one, some perhaps by none. A matrix's own
+        bias is met as it is. Any other parameter is met in full, such as a head that is used once an example.
         """
         tokens = self._positions()
-        groups: dict[str, list[_Used]] = defaultdict(list)
-        for name, used in self._used.items():
-            if 0 < used.flops < 2 * tokens * used.numel:
-                groups[name if used.is_stack else _LAST_NUMBER.sub("*", name)].append(used)
-        idle = 0.0
-        for parts in groups.values():
-            met = sum(used.flops / (2 * tokens * used.numel) for used in parts)
-            if parts[0].is_stack or (len(parts) > 1 and met >= 0.5):
-                idle += sum(used.numel - used.flops / (2 * tokens) for used in parts)
-        return idle
+        met = {name: used.flops / (2 * tokens * used.numel) for name, used in self._used.items() if tokens}
+        part = {name: share for name, share in met.items() if share < 1 and self._used[name].is_matrix}
+        experts = {name for name in part if self._used[name].is_stack and part[name]}
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in part:
+            for number in _NUMBER.finditer(name):
+                alike[f"{name[: number.start()]}*{name[number.end() :]}"].append(name)
+        for names in alike.values():
+            if len(names) > 1 and sum(part[name] for name in names) >= 0.5:
+                experts.update(names)
+        return sum((1 - part[name]) * self._numel_with_bias(name) for name in experts)
+
+    def _numel_with_bias(self, name: str) -> int:
+        own = f"{name.removesuffix('.weight')}.bias" if name.endswith(".weight") else f"{name}_bias"  # as of a stack
+        return self._used[name].numel + (self._used[own].numel if own in self._used else 0)

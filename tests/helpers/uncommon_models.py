@@ -73,6 +73,17 @@ class GroupedExperts(LoopsOverExperts):
         return self.last(tokens.index_add(0, rows, torch._grouped_mm(tokens[rows], self.experts, offs=ends)))
 
 
+class DeepExpertsWithBiases(LoopsOverExperts):
+    """Experts of two layers, as plain sequences."""
+
+    def __init__(self, width, experts=6, top=2):
+        super().__init__(width, experts, top)
+        self.first, self.last = nn.Linear(2, width), nn.Linear(width, 1)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)) for _ in range(experts)
+        )
+
+
 class AsksItsData(nn.Module):
     """Asks of its batch what a mask, a length, a number of classes are, in every way that people ask."""
 

@@ -121,6 +121,14 @@ def test_mixtral_8x7b_meets_12_9_billion_of_46_7():
     assert step_of(config) == (pytest.approx(46.7e9, rel=0.01), pytest.approx(12.9e9, rel=0.01))
 
 
+def test_gpt_oss_20b_meets_3_61_billion_of_20_91():
+    """OpenAI 2025, gpt-oss-120b & gpt-oss-20b Model Card, table 1: the embedding's weights are not among the active."""
+    config = transformers.GptOssConfig(num_hidden_layers=24, num_local_experts=32, use_cache=False)
+    total, active = step_of(config)
+    assert total == pytest.approx(20.91e9, rel=0.001)
+    assert active - config.vocab_size * config.hidden_size == pytest.approx(3.61e9, rel=0.002)
+
+
 def test_qwen3_30b_a3b_meets_3_3_billion_of_30_5():
     """The Qwen3 technical report says 30B and 3B, the model's page 30.5B and 3.3B; by hand from its shape 3.353B."""
     config = transformers.Qwen3MoeConfig(

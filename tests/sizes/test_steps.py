@@ -125,6 +125,15 @@ def test_of_a_mixture_of_experts_n_may_be_what_a_token_meets(factory):
         build_size_map(factory, "width", param_count="active")
 
 
+def test_experts_of_several_layers_with_biases_are_met_as_any_others():
+    """6 experts of two layers with biases, of which a token meets 2."""
+    for entry in measured(models.DeepExpertsWithBiases, param_count="active", max_params=1e8).entries:
+        width = entry.size
+        expert = 2 * (width**2 + width)
+        assert entry.total_params == 3 * width + 6 * width + 6 * expert + width + 1
+        assert entry.num_params == pytest.approx(entry.total_params - 4 * expert, abs=1)
+
+
 def test_a_model_without_experts_is_met_in_full():
     (entry,) = measured(models.RoundedBlocks, param_count="active", size_values=[32], max_params=1e9).entries
     assert entry.num_params == entry.total_params
