@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,18 @@ def extrapolate(built: Sequence[Probe], size: int) -> Probe | None:
         return None
     found = counts(size)
     return Probe(size=size, counts=found, source="polynomial") if min(found.values()) >= 0 else None
+
+
+def follows(arguments: Mapping[int, Mapping[str, Any]], size: int) -> bool:
+    """Whether what `size` sets continues what the other sizes do: beyond the bend of a `min` or `max` a polynomial that
+    is exact before it is not. Numbers that need not be whole shape no parameters."""
+    whole = {
+        each: {name: value for name, value in sets.items() if type(value) is int} for each, sets in arguments.items()
+    }
+    if not whole[size]:
+        return True
+    rule = _exact({each: sets for each, sets in whole.items() if each != size})
+    return rule is not None and rule(size) == whole[size]
 
 
 @dataclass(frozen=True, kw_only=True)

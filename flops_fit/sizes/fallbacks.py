@@ -15,7 +15,7 @@ from flops_fit.basics.memory import memory_growth
 from flops_fit.errors import FlopsFitError, ModelContractError, PlanError
 from flops_fit.sizes.counting import Probe, Step, build_and_count
 from flops_fit.sizes.expressions import NotWhole
-from flops_fit.sizes.extrapolation import extrapolate
+from flops_fit.sizes.extrapolation import extrapolate, follows
 from flops_fit.sizes.flops import ShapesUnknown
 from flops_fit.sizes.options import ProbeRequest
 from flops_fit.sizes.progress import MapProgress
@@ -215,7 +215,8 @@ class Prober:
         if self.request.dial.values is not None:  # rows of a table follow no rule of their place in it
             return above
         built = [probe for probe in self.probes.values() if probe.source != "polynomial"]
-        probe = extrapolate(built, size)
+        sets = {each: self.request.dial.arguments(each) for each in (*(probe.size for probe in built), size)}
+        probe = extrapolate(built, size) if follows(sets, size) else None
         if probe is not None and above is not None:
             self._now_too_heavy(max(probe.size for probe in built))
         return probe or above

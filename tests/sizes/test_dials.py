@@ -1,5 +1,6 @@
 """What a size sets: several arguments by expressions, the rows of a table, the keys of a config."""
 
+import dataclasses
 import itertools
 import json
 
@@ -71,6 +72,29 @@ class TestExpressions:
         assert any(
             "depth=1 and 2 are next to each other; raise the budget, or set the size by" in each for each in reasons
         )
+
+    @pytest.mark.parametrize(
+        ("text", "width"),
+        [
+            ("8*depth", lambda depth: 8 * depth),
+            ("min(8*depth, 64)", lambda depth: min(8 * depth, 64)),
+            ("max(8*depth, 64)", lambda depth: max(8 * depth, 64)),
+        ],
+    )
+    def test_what_is_too_heavy_to_build_is_extrapolated_up_to_a_bend(self, text, width, monkeypatch):
+        """Sizes up to 6 are built as they are, above by a polynomial where it still holds, with a bend at 8."""
+        import flops_fit.sizes.fallbacks as fallbacks
+
+        build = fallbacks.build_and_count
+        monkeypatch.setattr(
+            fallbacks, "build_and_count",
+            lambda request, size, **how: dataclasses.replace(build(request, size, **how), work=10_000 * (size > 6)),
+        )  # fmt: skip
+        size_map = build_size_map(PlainStack, "depth", sizes={"width": text}, max_size=40)
+        for entry in size_map.entries:
+            assert entry.num_params == stack_params(width(entry.size), entry.size)
+        sources = {entry.source for entry in size_map.entries if entry.size > 12}
+        assert ("polynomial" in sources) == (text == "8*depth")
 
     def test_only_multiples_of_the_dial(self):
         size_map = build_size_map(PlainStack, "depth", sizes=SHAPE, size_multiple=4, max_size=50)
