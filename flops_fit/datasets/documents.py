@@ -39,7 +39,7 @@ def parts_of(path: Path) -> list[Path]:
 def pieces_of(path: Path, column: str) -> Iterator[tuple[Document, bool]]:
     """Documents in order, each as one or more pieces: a piece, and whether its document ends there.
 
-    A text file is one document, cut after a line every 4 million characters; of lines of JSON, Parquet and saved
+    A text file is one document, cut after a line every 4 to 8 million characters; of lines of JSON, Parquet and saved
     datasets each row is one, by its `column` (of a dataset without it, `input_ids`).
     """
     if path.is_dir():
@@ -60,9 +60,9 @@ def _opened(path: Path) -> IO[str]:
 def _text(path: Path) -> Iterator[tuple[Document, bool]]:
     try:
         with _opened(path) as file:
-            piece = file.read(_PIECE) + file.readline()
+            piece = file.read(_PIECE) + file.readline(_PIECE)
             while piece:
-                following = file.read(_PIECE) + file.readline()
+                following = file.read(_PIECE) + file.readline(_PIECE)
                 yield piece, not following
                 piece = following
     except UnicodeDecodeError as error:

@@ -22,7 +22,7 @@ from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import still_alive
 
 _MADE_BY = "tokenize/1"  # another where the same text becomes other tokens
-_TOGETHER = 256  # pieces that a tokenizer gets at once
+_TOGETHER, _LENGTH = 256, 1 << 23  # pieces that a tokenizer gets at once, and characters or ids of them
 
 
 def tokenize(
@@ -98,13 +98,25 @@ def joined(
 ) -> Iterator[np.ndarray[Any, Any]]:
     """The ids of pieces of documents, with `between` before every document but the first."""
     begins, several = True, False
-    pieces = iter(pieces)
-    while together := list(itertools.islice(pieces, _TOGETHER)):
+    for together in _groups(pieces):
         for ids, (_, ends) in zip(_encoded([piece for piece, _ in together], tokenizer), together, strict=True):
             if begins and several:
                 yield np.array([_needed(between)])
             yield ids
             begins, several = ends, True
+
+
+def _groups(pieces: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Document, bool]]]:
+    """Pieces by the hundred, fewer where they are long: all of a group are in memory."""
+    group, length = [], 0
+    for piece in pieces:
+        group.append(piece)
+        length += len(piece[0])
+        if len(group) >= _TOGETHER or length >= _LENGTH:
+            yield group
+            group, length = [], 0
+    if group:
+        yield group
 
 
 def _encoded(pieces: Sequence[Document], tokenizer: Tokenizer) -> list[np.ndarray[Any, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -235,11 +235,12 @@ class DataSpec:
     @property
     def files(self) -> list[Path]:
         """The files of data given as paths; those of a path that is not there are none."""
-        found: list[Path] = []
-        for source in filter(is_paths, self._sources.values()):
-            with contextlib.suppress(DataError):
-                found += files_of(source)
-        return found
+        return _found(self._sources.values())
+
+    @property
+    def files_in_ids(self) -> list[Path]:
+        """Those whose content experiments' ids follow from: of the training data and the first held-out set."""
+        return [] if self.version else _found(list(self._sources.values())[:2])
 
     @property
     def eval_sets(self) -> Mapping[str, Any]:
@@ -255,6 +256,14 @@ class DataSpec:
     def _sources(self) -> dict[str, Any]:
         named = {f"eval.{name}": source for name, source in self.eval_sets.items()}
         return {"train": self.train, **(named or {"eval": self.eval})}
+
+
+def _found(sources: Iterable[Any]) -> list[Path]:
+    found: list[Path] = []
+    for source in filter(is_paths, sources):
+        with contextlib.suppress(DataError):
+            found += files_of(source)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

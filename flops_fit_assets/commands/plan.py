@@ -36,6 +36,8 @@ from flops_fit_assets.metadata.published_files import law_figures, publish
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 
+_FILES_SHOWN = 8  # of data
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -79,7 +81,7 @@ def print_plan(path: Path, console: Console) -> None:
     refusals = [over_limit(spent, study.hardware), plan.too_few if study.adaptive is None else None]
     counted = study.prepared_data.tokens.note if study.prepared_data else None
     parts += [cost.memory_text() or "", counted or "", held_out_note(study) or "", *lacking_sets(study, done.values())]
-    parts.append(covered_text(study.covered()))
+    parts.append(covered_text(study.covered(), study.data.files_in_ids if study.data else ()))
     for line in filter(None, [*lines, *parts, *(f"would be refused: {refusal}" for refusal in refusals if refusal)]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -95,16 +97,22 @@ def _rounds(store: StudyStore, study: Study, size_map: SizeMap) -> tuple[SweepPl
     return rounds_plan(study, size_map, (*rounds, *new)), progress
 
 
-def covered_text(pieces: Pieces) -> str:
+def covered_text(pieces: Pieces, data: Sequence[Path] = ()) -> str:
     """The files and packages that the ids of a study's experiments follow from, in a line; edit one, and ids change."""
-    here = Path.cwd()
     files = {Path(piece.path) for piece in pieces.values() if piece.path and piece.kind != "package"}
     own = [path for path in sorted(files) if is_users_file(str(path))]
-    named = [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in own]
+    named = [_from_here(path) for path in own]
     packages = [f"{name} {piece.digest}" for name, piece in sorted(pieces.items()) if piece.kind == "package"]
     more = len(files) - len(own)
     ours = f", and of {more} file{'s' if more > 1 else ''} of flops_fit" if more else ""
-    return f"ids cover the code used of {', '.join(named + packages) or 'no file of yours'}{ours}"
+    shown = [_from_here(path) for path in data[:_FILES_SHOWN]] + (["..."] if len(data) > _FILES_SHOWN else [])
+    tokens = f"; and all of {', '.join(shown)}" if data else ""
+    return f"ids cover the code used of {', '.join(named + packages) or 'no file of yours'}{ours}{tokens}"
+
+
+def _from_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def write_again(path: Path) -> Path:

@@ -54,13 +54,14 @@ def test_each_line_of_json_is_a_document(tmp_path, packed):
         tokenize(path, context=1, tokenizer="bytes")
 
 
-def test_a_long_text_is_one_document_and_the_same_tokens_however_it_is_cut(tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit", ["_TOGETHER", "_LENGTH"])
+def test_a_long_text_is_one_document_and_the_same_tokens_however_it_is_cut(tmp_path, monkeypatch, limit):
     from flops_fit.datasets import documents, tokenized
 
     text = "".join(f"line {number}\n" for number in range(2000))
     (tmp_path / "a.txt").write_text(text)
     monkeypatch.setattr(documents, "_PIECE", 1000)
-    monkeypatch.setattr(tokenized, "_TOGETHER", 3)
+    monkeypatch.setattr(tokenized, limit, 3)
     assert ids_of(tokenize(tmp_path / "a.txt", context=1, tokenizer="bytes")) == list(text.encode())
 
 

@@ -148,6 +148,19 @@ def test_whoever_watches_a_study_sees_that_its_files_were_written(tmp_path):
     assert file_stamp(StudySource.of(path), path) != first
 
 
+def test_a_plan_says_which_files_ids_cover(tmp_path, monkeypatch):
+    from flops_fit_assets.commands.plan import covered_text
+
+    monkeypatch.chdir(tmp_path)
+    counted(tmp_path)
+    counted(tmp_path, "val.bin", 8000)
+    text = 'train = "data/train.bin"\neval = "data/val.bin"\ncontext = 32\n'
+    study = study_in(tmp_path, text)
+    assert covered_text({}, study.data.files_in_ids).endswith("; and all of data/train.bin, data/val.bin")
+    named = study_in(tmp_path, text + 'version = "1"\n')  # which stands for them
+    assert "data" not in covered_text({}, named.data.files_in_ids)
+
+
 def test_a_token_file_is_planned_and_trained_on(tmp_path):
     """The least loss there is: of a step that is 1 with probability 0.9, else 7."""
     path = counted(tmp_path, count=2_000_000)
