@@ -67,6 +67,7 @@ SECTIONS: dict[str, type] = {
 _REFERENCES = {("model", "factory"), ("model", "config"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
 _TABLES = {("data", "eval"), ("data", "metrics")}  # of several by name
 _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate"), ("training", "optimizer")}
+_LIKELY_ARGUMENTS = {"config", "flops", "version"}  # of a model too
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
 
@@ -109,6 +110,8 @@ def _section(name: str, content: Any, path: Path) -> Any:
     by_counts = name == "model" and "num_params" in content and "factory" not in content
     known = {item.name for item in fields(kind)} | ({"num_params"} if by_counts else set())
     _refuse_unknown(content, known, f"[{name}] ", path)
+    if name == "model":
+        _refuse_misplaced(content.get("sizes"), known, path)
     values = {key: _value(name, key, value, path) for key, value in content.items()}
     if name == "trainer":
         values.setdefault("study_dir", str(path.resolve().parent))
@@ -122,6 +125,16 @@ def _section(name: str, content: Any, path: Path) -> Any:
         raise StudyError(
             f"{path}: [{name}] {str(error).split('__init__() ')[-1]}; known keys are {', '.join(sorted(known))}"
         ) from error
+
+
+def _refuse_misplaced(sizes: Any, known: set[str], path: Path) -> None:
+    """Keys of [model] below the line [model.sizes], which are arguments of the model there."""
+    last = sizes[-1] if isinstance(sizes, list) and sizes else sizes
+    misplaced = sorted((known - _LIKELY_ARGUMENTS) & last.keys()) if isinstance(last, dict) else []
+    if misplaced:
+        raise StudyError(
+            f"{path}: [model.sizes] has {misplaced[0]}, which is a key of [model]; write it above that line"
+        )
 
 
 def _with_budgets(sweep: Any, sections: Mapping[str, Any], path: Path) -> Any:

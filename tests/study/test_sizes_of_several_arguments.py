@@ -252,8 +252,12 @@ def test_the_pages_show_labels_and_what_they_set(table, tmp_path):
             "config = { n_layer = 3 }",
             "config = {'n_layer': 3} must be \"package.module",
         ),
+        (
+            '"8*n_layer"', '"8*n_layer"\nmax_params = 1e9',
+            "[model.sizes] has max_params, which is a key of [model]; write it above that line",
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_study_file_says_what_is_wrong(tmp_path, old, new, said):
     with pytest.raises(FlopsFitError) as refused:
         read(tmp_path, EXPRESSIONS.replace(old, new))
