@@ -38,16 +38,17 @@ class PackedStream(IterableDataset[Any]):
         context: int,
         tokenizer: str,
         separator: int | str | None = None,
-        column: str = "text",
+        column: str | None = None,
         across_documents: bool = False,
     ) -> None:
         if isinstance(documents, Iterator):
             raise DataError(
                 "documents is an iterator, which can be gone through once; give a function that returns one"
             )
-        self._documents, self._context, self._column = documents, context, column
+        made = tokenizer_of(tokenizer)
+        self._documents, self._context, self._column = documents, context, column or made.column
         self._tokenizer = tokenizer
-        self._separator = separator_of(tokenizer_of(tokenizer), separator)
+        self._separator = separator_of(made, separator)
         self._masked = None if across_documents else self._separator
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -31,7 +31,7 @@ def tokenize(
     context: int,
     tokenizer: str,
     separator: int | str | None = None,
-    column: str = "text",
+    column: str | None = None,
     across_documents: bool = False,
     form: str = "pairs",
 ) -> TokenFile:
@@ -41,9 +41,11 @@ def tokenize(
         path: text files (`.txt` or any other name: each is one document), `.jsonl` (each line is one), these with
             `.gz`, `.parquet`, a folder saved by Hugging Face's `datasets`; a glob or a list of them.
         context: tokens of an example.
-        tokenizer: "bytes", the path of a `tokenizer.json`, or a name of tiktoken's.
-        separator: the token between documents, an id or its text; the tokenizer's own end of text if left out.
-        column: of `.jsonl`, `.parquet` and saved datasets, which field is the text (or a list of ids).
+        tokenizer: "bytes", the path of a `tokenizer.json`, a name of tiktoken's, or "ids" for what is ids already.
+        separator: the token between documents, an id or its text; the tokenizer's own end of text if left out. Of
+            "ids" the one that ends documents there, if any.
+        column: of `.jsonl`, `.parquet` and saved datasets, which field is the text, or a list of ids; "text" if left
+            out, "input_ids" with "ids".
         across_documents: the first token of a document is predicted from the one before; else it is no target.
         form: as of `TokenFile`.
 
@@ -51,7 +53,7 @@ def tokenize(
     content, the tokenizer and the options. Raises `DataError` for what cannot be read or tokenized.
     """
     files, made = files_of(path), tokenizer_of(tokenizer)
-    between = separator_of(made, separator)
+    between, column = separator_of(made, separator), column or made.column
     dtype = "uint16" if made.vocab_size <= 1 << 16 else "uint32"
     content = [content_of(part).digest for file in files for part in parts_of(file)]
     kinds = [file.name.removesuffix(".gz").rpartition(".")[2] if file.is_file() else "folder" for file in files]
@@ -61,7 +63,8 @@ def tokenize(
         _make(target, (pieces_of(file, column) for file in files), made, between, dtype)
     _refuse_empty(target, files)
     masked = None if across_documents else between
-    return TokenFile(target, context=context, dtype=dtype, separator=masked, form=form, vocab_size=made.vocab_size)
+    size = made.vocab_size if made.separates else None
+    return TokenFile(target, context=context, dtype=dtype, separator=masked, form=form, vocab_size=size)
 
 
 def _make(
@@ -96,11 +99,11 @@ def _make(
 def joined(
     pieces: Iterable[tuple[Document, bool]], tokenizer: Tokenizer, between: int | None
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """The ids of pieces of documents, with `between` before every document but the first."""
+    """The ids of pieces of documents, with `between` before every document but the first, if the tokenizer does so."""
     begins, several = True, False
     for together in _groups(pieces):
         for ids, (_, ends) in zip(_encoded([piece for piece, _ in together], tokenizer), together, strict=True):
-            if begins and several:
+            if begins and several and tokenizer.separates:
                 yield np.array([_needed(between)])
             yield ids
             begins, several = ends, True

@@ -1,4 +1,4 @@
-"""Text → token ids: bytes, a file of Hugging Face's `tokenizers`, or one of `tiktoken`'s by name."""
+"""Text → token ids: bytes, a file of Hugging Face's `tokenizers`, one of `tiktoken`'s by name, or none for ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flops_fit.datasets.files import files_of
 from flops_fit.errors import DataError
 
 Ids = np.ndarray[Any, Any]
-BYTES = "bytes"
+BYTES, IDS = "bytes", "ids"
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")  # of published tokenizers
 _NUL = 0  # no text has it, so that 256 ids are enough
 
@@ -31,6 +31,7 @@ class Tokenizer:
         separator: the id between two documents; None where the tokenizer names none.
         encode: texts → the ids of each; nothing is added at their ends.
         id_of: the id of a token given as text; None where it has no such token.
+        separates: whether a separator is put between documents, which ids that were made elsewhere have already.
     """
 
     name: str
@@ -38,17 +39,25 @@ class Tokenizer:
     separator: int | None
     encode: Callable[[Sequence[str]], list[Ids]]
     id_of: Callable[[str], int | None]
+    separates: bool = True
+
+    @property
+    def column(self) -> str:
+        """The field of a row that it reads, unless another is named."""
+        return "text" if self.separates else "input_ids"
 
 
 def tokenizer_of(name: str) -> Tokenizer:
     """The tokenizer called `name`: "bytes", the path of a `tokenizer.json`, or one of tiktoken's, such as "gpt2".
 
+    "ids" is for documents that are ids already: they are taken as they are, one after the other.
+
     Raises `DataError` where there is none, or where its package is not installed.
     """
     if not isinstance(name, str) or not name:
         raise DataError(f'tokenizer = {name!r} must be "bytes", the path of a tokenizer.json, or a name such as "gpt2"')
-    if name == BYTES:
-        return _bytes()
+    if name in (BYTES, IDS):
+        return _bytes() if name == BYTES else _ids()
     return _of_file(name) if name.endswith(".json") else _tiktoken(name)
 
 
@@ -60,6 +69,17 @@ def _bytes() -> Tokenizer:
         return token.encode()[0] if len(token.encode()) == 1 else None
 
     return Tokenizer(name="bytes/1", vocab_size=256, separator=_NUL, encode=encode, id_of=id_of)
+
+
+def _ids() -> Tokenizer:
+    def encode(texts: Sequence[str]) -> list[Ids]:
+        if texts:
+            raise DataError(f'a document is text ({texts[0][:40]!r}), and tokenizer = "ids" takes ids; give another')
+        return []
+
+    return Tokenizer(
+        name="ids/1", vocab_size=1 << 32, separator=None, encode=encode, id_of=lambda token: None, separates=False
+    )
 
 
 def _of_file(name: str) -> Tokenizer:
@@ -98,7 +118,9 @@ def _tiktoken(name: str) -> Tokenizer:
         raise _not_installed("tiktoken", name) from error
     known = tiktoken.list_encoding_names()
     if name not in known:
-        hint = did_you_mean(name, [BYTES, *known], f'known are "bytes", a file that ends in .json, {", ".join(known)}')
+        hint = did_you_mean(
+            name, [BYTES, IDS, *known], f'known are "bytes", a file that ends in .json, {", ".join(known)}'
+        )
         raise DataError(f"tokenizer = {name!r} is none of tiktoken's; {hint}")
     try:
         made = tiktoken.get_encoding(name)

@@ -192,7 +192,8 @@ class DataSpec:
         tokens_per_example: "auto" (an example's integer targets that enter the loss, else 1) or a number.
         version: if given, names the data in experiment ids instead of a hash of it.
         context: tokens of an example, of data given as paths.
-        tokenizer: of text given as paths: "bytes", the path of a `tokenizer.json`, or a name of tiktoken's.
+        tokenizer: of text given as paths: "bytes", the path of a `tokenizer.json`, or a name of tiktoken's; "ids" where
+            rows hold ids already.
         stream_tokens: how many tokens a stream gives, which it cannot say itself; no experiment is planned on more.
         pad: a token, with which examples of different lengths are filled up on the right, their targets with -100.
     """

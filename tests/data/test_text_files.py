@@ -88,6 +88,23 @@ def test_it_is_tokenized_once_and_again_when_text_or_options_are_others(tmp_path
     assert made == [1, 1]
 
 
+def test_rows_of_ids_are_joined_as_they_are(tmp_path):
+    rows = [[70_000, 5, 2], [6, 2], [7, 8, 2]]
+    lines = [json.dumps({"text": "as it was", "input_ids": row}) for row in rows]
+    (tmp_path / "docs.jsonl").write_text("\n".join(lines))
+    dataset = open_path(tmp_path / "docs.jsonl", context=1, tokenizer="ids")
+    assert ids_of(dataset) == [70_000, 5, 2, 6, 2, 7, 8, 2]
+    masked = open_path(tmp_path / "docs.jsonl", context=1, tokenizer="ids", separator=2)
+    assert [int(targets) for _, targets in masked] == [5, 2, -100, 2, -100, 8, 2]
+    packed = PackedStream(rows, context=3, tokenizer="ids", separator=2)
+    assert [targets.tolist() for _, targets in packed] == [[5, 2, -100], [2, -100, 8]]
+    with pytest.raises(DataError, match=r"a document is text \('as it was'\), and tokenizer = \"ids\" takes ids"):
+        open_path(tmp_path / "docs.jsonl", context=1, tokenizer="ids", column="text")
+    (tmp_path / "docs.jsonl").write_text('{"text": "some text"}\n')
+    with pytest.raises(DataError, match="no text or list of ids in 'input_ids'; it has text: set column"):
+        open_path(tmp_path / "docs.jsonl", context=1, tokenizer="ids")
+
+
 def test_order_and_resume_are_those_of_a_token_file(tmp_path):
     text = "".join(chr(32 + number % 90) for number in range(5000))
     (tmp_path / "a.txt").write_text(text)
