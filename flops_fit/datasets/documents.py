@@ -15,6 +15,7 @@ from flops_fit.errors import DataError
 Document = str | Sequence[int]
 _PIECE = 1 << 22  # characters of one text file that are tokenized at once
 LINES = (".jsonl", ".ndjson")
+_UNREADABLE = (UnicodeDecodeError, gzip.BadGzipFile, EOFError)
 _FOLDER_MARK = "dataset_info.json"
 
 
@@ -65,7 +66,7 @@ def _text(path: Path) -> Iterator[tuple[Document, bool]]:
                 following = file.read(_PIECE) + file.readline(_PIECE)
                 yield piece, not following
                 piece = following
-    except UnicodeDecodeError as error:
+    except _UNREADABLE as error:
         raise _not_text(path, error) from error
 
 
@@ -75,7 +76,7 @@ def _lines(path: Path, column: str) -> Iterator[Document]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield field_of(_row(line, f"{path}, line {number:,}"), column, f"{path}, line {number:,}")
-    except UnicodeDecodeError as error:
+    except _UNREADABLE as error:
         raise _not_text(path, error) from error
 
 
@@ -128,7 +129,7 @@ def _saved(path: Path) -> Any:
     return datasets.load_from_disk(str(path)).with_format(None)
 
 
-def _not_text(path: Path, error: UnicodeDecodeError) -> DataError:
+def _not_text(path: Path, error: Exception) -> DataError:
     return DataError(
         f"{path} is not UTF-8 text ({error}); convert it, such as by iconv -f latin1 -t utf-8, or, if it is a file of "
         "tokens, name it .bin or .npy"

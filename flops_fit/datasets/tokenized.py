@@ -53,14 +53,14 @@ def tokenize(
     content, the tokenizer and the options. Raises `DataError` for what cannot be read or tokenized.
     """
     files, made = files_of(path), tokenizer_of(tokenizer)
-    between, column = separator_of(made, separator), column or made.column
+    between, field = separator_of(made, separator), column or made.column
     dtype = "uint16" if made.vocab_size <= 1 << 16 else "uint32"
     content = [content_of(part).digest for file in files for part in parts_of(file)]
     kinds = [file.name.removesuffix(".gz").rpartition(".")[2] if file.is_file() else "folder" for file in files]
-    key = content_hash([_MADE_BY, made.name, between, column, dtype, kinds, content])[:32]
+    key = content_hash([_MADE_BY, made.name, between, field, dtype, kinds, content])[:32]
     target = cache_folder() / "tokens" / f"{key}.{dtype}.bin"
     if not target.exists():
-        _make(target, (pieces_of(file, column) for file in files), made, between, dtype)
+        _make(target, (pieces_of(file, field) for file in files), made, between, dtype)
     _refuse_empty(target, files)
     masked = None if across_documents else between
     size = made.vocab_size if made.separates else None
@@ -111,7 +111,8 @@ def joined(
 
 def _groups(pieces: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Document, bool]]]:
     """Pieces by the hundred, fewer where they are long: all of a group are in memory."""
-    group, length = [], 0
+    group: list[tuple[Document, bool]] = []
+    length = 0
     for piece in pieces:
         group.append(piece)
         length += len(piece[0])

@@ -116,6 +116,16 @@ def test_order_and_resume_are_those_of_a_token_file(tmp_path):
     assert torch.equal(whole[1][250:], tokenized.reader(seed=1, start=250).read(150)[1])
 
 
+def test_a_cache_folder_that_cannot_be_written_to_is_named_with_the_variable(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "a.txt").write_text("some text")
+    monkeypatch.setenv("FLOPS_FIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"tokens cannot be kept in .*; set FLOPS_FIT_CACHE to a folder with room"):
+        tokenize(tmp_path / "a.txt", context=1, tokenizer="bytes")
+    np.arange(9, dtype=np.uint16).tofile(tmp_path / "a.bin")
+    assert TokenFile(tmp_path / "a.bin", context=1).greatest_token == 8  # which needs no folder
+
+
 def test_nothing_is_left_behind_where_tokenizing_fails(tmp_path, cache):
     (tmp_path / "a.jsonl").write_text('{"text": "good"}\n{"text": 3}\n')
     with pytest.raises(DataError, match=r"a\.jsonl, line 2 has no text or list of ids in 'text'"):
@@ -129,6 +139,13 @@ def test_nothing_is_left_behind_where_tokenizing_fails(tmp_path, cache):
         ("a.txt", b"abc", {}, r'a\.txt is text; set tokenizer to "bytes"'),
         ("a.bin", b"abcd", {"tokenizer": "bytes"}, "holds tokens already, so tokenizer = 'bytes' is not needed"),
         ("a.txt", b"caf\xe9", {"tokenizer": "bytes"}, r"a\.txt is not UTF-8 text .* iconv"),
+        ("a.txt.gz", b"no gzip", {"tokenizer": "bytes"}, r"a\.txt\.gz is not UTF-8 text \(Not a gzipped file"),
+        (
+            "a.txt.gz",
+            gzip.compress(b"cut" * 99)[:-9],
+            {"tokenizer": "bytes"},
+            r"a\.txt\.gz is not UTF-8 text \(Compressed",
+        ),
         ("a.txt", b"", {"tokenizer": "bytes"}, r"there is no text in .*a\.txt; give files that have some"),
         ("a.txt", b"abc", {"tokenizer": "byts"}, "byts"),
         ("a.txt", b"abc", {"tokenizer": "bytes", "seperator": 3}, "'seperator'.*; did you mean 'separator'"),
