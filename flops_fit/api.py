@@ -269,6 +269,8 @@ def _check_first_steps(
     if found is not None and found.problems:
         problems = "\n".join(found.problems)
         warnings.warn(f"one size fails at its first steps; the others are trained:\n{problems}", FlopsFitWarning, 3)
+    for doubt in found.doubts if found is not None else ():
+        warnings.warn(doubt, FlopsFitWarning, 3)
     if found is not None and progress:
         _console().print(found.cost(), markup=False)
 

@@ -12,6 +12,8 @@ import torch
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
+from flops_fit.data.leaks import Leak, find_leaks
+from flops_fit.data.study_data import StudyData
 from flops_fit.errors import DataError, StudyError
 from flops_fit.preflight.first_steps import Trial, try_experiment
 from flops_fit.processes.alive import users_code
@@ -38,6 +40,7 @@ class Preflight:
         device: that the steps ran on.
         device_hours: of all trainings of the plan, held-out steps left out; None where a size could not be timed.
         num_experiments, workers: of the plan, and how many train side by side.
+        leaks: what of the held-out data was found in the training data.
     """
 
     trials: tuple[Trial, ...]
@@ -45,6 +48,12 @@ class Preflight:
     device_hours: float | None
     num_experiments: int
     workers: int
+    leaks: tuple[Leak, ...] = ()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What does not keep a study from running but from meaning what it says: held-out data that is trained on."""
+        return tuple(leak.text() for leak in self.leaks if leak.is_finding)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -59,6 +68,7 @@ class Preflight:
     def summary(self) -> str:
         """A table of both sizes, what the plan would take at that speed, and all problems."""
         lines = [self._table(), self.cost()]
+        lines += [f"{'warning: ' if leak.is_finding else ''}{leak.text()}" for leak in self.leaks]
         count = len(self.problems)
         lines.append(f"{count} problem{'s' if count > 1 else ''}:" if count else "no problems found")
         return "\n".join([*lines, *(f"- {problem}" for problem in self.problems)])
@@ -84,8 +94,9 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
 
     The steps run through the training's own code (a batch that does not fit into memory is split, for example) at a
     learning rate of 0, so that what is found is the model's, the data's or the loss's own and not the rate's. Then
-    comes a held-out step on one batch. All failures at both sizes are reported together. Nothing is written, the global
-    random state is as before, and the models are gone afterwards.
+    comes a held-out step on one batch. Held-out examples are looked for in the training data. All failures at both
+    sizes are reported together. Nothing is written, the global random state is as before, and the models are gone
+    afterwards.
 
     With `in_workers` this happens in other processes, otherwise here.
 
@@ -105,7 +116,13 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
         device_hours=_device_hours(study, plan, trials),
         num_experiments=len(plan.trainings),
         workers=study.hardware.num_workers(),
+        leaks=_leaks(study.prepared_data),
     )
+
+
+@users_code("its held-out examples are looked for in the training data")
+def _leaks(data: StudyData) -> tuple[Leak, ...]:
+    return find_leaks(data)
 
 
 @users_code("its first steps are taken")

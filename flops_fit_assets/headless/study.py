@@ -310,6 +310,8 @@ class HeadlessStudy:
         if found is not None:
             for problem in found.problems:
                 self._say(f"at its first steps {problem}")
+            for doubt in found.doubts:
+                self._say(f"warning: {doubt}")
             self.console.print(found.cost(), highlight=False, markup=False, soft_wrap=True)
 
     def _train(self, experiments: list[Experiment], workers: WorkerPool) -> list[ExperimentResult]:
