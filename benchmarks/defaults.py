@@ -41,10 +41,10 @@ class CharGRU(nn.Module):
 
 
 SQRT = "0.5*sqrt(tokens)"
-STEP_LAW = """Excess over the best of each of Step Law's cells, in percent. The coefficient of the rate was chosen on the
-first row and the demo; the exponent -0.6 lies between -0.5 and Step Law's own -0.713, and was looked at on all rows with
--0.5 to -0.7, which were alike (0.05 to 0.06 in the median of the six largest). Step Law's own rule was fitted on these
-cells."""
+STEP_LAW = """Excess over the best of each of Step Law's cells, in percent. The coefficient of the rate was chosen on
+the first row and the demo; the exponent -0.6 lies between -0.5 and Step Law's own -0.713, and was looked at on all rows
+with -0.5 to -0.7, which were alike (0.05 to 0.06 in the median of the six largest). Step Law's own rule was fitted on
+these cells."""
 BEFORE = Recipe(learning_rate=0.003, batch_tokens=SQRT, betas=(0.9, 0.95))
 GPT = {"num_layers": 2, "head_width": 4}
 STUDIES = {  # factory, its arguments, data, budgets, tokens per parameter, the recipe by hand

@@ -45,6 +45,8 @@ class _Readable(click.Group):
         except KeyboardInterrupt as error:
             ctx.exit(_interrupted(error))
         except SystemExit as error:  # ours are `ctx.exit`
+            if isinstance(error.__context__, BrokenPipeError):  # of `flops-fit plan | head`, whose reader has enough
+                ctx.exit(0)
             from flops_fit.processes.blame import said_by
 
             raise click.ClickException(
@@ -95,6 +97,22 @@ def main() -> None:
 
     Data and Dagster's history live in FLOPS_FIT_HOME (default: ./flops_fit_data), the data also in FLOPS_FIT_STORAGE.
     """
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.option("--template", default="mlp", show_default=True, help="What to begin from; `--template list` names them.")
+def init(directory: Path, template: str) -> None:
+    """Write a study to begin from into DIRECTORY (default: this one): study.toml with every key, model and data."""
+    from flops_fit_assets.commands.init import TEMPLATES, init_study
+
+    if template not in TEMPLATES:
+        for name, item in TEMPLATES.items():
+            click.echo(f"  {name:<12} {item.about}")
+        if template == "list":
+            return
+        raise click.BadParameter(f"{template!r} is none of these", param_hint="--template")
+    click.echo("\n".join(init_study(directory, template)))
 
 
 @main.command()

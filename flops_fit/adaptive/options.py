@@ -15,7 +15,7 @@ LIMITS = ("total_compute", "max_cost", "max_hours")
 LEVELS_PER_DECADE = 4
 DECADES = 2.5  # of compute below the largest experiment: further down laws bend, and little is learnt
 LARGEST_SHARE = 0.3  # of the total that one experiment may take; how far up the rounds really go follows from the total
-_RULES = {
+FIELD_RULES = {
     "quantity": one_of(*QUANTITIES),
     "N_opt_within": number(above=1),
     "loss_within": number(above=0, below=1),
@@ -51,7 +51,7 @@ class AdaptiveOptions:
     round_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _RULES, StudyError, prefix="adaptive.")
+        check_fields(self, FIELD_RULES, StudyError, prefix="adaptive.")
         object.__setattr__(self, "target_budget", parse_budget(self.target_budget, "adaptive.target_budget"))
         if self.total_compute is not None:
             object.__setattr__(self, "total_compute", parse_budget(self.total_compute, "adaptive.total_compute"))

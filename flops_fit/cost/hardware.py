@@ -15,7 +15,7 @@ from flops_fit.errors import StudyError
 CPU_FLOPS_PER_CORE = 5e10
 _BENCHMARK_ROWS = {"cpu": 1024, "cuda": 8192}
 _WORTH_MEASURING_SECONDS = 30.0  # of training on one CPU core
-_RULES = {
+FIELD_RULES = {
     "name": TEXT,
     "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "one of auto, cpu, cuda, mps"),
     "workers": whole() | Rule(lambda workers: workers is None, "left out for one per core or GPU"),
@@ -58,7 +58,7 @@ class Hardware:
     max_hours: float | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _RULES, StudyError, prefix="hardware.")
+        check_fields(self, FIELD_RULES, StudyError, prefix="hardware.")
         if self.max_cost is not None and self.price_per_hour == 0:
             raise StudyError(
                 f"hardware.max_cost = {self.max_cost!r} must be given together with price_per_hour, which is 0"

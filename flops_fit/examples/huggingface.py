@@ -35,8 +35,8 @@ VOCABULARY = 128
 HEAD_WIDTH = 16
 
 
-def llama(width: int, num_layers: int = 4) -> Any:
-    """A Llama with `width` channels, a multiple of 16, without a key-value cache."""
+def llama(width: int, num_layers: int = 4, context: int = CONTEXT, head_width: int = HEAD_WIDTH) -> Any:
+    """A Llama with `width` channels, a multiple of `head_width`, without a key-value cache."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -44,8 +44,8 @@ def llama(width: int, num_layers: int = 4) -> Any:
         hidden_size=width,
         intermediate_size=4 * width,
         num_hidden_layers=num_layers,
-        num_attention_heads=width // HEAD_WIDTH,
-        max_position_embeddings=CONTEXT,
+        num_attention_heads=width // head_width,
+        max_position_embeddings=context,
         use_cache=False,
     )
     return LlamaForCausalLM(config)
@@ -72,16 +72,16 @@ def gpt2(width: int, num_layers: int = 4) -> Any:
 
 
 class Sequences(Dataset[dict[str, torch.Tensor]]):
-    """Text in sequences of 2,048 bytes without overlap: `{"input_ids": (2048,), "labels": (2048,)}`.
+    """Text in sequences of `context` bytes without overlap: `{"input_ids": (context,), "labels": (context,)}`.
 
     The labels are the inputs themselves: the model predicts each byte but the first from those before it.
     """
 
-    def __init__(self, text: bytes, part: str) -> None:
-        count = len(text) // CONTEXT
-        stream = np.frombuffer(text[: count * CONTEXT], dtype=np.uint8).astype(np.int64)
-        self.sequences = torch.from_numpy(stream).view(count, CONTEXT)
-        self.fingerprint = f"stdlib causal {part} {CONTEXT} {corpus_hash()}"
+    def __init__(self, text: bytes, part: str, context: int) -> None:
+        count = len(text) // context
+        stream = np.frombuffer(text[: count * context], dtype=np.uint8).astype(np.int64)
+        self.sequences = torch.from_numpy(stream).view(count, context)
+        self.fingerprint = f"stdlib causal {part} {context} {corpus_hash()}"
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -91,11 +91,11 @@ class Sequences(Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": sequence, "labels": sequence}
 
 
-def train_dataset() -> Sequences:
+def train_dataset(context: int = CONTEXT) -> Sequences:
     """All of the corpus but its end."""
-    return Sequences(read_corpus()[:-HELD_OUT_BYTES], "train")
+    return Sequences(read_corpus()[:-HELD_OUT_BYTES], "train", context)
 
 
-def held_out_dataset() -> Sequences:
+def held_out_dataset(context: int = CONTEXT) -> Sequences:
     """The last 131,072 bytes."""
-    return Sequences(read_corpus()[-HELD_OUT_BYTES:], "held-out")
+    return Sequences(read_corpus()[-HELD_OUT_BYTES:], "held-out", context)

@@ -37,7 +37,7 @@ def _batch_rule(text: str) -> WrittenRule | None:
 
 
 _BETA = number(least=0, below=1)
-_RULES = {
+FIELD_RULES = {
     "learning_rate": number(above=0)
     | Rule(callable, "a function of the experiment")
     | one_of(*RULES, TUNE)
@@ -134,7 +134,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self, _RULES, StudyError)
+        check_fields(self, FIELD_RULES, StudyError)
         object.__setattr__(self, "betas", tuple(beta if beta == AUTO else plain_number(beta) for beta in self.betas))
         warmup = 0.0 if self.warmup_fraction == TUNE else self.warmup_fraction
         if self.schedule == "wsd" and warmup + self.decay_fraction > 1.0:

@@ -11,7 +11,7 @@ from flops_fit.errors import StudyError
 from flops_fit.recipe.published_rules import RULES
 from flops_fit.recipe.recipe import TUNABLE, Recipe
 
-_RULES = {
+FIELD_RULES = {
     "trainings": whole(4),
     "share": number(above=0, below=1),
     "settle": number(least=0, below=1),
@@ -54,7 +54,7 @@ class TuningOptions:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_fields(self, _RULES, StudyError, prefix="tuning.")
+        check_fields(self, FIELD_RULES, StudyError, prefix="tuning.")
         pairs = {name: (float(low), float(high)) for name, (low, high) in self.bounds.items()}
         object.__setattr__(self, "bounds", pairs)
 

@@ -22,7 +22,7 @@ FLOPS_METHODS = ("6nd", "measured", CAUSAL, "model", "function")
 ATTENTION_FLOPS = ("full", "causal")
 
 
-_RULES = {
+FIELD_RULES = {
     "min_size": whole() | LEFT_OUT,
     "max_size": whole() | LEFT_OUT,
     "size_values": several(whole(), "a list of whole numbers, each at least 1") | LEFT_OUT,
@@ -59,7 +59,7 @@ class SizeOptions:
     data_unit: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _RULES)
+        check_fields(self, FIELD_RULES)
         if self.size_values is not None:
             object.__setattr__(self, "size_values", tuple(int(value) for value in self.size_values))
         object.__setattr__(self, "size_multiple", plain_multiple(self.size_multiple))

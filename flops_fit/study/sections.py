@@ -36,12 +36,12 @@ _SIZE_OPTIONS = (
     "min_size", "max_size", "size_values", "size_multiple", "max_params", "flops", "flops_per_param_per_token",
     "attention_flops", "param_count",
 )  # fmt: skip
-_MODEL_RULES = {
+MODEL_RULES = {
     "factory": Rule(callable, "a class or function that returns a model"),
     "kwargs": ARGUMENTS,
     "version": TEXT | LEFT_OUT,
 }
-_DATA_RULES = {
+DATA_RULES = {
     "train": Rule(lambda train: train is not None, "a dataset, or a function that returns one"),
     "kwargs": ARGUMENTS,
     "tokens_per_example": one_of("auto") | whole(),
@@ -53,16 +53,16 @@ _DATA_RULES = {
     "version": TEXT | LEFT_OUT,
     "eval_for_law": TEXT | LEFT_OUT,
 }
-_TRAINER_RULES = {
+TRAINER_RULES = {
     "command": Rule(TEXT.holds, "the text of a shell command"),
     "timeout_seconds": number(above=0) | LEFT_OUT,
     "version": TEXT | LEFT_OUT,
     "study_dir": TEXT | LEFT_OUT,
     "loss_unit": TEXT | LEFT_OUT,
 }
-_LOSS_RULES = {"kwargs": ARGUMENTS | LEFT_OUT, "version": TEXT | LEFT_OUT, "unit": TEXT | LEFT_OUT}
+LOSS_RULES = {"kwargs": ARGUMENTS | LEFT_OUT, "version": TEXT | LEFT_OUT, "unit": TEXT | LEFT_OUT}
 CROSS_ENTROPIES = {"cross_entropy", "CrossEntropyLoss"}
-_SWEEP_RULES = {
+SWEEP_RULES = {
     "target_budgets": made_of(tuple | list, "a list of numbers of FLOPs"),
     "centre_on_law": FLAG,
     "check_learning_rate": CHECK_OPTION,
@@ -94,12 +94,17 @@ def _is_cron_field(part: str, limits: tuple[int, int, str]) -> bool:
     return True
 
 
+SCHEDULE_RULES = {"cron": Rule(is_cron, 'a cron line of five fields, such as "0 6 * * *"')}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """What is trained: anything callable with the size parameter (a class, a factory, a partial).
 
     Attributes:
         factory: called as `factory(**kwargs, size_param=size)`.
+        size_param: the name of the argument that is the size.
+        kwargs: further arguments of the factory, the same at every size.
         sizes: further arguments that a size sets, by expressions such as `{"width": "64*depth"}`; or a list of rows,
             such as `[{"label": "S", "width": 512, "depth": 8}, ...]`, each a size; then `size_param` may be left out.
         config: a class or function that takes all of these instead: the model is `factory(config(...))`.
@@ -108,6 +113,7 @@ class ModelSpec:
         size_multiple: only multiples of it, such as 64, are used; or "powers of two".
         flops: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured", "model" (what its own
             `estimate_flops()` says), or a callable of a model.
+        flops_per_param_per_token: of "6nd", 6 unless said.
         attention_flops: of measured FLOPs, "full" (every token with every other) or "causal" (with those before it).
         param_count: which parameters N counts: "total", "trainable", "non_embedding" or "active". Both are "auto" if
             not given: "measured" and "non_embedding" for a model with embeddings, "6nd" and "total" for any other.
@@ -130,7 +136,7 @@ class ModelSpec:
     param_count: str = SizeOptions.param_count
 
     def __post_init__(self) -> None:
-        check_fields(self, _MODEL_RULES, ModelContractError, prefix="model.")
+        check_fields(self, MODEL_RULES, ModelContractError, prefix="model.")
         if isinstance(self.size_param, str) and self.size_param in self.kwargs:
             raise ModelContractError(
                 f"model.kwargs sets {self.size_param} = {self.kwargs[self.size_param]!r}, which is the size parameter; "
@@ -184,12 +190,15 @@ class DataSpec:
     `flops_fit.datasets.open_path` opens with `context`, `tokenizer` and `kwargs`.
 
     Attributes:
+        train: what is trained on.
+        kwargs: arguments of the functions that return datasets, and of what opens files.
         eval: held-out data, or several sets of it by name, of which the first is part of experiments' ids and the
             others are not; without it `eval_fraction` of the training examples are split off, always the same ones.
         metrics: what else is measured on every held-out set, by name: functions of (model, batch) whose mean over all
             targets is kept with each result, or of (model, dataset).
         eval_for_law: the name of the set that the law is fitted to, where there are several; by default the first.
         tokens_per_example: "auto" (an example's integer targets that enter the loss, else 1) or a number.
+        eval_fraction: the share of the training examples that is held out where there is no `eval`.
         version: if given, names the data in experiment ids instead of a hash of it.
         context: tokens of an example, of data given as paths.
         tokenizer: of text given as paths: "bytes", the path of a `tokenizer.json`, or a name of tiktoken's; "ids" where
@@ -212,7 +221,7 @@ class DataSpec:
     metrics: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_fields(self, _DATA_RULES, StudyError, prefix="data.")
+        check_fields(self, DATA_RULES, StudyError, prefix="data.")
         check_sets(self.eval, self.eval_for_law)
         check_metrics(self.metrics, self.eval_sets)
         paths = [name for name, source in self._sources.items() if is_paths(source)]
@@ -269,9 +278,14 @@ def _found(sources: Iterable[Any]) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """The loss: `fn(outputs, targets)`, or with `kwargs` a class or factory that is called with them to make it.
+    """The loss.
 
-    `unit` says in words what it is in, for what is printed and drawn; of cross-entropies nats, else not known.
+    Attributes:
+        fn: called as `fn(outputs, targets)`, the mean over the batch; or `flops_fit.loss:model_loss` for a model that
+            computes its own.
+        kwargs: where given, `fn` is a class or factory that is called with them to make the loss.
+        version: if given, names the loss in experiment ids instead of a hash of its source.
+        unit: what it is in, in words, for what is printed and drawn; of cross-entropies nats, else not known.
     """
 
     fn: Any
@@ -280,7 +294,7 @@ class LossSpec:
     unit: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _LOSS_RULES, StudyError, prefix="loss.")
+        check_fields(self, LOSS_RULES, StudyError, prefix="loss.")
 
     def unit_of(self, data_unit: str) -> str:
         """`unit`, else of a cross-entropy nats for each of what the data is counted in, "token" or "example"."""
@@ -311,20 +325,24 @@ class TrainerSpec:
     loss_unit: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _TRAINER_RULES, StudyError, prefix="trainer.")
+        check_fields(self, TRAINER_RULES, StudyError, prefix="trainer.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
     """The grid: budgets in FLOPs, and how sizes are placed around the prior optimum of each.
 
-    Attributes as in `flops_fit.sweep.options.GridOptions`; a `span` of None is its default. `compute_budgets` stay in
-    the order given. `target_budgets` are FLOPs that the law is asked to predict for, besides its own, each once and
-    from the least to the greatest; nothing is planned for them. With `centre_on_law` the pipeline centres
-    a budget that is new on the study's own law, where there is a trustworthy one.
-    `check_learning_rate` trains the centre size of several budgets at half and at double its rate too
-    (`flops_fit.rate_check`): of those named, or, where it is true, of those that take a tenth of the grid's FLOPs; left
-    out, where the recipe's learning rate is "tune".
+    The other attributes are as in `flops_fit.sweep.options.GridOptions`; a `span` of None is its default.
+
+    Attributes:
+        compute_budgets: training FLOPs of each IsoFLOP curve, in the order given.
+        target_budgets: FLOPs that the law is asked to predict for, besides its own, each once and from the least to the
+            greatest; nothing is planned for them.
+        centre_on_law: whether the pipeline centres a budget that is new on the study's own law, where there is a
+            trustworthy one.
+        check_learning_rate: trains the centre size of several budgets at half and at double its rate too
+            (`flops_fit.rate_check`): of those named, or, where it is true, of those that take a tenth of the grid's
+            FLOPs; left out, where the recipe's learning rate is "tune".
     """
 
     compute_budgets: Sequence[float | str]
@@ -340,7 +358,7 @@ class SweepOptions:
     check_learning_rate: bool | Sequence[float | str] | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _SWEEP_RULES, StudyError, prefix="sweep.")
+        check_fields(self, SWEEP_RULES, StudyError, prefix="sweep.")
         object.__setattr__(self, "compute_budgets", parse_budgets(self.compute_budgets, "sweep.compute_budgets"))
         targets = [parse_budget(target, "target budget") for target in self.target_budgets]
         object.__setattr__(self, "target_budgets", tuple(sorted(set(targets))))
@@ -358,10 +376,13 @@ class SweepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec:
-    """When the pipeline plans again by itself: a cron line (off until switched on)."""
+    """When the pipeline plans again by itself.
+
+    Attributes:
+        cron: minute, hour, day of month, month and day of week, in UTC; off until switched on in Dagster's pages.
+    """
 
     cron: str = "0 6 * * *"
 
     def __post_init__(self) -> None:
-        check_fields(self, {"cron": Rule(is_cron, 'a cron line of five fields, such as "0 6 * * *"')}, StudyError,
-                     prefix="schedule.")  # fmt: skip
+        check_fields(self, SCHEDULE_RULES, StudyError, prefix="schedule.")

@@ -10,7 +10,7 @@ from typing import Any
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, check_fields, did_you_mean, number, several, whole
 from flops_fit.errors import PlanError
 
-_RULES = {
+FIELD_RULES = {
     "num_sizes_per_budget": whole(),
     "tokens_per_param": number(above=0),
     "span": number(above=1),
@@ -77,10 +77,10 @@ class GridOptions:
         return cls(**options)
 
     def __post_init__(self) -> None:
-        check_fields(self, _RULES)
+        check_fields(self, FIELD_RULES)
         object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
         if len(set(self.seeds)) < len(self.seeds):
-            raise PlanError(f"seeds = {self.seeds!r} must be {_RULES['seeds'].limit}")
+            raise PlanError(f"seeds = {self.seeds!r} must be {FIELD_RULES['seeds'].limit}")
         if self.min_tokens_per_param > self.max_tokens_per_param:
             raise PlanError(
                 f"min_tokens_per_param = {self.min_tokens_per_param:g} is above max_tokens_per_param = "
