@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from flops_fit.errors import StudyError
@@ -46,14 +47,14 @@ TEMPLATES = {
 def init_study(directory: Path, name: str) -> list[str]:
     """Write the template `name` into `directory`; the lines to show. Raises `StudyError` where a file is there."""
     template = TEMPLATES[name]
-    files = _files(template, directory)
-    there = [path for path in files if path.exists()]
+    texts = _files(template, directory)
+    there = [path for path in texts if path.exists()]
     if there:
         raise StudyError(f"{there[0]} is there already; give another folder: flops-fit init my_study --template {name}")
     directory.mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
+    for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
-    written = ", ".join(path.name for path in files)
+    written = ", ".join(path.name for path in texts)
     return [
         f"{directory}: {written} ({template.about})",
         "next:",
@@ -62,9 +63,7 @@ def init_study(directory: Path, name: str) -> list[str]:
 
 
 def _files(template: Template, directory: Path) -> dict[Path, str]:
-    import flops_fit
-
-    examples = Path(flops_fit.__file__).parent / "examples"
+    examples = Path(str(files("flops_fit"))) / "examples"
     sources = [*(examples / template.folder).glob("*.py"), *(examples / f"{module}.py" for module in template.modules)]
     texts = {directory / path.name: _own(path.read_text(encoding="utf-8"), template) for path in sorted(sources)}
     study = _own((examples / template.folder / "study.toml").read_text(encoding="utf-8"), template)
