@@ -295,7 +295,8 @@ def _making(law: ScalingLaw, plan: Any, cost: Any) -> str:
     if plan is not None:
         facts["Plan"] = repr(plan)
     if cost is not None:
-        facts["Cost"] = f"{cost.device_hours:.3g} device-hours, {format_money(cost.money)}; {cost.basis}"
+        money = f", {format_money(cost.money)}" if cost.money else ""
+        facts["Cost"] = f"{cost.device_hours:.3g} device-hours{money}; {cost.basis}"
         if cost.memory_text():
             facts["Memory"] = cost.memory_text()
     return definitions(facts)

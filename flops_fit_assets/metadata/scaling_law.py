@@ -55,7 +55,7 @@ def law_metadata(
         "experiments missing": len(missing),
         "FLOPs spent": float(sum(result.flops for result in results.values())),
         "device-hours spent": hours,
-        "cost so far": hours * study.hardware.price_per_hour,
+        **({"cost so far": hours * price} if (price := study.hardware.price_per_hour) else {}),
         "report": MetadataValue.path(str(store.report)),
         "file": MetadataValue.path(str(store.path("scaling_law"))),
         "columns of runs.csv": MetadataValue.table_schema(runs_schema()),

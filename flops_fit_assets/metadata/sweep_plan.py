@@ -56,8 +56,7 @@ def plan_metadata(
         "device-hours spent": spent.done_hours,
         "device-hours still to spend": spent.left_hours,
         "hours to train": spent.left_wall_hours,
-        "cost so far": spent.done_money,
-        "cost still to spend": spent.left_money,
+        **_money(spent),
         "time to train": f"{format_seconds(3600 * spent.left_wall_hours)} on {cost.workers} workers ({cost.basis})",
         **({"memory": cost.memory_text()} if cost.memory_text() else {}),
         "dropped grid points": len(plan.dropped),
@@ -75,6 +74,11 @@ def plan_metadata(
     return finite(shown)
 
 
+def _money(spent: Spending) -> Metadata:
+    """What was paid and will be, where device-hours have a price."""
+    return {"cost so far": spent.done_money, "cost still to spend": spent.left_money} if spent.price_per_hour else {}
+
+
 def recipe_metadata(study: Study, plan: SweepPlan) -> Metadata:
     """What the experiments are trained with, where it is the study's own recipe that trains them."""
     text = "" if study.trainer else recipe_text(study.training, plan.experiments, plan.data_unit)
@@ -85,7 +89,8 @@ def limits_text(spent: Spending, hardware: Hardware) -> str:
     """What is left to spend against what may be spent."""
     if not hardware.limits:
         return "no limit given: max_cost and max_hours of [hardware]"
-    left = f"{format_money(spent.left_money)} and {format_seconds(3600 * spent.left_wall_hours)} still to spend"
+    money = f"{format_money(spent.left_money)} and " if spent.price_per_hour else ""
+    left = f"{money}{format_seconds(3600 * spent.left_wall_hours)} still to spend"
     allowed = ", ".join(f"{name} = {value:g}" for name, value in hardware.limits.items())
     return f"{left}, within {allowed} ({spent.basis})"
 

@@ -63,8 +63,9 @@ def run_metadata(
         "tokens per second": result.tokens_per_second,
         "FLOP/s": rate,
         "utilisation": rate / peak,
-        "cost": result.seconds / 3600 * hardware.price_per_hour,
     }
+    if hardware.price_per_hour:
+        measured["cost"] = result.seconds / 3600 * hardware.price_per_hour
     losses = {"held-out loss": result.loss, "training loss": result.train_loss}
     losses |= {f"held-out loss on {name}": loss for name, loss in result.losses.items()}
     shown = {
