@@ -44,7 +44,7 @@ def number_of(name: str, value: Any) -> float:
     return number
 
 
-def accuracy(model: Any, batch: Any, *, ignored: int = IGNORED) -> torch.Tensor:
+def accuracy(model: Any, batch: Any, *, ignored: int = IGNORED) -> float:
     """Share of the batch's targets that the model's largest output names; those that are `ignored` do not count.
 
     Shapes: outputs (..., classes), targets (...) of integers. Of a model that computes its own loss the `logits` it
@@ -62,7 +62,7 @@ def accuracy(model: Any, batch: Any, *, ignored: int = IGNORED) -> torch.Tensor:
         )
     counted = targets != ignored
     right = (logits.argmax(-1) == targets) & counted
-    return right.sum() / counted.sum()
+    return int(right.sum()) / max(int(counted.sum()), 1)
 
 
 def _logits(outputs: Any) -> torch.Tensor:

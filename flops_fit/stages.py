@@ -349,7 +349,8 @@ def study_rate_check(
 
     if not plan.checks:
         return None
-    of_set = held_out_set(study, law.options.get(SET_OPTION))
+    name = law.options.get(SET_OPTION)
+    of_set = held_out_set(study, name if study.data and name in study.data.eval_sets else None)
     return rate_check(plan.experiments, plan.checks, _as_planned(plan, results, of_set), noise_of(law))
 
 
