@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from own_optimizers import muon_and_adamw
 from safetensors.torch import save_file
-from tiny_study import TinyMLP, experiment, tiny_study
+from tiny_study import TinyMLP, examples, experiment, held_out, tiny_study
 
 import flops_fit.training.loop as training_loop
-from flops_fit import ModelSpec, Recipe, distributed, run_experiment
+from flops_fit import DataSpec, ModelSpec, Recipe, distributed, run_experiment
+from flops_fit.metrics import accuracy
 
 RANK = int(os.environ.get("RANK", "0"))
 
@@ -56,6 +57,14 @@ class Parted(TinyMLP):
         return super().forward(inputs)
 
 
+def train_data():
+    return examples(3000)
+
+
+def second():
+    return examples(500, seed=2)
+
+
 RECIPE = Recipe(learning_rate=0.02, batch_tokens=25, checkpoint_seconds=0.0)  # odd: slices of 12 and 13
 SCENARIOS = {
     "plain": tiny_study(training=RECIPE),
@@ -64,6 +73,10 @@ SCENARIOS = {
     "parted": tiny_study(training=RECIPE, model=ModelSpec(factory=Parted, size_param="width")),
     "single": tiny_study(training=dataclasses.replace(RECIPE, batch_tokens=1)),  # one of two slices is empty
     "own": tiny_study(training=dataclasses.replace(RECIPE, optimizer=muon_and_adamw)),
+    "sets": tiny_study(
+        training=RECIPE,
+        data=DataSpec(train=train_data, eval={"first": held_out, "second": second}, metrics={"accuracy": accuracy}),
+    ),
     "diverges": tiny_study(training=Recipe(learning_rate=1e30, gradient_clip=None)),
 }
 

@@ -40,6 +40,7 @@ def trained(tmp_path_factory):
     home = tmp_path_factory.mktemp("ranks")
     steps = [("plain", "plain"), ("resumed", "stop"), ("resumed", "plain"), ("parted", "parted")]
     steps += [("single", "single"), ("own", "own"), ("fails", "fails"), ("diverges", "diverges"), ("plain", "plain")]
+    steps += [("sets", "sets")]
     for name, _ in steps:
         (home / name).mkdir(exist_ok=True)
     together("train_together", [(home / name, scenario) for name, scenario in steps])
@@ -67,6 +68,15 @@ def test_two_processes_train_what_one_does(trained, tmp_path, name, scenario):
     assert together.train_loss == pytest.approx(alone.train_loss, rel=1e-4)
     for key, expected in weights(tmp_path).items():
         torch.testing.assert_close(weights(home / name)[key], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_every_set_and_metric_is_measured_once_for_all(trained, tmp_path):
+    alone, together = train(tmp_path, "sets"), trained[1]["sets"]
+    assert together.losses == pytest.approx(alone.losses, rel=1e-5)
+    assert together.losses.keys() == {"first", "second"}
+    assert together.metrics == pytest.approx(alone.metrics, abs=2e-3)
+    assert together.metrics.keys() == {"accuracy_first", "accuracy_second"}
+    assert together.measured_by == alone.measured_by
 
 
 def test_one_process_writes_and_the_log_has_every_step_once(trained):
