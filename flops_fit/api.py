@@ -31,6 +31,7 @@ from flops_fit.stages import (
     fit_study,
     rounds_folder,
     rounds_plan,
+    study_cost,
     study_design,
     study_grid,
     study_plan,
@@ -129,9 +130,9 @@ def find_optimal(
     finished = already_finished(plan.trainings, directory / "runs") if resume else {}
     for said in lacking_sets(study, finished.values()):
         warnings.warn(said, FlopsFitWarning, stacklevel=2)
-    refuse_over_limit(study.hardware, plan, finished)
+    refuse_over_limit(study.hardware, plan, finished, study_cost(study, plan, finished.values(), directory))
     with _workers(study, len(plan.trainings)) as workers:
-        _check_first_steps(study, plan, finished, progress, workers)
+        _check_first_steps(study, plan, finished, progress, workers, directory)
         write_value(directory / "sweep_plan.json", plan.to_dict())
         results = train_all(study, plan.trainings, output_dir=directory / "runs", workers=workers, **how)
     return _fit_and_save(study, plan, results, directory)
@@ -223,12 +224,13 @@ def _train_new(
     new = [item for item in plan.experiments if item.experiment_id not in results]
     finished = {**results, **(already_finished(new, directory / "runs") if how["resume"] else {})}
     if any(item.experiment_id not in finished for item in new):
-        refuse_over_limit(study.hardware, plan, finished)
+        cost = study_cost(study, plan, finished.values(), directory)
+        refuse_over_limit(study.hardware, plan, finished, cost)
         if is_round:
             assert study.adaptive is not None
-            refuse_over_total(study.adaptive, study.hardware, plan, finished)
+            refuse_over_total(study.adaptive, study.hardware, plan, finished, cost)
         if is_round or not results:
-            _check_first_steps(study, plan, finished, how["progress"], how["workers"])
+            _check_first_steps(study, plan, finished, how["progress"], how["workers"], directory)
         if is_round:
             write_value(directory / "sweep_plan.json", plan.to_dict())
     trained = train_all(study, new, output_dir=directory / "runs", **how)
@@ -256,7 +258,12 @@ def _workers(study: Study, tasks: int) -> Iterator[WorkerPool | None]:
 
 
 def _check_first_steps(
-    study: Study, plan: SweepPlan, finished: Container[str], progress: bool, workers: WorkerPool | None
+    study: Study,
+    plan: SweepPlan,
+    finished: Container[str],
+    progress: bool,
+    workers: WorkerPool | None,
+    directory: Path,
 ) -> None:
     """Refuse a study that fails at every size, warn where it fails at one, and say how long it would take."""
     from flops_fit.preflight.preflight import IN_WORKERS, preflight_if_due
@@ -271,6 +278,8 @@ def _check_first_steps(
         warnings.warn(f"one size fails at its first steps; the others are trained:\n{problems}", FlopsFitWarning, 3)
     for doubt in found.doubts if found is not None else ():
         warnings.warn(doubt, FlopsFitWarning, 3)
+    if found is not None and found.timed is not None:
+        found.timed.save(directory)
     if found is not None and progress:
         _console().print(found.cost(), markup=False)
 

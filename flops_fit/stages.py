@@ -14,7 +14,8 @@ from flops_fit.adaptive.rounds import Round, experiments_of
 from flops_fit.adaptive.spent import amount_spent
 from flops_fit.basics.diagnostic import gravest_first
 from flops_fit.basics.random_state import isolated_random_state
-from flops_fit.cost.estimate import estimate
+from flops_fit.cost.estimate import CostEstimate, estimate
+from flops_fit.cost.step_seconds import StepSeconds
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import users_code
@@ -222,6 +223,22 @@ def _plan_of(study: Study, size_map: SizeMap, experiments: Sequence[Experiment],
     )
 
 
+def study_cost(
+    study: Study, plan: SweepPlan, results: Iterable[ExperimentResult] = (), directory: Path | None = None
+) -> CostEstimate:
+    """What `plan` costs, by the study's finished `results`, else by the first steps that were timed in `directory`,
+    else by a guess from its hardware, its FLOPs and its steps."""
+    data = study.prepared_data
+    return estimate(
+        plan,
+        study.hardware,
+        results,
+        recipe=None if study.trainer else study.training,
+        tokens_per_example=data.tokens_per_example if data else 1,
+        timed=StepSeconds.load(directory, study.outcome_fingerprint()) if directory else None,
+    )
+
+
 def study_candidates(study: Study, size_map: SizeMap) -> SweepPlan:
     """Of an adaptive study, every experiment that may be chosen: many sizes at each budget, none of them planned."""
     many = {"num_sizes_per_budget": SIZES_TO_CHOOSE_FROM, "span": study.sweep.span or SPAN_TO_CHOOSE_FROM}
@@ -274,7 +291,7 @@ def study_progress(
     together = {item.experiment_id: item for item in (*candidates.experiments, *plan.experiments)}
     budgets = [*plan.compute_budgets, *candidates.compute_budgets]
     every = dataclasses.replace(plan, experiments=list(together.values()), compute_budgets=budgets)
-    cost, price = estimate(every, study.hardware, ours.values()), study.hardware.price_per_hour
+    cost, price = study_cost(study, every, ours.values()), study.hardware.price_per_hour
     now = Situation(
         options=study.adaptive,
         candidates=candidates.experiments,

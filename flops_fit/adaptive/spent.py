@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.basics.formatting import format_flops, format_money
-from flops_fit.cost.estimate import CostEstimate, estimate
+from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult
@@ -57,13 +57,16 @@ def amount_spent(
 
 
 def refuse_over_total(
-    options: AdaptiveOptions, hardware: Hardware, plan: SweepPlan, results: Mapping[str, ExperimentResult]
+    options: AdaptiveOptions,
+    hardware: Hardware,
+    plan: SweepPlan,
+    results: Mapping[str, ExperimentResult],
+    cost: CostEstimate,
 ) -> None:
-    """Raise `StudyError` where `plan`, as spent and as planned, takes more than the study may spend.
+    """Raise `StudyError` where `plan`, which costs `cost`, takes more than the study may spend, spent and planned.
 
     Its total was lowered then, or trainings take longer than was estimated.
     """
-    cost = estimate(plan, hardware, results.values())
     amount = amount_spent(plan.experiments, results, cost, hardware.price_per_hour)
     if amount.share_of(options) > 1 + PLAN_TOLERANCE:
         raise StudyError(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.formatting import format_bytes
 from flops_fit.cost.hardware import Hardware
+from flops_fit.cost.step_seconds import StepSeconds, overhead, steps_of
 
 if TYPE_CHECKING:
     from flops_fit.recipe.recipe import Recipe
@@ -73,16 +74,28 @@ def estimate(
     results: Iterable[Any] | None = None,
     *,
     recipe: Recipe | None = None,
+    tokens_per_example: float = 1,
+    timed: StepSeconds | None = None,
 ) -> CostEstimate:
     """Seconds, device-hours, money and memory of `plan`.
 
     Args:
         hardware: its peak and utilisation give the seconds until runs are finished.
         results: `ExperimentResult`s; those completed calibrate the seconds, see `flops_fit.cost.calibration`.
-        recipe: its batch decides how many activations are in memory at once; without it one token's are.
+        recipe: its batch decides how many steps there are, each of which takes some time however small the model, and
+            how many activations are in memory at once; without it none and one token's are.
+        tokens_per_example: a batch has at least one example.
+        timed: first steps of these experiments, which count until runs are finished.
     """
     hardware = hardware or Hardware()
-    seconds, basis, error = _seconds(plan, hardware, results)
+    finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
+    finished = [result for result in finished if result.source == "trained"]  # imported ones ran on another machine
+    if finished:
+        seconds, basis, error = _measured(plan, hardware, finished)
+    else:
+        steps = {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in plan.trainings if recipe}
+        seconds, basis = _timed(plan, steps, timed) if timed and steps else _guessed(plan, hardware, steps)
+        error = None
     memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.trainings}
     smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.trainings}
     too_large = _above(smallest, hardware.memory)
@@ -116,16 +129,30 @@ def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float |
     return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
 
 
-def _seconds(
-    plan: SweepPlan, hardware: Hardware, results: Iterable[Any] | None
+def _guessed(plan: SweepPlan, hardware: Hardware, steps: Mapping[str, float]) -> tuple[dict[str, float], str]:
+    """Seconds of every experiment from its FLOPs and its steps, where these are known, and what they rest on."""
+    rate, each = hardware.flops_per_second, overhead(hardware)
+    seconds = {
+        item.experiment_id: item.planned_flops / rate + each * steps.get(item.experiment_id, 0.0)
+        for item in plan.trainings
+    }
+    basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak:.2g} FLOP/s"
+    return seconds, f"{basis} and {1000 * each:g} ms a step; flops-fit check measures it" if steps else basis
+
+
+def _timed(plan: SweepPlan, steps: Mapping[str, float], timed: StepSeconds) -> tuple[dict[str, float], str]:
+    """Seconds of every experiment from the first steps of some."""
+    seconds = {}
+    for item in plan.trainings:
+        number = steps[item.experiment_id]
+        seconds[item.experiment_id] = number * timed.seconds(item.planned_flops / number)
+    return seconds, f"from first steps timed on {timed.device}"
+
+
+def _measured(
+    plan: SweepPlan, hardware: Hardware, finished: Sequence[Any]
 ) -> tuple[dict[str, float], str, float | None]:
     """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
-    done = [result for result in results or () if result.status == "completed" and result.seconds > 0]
-    finished = [result for result in done if result.source == "trained"]  # imported ones ran on another machine
-    if not finished:
-        basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak:.2g} FLOP/s"
-        rate = hardware.flops_per_second
-        return {item.experiment_id: item.planned_flops / rate for item in plan.trainings}, basis, None
     from flops_fit.cost.calibration import calibrate
 
     fitted = calibrate(finished, hardware.peak)

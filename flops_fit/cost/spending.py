@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import format_money
-from flops_fit.cost.estimate import CostEstimate, estimate
+from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import StudyError
 
@@ -91,11 +91,10 @@ def over_limit(spent: Spending, hardware: Hardware) -> str | None:
     return f"{' '.join(found)} ({spent.basis})" if found else None
 
 
-def refuse_over_limit(hardware: Hardware, plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> None:
-    """Raise `StudyError` where what is left of `plan` is more than `hardware` allows."""
-    if not hardware.limits:
-        return
-    cost = estimate(plan, hardware, results.values())
+def refuse_over_limit(
+    hardware: Hardware, plan: SweepPlan, results: Mapping[str, ExperimentResult], cost: CostEstimate
+) -> None:
+    """Raise `StudyError` where what is left of `plan`, which costs `cost`, is more than `hardware` allows."""
     refusal = over_limit(spending(plan, cost, results, hardware), hardware)
     if refusal:
         raise StudyError(f"nothing was trained: {refusal}")

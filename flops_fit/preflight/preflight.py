@@ -12,6 +12,7 @@ import torch
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
+from flops_fit.cost.step_seconds import StepSeconds
 from flops_fit.data.leaks import Leak, find_leaks
 from flops_fit.data.study_data import StudyData
 from flops_fit.errors import DataError, StudyError
@@ -39,6 +40,7 @@ class Preflight:
         trials: of the smallest size, then of the largest; one where the plan has one size.
         device: that the steps ran on.
         device_hours: of all trainings of the plan, held-out steps left out; None where a size could not be timed.
+        timed: the steps; None likewise.
         num_experiments, workers: of the plan, and how many train side by side.
         leaks: what of the held-out data was found in the training data.
     """
@@ -46,6 +48,7 @@ class Preflight:
     trials: tuple[Trial, ...]
     device: str
     device_hours: float | None
+    timed: StepSeconds | None
     num_experiments: int
     workers: int
     leaks: tuple[Leak, ...] = ()
@@ -110,10 +113,12 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise StudyError(f'hardware.device = "{device}" and no GPU is to be seen here; set device = "auto" or "cpu"')
     trials = _there(in_workers, ends) if in_workers else _here(study, ends, device)
+    timed = _step_seconds(study, trials, device_name(device))
     return Preflight(
         trials=trials,
         device=device_name(device),
-        device_hours=_device_hours(study, plan, trials),
+        device_hours=_device_hours(study, plan, timed),
+        timed=timed,
         num_experiments=len(plan.trainings),
         workers=study.hardware.num_workers(),
         leaks=_leaks(study.prepared_data),
@@ -182,37 +187,31 @@ def _ends(plan: SweepPlan) -> list[Experiment]:
     return ordered[-1:] if same_size else [ordered[0], ordered[-1]]
 
 
-def _device_hours(study: Study, plan: SweepPlan, trials: Sequence[Trial]) -> float | None:
+def _device_hours(study: Study, plan: SweepPlan, timed: StepSeconds | None) -> float | None:
     """Every experiment's steps times their seconds, which are interpolated by FLOPs per step."""
+    if timed is None:
+        return None
+    try:
+        planned = [_steps_and_flops(study, item) for item in plan.trainings]
+    except DataError:  # too few tokens for one example: that experiment is going to fail, and says so itself
+        return None
+    return sum(steps * timed.seconds(flops) for steps, flops in planned) / 3600
+
+
+def _step_seconds(study: Study, trials: Sequence[Trial], device: str) -> StepSeconds | None:
+    """The steps of `trials`, where all were timed."""
     timed = []
     for trial in trials:
         if trial.seconds_per_step is None:
             return None
         timed.append((_steps_and_flops(study, trial.experiment)[1], trial.seconds_per_step))
-    try:
-        planned = [_steps_and_flops(study, item) for item in plan.trainings]
-    except DataError:  # too few tokens for one example: that experiment is going to fail, and says so itself
-        return None
-    return sum(steps * _interpolate(flops, sorted(timed)) for steps, flops in planned) / 3600
+    return StepSeconds(timed=tuple(timed), device=device, outcome=study.outcome_fingerprint())
 
 
 def _steps_and_flops(study: Study, experiment: Experiment) -> tuple[int, float]:
     assert study.prepared_data is not None
     steps = plan_steps(study.training, experiment, study.prepared_data.tokens_per_example).steps
     return steps, experiment.planned_flops / steps
-
-
-def _interpolate(flops: float, timed: Sequence[tuple[float, float]]) -> float:
-    """Seconds of a step of `flops`: linear between those timed, as slow as the smallest below it, in proportion above.
-
-    A step costs its overhead however small it is, and no less than its FLOPs however large.
-    """
-    (low, low_seconds), (high, high_seconds) = timed[0], timed[-1]
-    if flops <= low:
-        return low_seconds
-    if flops >= high:
-        return high_seconds * flops / high
-    return low_seconds + (high_seconds - low_seconds) * (flops - low) / (high - low)
 
 
 @contextmanager

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import format_flops, format_money, format_seconds
-from flops_fit.cost.estimate import CostEstimate, estimate
+from flops_fit.cost.estimate import CostEstimate
 from flops_fit.preflight.learning_rate import DEFAULT_FACTORS, check_learning_rate, checked_experiments
 from flops_fit.preflight.preflight import preflight, refuse_trainer
-from flops_fit.stages import plan_to_look_at, study_plan, study_size_map
-from flops_fit.study.study import Study
+from flops_fit.stages import plan_to_look_at, study_cost, study_plan, study_size_map
 from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.instance.where import home_directory
 from flops_fit_assets.source import StudySource
@@ -18,13 +17,17 @@ from flops_fit_assets.source import StudySource
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 def print_preflight(path: Path, console: Console) -> bool:
     """Take the first steps of the study at `path`, print what they show, and return whether all went well."""
-    study = Study.from_toml(path)
+    source = StudySource.of(path)
+    study = source.study
     found = preflight(study, plan_to_look_at(study, study_size_map(study)))
+    if found.timed is not None:
+        found.timed.save(source.store.directory)
     _print(console, found.summary())
     return not found.problems
 
@@ -34,7 +37,7 @@ def print_learning_rate(path: Path, console: Console) -> None:
     study = with_recipe(StudySource.of(path))
     refuse_trainer(study)
     plan = study_plan(study, study_size_map(study))
-    _print(console, learning_rate_cost(study, plan, estimate(plan, study.hardware)))
+    _print(console, learning_rate_cost(study, plan, study_cost(study, plan)))
     found = check_learning_rate(study, plan, output_dir=home_directory() / study.name / "learning_rate")
     _print(console, found.table())
     for warning in found.warnings:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from dagster import AssetMaterialization
 from filelock import FileLock
 
-from flops_fit.cost.estimate import estimate
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.matching import Unmatched, match_runs
+from flops_fit.stages import study_cost
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.headless.study import HeadlessStudy, headless_study
 from flops_fit_assets.metadata.training_run import run_metadata
@@ -71,7 +71,7 @@ def _take(study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentRes
     store.pull_results(result.experiment_id for result in results)
     taken = [result for result in results if _written(store.path("training_run", result.experiment_id), result)]
     store.push(*(store.path("training_run", result.experiment_id) for result in taken))
-    seconds = estimate(plan, study.runs.source.study.hardware).seconds
+    seconds = study_cost(study.runs.source.study, plan).seconds
     experiments = {item.experiment_id: item for item in plan.experiments}
     for result in taken:
         name = result.experiment_id

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flops_fit.basics.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
-from flops_fit.cost.estimate import CostEstimate, estimate
+from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import FlopsFitError
 from flops_fit.identity.fingerprints import Pieces
@@ -22,6 +22,7 @@ from flops_fit.results.results import ExperimentResult, load_results
 from flops_fit.stages import (
     plan_to_look_at,
     rounds_plan,
+    study_cost,
     study_progress,
     study_size_map,
 )
@@ -61,7 +62,7 @@ def print_plan(path: Path, console: Console) -> None:
     if not plan.experiments and plan.too_few and study.adaptive is None:
         console.print(f"{study.name}: {plan.too_few}", highlight=False, markup=False, soft_wrap=True)
         return
-    cost = estimate(plan, study.hardware, done.values(), recipe=study.training)
+    cost = study_cost(study, plan, done.values(), store.directory)
     console.print(_table(study, plan, cost, done))
     if plan.argument_names or plan.other_counts:
         console.print(_sizes(plan))

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from flops_fit.cost.estimate import estimate
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.held_out import with_all_measured
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
-from flops_fit.stages import fit_study, study_plan, study_size_map
+from flops_fit.stages import fit_study, study_cost, study_plan, study_size_map
 from flops_fit.study.study import Study
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
@@ -162,7 +161,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         found = "" if recipe_law is None else versions.version_of(recipe_law)
         made_from = versions.plan_made_from(study, versions.version_of(size_map), settled, found)
         results = _results(context, source, plan)
-        cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
+        cost = study_cost(study, plan, results.values(), store.directory)
         spent = spending(plan, cost, results, study.hardware)
         shown = plan_metadata(plan, cost, spent, results, store.path("sweep_plan"), overrides)
         return dg.MaterializeResult(
@@ -208,7 +207,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
             set_aside_if_changed(context, source, experiment)
             study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
             result = run_experiment(study, experiment, output_dir=store.runs, on_log=report)
-        seconds = estimate(plan, study.hardware).seconds[experiment.experiment_id]
+        seconds = study_cost(study, plan, directory=store.directory).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, seconds, study.hardware, path)
         if not result.is_final:

@@ -24,7 +24,7 @@ from flops_fit.errors import FileError
 from flops_fit.preflight.preflight import preflight_if_due
 from flops_fit.processes.workers import TaskOutcome, WorkerPool
 from flops_fit.results.results import ExperimentResult, failed_result
-from flops_fit.stages import study_grid, trials_plan
+from flops_fit.stages import study_cost, study_grid, trials_plan
 from flops_fit.sweep.enough import refuse_too_few
 from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import longest_first
@@ -295,9 +295,10 @@ class HeadlessStudy:
         results = {**tried, **kept.values}
         todo = longest_first(item for item in plan.trainings if item.experiment_id not in results)
         study = self._source.study
-        refuse_over_limit(study.hardware, plan, results)
+        cost = study_cost(study, plan, results.values(), self._store.directory)
+        refuse_over_limit(study.hardware, plan, results, cost)
         if study.adaptive is not None and todo:
-            refuse_over_total(study.adaptive, study.hardware, plan, results)
+            refuse_over_total(study.adaptive, study.hardware, plan, results, cost)
         self._try_first_steps(plan, results, workers)
         for result in self._train(todo, workers):
             results[result.experiment_id] = result
@@ -312,6 +313,8 @@ class HeadlessStudy:
                 self._say(f"at its first steps {problem}")
             for doubt in found.doubts:
                 self._say(f"warning: {doubt}")
+            if found.timed is not None:
+                found.timed.save(self._store.directory)
             self.console.print(found.cost(), highlight=False, markup=False, soft_wrap=True)
 
     def _train(self, experiments: list[Experiment], workers: WorkerPool) -> list[ExperimentResult]:

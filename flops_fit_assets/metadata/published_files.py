@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_bytes
-from flops_fit.cost.estimate import estimate
 from flops_fit.results.results import ExperimentResult, measured, save_runs
-from flops_fit.stages import study_rate_check
+from flops_fit.stages import study_cost, study_rate_check
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def publish(
         store.room_for(path)
     grid = {item.experiment_id for item in plan.experiments}
     table = save_runs([result for name, result in results.items() if name in grid], store.directory / "runs.csv")
-    cost = estimate(plan, study.hardware, results.values(), recipe=study.training)
+    cost = study_cost(study, plan, results.values(), store.directory)
     images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
     parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "images": images}
     tuned = store.read("recipe_law") if study.tuning else None

@@ -92,12 +92,16 @@ def test_plan_shows_the_cost_and_leaves_nothing(flops_fit, tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-def test_check_shows_what_a_few_steps_tell_and_leaves_nothing(flops_fit, tmp_path):
-    result = flops_fit("check", str(write_study(tmp_path)))
+def test_check_shows_what_a_few_steps_tell_and_leaves_how_long_they_took_for_plan(flops_fit, tmp_path):
+    study = write_study(tmp_path)
+    assert "ms a step; flops-fit check measures it" in flops_fit("plan", str(study)).output
+    result = flops_fit("check", str(study))
     assert result.exit_code == 0, result.output
     assert "no problems found" in result.output
     assert "8 experiments: " in result.output
-    assert not (tmp_path / "home").exists()
+    assert [path.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == ["step_seconds.json"]
+    told = re.search(r"on one device, (.*) on 2 workers", result.output)[1]
+    assert f"{told} on 2 workers (from first steps timed on " in flops_fit("plan", str(study)).output
 
 
 def test_check_lists_every_problem_and_ends_with_1(flops_fit, tmp_path):

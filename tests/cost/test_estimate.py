@@ -9,6 +9,7 @@ from flops_fit import Experiment, Hardware, Recipe, SweepPlan
 from flops_fit.cost.accelerators import ACCELERATORS
 from flops_fit.cost.calibration import calibrate
 from flops_fit.cost.estimate import estimate
+from flops_fit.cost.step_seconds import StepSeconds
 from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult
 
@@ -173,3 +174,35 @@ def test_this_machine_is_measured():
     assert hardware.memory > 1e8
     assert (hardware.name, hardware.price_per_hour) == ("this machine", 1.0)
     assert torch.get_num_threads() == threads
+
+
+def test_a_guess_has_the_steps_of_small_models_in_it():
+    """20 million tokens in batches of 20,000 are 1,000 steps, 0.8 ms each on a CPU beside their FLOPs."""
+    item, recipe = experiment(), Recipe(batch_tokens=20_000)
+    without, with_steps = estimate(plan(item), Hardware()), estimate(plan(item), Hardware(), recipe=recipe)
+    assert with_steps.seconds["one"] - without.seconds["one"] == pytest.approx(0.8)
+    assert "0.8 ms a step; flops-fit check measures it" in with_steps.basis
+    of_sequences = estimate(plan(item), Hardware(), recipe=recipe, tokens_per_example=40_000)
+    assert of_sequences.seconds["one"] - without.seconds["one"] == pytest.approx(0.4)
+
+
+def test_first_steps_count_until_a_run_is_finished(tmp_path):
+    item, recipe = experiment(), Recipe(batch_tokens=20_000)
+    flops = item.planned_flops / 1000
+    timed = StepSeconds(timed=((2 * flops, 3.0), (flops / 2, 1.5)), device="cpu", outcome="abc")
+    cost = estimate(plan(item), Hardware(), recipe=recipe, timed=timed)
+    assert cost.seconds["one"] == pytest.approx(1000 * (1.5 + 1.5 / 3))
+    assert cost.basis == "from first steps timed on cpu"
+    finished = [result(item, 7.0, 1000)]
+    assert estimate(plan(item), Hardware(), finished, recipe=recipe, timed=timed).seconds["one"] == pytest.approx(7.0)
+    timed.save(tmp_path)
+    assert StepSeconds.load(tmp_path, "abc") == timed
+    assert StepSeconds.load(tmp_path, "edited") is None
+    (tmp_path / "step_seconds.json").write_text("{")
+    assert StepSeconds.load(tmp_path, "abc") is None
+
+
+@pytest.mark.parametrize(("flops", "seconds"), [(1.0, 2.0), (10.0, 2.0), (15.0, 3.0), (20.0, 4.0), (40.0, 8.0)])
+def test_a_step_takes_what_lies_between_those_timed(flops, seconds):
+    timed = StepSeconds(timed=((20.0, 4.0), (10.0, 2.0)), device="cpu", outcome="")
+    assert timed.seconds(flops) == pytest.approx(seconds)
