@@ -32,6 +32,7 @@ _EXPORTS = {
     "load_runs": "results.results",
     "run_experiment": "training.training_run",
     "ScalingLaw": "scaling_law",
+    "compare_laws": "scaling_law",
     "fit_metric": "scaling_law",
     "fit_scaling_law": "scaling_law",
     "fit_scaling_law_together": "scaling_law",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from flops_fit.results.results import load_runs as load_runs
     from flops_fit.scaling_law import Forecast as Forecast
     from flops_fit.scaling_law import ScalingLaw as ScalingLaw
+    from flops_fit.scaling_law import compare_laws as compare_laws
     from flops_fit.scaling_law import fit_metric as fit_metric
     from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
     from flops_fit.scaling_law import fit_scaling_law_together as fit_scaling_law_together

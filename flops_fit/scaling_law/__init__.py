@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.lazy import lazy_names
 
 _EXPORTS = {
+    "Comparison": "comparison.comparison",
     "Diagnostic": "checks.verdict",
     "Envelope": "approaches.envelope",
     "FlopsPerToken": "flops_per_token",
@@ -17,6 +18,7 @@ _EXPORTS = {
     "ScalingLaw": "law",
     "approaches_table": "all_approaches",
     "compare_approaches": "all_approaches",
+    "compare_laws": "comparison.compare",
     "Repetition": "repetition",
     "effective_params": "repetition",
     "effective_tokens": "repetition",
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.approaches.interpolated import interpolated_power_law as interpolated_power_law
     from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum as IsoflopMinimum
     from flops_fit.scaling_law.approaches.isoflop import isoflop_minima as isoflop_minima
+    from flops_fit.scaling_law.comparison.compare import compare_laws as compare_laws
+    from flops_fit.scaling_law.comparison.comparison import Comparison as Comparison
     from flops_fit.scaling_law.fit import fit_scaling_law as fit_scaling_law
     from flops_fit.scaling_law.flops_per_token import FlopsPerToken as FlopsPerToken
     from flops_fit.scaling_law.forecasts.folder import score_forecasts as score_forecasts

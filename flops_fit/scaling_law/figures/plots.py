@@ -1,4 +1,4 @@
-"""The figures, drawn: the only module that imports matplotlib. Each takes a law and returns a `Figure`.
+"""The figures of a law, drawn, and what other figures are drawn with. Each takes a law and returns a `Figure`.
 
 Colours are Okabe & Ito's and the `viridis` scale, both safe for the colour-blind; markers and line styles carry the
 same distinctions in black and white.
@@ -127,7 +127,7 @@ def residual_figure(law: FittedLaw) -> Figure:
     right.set_title("Residuals by distance from the optimum", loc="left")
     left.legend(frameon=False, loc="best")
     _ticks(right, "x", lambda value: f"{value:g}", factor=300)
-    _powers_of_ten(left)
+    powers_of_ten(left)
     return figure
 
 
@@ -276,11 +276,12 @@ def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
 def _compute_axis(axes: Axes, data: FrontierData) -> None:
     axes.set_xscale("log")
     axes.axvspan(*data.C_fitted, color=GREY, alpha=0.10, lw=0)
-    _powers_of_ten(axes)
+    powers_of_ten(axes)
     axes.set(xlabel="Compute C (FLOPs); shaded: range of the runs")
 
 
-def _powers_of_ten(axes: Axes) -> None:
+def powers_of_ten(axes: Axes) -> None:
+    """Ticks of a compute axis, such as 10²¹."""
     _ticks(axes, "x", _power, factor=100)
 
 
