@@ -17,7 +17,7 @@ from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Study, SweepOptio
 from flops_fit.basics.formatting import format_seconds, markdown_table
 from flops_fit.examples import byte_mlp, stdlib_corpus, tiny_gpt
 from flops_fit.loss import cross_entropy
-from flops_fit.preflight import preflight
+from flops_fit.preflight.preflight import preflight
 from flops_fit.stages import study_cost, study_plan, study_size_map
 from flops_fit.training.side_by_side import train_all
 

@@ -11,6 +11,7 @@ from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.from_json import from_json
 from flops_fit.cost.hardware import Hardware
 from flops_fit.errors import FileError
+from flops_fit.recipe.steps import plan_steps
 
 if TYPE_CHECKING:
     from flops_fit.recipe.recipe import Recipe
@@ -75,7 +76,8 @@ def overhead(hardware: Hardware) -> float:
     return OVERHEAD["cpu" if is_cpu else "other"]
 
 
-def steps_of(experiment: Experiment, recipe: Recipe, tokens_per_example: float) -> float:
-    """Optimizer steps of an experiment, about."""
-    batch = max(recipe.tokens_per_step(experiment), tokens_per_example)
-    return max(1.0, experiment.num_tokens / batch)
+def steps_of(experiment: Experiment, recipe: Recipe, tokens_per_example: float) -> int:
+    """Optimizer steps of an experiment; one where its tokens are less than an example, which training refuses."""
+    if experiment.num_tokens < tokens_per_example:
+        return 1
+    return plan_steps(recipe, experiment, tokens_per_example).steps

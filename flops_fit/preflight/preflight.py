@@ -12,10 +12,11 @@ import torch
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
+from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.cost.step_seconds import StepSeconds
 from flops_fit.data.leaks import Leak, find_leaks
 from flops_fit.data.study_data import StudyData
-from flops_fit.errors import DataError, StudyError
+from flops_fit.errors import StudyError
 from flops_fit.preflight.first_steps import Trial, try_experiment
 from flops_fit.processes.alive import users_code
 from flops_fit.recipe.steps import plan_steps
@@ -40,6 +41,7 @@ class Preflight:
         trials: of the smallest size, then of the largest; one where the plan has one size.
         device: that the steps ran on.
         device_hours: of all trainings of the plan, held-out steps left out; None where a size could not be timed.
+        wall_seconds: until the last worker is done, if none ever waits; None likewise.
         timed: the steps; None likewise.
         num_experiments, workers: of the plan, and how many train side by side.
         leaks: what of the held-out data was found in the training data.
@@ -48,6 +50,7 @@ class Preflight:
     trials: tuple[Trial, ...]
     device: str
     device_hours: float | None
+    wall_seconds: float | None
     timed: StepSeconds | None
     num_experiments: int
     workers: int
@@ -78,12 +81,12 @@ class Preflight:
 
     def cost(self) -> str:
         """One line: what all trainings take, extrapolated from the steps timed here."""
-        if self.device_hours is None:
+        if self.device_hours is None or self.wall_seconds is None:
             return f"{self.num_experiments} experiments; how long they take could not be measured"
         seconds = self.device_hours * 3600
         return (
             f"{self.num_experiments} experiments: {format_seconds(seconds)} of training on one device, "
-            f"{format_seconds(seconds / self.workers)} on {self.workers} workers, timed on {self.device}"
+            f"{format_seconds(self.wall_seconds)} on {self.workers} worker{'s' if self.workers > 1 else ''}, timed on {self.device}"
         )
 
     def _table(self) -> str:
@@ -114,10 +117,12 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
         raise StudyError(f'hardware.device = "{device}" and no GPU is to be seen here; set device = "auto" or "cpu"')
     trials = _there(in_workers, ends) if in_workers else _here(study, ends, device)
     timed = _step_seconds(study, trials, device_name(device))
+    cost = _cost(study, plan, timed) if timed else None
     return Preflight(
         trials=trials,
         device=device_name(device),
-        device_hours=_device_hours(study, plan, timed),
+        device_hours=cost.device_hours if cost else None,
+        wall_seconds=cost.wall_seconds if cost else None,
         timed=timed,
         num_experiments=len(plan.trainings),
         workers=study.hardware.num_workers(),
@@ -187,15 +192,11 @@ def _ends(plan: SweepPlan) -> list[Experiment]:
     return ordered[-1:] if same_size else [ordered[0], ordered[-1]]
 
 
-def _device_hours(study: Study, plan: SweepPlan, timed: StepSeconds | None) -> float | None:
-    """Every experiment's steps times their seconds, which are interpolated by FLOPs per step."""
-    if timed is None:
-        return None
-    try:
-        planned = [_steps_and_flops(study, item) for item in plan.trainings]
-    except DataError:  # too few tokens for one example: that experiment is going to fail, and says so itself
-        return None
-    return sum(steps * timed.seconds(flops) for steps, flops in planned) / 3600
+def _cost(study: Study, plan: SweepPlan, timed: StepSeconds) -> CostEstimate:
+    """What the plan costs by these steps."""
+    assert study.prepared_data is not None
+    per_example = study.prepared_data.tokens_per_example
+    return estimate(plan, study.hardware, recipe=study.training, tokens_per_example=per_example, timed=timed)
 
 
 def _step_seconds(study: Study, trials: Sequence[Trial], device: str) -> StepSeconds | None:

@@ -73,7 +73,7 @@ def print_plan(path: Path, console: Console) -> None:
         f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs in total",
         cost_text(plan.checks, plan.experiments) if plan.checks else "",
         f"{spent.left_experiments} still to train: {format_flops(spent.left_flops)} FLOPs, "
-        f"{format_seconds(3600 * spent.left_wall_hours)} on {cost.workers} workers"
+        f"{format_seconds(3600 * spent.left_wall_hours)} on {cost.workers} worker{'s' if cost.workers > 1 else ''}"
         f"{f', {format_money(spent.left_money)}' if spent.price_per_hour else ''} ({cost.basis})",
     ]
     if plan.experiments and study.trainer is None:
