@@ -31,7 +31,9 @@ class _NoMatch(Exception):
 
 
 def match_runs(
-    plan: SweepPlan, table: pd.DataFrame | str | os.PathLike[str]
+    plan: SweepPlan,
+    table: pd.DataFrame | str | os.PathLike[str],
+    measured: Mapping[str, tuple[str, str]] | None = None,
 ) -> tuple[list[ExperimentResult], list[Unmatched]]:
     """Results of the experiments of `plan` that rows of `table` are runs of, in the table's order; and the other rows.
 
@@ -39,7 +41,9 @@ def match_runs(
     those planned, `loss`, and at least one of `num_params`, the size (a column named as the plan's size parameter,
     `size_param_value`, or `label` of sizes that have one) and `experiment_id`; what is given must all agree. `seed` is
     0 where it is not given. Optional: `flops` (within 2 % of those planned), `train_loss`, `seconds`, `steps`, and
-    `status`: of rows that have one, "completed" and "diverged" are taken.
+    `status`: of rows that have one, "completed" and "diverged" are taken. `measured` are columns of
+    losses on held-out sets and of metrics, with what each is of and its hash
+    (`flops_fit.study.named_sets.measured_columns`); those that a row has are taken too.
 
     Raises `FileError` for a table without these columns, and `FileNotFoundError` where there is none.
     """
@@ -51,7 +55,7 @@ def match_runs(
     first, unmatched = dict[str, int](), []
     for row, run in enumerate(_rows(frame), start=1):
         try:
-            result = _matched(plan, run)
+            result = _matched(plan, run, measured or {})
             if result.experiment_id in first:
                 raise _NoMatch(f"row {first[result.experiment_id]} is the same experiment, {result.experiment_id}")
             found[result.experiment_id], first[result.experiment_id] = result, row
@@ -84,7 +88,7 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
 
 
-def _matched(plan: SweepPlan, run: Mapping[str, Any]) -> ExperimentResult:
+def _matched(plan: SweepPlan, run: Mapping[str, Any], measured: Mapping[str, tuple[str, str]]) -> ExperimentResult:
     status = run.get("status", "completed")
     if status not in ("completed", "diverged"):
         raise _NoMatch(f"status = {status!r}; only completed and diverged runs are taken")
@@ -111,7 +115,17 @@ def _matched(plan: SweepPlan, run: Mapping[str, Any]) -> ExperimentResult:
         tokens_per_second=tokens / seconds if seconds else 0.0,
         device=str(run.get("device", "unknown")),
         source="imported",
+        **(_measured(run, measured) if status == "completed" else {}),
     )
+
+
+def _measured(run: Mapping[str, Any], measured: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """Losses on held-out sets and metrics that a row has, as fields of its result."""
+    there = {column: of for column, of in measured.items() if column in run}
+    values = {column: _number(run, column) for column in there}
+    losses = {name: values[column] for column, (name, _) in there.items() if column == f"loss_{name}"}
+    metrics = {column: values[column] for column, (name, _) in there.items() if column != f"loss_{name}"}
+    return {"losses": losses, "metrics": metrics, "measured_by": dict(there.values())}
 
 
 def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: str) -> Experiment:

@@ -41,3 +41,15 @@ def lacking_sets(study: Study, results: Iterable[ExperimentResult]) -> list[str]
     there = list(results)
     sets = [held_out_set(study, name) for name in (study.data.eval_sets if study.data else ())]
     return [f"{said}; {item.remedy}" for item in sets if item and (said := item.missing(there))]
+
+
+def measured_columns(study: Study) -> dict[str, tuple[str, str]]:
+    """Column of a runs table → the held-out set or the metric that it is of, and the hash of that as it is now."""
+    sets, by = list(study.data.eval_sets) if study.data else [], study.measured_by
+    losses = {f"loss_{name}": (name, by[name]) for name in sets}
+    metrics = {
+        column: (metric, code)
+        for metric, code in study.metric_code.items()
+        for column in ([f"{metric}_{name}" for name in sets] or [metric])
+    }
+    return losses | metrics

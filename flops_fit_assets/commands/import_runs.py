@@ -14,6 +14,7 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.matching import Unmatched, match_runs
 from flops_fit.stages import study_cost
+from flops_fit.study.named_sets import measured_columns
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.headless.study import HeadlessStudy, headless_study
 from flops_fit_assets.metadata.training_run import run_metadata
@@ -45,7 +46,7 @@ def import_study_runs(table: Path, path: Path, home: Path, console: Console) -> 
         raise FlopsFitError(f"{table} does not exist; give a table of runs or a directory of results")
     with headless_study(path, home, console) as study:
         plan, _ = study.bring_plan_up_to_date()
-        results, unmatched = match_runs(plan, table)
+        results, unmatched = match_runs(plan, table, measured_columns(study.runs.source.study))
         new = _take(study, plan, results)
         if new:  # so that its table shows them; its content, and so whatever follows from it, stays as it is
             study.runs.materialize(study.instance, "sweep_plan")

@@ -305,6 +305,27 @@ def test_first_steps_look_at_every_set():
     assert [problem.split(":")[0] for problem in found.problems] == ["held-out step"]
 
 
+def test_imported_runs_bring_the_losses_and_metrics_whose_columns_they_have(planned):
+    from flops_fit.results.matching import match_runs
+    from flops_fit.study.named_sets import measured_columns
+
+    _, plan = planned
+    study = study_with(SETS, metrics={"share": right})
+    results = [
+        dataclasses.replace(item, metrics={"share_clean": 0.5, "share_noisy": 0.25}) for item in made(study, plan, LAWS)
+    ]
+    table = results_frame(results).drop(columns="status")
+    found, unmatched = match_runs(plan, table, measured_columns(study))
+    assert not unmatched
+    assert [(item.losses, item.metrics) for item in found] == [(item.losses, item.metrics) for item in results]
+    assert {tuple(sorted(item.measured_by.items())) for item in found} == {tuple(sorted(study.measured_by.items()))}
+    law = fit_study(study, plan, found, eval_set="noisy")
+    assert abs(law.E - LAWS["noisy"][0]) < 0.04
+    (first, *_), _ = match_runs(plan, table.drop(columns=["loss_noisy", "share_noisy"]), measured_columns(study))
+    assert (first.losses.keys(), first.metrics.keys()) == ({"clean"}, {"share_clean"})
+    assert match_runs(plan, table)[0][0].losses == {}
+
+
 # -- a set that was added, or whose data changed, after trainings ended ----------------------------------------------
 
 
