@@ -104,8 +104,13 @@ def check_fields(
 
 def did_you_mean(name: str, known: Collection[str], otherwise: str = "") -> str:
     """The known name that is nearest to one that is not, else `otherwise` or all that are known."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else otherwise or f"known are {', '.join(sorted(known))}"
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else otherwise or f"known are {', '.join(sorted(known))}"
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that is nearest to one that is not; None where none is near."""
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
 def is_list(value: Any) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+import numbers
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import IterableDataset, Subset, TensorDataset, default_collate
 
-from flops_fit.data.nested import tensors_in
 from flops_fit.errors import DataError, OutOfData
 
 
@@ -107,13 +108,24 @@ class Examples:
 
 
 def _different_shapes(items: list[Any]) -> str | None:
-    """Two shapes that a tensor at the same place of several examples has; None where all agree."""
-    first = tensors_in(items[0])
+    """Two shapes that what is at the same place of several examples has; None where all agree."""
+    first = list(_shapes_in(items[0]))
     for item in items[1:]:
-        for one, other in zip(first, tensors_in(item), strict=False):
-            if one.shape != other.shape:
-                return f"{tuple(one.shape)} and {tuple(other.shape)}"
+        for one, other in zip(first, _shapes_in(item), strict=False):
+            if one != other:
+                return f"{one} and {other}"
     return None
+
+
+def _shapes_in(item: Any) -> Iterator[tuple[int, ...]]:
+    """Of tensors, arrays and rows of numbers in it, in order."""
+    if isinstance(item, torch.Tensor | np.ndarray):
+        yield tuple(item.shape)
+    elif isinstance(item, list | tuple) and all(isinstance(part, numbers.Number) for part in item):
+        yield (len(item),)
+    elif isinstance(item, Mapping | list | tuple):
+        for part in item.values() if isinstance(item, Mapping) else item:
+            yield from _shapes_in(part)
 
 
 class _MapReader:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch.utils.data import default_collate
 
@@ -44,8 +45,8 @@ class Padding:
         return self.ignored if name in TARGET_NAMES else 0 if name in _ZERO else self.token
 
     def _row(self, parts: Sequence[Any], filling: int) -> Any:
-        if isinstance(parts[0], list):
-            parts = [torch.tensor(part) for part in parts]
+        if isinstance(parts[0], list | np.ndarray):
+            parts = [torch.as_tensor(part) for part in parts]
         shapes = {tuple(part.shape) for part in parts} if isinstance(parts[0], torch.Tensor) else {()}
         if len(shapes) == 1:
             return default_collate(list(parts))

@@ -16,12 +16,18 @@ Document = str | Sequence[int]
 _PIECE = 1 << 22  # characters of one text file that are tokenized at once
 LINES = (".jsonl", ".ndjson")
 _UNREADABLE = (UnicodeDecodeError, gzip.BadGzipFile, EOFError)
+_IN_KWARGS = " (in a study file: kwargs = { column = ... } in [data])"
 _FOLDER_MARK = "dataset_info.json"
 
 
 def is_saved_dataset(path: Path) -> bool:
     """Whether it is a folder that `datasets.Dataset.save_to_disk` wrote."""
     return (path / _FOLDER_MARK).is_file()
+
+
+def has_rows(path: Path) -> bool:
+    """Whether the file, or the saved folder, has a document in each row."""
+    return path.is_dir() or Path(path.name.removesuffix(".gz")).suffix in (*LINES, ".parquet")
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -98,7 +104,16 @@ def field_of(row: Mapping[str, Any], column: str, where: str) -> Document:
         return value
     if value is not None and hasattr(value, "tolist"):  # a dataset in NumPy's or torch's format
         return field_of({column: value.tolist()}, column, where)
-    hint = did_you_mean(column, list(row), f"it has {', '.join(row) or 'nothing'}: set column to one of these")
+    if column in row:
+        found = "nothing (null)" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+        others = [name for name in row if name != column]
+        raise DataError(
+            f"{where} has no text or list of ids in {column!r} but {found}; take the row out, or mend it"
+            + (f", or set column to one of {', '.join(others)}{_IN_KWARGS}" if others else "")
+        )
+    hint = did_you_mean(
+        column, list(row), f"it has {', '.join(row) or 'nothing'}: set column to one of these{_IN_KWARGS}"
+    )
     raise DataError(f"{where} has no text or list of ids in {column!r}; {hint}")
 
 

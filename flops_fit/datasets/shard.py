@@ -22,6 +22,11 @@ _MEGATRON = b"MMIDIDX\x00\x00"
 _MEGATRON_TYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float64", 7: "float32", 8: "uint16"}
 _SAMPLE, _BLOCKS = 4096, 16  # numbers of a block, and blocks evenly spaced, that a type is told by
 _FEWEST = 64  # numbers of 32 bits in a file, to tell anything by them
+_ALLOWED = {  # what is told by the numbers → types that these do not contradict; single bytes look like any other
+    "uint16": ("uint8", "uint16"),
+    "uint32": ("uint8", "uint32", "int32"),
+    "int64": ("uint8", "int64"),
+}
 _HIGH_HALF = 16  # no vocabulary has a million ids, so the upper 16 bits of one are below
 _LOW_HALF = 256  # more than a file of 16 bits can have in half of its places while it has less than 16 in the others
 
@@ -109,7 +114,7 @@ def _raw(path: Path, dtype: str) -> Shard:
     likely = _likely_type(path, size)
     if dtype == "auto":
         dtype = likely or "uint16"
-    elif likely is not None and {likely, dtype} in ({"uint16", "uint32"}, {"uint16", "int32"}):
+    elif likely is not None and dtype not in _ALLOWED[likely]:
         raise DataError(f'{path} looks like {likely} read as {dtype}; set dtype = "{likely}", or "auto"')
     kind = _little(dtype)
     if size % kind.itemsize:
@@ -121,15 +126,20 @@ def _raw(path: Path, dtype: str) -> Shard:
 
 
 def _likely_type(path: Path, size: int) -> str | None:
-    """uint32 where the high half of every number is that of an id, uint16 where some is not; None where unclear."""
+    """uint32 where the high half of every number is that of an id, uint16 where some is not; None where unclear.
+
+    int64, which NumPy makes of a list of ids, where every second number of 32 bits is 0.
+    """
     pairs = size // 4
     if pairs < _FEWEST or size % 2:
         return None
     numbers = np.memmap(path, "<u2", mode="r", shape=(pairs, 2))
-    starts = sorted({int(start) for start in np.linspace(0, max(0, pairs - _SAMPLE), _BLOCKS)})
+    starts = sorted({int(start) // 2 * 2 for start in np.linspace(0, max(0, pairs - _SAMPLE), _BLOCKS)})
     low, high = (int(max(numbers[start : start + _SAMPLE, half].max() for start in starts)) for half in (0, 1))
     if high >= _HIGH_HALF:
         return "uint16"
+    if size % 8 == 0 and low > 0 and not any(numbers[start + 1 : start + _SAMPLE : 2].any() for start in starts):
+        return "int64"
     return "uint32" if low >= _LOW_HALF or (high == 0 < low) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ import numpy as np
 from filelock import FileLock
 
 from flops_fit.datasets.content import content_of
-from flops_fit.datasets.documents import Document, parts_of, pieces_of
+from flops_fit.datasets.documents import Document, has_rows, parts_of, pieces_of
 from flops_fit.datasets.files import CACHE_VARIABLE, Paths, cache_folder, files_of
 from flops_fit.datasets.token_file import TokenFile
 from flops_fit.datasets.tokenizer import Tokenizer, separator_of, tokenizer_of
-from flops_fit.errors import DataError
+from flops_fit.errors import DataError, FlopsFitWarning
 from flops_fit.identity.fingerprints import content_hash
 from flops_fit.processes.alive import still_alive
 
 _MADE_BY = "tokenize/1"  # another where the same text becomes other tokens
+_ROWS_ELSEWHERE = (".json", ".csv", ".tsv")  # whose rows other tools read
 _TOGETHER, _LENGTH = 256, 1 << 23  # pieces that a tokenizer gets at once, and characters or ids of them
 
 
@@ -53,6 +55,8 @@ def tokenize(
     content, the tokenizer and the options. Raises `DataError` for what cannot be read or tokenized.
     """
     files, made = files_of(path), tokenizer_of(tokenizer)
+    _refuse_no_rows(files, column)
+    _warn_of_rows_as_text(files)
     between, field = separator_of(made, separator), column or made.column
     dtype = "uint16" if made.vocab_size <= 1 << 16 else "uint32"
     content = [content_of(part).digest for file in files for part in parts_of(file)]
@@ -147,6 +151,26 @@ def _needed(between: int | None) -> int:
             "or the text of a token that may stand between them"
         )
     return between
+
+
+def _refuse_no_rows(files: Sequence[Path], column: str | None) -> None:
+    if column is not None and not any(map(has_rows, files)):
+        raise DataError(
+            f"column = {column!r} is for files with rows (.jsonl, .parquet, a saved dataset), and {files[0].name} is "
+            "one text; leave it out, or name a file of JSON lines .jsonl"
+        )
+
+
+def _warn_of_rows_as_text(files: Sequence[Path]) -> None:
+    for file in files:
+        if file.name.removesuffix(".gz").endswith(_ROWS_ELSEWHERE):
+            warnings.warn(
+                f"{file} is taken for one text as it stands, with its names, quotes and commas; to read rows, write "
+                'one JSON object in each line, such as {"text": "..."}, into a file whose name ends in .jsonl',
+                FlopsFitWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def _refuse_empty(target: Path, files: Sequence[Path]) -> None:

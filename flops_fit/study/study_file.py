@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,7 @@ from pathlib import Path
 from typing import Any
 
 from flops_fit.adaptive.options import AdaptiveOptions
-from flops_fit.basics.arguments import did_you_mean
+from flops_fit.basics.arguments import did_you_mean, nearest
 from flops_fit.cost.hardware import Hardware
 from flops_fit.datasets.files import absolute, is_file_name
 from flops_fit.errors import FlopsFitError, StudyError
@@ -68,6 +69,7 @@ _REFERENCES = {("model", "factory"), ("model", "config"), ("data", "train"), ("d
 _TABLES = {("data", "eval"), ("data", "metrics")}  # of several by name
 _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate"), ("training", "optimizer")}
 _LIKELY_ARGUMENTS = {"config", "flops", "version"}  # of a model too
+OPTIONS_OF_FILES = {"separator", "dtype", "form", "vocab_size", "column", "across_documents"}  # in kwargs of [data]
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
 
@@ -109,6 +111,10 @@ def _section(name: str, content: Any, path: Path) -> Any:
         raise StudyError(f"{path}: {name} = {content!r} must be a section, written [{name}]")
     by_counts = name == "model" and "num_params" in content and "factory" not in content
     known = {item.name for item in fields(kind)} | ({"num_params"} if by_counts else set())
+    if name == "model" and {"num_params", "factory"} <= content.keys():
+        raise StudyError(
+            f"{path}: [model] has factory and num_params, counts of parameters in place of a model; leave one out"
+        )
     _refuse_unknown(content, known, f"[{name}] ", path)
     if name == "model":
         _refuse_misplaced(content.get("sizes"), known, path)
@@ -120,7 +126,7 @@ def _section(name: str, content: Any, path: Path) -> Any:
     try:
         return ModelSpec.from_counts(**values) if by_counts else kind(**values)
     except FlopsFitError as error:
-        raise StudyError(f"{path}: [{name}] {error}") from error
+        raise StudyError(f"{path}: [{name}] {str(error).removeprefix(f'[{name}] ')}") from error
     except TypeError as error:  # a required key is missing
         raise StudyError(
             f"{path}: [{name}] {str(error).split('__init__() ')[-1]}; known keys are {', '.join(sorted(known))}"
@@ -203,6 +209,16 @@ def _import_from(directory: Path) -> None:
 
 
 def _refuse_unknown(content: Mapping[str, Any], known: set[str], where: str, path: Path) -> None:
-    for key in content:
+    for key, value in content.items():
         if key not in known:
-            raise StudyError(f"{path}: {where}has an unknown key {key!r}; {did_you_mean(key, known)}")
+            raise StudyError(f"{path}: {where}has an unknown key {key!r}; {_remedy(key, value, known, where)}")
+
+
+def _remedy(key: str, value: Any, known: set[str], where: str) -> str:
+    """The key that was meant, or that it is an argument of what the section names, with the line to write."""
+    of_files = where == "[data] " and key in OPTIONS_OF_FILES
+    if "kwargs" not in known or isinstance(value, dict | list) or (not of_files and nearest(key, known)):
+        return did_you_mean(key, known)
+    text = json.dumps(value, default=str)
+    whose = {"[data] ": "files and functions", "[model] ": "the model"}.get(where, "fn")
+    return f"an argument of {whose} is written kwargs = {{ {key} = {text} }}, and keys are {', '.join(sorted(known))}"

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from tiny_study import tiny_study
@@ -60,6 +61,14 @@ def test_rows_get_as_long_as_the_longest_and_no_target_is_added():
     assert batch["input_ids"].tolist() == inputs.tolist()
     assert batch["labels"].tolist() == targets.tolist()
     assert batch["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+def test_rows_of_numpy_and_lists_are_filled_up_as_tensors_are():
+    rows = [([1, 2], [2, 3]), ([3, 4, 5, 6], [4, 5, 6, 7])]
+    expected = [tensor.tolist() for tensor in Padding(token=11)([tuple(map(torch.tensor, row)) for row in rows])]
+    for made in (list, np.array):
+        batch = Padding(token=11)([tuple(map(made, row)) for row in rows])
+        assert [tensor.tolist() for tensor in batch] == expected
 
 
 def test_what_has_one_shape_is_stacked_as_without_it():
@@ -167,3 +176,16 @@ def test_targets_that_the_model_gets_are_padded_with_what_its_loss_leaves_out():
     assert study.prepared_data.train.first(2)[1].tolist() == [[2, 3, 0], [3, 4, 5]]
     study = tiny_study(data=DataSpec(train=Sentences(), eval=Sentences(9), pad=5), loss=LossSpec(fn=model_loss))
     assert study.prepared_data.train.first(2)[1].tolist() == [[2, 3, -100], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("made", [torch.tensor, np.array, list])
+@pytest.mark.parametrize("form", ["pairs", "mappings", "alone"])
+def test_examples_of_different_lengths_without_pad_are_told_of_it(form, made):
+    rows = [made(list(range(length))) for length in (3, 5, 4)] * 9
+    shaped = {
+        "pairs": [(row, row) for row in rows],
+        "mappings": [{"input_ids": row, "labels": row} for row in rows],
+        "alone": rows,
+    }[form]
+    with pytest.raises(DataError, match=r"differ in shape, such as \(3,\) and \(5,\), .*\(pad = 0, in \[data\]\)"):
+        open_examples(shaped).batch_of(shaped[:2])

@@ -9,7 +9,7 @@ import torch
 
 from flops_fit.data.study_data import open_examples, prepare_data
 from flops_fit.datasets import PackedStream, TokenFile, open_path, tokenize, tokenizer_of
-from flops_fit.errors import DataError
+from flops_fit.errors import DataError, FlopsFitWarning
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,15 @@ def test_a_long_text_is_one_document_and_the_same_tokens_however_it_is_cut(tmp_p
     monkeypatch.setattr(documents, "_PIECE", 1000)
     monkeypatch.setattr(tokenized, limit, 3)
     assert ids_of(tokenize(tmp_path / "a.txt", context=1, tokenizer="bytes")) == list(text.encode())
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.json.gz"])
+def test_rows_that_would_be_taken_for_one_text_are_said(tmp_path, name):
+    content = b'{"text": "abc"}\n' * 9
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.warns(FlopsFitWarning, match=rf"{name} is taken for one text as it stands, .*; .* \.jsonl"):
+        dataset = tokenize(tmp_path / name, context=1, tokenizer="bytes")
+    assert bytes(ids_of(dataset)) == content
 
 
 def test_it_is_tokenized_once_and_again_when_text_or_options_are_others(tmp_path, cache, monkeypatch):
@@ -153,6 +162,19 @@ def test_nothing_is_left_behind_where_tokenizing_fails(tmp_path, cache):
         ("a.txt", b"abc", {"tokenizer": "none.json"}, "none.json does not exist"),
         ("a.jsonl", b"[1]\n", {"tokenizer": "bytes"}, "line 1 is a list, not an object; write lines such as"),
         ("a.jsonl", b"{oops\n", {"tokenizer": "bytes"}, "line 1 is not JSON"),
+        (
+            "a.jsonl",
+            b'{"text": null, "body": "b"}\n',
+            {"tokenizer": "bytes"},
+            r"in 'text' but nothing \(null\); take the row out, .* to one of body \(in a study file",
+        ),
+        (
+            "a.jsonl",
+            b'{"text": [["a"]]}\n',
+            {"tokenizer": "bytes"},
+            "in 'text' but list .*take the row out, or mend it$",
+        ),
+        ("a.txt", b"abc", {"tokenizer": "bytes", "column": "body"}, "column = 'body' is for files with rows .* a.txt"),
         ("a.jsonl", b'{"text": [1, 256]}\n', {"tokenizer": "bytes"}, "the token 256, and the tokenizer has 0 to 255"),
     ],
 )

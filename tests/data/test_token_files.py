@@ -127,6 +127,17 @@ def test_the_type_of_numbers_is_told_by_them(tmp_path, dtype, vocabulary):
         TokenFile(path, context=8, dtype=other)
 
 
+@pytest.mark.parametrize("vocabulary", [200, 65_000, 200_019])
+def test_ids_as_numpy_makes_them_of_a_list_are_not_every_second_one_a_zero(tmp_path, vocabulary):
+    ids = np.random.default_rng(2).integers(0, vocabulary, 4097)
+    path = write(tmp_path / "train.bin", ids, "int64")
+    assert torch.cat([inputs for inputs, _ in TokenFile(path, context=8)]).tolist() == ids[:4096].tolist()
+    with pytest.raises(DataError, match=r'looks like int64 read as uint32; set dtype = "int64"'):
+        TokenFile(path, context=8, dtype="uint32")
+    with pytest.raises(DataError, match=r'looks like uint32 read as int64; set dtype = "uint32"'):
+        TokenFile(write(tmp_path / "narrow.bin", ids + 300, "uint32"), context=8, dtype="int64")
+
+
 def test_types_that_a_file_states_are_not_to_be_told_otherwise(tmp_path):
     wide = megatron(tmp_path / "wide.bin", [np.array([70_000, 1, 2])] * 9, code=4, dtype="int32")
     assert TokenFile(wide, context=2)[0][0].tolist() == [70_000, 1]

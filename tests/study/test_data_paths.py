@@ -1,5 +1,6 @@
 """Data declared by its path: in a study file and in Python, with what is refused, and trained on."""
 
+import inspect
 import os
 import pickle
 
@@ -9,9 +10,11 @@ import torch
 from streams import Stream
 
 from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Study, SweepOptions, find_optimal, run_experiment
+from flops_fit.datasets import TokenFile, tokenize
 from flops_fit.errors import DataError, StudyError
 from flops_fit.loss import cross_entropy
 from flops_fit.stages import study_plan, study_size_map
+from flops_fit.study.study_file import OPTIONS_OF_FILES
 
 VOCABULARY = 64
 
@@ -112,6 +115,11 @@ def test_lists_and_globs_and_text_and_options(tmp_path):
         ('train = "streams:Stream"\ncontext = 8\n', r"data.context = 8 is for data given as a path, such as"),
         ('train = "data/train.bin"\ncontext = 0\n', "data.context = 0 must be a whole number of at least 1"),
         ('train = "data/train.bin"\ncontex = 8\n', "unknown key 'contex'; did you mean 'context'"),
+        (
+            'train = "data/train.bin"\ncontext = 8\nseparator = 50256\n',
+            r"unknown key 'separator'; an argument of files and functions is written kwargs = \{ separator = 50256 \}",
+        ),
+        ('train = "a.txt"\ncontext = 8\nform = "labels"\n', r'is written kwargs = \{ form = "labels" \}'),
     ],
 )  # fmt: skip
 def test_a_study_file_that_cannot_be_meant_is_refused_when_it_is_read(tmp_path, data, message):
@@ -208,3 +216,8 @@ def test_a_stream_says_how_many_tokens_it_gives_and_nothing_is_planned_on_more(t
     assert max(item.num_tokens for item in known.experiments) <= 64_000  # once through, though max_epochs is 4
     assert {item.experiment_id for item in known.experiments} < {item.experiment_id for item in free.experiments}
     assert any("64.0k" in point.reason for point in known.dropped)
+
+
+def test_every_option_of_files_is_told_where_to_write():
+    named = {name for made in (TokenFile, tokenize) for name in inspect.signature(made).parameters}
+    assert named - {"path", "context", "tokenizer"} == OPTIONS_OF_FILES

@@ -60,6 +60,12 @@ def test_modules_beside_the_study_file_are_found(tmp_path):
     ("old", "new", "message"),
     [
         ('name = "mine"', 'name = "../mine"', r"name = '\.\./mine' must be a letter"),
+        ("[model]", "[model]\nnum_params = [1e6, 1e9]", r"\[model\] has factory and num_params, .*; leave one out"),
+        (
+            "[model]",
+            "[model]\nheads = 4",
+            r"argument of the model is written kwargs = \{ heads = 4 \}, and",
+        ),
         ("[training]", "[trainng]", r"unknown key 'trainng'; did you mean 'training'"),
         (
             "learning_rate",
