@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 INPUTS, TEACHER_WIDTH, NOISE = 16, 64, 0.3
-EXAMPLES, HELD_OUT_EXAMPLES = 2_000_000, 16_384
+EXAMPLES, HELD_OUT_EXAMPLES = 3_000_000, 16_384
 
 
 class Regressor(nn.Module):
@@ -39,7 +39,7 @@ def squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def train_dataset() -> TensorDataset:
-    """Two million examples."""
+    """Three million examples."""
     return _examples(EXAMPLES, seed=1)
 
 

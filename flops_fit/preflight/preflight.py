@@ -83,10 +83,10 @@ class Preflight:
         """One line: what all trainings take, extrapolated from the steps timed here."""
         if self.device_hours is None or self.wall_seconds is None:
             return f"{self.num_experiments} experiments; how long they take could not be measured"
-        seconds = self.device_hours * 3600
+        seconds, workers = self.device_hours * 3600, f"{self.workers} worker{'s' if self.workers > 1 else ''}"
         return (
             f"{self.num_experiments} experiments: {format_seconds(seconds)} of training on one device, "
-            f"{format_seconds(self.wall_seconds)} on {self.workers} worker{'s' if self.workers > 1 else ''}, timed on {self.device}"
+            f"{format_seconds(self.wall_seconds)} on {workers}, timed on {self.device}"
         )
 
     def _table(self) -> str:
