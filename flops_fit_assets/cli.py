@@ -1,4 +1,4 @@
-"""`flops-fit`: plan, check, run, import, fit, forecast, suggest, report, ui, demo, ...; heavy imports come late."""
+"""`flops-fit`: plan, check, run, import, fit, forecast, suggest, compare, ui, demo, ...; heavy imports come late."""
 
 from __future__ import annotations
 
@@ -295,6 +295,20 @@ def suggest(runs: Path, target: float, flops: float | None, count: int, quantity
     from flops_fit_assets.commands.suggest import print_suggestions
 
     print_suggestions(runs, target, flops, count, quantity, output, _console())
+
+
+@main.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--at", help="FLOPs to compare at: 1e21, or several, 1e21,1e22; by default 10 times the largest run.")
+@click.option("--share", help="Of two tables, what is the same in both: alpha,beta or E,alpha,beta. Fitted together.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG file to draw both curves to.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON instead.")
+def compare(a: Path, b: Path, at: str | None, share: str | None, plot: Path | None, as_json: bool) -> None:
+    """Say which of A and B (laws, tables of runs, or study files) is the better at a compute, and how sure that is."""
+    from flops_fit_assets.commands.compare import print_comparison
+
+    print_comparison((a, b), at, share, plot, as_json, _console())
 
 
 @main.command()

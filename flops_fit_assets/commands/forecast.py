@@ -102,13 +102,18 @@ def _subject(source: Path, folder: Path | None) -> Subject:
 
 
 def _of_study(path: Path) -> Subject:
-    store = StudySource.of(path).store
-    try:
-        law = store.read("scaling_law")
-    except FileNotFoundError as error:
-        raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
+    law, store = law_kept_for(path)
     store.pull_folder(store.forecasts)
     return Subject(law=law, folder=store.forecasts, store=store)
+
+
+def law_kept_for(study: Path) -> tuple[ScalingLaw, StudyStore]:
+    """The law that a study file's study has, and where that is."""
+    store = StudySource.of(study).store
+    try:
+        return store.read("scaling_law"), store
+    except FileNotFoundError as error:
+        raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {study}` makes it") from error
 
 
 def law_in(source: Path) -> ScalingLaw:
