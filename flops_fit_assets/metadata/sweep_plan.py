@@ -44,6 +44,7 @@ def plan_metadata(
     """The grid with what was done and what was still to spend when it was planned, per budget and in total."""
     done = {name: result for name, result in results.items() if result.is_final}
     shown: Metadata = {
+        "state": state_text(plan, spent),
         "budgets": budget_table(plan, cost, done, spent.price_per_hour),
         "plan table": plan_table(plan, cost, results),
         "experiments": plan.num_experiments,
@@ -74,6 +75,16 @@ def plan_metadata(
     return finite(shown)
 
 
+def state_text(plan: SweepPlan, spent: Spending) -> str:
+    """How far the plan is and what is left of it, in a line; N by its convention."""
+    done = len(plan.trainings) - spent.left_experiments
+    money = f" and {format_money(spent.left_money)}" if spent.price_per_hour else ""
+    left = f"{format_flops(spent.left_flops)} FLOPs, {format_seconds(3600 * spent.left_wall_hours)}{money} left"
+    how_far = f"{done} of {len(plan.trainings)} trained"
+    counted = f"N = {plan.param_count} parameters, FLOPs per token: {plan.flops_method}"
+    return f"{how_far}, {left if spent.left_experiments else 'nothing left to train'}; {counted}"
+
+
 def _money(spent: Spending) -> Metadata:
     """What was paid and will be, where device-hours have a price."""
     return {"cost so far": spent.done_money, "cost still to spend": spent.left_money} if spent.price_per_hour else {}
@@ -98,26 +109,26 @@ def limits_text(spent: Spending, hardware: Hardware) -> str:
 def budget_table(
     plan: SweepPlan, cost: CostEstimate, done: Mapping[str, ExperimentResult], price_per_hour: float
 ) -> MetadataValue:
-    """One row per budget: sizes, tokens, planned, done and remaining FLOPs, device time and money."""
+    """One row per budget, narrow enough for a laptop: what is done, sizes, tokens, and of what is left FLOPs, device
+    time and money."""
     rows = []
     groups = [(format_flops(budget), experiments) for budget, experiments in plan.by_budget().items()]
     for name, experiments in [*groups, *([("checks of the rate", plan.checks)] if plan.checks else [])]:
         left = [item for item in experiments if item.experiment_id not in done]
-        hours = sum(cost.seconds[item.experiment_id] for item in experiments) / 3600
+        hours = sum(cost.seconds[item.experiment_id] for item in left) / 3600
         rows.append(
             (
                 name,
-                len(experiments),
+                f"{len(experiments) - len(left)} of {len(experiments)}",
                 _span(item.num_params for item in experiments),
                 _span(item.num_tokens for item in experiments),
-                format_flops(sum(item.planned_flops for item in experiments)),
-                format_flops(sum(item.planned_flops for item in left)),
-                format_seconds(hours * 3600),
-                *([format_money(hours * price_per_hour)] if price_per_hour else []),
+                format_flops(sum(item.planned_flops for item in left)) if left else "–",
+                format_seconds(hours * 3600) if left else "–",
+                *([format_money(hours * price_per_hour) if left else "–"] if price_per_hour else []),
             )
         )
-    headers = ("budget", "experiments", f"parameters ({plan.param_count})", f"{plan.data_unit}s", "planned FLOPs",
-               "still to spend", "device time", *(["cost"] if price_per_hour else []))  # fmt: skip
+    headers = ("budget", "done", "parameters", f"{plan.data_unit}s", "FLOPs left", "time left",
+               *(["cost left"] if price_per_hour else []))  # fmt: skip
     return inline_table(headers, rows)
 
 

@@ -92,7 +92,14 @@ def test_the_partitions_are_the_plan(story):
 def test_every_asset_shows_its_numbers(story):
     expected = {
         "size_map": {"size table", "smallest", "largest", "skipped sizes"},
-        "sweep_plan": {"plan table", "budgets", "planned FLOPs", "FLOPs still to spend", "cost still to spend"},
+        "sweep_plan": {
+            "state",
+            "plan table",
+            "budgets",
+            "planned FLOPs",
+            "FLOPs still to spend",
+            "cost still to spend",
+        },
         "experiment": {"planned FLOPs", "parameters", "tokens"},
         "training_run": {"held-out loss", "FLOPs", "seconds", "cost", "utilisation"},
         "scaling_law": {"verdict", "predictions", "IsoFLOP curves", "compute-optimal frontier", "report"},

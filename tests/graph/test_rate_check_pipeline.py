@@ -59,7 +59,7 @@ def test_plan_law_and_report_show_it(story):
             instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization.metadata
             for name in ("sweep_plan", "scaling_law")
         )
-    assert "| checks of the rate | 2 |" in plan["budgets"].value
+    assert "| checks of the rate | 2 of 2 |" in plan["budgets"].value
     assert plan["checks of the learning rate"].value == 2
     assert "the learning rate is checked at 3.00e+05 FLOPs: 2 trainings of the centre size" in plan["notes"].value
     checks = [record.data["checks the rate"] for record in plan["plan table"].records]
