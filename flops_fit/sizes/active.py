@@ -12,14 +12,8 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-_COPIES = {
-    "index",
-    "index_select",
-    "gather",
-    "_to_copy",
-    "clone",
-    "embedding",
-}  # whose result holds rows of a parameter
+_LOOKUPS = {"index", "index_select", "gather", "embedding"}  # whose result holds rows of a parameter
+_COPIES = _LOOKUPS | {"_to_copy", "clone"}
 _NUMBER = re.compile(r"\d+")
 
 
@@ -37,6 +31,7 @@ class UsedWeights:
     def __init__(self, model: nn.Module) -> None:
         self._places: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
         self._copies = WeakTensorKeyDictionary()
+        self._looked_up = WeakTensorKeyDictionary()  # copies that are vectors, such as the embeddings of tokens
         self._used: dict[str, _Used] = {}
         for name, parameter in model.named_parameters():
             first = int(parameter.storage_offset())
@@ -47,11 +42,13 @@ class UsedWeights:
             )
 
     def product(self, args: Any, flops: int) -> None:
-        """An operation multiplied `args` by each other; of two parameters no token takes part. What has one dimension
-        is a bias, which is added."""
-        owners = {owner for leaf in tree_leaves(args) if (owner := self.owner(leaf)) and leaf.ndim > 1}
+        """An operation multiplied `args` by each other; of two parameters no token takes part, unless one of them is
+        there as vectors that were looked up, which are tokens. What has one dimension is a bias, which is added."""
+        owners = {owner: leaf for leaf in tree_leaves(args) if (owner := self.owner(leaf)) and leaf.ndim > 1}
+        if len(owners) > 1:
+            owners = {owner: leaf for owner, leaf in owners.items() if _origin(leaf) not in self._looked_up}
         if len(owners) == 1:
-            self._used[owners.pop()].flops += flops
+            self._used[owners.popitem()[0]].flops += flops
 
     def other(self, func: Any, args: Any, result: Any) -> None:
         """An operation that multiplies nothing, perhaps a copy of a parameter's rows."""
@@ -59,14 +56,16 @@ class UsedWeights:
             owner = self.owner(args[0])
             if owner:
                 self._copies[result] = owner
+                vectors = func._opname in _LOOKUPS and self._used[owner].is_matrix and not self._used[owner].is_stack
+                if vectors or _origin(args[0]) in self._looked_up:
+                    self._looked_up[result] = True
 
     def owner(self, leaf: Any) -> str | None:
         """The parameter that `leaf` is, or holds rows of."""
         if not isinstance(leaf, torch.Tensor):
             return None
-        base = leaf._base if leaf._base is not None else leaf
-        if base in self._copies:
-            return self._copies[base]
+        if _origin(leaf) in self._copies:
+            return self._copies[_origin(leaf)]
         offset = int(leaf.storage_offset())
         places = self._places.get(leaf.untyped_storage()._cdata, ())
         return next((name for first, end, name in places if first <= offset < end), None)
@@ -104,3 +103,8 @@ class UsedWeights:
     def _numel_with_bias(self, name: str) -> int:
         own = f"{name.removesuffix('.weight')}.bias" if name.endswith(".weight") else f"{name}_bias"  # as of a stack
         return self._used[name].numel + (self._used[own].numel if own in self._used else 0)
+
+
+def _origin(leaf: torch.Tensor) -> torch.Tensor:
+    """The tensor that `leaf` is a view of."""
+    return leaf._base if leaf._base is not None else leaf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+from flops_fit.sizes.dial import Table
 from flops_fit.sizes.entry import SizeEntry
 from flops_fit.sizes.options import PARAM_COUNTS, ProbeRequest
 
@@ -44,6 +45,16 @@ def on_steps(entries: Sequence[SizeEntry], failures: Mapping[int, str], request:
     if not broken:
         return []
     return [f"the map ends at {request.at(largest)}: {request.at(broken[0])} {failures[broken[0]]}"]
+
+
+def on_rows(reasons: Mapping[int, str], request: ProbeRequest) -> list[str]:
+    """Which rows of a table, each of which was asked for, are no sizes; `reasons` are by size."""
+    dial = request.dial
+    if not isinstance(dial, Table) or not reasons:
+        return []
+    first, *more = reasons
+    also = f" (and {', '.join(dial.label(size) for size in more)})" if more else ""
+    return [f"row {dial.label(first)} of sizes{also} is left out: {reasons[first]}; change it, or take it out of sizes"]
 
 
 def on_experts(entries: Sequence[SizeEntry], request: ProbeRequest) -> list[str]:

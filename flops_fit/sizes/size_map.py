@@ -186,7 +186,7 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     from flops_fit.sizes.contract import check_signature, on_names
     from flops_fit.sizes.conventions import with_conventions
     from flops_fit.sizes.progress import MapProgress
-    from flops_fit.sizes.remarks import on_experts, on_own_flops, on_steps, remarks_on
+    from flops_fit.sizes.remarks import on_experts, on_own_flops, on_rows, on_steps, remarks_on
     from flops_fit.sizes.sandbox import contained
     from flops_fit.sizes.search import SizeSearch
     from flops_fit.sizes.steps import uncounted_of
@@ -205,7 +205,13 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     kept, equal = _without_equals(entries, request)
     reasons = {size: failure.reason for size, failure in prober.skipped.items()}
     doubts, of_names = on_names(request)
-    remarks = [*doubts, *remarks_on(entries, request), *on_steps(entries, reasons, request), *prober.not_whole()]
+    remarks = [
+        *doubts,
+        *remarks_on(entries, request),
+        *on_steps(entries, reasons, request),
+        *prober.not_whole(),
+        *on_rows({**reasons, **{size.size: size.reason for size in equal}}, request),
+    ]
     uncounted = uncounted_of(prober.probes.values(), request)
     for remark in (*remarks, *uncounted):
         warnings.warn(f"{request.name}: {remark}", FlopsFitWarning, stacklevel=3)

@@ -84,6 +84,32 @@ class DeepExpertsWithBiases(LoopsOverExperts):
         )
 
 
+class ExpertsOfEmbeddings(nn.Module):
+    """Experts whose first matrix multiplies embeddings as they are looked up, with one expert that all tokens meet;
+    `rows`: the table of embeddings is a parameter of which rows are taken."""
+
+    def __init__(self, width, experts=8, top=2, vocabulary=50, rows=False):
+        super().__init__()
+        self.top, self.rows = top, rows
+        self.embed = nn.Embedding(vocabulary, width)
+        self.router, self.head = nn.Linear(width, experts), nn.Linear(width, vocabulary)
+        made = [
+            nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+            for _ in range(experts + 1)
+        ]
+        self.shared, self.experts = made[0], nn.ModuleDict({f"e{at}": made[at + 1] for at in range(experts)})
+
+    def forward(self, tokens):
+        found = self.embed.weight[tokens] if self.rows else self.embed(tokens)
+        x = found.flatten(0, 1)
+        weights, chosen = self.router(x).softmax(-1).topk(self.top, -1)
+        mixed = self.shared(x)
+        for at, expert in enumerate(self.experts.values()):
+            token, rank = torch.where(chosen == at)
+            mixed = mixed.index_add(0, token, expert(x[token]) * weights[token, rank, None])
+        return self.head(x + mixed).view(*tokens.shape, -1)
+
+
 class AsksItsData(nn.Module):
     """Asks of its batch what a mask, a length, a number of classes are, in every way that people ask."""
 

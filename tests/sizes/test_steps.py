@@ -134,6 +134,21 @@ def test_experts_of_several_layers_with_biases_are_met_as_any_others():
         assert entry.num_params == pytest.approx(entry.total_params - 4 * expert, abs=1)
 
 
+@pytest.mark.parametrize("rows", [False, True], ids=["nn.Embedding", "rows of a parameter"])
+def test_experts_that_multiply_embeddings_as_they_are_looked_up_are_met_as_any_others(rows):
+    """8 experts under a dict, of which a token meets 2, and a ninth that all meet."""
+    tokens = torch.arange(32).view(1, 32)
+    size_map = measured(
+        models.ExpertsOfEmbeddings, sample=(tokens, tokens), loss_fn=token_loss, tokens_per_example=32,
+        model_kwargs={"rows": rows}, param_count="active", size_values=[16, 32, 64], max_params=1e9,
+    )  # fmt: skip
+    for entry in size_map.entries:
+        width = entry.size
+        expert, others = 8 * width**2 + 5 * width, 50 * width + 8 * (width + 1) + 50 * (width + 1)
+        assert entry.total_params == others + 9 * expert
+        assert entry.num_params == pytest.approx(others + 3 * expert, abs=1)
+
+
 def test_a_model_without_experts_is_met_in_full():
     (entry,) = measured(models.RoundedBlocks, param_count="active", size_values=[32], max_params=1e9).entries
     assert entry.num_params == entry.total_params
