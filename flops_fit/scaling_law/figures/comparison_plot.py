@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLES = ((BLUE, "-", "o"), (RED, "--", "^"))
+LEGEND: dict[str, Any] = {"framealpha": 0.9, "edgecolor": "none"}  # over the lines of the targets
 CROSSING: dict[str, Any] = {"color": INK, "ms": 9, "mec": "white", "mew": 0.8, "zorder": 5}
 
 
@@ -54,7 +55,7 @@ def _draw_curves(axes: Axes, data: ComparisonData, laws: Mapping[str, FittedLaw]
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     axes.set(ylabel=loss_label(next(iter(laws.values())), "Loss at the optimum"))
     axes.set_title("What loss", loc="left")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(**LEGEND, loc="upper right")
 
 
 def _draw_ratio(axes: Axes, data: ComparisonData, names: Sequence[str]) -> None:
@@ -66,4 +67,4 @@ def _draw_ratio(axes: Axes, data: ComparisonData, names: Sequence[str]) -> None:
         axes.plot([compute for compute, _ in data.crossings], [0] * len(data.crossings), "D", **CROSSING)
     axes.set(ylabel=f"Loss of {names[1]} over that of {names[0]} (%)")
     axes.set_title(f"Below 0: {names[1]} is better", loc="left")
-    axes.legend(frameon=False, loc="best")
+    axes.legend(**LEGEND, loc="best")
