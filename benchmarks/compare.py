@@ -159,7 +159,7 @@ def main():
          ("fitted", "compared", "p ≥ 0.95", "p ≥ 0.975 (told apart)", "could be found at 0.95", "wrong at 0.95",
           "undetermined"),
          detected(options.pairs)),
-        (f"Two recipes that differ a little ({5 * options.pairs:,} pairs), 35 runs each, fitted apart: statements that are right",
+        (f"{5 * options.pairs:,} pairs of recipes that differ a little, 35 runs each, apart: statements that are right",
          ("compared", "stated probability", "statements", "their mean", "right"), calibrated(5 * options.pairs)),
         ("Two studies of one recipe, taken for two",
          ("fitted", "compared", "p ≥ 0.95 for either", "p ≥ 0.975 for either (told apart)"), mistaken(options.pairs)),
