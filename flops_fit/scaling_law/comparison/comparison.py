@@ -63,7 +63,7 @@ class Comparison:
                 typed = f"{start} --target {at.compute:g}" if start else None
                 lines.append(f"  -> {in_words.remedy(at, self.names, typed)}")
         lines += map(in_words.crossing_sentence, self.crossings)
-        lines += [] if self.crossings else ["the curves do not cross from the smallest run to the furthest target"]
+        lines += [] if self.crossings else ["the curves do not cross where the runs and the targets are"]
         unclear = not self.together and not all(at.told_apart for at in self.targets)
         notes = [*self.notes, *([in_words.APART] if unclear else [])]
         return "\n".join([*lines, *(f"note: {note}" for note in notes)])

@@ -56,7 +56,7 @@ def crossing_sentence(crossing: Crossing) -> str:
     where = "beyond the runs" if crossing.beyond_runs else "within the runs"
     return (
         f"the curves cross at {format_flops(crossing.compute)} FLOPs, {where}: {crossing.better_below} is better below "
-        f"and {crossing.better_above} above (both with {percent(crossing.probability)})"
+        f"and {crossing.better_above} above, an order with a probability of {percent(crossing.probability)}"
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLES = ((BLUE, "-", "o"), (RED, "--", "^"))
+LONGEST_LABEL = 50  # letters that fit beside the axis
 LEGEND: dict[str, Any] = {"framealpha": 0.9, "edgecolor": "none"}  # over the lines of the targets
 CROSSING: dict[str, Any] = {"color": INK, "ms": 9, "mec": "white", "mew": 0.8, "zorder": 5}
 
@@ -65,6 +66,7 @@ def _draw_ratio(axes: Axes, data: ComparisonData, names: Sequence[str]) -> None:
     axes.plot(data.C, percent, color=BLUE, lw=2)
     if data.crossings:
         axes.plot([compute for compute, _ in data.crossings], [0] * len(data.crossings), "D", **CROSSING)
-    axes.set(ylabel=f"Loss of {names[1]} over that of {names[0]} (%)")
+    label = f"Loss of {names[1]} over that of {names[0]} (%)"
+    axes.set(ylabel=label if len(label) <= LONGEST_LABEL else "Difference of the losses (%)")
     axes.set_title(f"Below 0: {names[1]} is better", loc="left")
     axes.legend(**LEGEND, loc="best")
