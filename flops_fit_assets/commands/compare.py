@@ -79,10 +79,13 @@ def _side(source: Path) -> Side:
 
 def _named(sides: Sequence[Side], sources: Sequence[Path]) -> list[Side]:
     """Named by their paths where their own names are the same; a source and itself is refused."""
+    if len({side.suggest_from.resolve() for side in sides}) < len(sides):
+        raise FlopsFitError(
+            f"{sources[0]} and {sources[1]} are both {sides[0].suggest_from}; give another law, table or study "
+            "(studies of one name share their results: give one of them another)"
+        )
     if len({side.name for side in sides}) == len(sides):
         return list(sides)
-    if len({source.resolve() for source in sources}) < len(sources):
-        raise FlopsFitError(f"{sources[0]} was given twice; give another law, table or study to compare it with")
     return [
         Side(name=str(source), law=side.law, suggest_from=side.suggest_from)
         for side, source in zip(sides, sources, strict=True)

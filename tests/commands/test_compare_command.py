@@ -70,6 +70,28 @@ def test_laws_studies_and_tables_can_be_mixed(compare, tmp_path):
     assert found["targets"][0]["probability"] < 0.025
 
 
+def test_studies_of_one_name_are_one_law(compare, tmp_path):
+    (tmp_path / "home" / "demo").mkdir(parents=True)
+    fit_scaling_law("old.csv", bootstraps=20).save(tmp_path / "home" / "demo" / "scaling_law.json")
+    for name in ("one.toml", "two.toml"):
+        shutil.copy(ROOT / "flops_fit/examples/demo/study.toml", name)
+
+    code, said = compare("one.toml", "two.toml")
+
+    assert code == 1
+    assert "studies of one name share their results" in said
+
+
+def test_laws_of_one_file_name_are_named_by_their_paths(compare, tmp_path):
+    for folder, table in (("x", "old.csv"), ("y", "new.csv")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(table, tmp_path / folder / "runs.csv")
+
+    found = json.loads(compare("x/runs.csv", "y/runs.csv", "--json")[1])
+
+    assert found["names"] == ["x/runs.csv", "y/runs.csv"]
+
+
 def test_tables_can_share_what_their_recipes_share(compare):
     apart, together = (
         json.loads(compare("old.csv", "new.csv", "--at", "1e22", "--json", *more)[1])
@@ -86,7 +108,7 @@ def test_tables_can_share_what_their_recipes_share(compare):
     ("arguments", "said"),
     [
         (("old.csv", "absent.csv"), "absent.csv does not exist; give two laws"),
-        (("old.csv", "old.csv"), "old.csv was given twice"),
+        (("old.csv", "old.csv"), "old.csv and old.csv are both old.csv; give another"),
         (("old.csv", "new.csv", "--at", "much"), "--at = 'much' must be FLOPs"),
         (("old.csv", "new.csv", "--at", "-1"), "must be a positive, finite number of FLOPs"),
         (("old.csv", "new.csv", "--plot", "both.pdf"), "must end with .png"),
