@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flops_fit.basics.arguments import did_you_mean
+from flops_fit.datasets.documents import has_rows
 from flops_fit.datasets.files import Paths, files_of
 from flops_fit.datasets.token_file import TokenFile
 from flops_fit.datasets.tokenized import tokenize
 from flops_fit.errors import DataError
 
 TOKENS = (".bin", ".npy")
+_OWN = {
+    "tokens": {"dtype", "vocab_size"},
+    "rows": {"tokenizer", "across_documents", "column"},
+    "text": {"tokenizer", "across_documents"},
+}
 
 
 def open_path(path: Paths, *, context: int, tokenizer: str | None = None, **options: Any) -> TokenFile:
@@ -38,6 +45,19 @@ def open_path(path: Paths, *, context: int, tokenizer: str | None = None, **opti
         if tokens
         else tokenize(path, context=context, tokenizer=tokenizer or "", **options)
     )
+
+
+def own_options(path: Paths, others: Sequence[Paths], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `options` that are given once for `path` and `others`, those that the files at `path` take: not left out are
+    those that no files take, which `open_path` refuses."""
+    kind, kinds = _kind(path), {_kind(other) for other in others}
+    elsewhere = set[str]().union(*(_OWN[other] for other in kinds)) - _OWN[kind]
+    return {name: value for name, value in options.items() if name not in elsewhere}
+
+
+def _kind(path: Paths) -> str:
+    files = files_of(path)
+    return "tokens" if files[0].suffix in TOKENS else "rows" if any(map(has_rows, files)) else "text"
 
 
 def _refuse_unknown(made: Any, options: dict[str, Any]) -> None:

@@ -276,9 +276,10 @@ def _refuse_with_rounds(sweep: SweepOptions, adaptive: AdaptiveOptions, hardware
 
 def _dataset(name: str, source: Any, spec: DataSpec) -> Any:
     if is_paths(source):
-        from flops_fit.datasets.paths import open_path
+        from flops_fit.datasets.paths import open_path, own_options
 
-        options = {"context": spec.context, "tokenizer": spec.tokenizer, **spec.kwargs}
+        paths = [each for each in (spec.train, *(spec.eval_sets.values() or [spec.eval])) if is_paths(each)]
+        options = own_options(source, paths, {"context": spec.context, "tokenizer": spec.tokenizer, **spec.kwargs})
         return _called(name, functools.partial(open_path, source), options, DataError)
     return _made(name, source, spec.kwargs)
 

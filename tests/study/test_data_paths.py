@@ -221,3 +221,24 @@ def test_a_stream_says_how_many_tokens_it_gives_and_nothing_is_planned_on_more(t
 def test_every_option_of_files_is_told_where_to_write():
     named = {name for made in (TokenFile, tokenize) for name in inspect.signature(made).parameters}
     assert named - {"path", "context", "tokenizer"} == OPTIONS_OF_FILES
+
+
+def test_tokens_and_text_side_by_side_get_each_the_options_that_are_theirs(tmp_path):
+    np.arange(VOCABULARY, dtype="uint16").tofile(tmp_path / "train.bin")
+    (tmp_path / "plain.txt").write_bytes(bytes(range(1, 50)))
+    (tmp_path / "rows.jsonl").write_text('{"body": "abcdefghijkl"}')
+    data = (
+        'train = "train.bin"\ncontext = 8\ntokenizer = "bytes"\n'
+        'kwargs = { column = "body", dtype = "uint16", form = "labels" }\n'
+        'eval = { plain = "plain.txt", rows = "rows.jsonl" }\n'
+    )
+    opened = study_in(tmp_path, data).prepared_data
+    assert opened.train.batch_of([opened.train.dataset[0]])["input_ids"].tolist() == [list(range(8))]
+    first = {name: each.dataset[0]["input_ids"].tolist() for name, each in opened.held_out_sets.items()}
+    assert first == {"plain": list(range(1, 9)), "rows": list(b"abcdefgh")}
+    with pytest.raises(DataError, match=r"\.bin holds tokens already, so tokenizer = 'bytes' is not needed"):
+        _ = study_in(tmp_path, 'train = "train.bin"\ncontext = 8\ntokenizer = "bytes"\n').prepared_data
+    with pytest.raises(DataError, match="column = 'body' is for files with rows"):
+        _ = study_in(
+            tmp_path, 'train = "plain.txt"\ncontext = 8\ntokenizer = "bytes"\nkwargs = { column = "body" }\n'
+        ).prepared_data
