@@ -107,7 +107,7 @@ def study_plan(
 def _once_through(study: Study, sweep: SweepOptions) -> dict[str, Any]:
     """The limit on epochs where the data is a stream that said how long it is: it cannot be seen again."""
     stream = study.data is not None and study.data.stream_tokens is not None
-    return {"max_epochs": min(1.0, sweep.max_epochs)} if stream else {}
+    return {"max_epochs": min(1.0, sweep.max_epochs), "stream": True} if stream else {}
 
 
 def _with_checks(study: Study, plan: SweepPlan) -> SweepPlan:

@@ -91,6 +91,13 @@ class SizeSearch:
                 f"training step on sample_batch raised {failure.reason}; correct the step, or give "
                 'flops = "6nd" or a function of the model'
             )
+        if self.limits.param_count == "active":
+            size, failure = next(iter(steps.refused.items()))
+            raise ModelContractError(
+                f'param_count = "active" needs a training step of {self.prober.request.name} to see what a token '
+                f"meets, and one on sample_batch at {self.prober.request.at(size)} raised {failure.reason}; correct the step, "
+                'or give param_count = "total"'
+            )
         self.prober.without_steps()
         return self.first_valid()
 

@@ -223,6 +223,12 @@ def _refusal(entry: SizeEntry, budget: float, tokens: int, options: GridOptions)
         )
     if options.dataset_tokens is not None and tokens > options.max_epochs * options.dataset_tokens:
         epochs = tokens / options.dataset_tokens
+        if options.stream and options.max_epochs == 1:
+            return (
+                f"needs {format_count(tokens)} tokens, and the stream, which is seen once, gives "
+                f"{format_count(options.dataset_tokens)} (stream_tokens); raise stream_tokens if it has more, or lower "
+                "the budget"
+            )
         return (
             f"needs {format_count(tokens)} tokens, {epochs:.3g} epochs of the {format_count(options.dataset_tokens)} "
             f"there are, above max_epochs = {options.max_epochs:g}; add data, lower the budget or raise max_epochs"

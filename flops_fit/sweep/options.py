@@ -42,6 +42,7 @@ class GridOptions:
         max_epochs: how often the data may be seen; points above are dropped, and any above 1 are warned of.
             The default of 4 is where repeated tokens stop being worth about as much as new ones (Muennighoff et al.
             2023).
+        stream: whether these are of a stream, which is seen once; `max_epochs` is then at most 1.
         tokens_per_example: tokens are planned in whole examples; an average where these differ.
         by_cost: whether tokens per parameter (the centre and its limits) are told by compute, C / (6 N^2), and not by
             counting: for units of data that are no tokens. Where 20 of them to a parameter leave a budget fewer than 4
@@ -58,6 +59,7 @@ class GridOptions:
     seeds: Sequence[int] = (0,)
     dataset_tokens: int | None = None
     max_epochs: float = 4.0
+    stream: bool = False
     tokens_per_example: float = 1
     by_cost: bool = False
     centre: Any = None

@@ -149,6 +149,18 @@ def test_experts_that_multiply_embeddings_as_they_are_looked_up_are_met_as_any_o
         assert entry.num_params == pytest.approx(others + 3 * expert, abs=1)
 
 
+def test_what_a_token_meets_needs_a_step_and_says_why_there_is_none():
+    with pytest.raises(ModelContractError, match=r'"active" needs .* raised .*not a loss.*; correct the step, or give'):
+        build_size_map(
+            models.LoopsOverExperts, "width", sample_batch=PAIRS, loss_fn=no_loss, param_count="active",
+            max_params=1e6,
+        )  # fmt: skip
+
+
+def no_loss(outputs, targets):
+    raise RuntimeError("not a loss")
+
+
 def test_a_model_without_experts_is_met_in_full():
     (entry,) = measured(models.RoundedBlocks, param_count="active", size_values=[32], max_params=1e9).entries
     assert entry.num_params == entry.total_params
