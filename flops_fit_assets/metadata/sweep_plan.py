@@ -47,6 +47,8 @@ def plan_metadata(
         "state": state_text(plan, spent),
         "budgets": budget_table(plan, cost, done, spent.price_per_hour),
         "plan table": plan_table(plan, cost, results),
+        "N counts": f"{plan.param_count} parameters",
+        "FLOPs per token": plan.flops_method,
         "experiments": plan.num_experiments,
         **({"checks of the learning rate": len(plan.checks)} if plan.checks else {}),
         **_left_out_of_table(plan),
@@ -76,13 +78,11 @@ def plan_metadata(
 
 
 def state_text(plan: SweepPlan, spent: Spending) -> str:
-    """How far the plan is and what is left of it, in a line; N by its convention."""
+    """How far the plan is and what is left of it, in a short line, as the page cuts long ones off."""
     done = len(plan.trainings) - spent.left_experiments
     money = f" and {format_money(spent.left_money)}" if spent.price_per_hour else ""
     left = f"{format_flops(spent.left_flops)} FLOPs, {format_seconds(3600 * spent.left_wall_hours)}{money} left"
-    how_far = f"{done} of {len(plan.trainings)} trained"
-    counted = f"N = {plan.param_count} parameters, FLOPs per token: {plan.flops_method}"
-    return f"{how_far}, {left if spent.left_experiments else 'nothing left to train'}; {counted}"
+    return f"{done} of {len(plan.trainings)} trained, {left if spent.left_experiments else 'nothing left to train'}"
 
 
 def _money(spent: Spending) -> Metadata:
@@ -209,4 +209,4 @@ def _span(values: Iterable[float]) -> str:
     numbers = sorted(values)
     if not numbers:
         return "none"
-    return f"{format_count(numbers[0])} to {format_count(numbers[-1])}"
+    return f"{format_count(numbers[0])}–{format_count(numbers[-1])}"
