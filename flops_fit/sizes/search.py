@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from flops_fit.basics.formatting import format_count
@@ -13,6 +14,7 @@ from flops_fit.sizes.fallbacks import Prober
 from flops_fit.sizes.multiples import POWERS_OF_TWO, first_allowed, in_words
 from flops_fit.sizes.sandbox import Failure
 
+_PACKAGE = re.compile(r"No module named '([\w-]+)")
 _STRIDES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _ODD_FACTORS = (1, 3, 5, 7, 9, 15, 21, 25, 27, 35, 45, 63, 105)
 _LARGEST_START = 1 << 14
@@ -95,8 +97,8 @@ class SizeSearch:
             size, failure = next(iter(steps.refused.items()))
             raise ModelContractError(
                 f'param_count = "active" needs a training step of {self.prober.request.name} to see what a token '
-                f"meets, and one on sample_batch at {self.prober.request.at(size)} raised {failure.reason}; correct the step, "
-                'or give param_count = "total"'
+                f"meets, and one on sample_batch at {self.prober.request.at(size)} raised {failure.reason}; correct "
+                'the step, or give param_count = "total"'
             )
         self.prober.without_steps()
         return self.first_valid()
@@ -177,6 +179,12 @@ class SizeSearch:
         request = self.prober.request
         shown = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
         reason = self.prober.skipped[tried[-1]].reason if tried else "there is none to try"
+        missing = next((f for f in map(self.prober.skipped.get, tried) if f and f.kind == "ModuleNotFoundError"), None)
+        if missing is not None and (package := _PACKAGE.search(missing.message)):
+            return ModelContractError(
+                f"{request.name} imports {package[1]}, which is not installed: pip install {package[1]}, or correct "
+                "the import if it is a module of your own"
+            )
         if request.dial.values is not None:
             return ModelContractError(
                 f"no row of sizes is valid for {request.name}; at {request.at(tried[-1])}: {reason}; correct the "

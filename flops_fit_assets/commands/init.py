@@ -21,20 +21,24 @@ _HEADER = re.compile(r"^\[(\w+)\]", re.MULTILINE)
 @dataclass(frozen=True, kw_only=True)
 class Template:
     """A packaged study: its folder in `flops_fit/examples`, the modules that it uses, which are copied too, and what it
-    is about; `first` is a command that comes before the others, and `without` sections are not offered."""
+    is about; `first` is a command that comes before the others, which does what `prepares` says, and sections named in
+    `without` are not offered."""
 
     folder: str
     modules: tuple[str, ...] = ()
     about: str
     first: str = ""
+    prepares: str = ""
     without: tuple[str, ...] = ("trainer",)
 
 
 TEMPLATES = {
     "mlp": Template(folder="demo", modules=("byte_mlp", "stdlib_corpus"), about="bytes, one token an example"),
-    "gpt": Template(folder="nanogpt", about="a GPT on a token file", first="python prepare.py"),
+    "gpt": Template(folder="nanogpt", about="a GPT on a token file", first="python prepare.py",
+                    prepares="writes the data"),
     "vision": Template(folder="vision", modules=("vision",), about="images and labels"),
-    "huggingface": Template(folder="llama", modules=("huggingface",), about="a Llama by its configuration"),
+    "huggingface": Template(folder="llama", modules=("huggingface",), about="a Llama by its configuration",
+                            first='pip install "flops-fit[hf]"', prepares="what the model is made with"),
     "mixture": Template(folder="mixture", modules=("mixture_of_experts",), about="experts, N = active parameters"),
     "masked": Template(folder="masked", modules=("masked_bytes",), about="a masked language model"),
     "regression": Template(folder="regression", modules=("regression",), about="numbers, a known least loss"),
@@ -126,9 +130,9 @@ def _readme(template: Template, directory: Path) -> str:
         "flops-fit plan": "what would be trained",
         "flops-fit run": "trains it and fits the law",
         "flops-fit ui": "the same in Dagster's pages",
-        template.first: "writes the data",
+        template.first: template.prepares,
     }
-    lines = [f"{line:<24}# {about[line]}" for line in _next(template, directory)[1:]]
+    lines = [f"{line:<28}# {about[line]}" for line in _next(template, directory)[1:]]
     return "\n".join([f"# {directory.resolve().name}", "", f"An IsoFLOP study: {template.about}.", "", "```",
                       *lines, "```", ""])  # fmt: skip
 

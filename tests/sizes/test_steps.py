@@ -161,6 +161,15 @@ def no_loss(outputs, targets):
     raise RuntimeError("not a loss")
 
 
+def test_a_package_that_the_model_imports_and_is_not_there_is_named_with_how_to_get_it():
+    def imports(width):
+        import no_such_package.models  # noqa: F401
+
+    said = "imports no_such_package, which is not installed: pip install no_such_package, or correct the import"
+    with pytest.raises(ModelContractError, match=said):
+        build_size_map(imports, "width")
+
+
 def test_a_model_without_experts_is_met_in_full():
     (entry,) = measured(models.RoundedBlocks, param_count="active", size_values=[32], max_params=1e9).entries
     assert entry.num_params == entry.total_params

@@ -76,6 +76,12 @@ def test_what_is_there_is_not_written_over(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
 
 
+def test_what_a_template_needs_first_is_said(tmp_path):
+    said = init_study(tmp_path / "own", "huggingface")
+    assert '  pip install "flops-fit[hf]"' in said
+    assert 'pip install "flops-fit[hf]"' in (tmp_path / "own" / "README.md").read_text()
+
+
 def test_an_unknown_template_names_those_there_are(tmp_path):
     given = CliRunner().invoke(main, ["init", str(tmp_path / "own"), "--template", "cnn"])
     assert given.exit_code == 2
