@@ -265,6 +265,7 @@ def prepare_data(
         first, evaluation = next(iter(opened.items()))
         others = {name: examples for name, examples in opened.items() if name != first}
     with isolated_random_state():
+        _refuse_lists(training)
         auto = tokens_per_example == "auto"
         tokens = count_tokens(training, ignored) if auto else TokenCount(per_example=int(tokens_per_example))
         if version:
@@ -294,6 +295,21 @@ def prepare_data(
         more_held_out=others,
         measured_by=measured_by if first else {},
     )
+
+
+def _refuse_lists(examples: Examples) -> None:
+    """Raise `DataError` for rows of whole numbers that are Python's lists: torch makes an input of each place,
+    and an example would be one token."""
+    if examples.num_examples is None or examples.collate is not default_collate:
+        return
+    (item,) = examples.spread(1)
+    parts = item.values() if isinstance(item, Mapping) else item if isinstance(item, list | tuple) else ()
+    row = next((part for part in parts if isinstance(part, list) and len(part) > 1), None)
+    if row is not None and all(isinstance(number, int) for number in row):
+        raise DataError(
+            f"examples hold lists, such as {str(row[:3])[:-1]}, ...] of {len(row)} numbers, of which torch makes "
+            f"{len(row)} inputs; make them tensors: torch.tensor(row), or give pad (pad = 0, in [data])"
+        )
 
 
 def _open_held_out(held_out: Any, train: Any, padding: Padding | None) -> dict[str, Examples]:

@@ -189,3 +189,14 @@ def test_examples_of_different_lengths_without_pad_are_told_of_it(form, made):
     }[form]
     with pytest.raises(DataError, match=r"differ in shape, such as \(3,\) and \(5,\), .*\(pad = 0, in \[data\]\)"):
         open_examples(shaped).batch_of(shaped[:2])
+
+
+@pytest.mark.parametrize("form", ["pairs", "mappings"])
+def test_rows_that_are_lists_are_no_tokens_of_their_own(form):
+    row = list(range(16))
+    dataset = [(row, row) if form == "pairs" else {"input_ids": row, "labels": row}] * 50
+    with pytest.raises(
+        DataError, match=r"lists, such as \[0, 1, 2, \.\.\.\] of 16 numbers, .*; make them tensors: torch"
+    ):
+        prepare_data(dataset)
+    assert prepare_data(dataset, pad=0).tokens.per_example == 16
