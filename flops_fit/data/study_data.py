@@ -265,8 +265,9 @@ def prepare_data(
         first, evaluation = next(iter(opened.items()))
         others = {name: examples for name, examples in opened.items() if name != first}
     with isolated_random_state():
-        _refuse_lists(training)
         auto = tokens_per_example == "auto"
+        if auto:  # else nothing of the data need be read before it is trained on
+            _refuse_lists(training)
         tokens = count_tokens(training, ignored) if auto else TokenCount(per_example=int(tokens_per_example))
         if version:
             code, parts = DataCode(training="", held_out="", pieces={}), [version]
