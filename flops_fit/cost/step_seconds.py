@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
 
 SCHEMA = "flops_fit.step_seconds/1"
-FILE = "step_seconds.json"
+FILE = ".step_seconds.json"  # hidden: of this machine, as locks are
 OVERHEAD = {
     "cpu": 0.8e-3,
     "other": 5e-3,

@@ -99,7 +99,7 @@ def test_check_shows_what_a_few_steps_tell_and_leaves_how_long_they_took_for_pla
     assert result.exit_code == 0, result.output
     assert "no problems found" in result.output
     assert "8 experiments: " in result.output
-    assert [path.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == ["step_seconds.json"]
+    assert [path.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == [".step_seconds.json"]
     told = re.search(r"on one device, (.* workers?), timed on", result.output)[1]
     planned = flops_fit("plan", str(study)).output
     assert f"{told}, $0.00 (from first steps timed on " in planned

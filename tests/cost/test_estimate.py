@@ -198,7 +198,7 @@ def test_first_steps_count_until_a_run_is_finished(tmp_path):
     timed.save(tmp_path)
     assert StepSeconds.load(tmp_path, "abc") == timed
     assert StepSeconds.load(tmp_path, "edited") is None
-    (tmp_path / "step_seconds.json").write_text("{")
+    (tmp_path / ".step_seconds.json").write_text("{")
     assert StepSeconds.load(tmp_path, "abc") is None
 
 
