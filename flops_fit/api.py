@@ -224,10 +224,10 @@ def _train_new(
     new = [item for item in plan.experiments if item.experiment_id not in results]
     finished = {**results, **(already_finished(new, directory / "runs") if how["resume"] else {})}
     if any(item.experiment_id not in finished for item in new):
-        cost = study_cost(study, plan, finished.values(), directory)
-        refuse_over_limit(study.hardware, plan, finished, cost)
+        refuse_over_limit(study.hardware, plan, finished, study_cost(study, plan, finished.values(), directory))
         if is_round:
-            assert study.adaptive is not None
+            assert study.adaptive is not None  # by the estimate that the round was planned with, which knows no timing
+            cost = study_cost(study, plan, finished.values())
             refuse_over_total(study.adaptive, study.hardware, plan, finished, cost)
         if is_round or not results:
             _check_first_steps(study, plan, finished, how["progress"], how["workers"], directory)

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "flops_fit.step_seconds/1"
 FILE = ".step_seconds.json"  # hidden: of this machine, as locks are
-OVERHEAD = {
-    "cpu": 0.5e-3,
-    "other": 5e-3,
-}  # seconds of a small model's step beside its FLOPs: calls, and the optimizer
+OVERHEAD = {"cpu": 0.5e-3, "other": 5e-3}  # seconds of a step beside its FLOPs: calls, and the optimizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,6 +97,7 @@ def _row(line: str, where: str) -> Mapping[str, Any]:
 
 
 def field_of(row: Mapping[str, Any], column: str, where: str) -> Document:
+    """The text or ids of a row's `column`; raises `DataError` naming `where` and what stands there."""
     value = row.get(column, row.get("input_ids") if column == "text" else None)
     if isinstance(value, str):
         return value

@@ -17,7 +17,7 @@ def held_out_note(study: Study) -> str | None:
         return None
     law_set = study.data.law_set
     others = [name for name in study.data.eval_sets if name != law_set]
-    more = f"; every result also has the loss on {', '.join(others)}" if others else ""
+    more = f"; every new result also has the loss on {', '.join(others)}" if others else ""
     return f"the law is fitted to the loss on held-out set {law_set}{more}"
 
 

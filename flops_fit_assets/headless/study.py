@@ -295,9 +295,12 @@ class HeadlessStudy:
         results = {**tried, **kept.values}
         todo = longest_first(item for item in plan.trainings if item.experiment_id not in results)
         study = self._source.study
-        cost = study_cost(study, plan, results.values(), self._store.directory)
-        refuse_over_limit(study.hardware, plan, results, cost)
-        if study.adaptive is not None and todo:
+        by_timing = study_cost(study, plan, results.values(), self._store.directory)
+        refuse_over_limit(study.hardware, plan, results, by_timing)
+        if (
+            study.adaptive is not None and todo
+        ):  # by the estimate that the round was planned with, which knows no timing
+            cost = study_cost(study, plan, results.values())
             refuse_over_total(study.adaptive, study.hardware, plan, results, cost)
         self._try_first_steps(plan, results, workers)
         for result in self._train(todo, workers):
