@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from flops_fit.adaptive.rounds import load_rounds, save_round
 from flops_fit.adaptive.spent import refuse_over_total
+from flops_fit.all_measured import with_all_measured
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
 from flops_fit.basics.files import set_aside, write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
-from flops_fit.held_out import with_all_measured
 from flops_fit.loss import validate_loss_fn
 from flops_fit.processes.workers import CannotBeSent, WorkerPool
 from flops_fit.rate_check.planned import cost_text

@@ -26,7 +26,7 @@ LIBRARY = (
     ("adaptive", "rate_check", "recipe_law"),
     ("study", "report"),
     ("training", "stages"),
-    ("preflight", "distributed", "held_out"),
+    ("preflight", "distributed", "all_measured"),
     ("api",),
 )
 PIPELINE = (

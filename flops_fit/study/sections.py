@@ -28,7 +28,7 @@ from flops_fit.datasets.files import files_of, is_paths
 from flops_fit.errors import DataError, ModelContractError, StudyError
 from flops_fit.rate_check.planned import OPTION as CHECK_OPTION
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
-from flops_fit.study.held_out import check_metrics, check_sets
+from flops_fit.study.measured_names import check_metrics, check_sets
 from flops_fit.sweep.experiment import parse_budget, parse_budgets
 from flops_fit.sweep.options import GridOptions
 

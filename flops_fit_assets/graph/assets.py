@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from flops_fit.all_measured import with_all_measured
 from flops_fit.cost.spending import over_limit, spending
-from flops_fit.held_out import with_all_measured
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap

@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from flops_fit import DataSpec, ExperimentResult, Study, SweepPlan, find_optimal, fit_scaling_law, run_experiment
+from flops_fit.all_measured import with_all_measured
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
-from flops_fit.held_out import with_all_measured
 from flops_fit.results.results import load_results, results_frame
 from flops_fit.stages import fit_study, study_plan
 from flops_fit.study.named_sets import lacking_sets
