@@ -77,7 +77,8 @@ def find_optimal(
         model_cls: a class, factory or partial, called as `model_cls(**model_kwargs, **{model_size_param: size})`.
         model_size_param: the argument that sets the size; None where `sizes` is a table of rows (docs/planning.md).
         dataset: `Dataset`, `IterableDataset` or `DataLoader` of pairs (inputs, targets), or the path of files of tokens
-            or text, with `context=` and, of text, `tokenizer=`.
+            or text, with `context=` and, of text, `tokenizer=`; further options of these, or arguments of a function
+            that returns a dataset, go into `data_kwargs={...}`.
         loss_fn: called as `loss_fn(outputs, targets)`; the mean over the batch.
         compute_budgets: training FLOPs of each IsoFLOP curve, as numbers or text such as "1e18".
         train: False returns the plan and trains nothing.

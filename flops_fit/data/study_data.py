@@ -194,7 +194,8 @@ class StudyData:
     """A study's data, opened: what is trained on, what is held out, how tokens are counted, and the code behind it.
 
     Of named held-out sets `held_out` is the first, called `held_out_name`, and `more_held_out` the others. The
-    `fingerprint` covers training data and first set; `measured_by` has that of each named set.
+    `fingerprint` covers training data and first set; `measured_by` has that of each named set. Every held-out example
+    is measured `eval_draws` times.
     """
 
     train: Examples
@@ -206,6 +207,7 @@ class StudyData:
     held_out_name: str = ""
     more_held_out: Mapping[str, Examples] = field(default_factory=dict)
     measured_by: Mapping[str, str] = field(default_factory=dict)
+    eval_draws: int = 1
 
     @property
     def held_out_sets(self) -> dict[str, Examples]:
@@ -236,6 +238,7 @@ def prepare_data(
     *,
     tokens_per_example: int | str = "auto",
     eval_fraction: float = 0.02,
+    eval_draws: int = 1,
     version: str | None = None,
     code: DataCode | None = None,
     ignored: int = IGNORED,
@@ -246,8 +249,8 @@ def prepare_data(
 
     `held_out` is a dataset, or a mapping of several by name. `code` is that of the process which sent the data here, if
     one did; `version` stands for data and code; `ignored` is the target that the loss leaves out; `stream_tokens` is
-    how many tokens a stream gives; `pad` is the token that examples of different lengths are filled up with. Warns
-    where padding enters the loss.
+    how many tokens a stream gives; `eval_draws` how often each held-out example is measured; `pad` the token that
+    examples of different lengths are filled up with. Warns where padding enters the loss.
     """
     padding = None if pad is None else Padding(token=pad, ignored=ignored)
     training = open_examples(train, "dataset", padding)
@@ -284,7 +287,8 @@ def prepare_data(
             FlopsFitWarning,
             stacklevel=2,
         )
-    fingerprint = hashlib.sha256(repr([*parts, tokens.per_example]).encode()).hexdigest()[:16]
+    more = [{"eval_draws": eval_draws}] if eval_draws > 1 else []
+    fingerprint = hashlib.sha256(repr([*parts, tokens.per_example, *more]).encode()).hexdigest()[:16]
     return StudyData(
         train=training,
         held_out=evaluation,
@@ -295,6 +299,7 @@ def prepare_data(
         held_out_name=first,
         more_held_out=others,
         measured_by=measured_by if first else {},
+        eval_draws=eval_draws,
     )
 
 

@@ -57,6 +57,7 @@ EXAMPLES = {
     "data.kwargs": '{ language = "en" }', "data.tokens_per_example": "1024", "data.eval_fraction": "0.02",
     "data.version": '"2024-05"', "data.context": "1024", "data.tokenizer": '"gpt2"', "data.stream_tokens": "10_000_000",
     "data.pad": "0", "data.eval_for_law": '"web"', "data.metrics": '{ accuracy = "flops_fit.metrics:accuracy" }',
+    "data.eval_draws": "4",
     "loss.fn": '"flops_fit.loss:cross_entropy"', "loss.kwargs": "{ label_smoothing = 0.1 }", "loss.version": '"1"',
     "loss.unit": '"bits per byte"', "sweep.compute_budgets": '[1e15, "3e15", 1e16]', "sweep.num_sizes_per_budget": "7",
     "sweep.tokens_per_param": "20.0", "sweep.span": "6.0", "sweep.min_tokens_per_param": "0.1",

@@ -26,7 +26,8 @@ def study_from_options(
     compute_budgets: Any,
     options: Mapping[str, Any],
 ) -> Study:
-    """The study of these arguments; `options` are fields of any section by their name, and `tuning` that section.
+    """The study of these arguments; `options` are fields of any section by their name, `tuning` that section, and
+    `data_kwargs` what [data] calls `kwargs`.
 
     Raises `TypeError` for an option that no section has, and errors of the sections for their values.
     """
@@ -34,9 +35,15 @@ def study_from_options(
     given["adaptive"] = {}
     tuning = options.get("tuning")
     options = {name: value for name, value in options.items() if name != "tuning"}
+    if "data_kwargs" in options:
+        given["data"]["kwargs"] = options.pop("data_kwargs")
     for name, value in options.items():
         given[_owner_of(name)][name] = value
-    of_data = [*(["eval_dataset"] if eval_dataset is not None else []), *given["data"]]
+    named = {"kwargs": "data_kwargs"}
+    of_data = [
+        *(["eval_dataset"] if eval_dataset is not None else []),
+        *(named.get(name, name) for name in given["data"]),
+    ]
     if dataset is None and of_data:
         raise StudyError(f"{' and '.join(of_data)} given without dataset; give the training data too, or neither")
     if given["adaptive"] and "target_budget" not in given["adaptive"]:

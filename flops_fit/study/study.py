@@ -119,7 +119,8 @@ class Study:
             {name: _dataset(f"data.eval.{name}", each, spec) for name, each in spec.eval_sets.items()}
             or _dataset("data.eval", spec.eval, spec),
             tokens_per_example=spec.tokens_per_example,
-            eval_fraction=spec.eval_fraction,
+            eval_fraction=spec.held_out_share,
+            eval_draws=spec.eval_draws,
             version=spec.version,
             code=self.__dict__.get("data_code"),
             stream_tokens=spec.stream_tokens,

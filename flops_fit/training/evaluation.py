@@ -29,18 +29,18 @@ def held_out_loss(
     batch_examples: int,
     device: torch.device,
     autocast: Any,
+    draws: int = 1,
 ) -> float:
-    """Mean loss over all held-out targets, in evaluation mode, without gradients.
+    """Mean loss over all held-out targets, in evaluation mode, without gradients; every example counts `draws` times.
 
-    What model or data draw at random is the same for every experiment, as each batch begins from a seed of its own.
-    Raises `DataError` where no example has a target.
+    What model or data draw at random is the same for every experiment, as each batch begins from a seed of its own,
+    another one for each of the draws. Raises `DataError` where no example has a target.
     """
     was_training, total, count = model.training, 0.0, 0
     ignored, shifted = ignored_target(loss_fn), loss_fn is model_loss and shifts_labels(model)
     model.eval()
     with isolated_random_state(), torch.no_grad(), autocast:
-        batches = _seeded(held_out.in_order(batch_examples))
-        for batch in batches:
+        for batch in _batches(held_out, batch_examples, draws):
             targets = count_targets(batch, ignored, shifted=shifted)
             if targets:
                 with explained(model, batch, held_out.dataset):
@@ -61,8 +61,10 @@ def held_out_metrics(
     batch_examples: int,
     device: torch.device,
     autocast: Any,
+    draws: int = 1,
 ) -> dict[str, float]:
-    """Each metric's mean over all held-out targets, weighed as `held_out_loss` does; one of the whole dataset as it is.
+    """Each metric's mean over all held-out targets, weighed as `held_out_loss` does; one of the whole dataset as it is,
+    of several draws their mean.
 
     Batches without a target are left out. Raises `MetricError` for what is no finite number.
     """
@@ -71,7 +73,7 @@ def held_out_metrics(
     ignored, shifted = ignored_target(loss_fn), loss_fn is model_loss and shifts_labels(model)
     model.eval()
     with isolated_random_state(), torch.no_grad(), autocast:
-        for batch in _seeded(held_out.in_order(batch_examples)) if of_batches else ():
+        for batch in _batches(held_out, batch_examples, draws) if of_batches else ():
             targets = count_targets(batch, ignored, shifted=shifted)
             if not targets:
                 continue
@@ -82,20 +84,34 @@ def held_out_metrics(
             still_alive()
         found = {name: total / max(count, 1) for name, total in totals.items()}
         for name in metrics.keys() - found.keys():
-            seed_everything(_SEED)
-            found[name] = number_of(name, metrics[name](model, held_out.as_dataset()))
+            found[name] = _of_dataset(name, metrics[name], model, held_out.as_dataset(), draws)
     model.train(was_training)
     return {name: found[name] for name in metrics}
 
 
-def _seeded(batches: Iterator[Any]) -> Iterator[Any]:
-    """The batches, each read and used from a seed of its own."""
-    for number in itertools.count():
-        seed_everything(_SEED, number)
-        batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
+def _of_dataset(name: str, metric: Metric, model: torch.nn.Module, dataset: Any, draws: int) -> float:
+    total = 0.0
+    for draw in range(draws):
+        seed_everything(_SEED, *_of_draw(draw))
+        total += number_of(name, metric(model, dataset))
+    return total / draws
+
+
+def _batches(held_out: Examples, batch_examples: int, draws: int) -> Iterator[Any]:
+    """All held-out examples in batches, `draws` times; each batch is read and used from a seed of its own."""
+    for draw in range(draws):
+        batches = held_out.in_order(batch_examples)
+        for number in itertools.count():
+            seed_everything(_SEED, number, *_of_draw(draw))
+            batch = next(batches, None)
+            if batch is None:
+                break
+            yield batch
+
+
+def _of_draw(draw: int) -> tuple[int, ...]:
+    """What of a seed is this draw's; nothing of the first, so that a single one is as it was before there were more."""
+    return (draw,) if draw else ()
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

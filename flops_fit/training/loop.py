@@ -144,6 +144,7 @@ class TrainingLoop:
             job.recipe.eval_batch_examples,
             self.device,
             autocast(self.job.recipe.precision, self.device),
+            self.job.data.eval_draws,
         )
         if not math.isfinite(loss):
             where = f" on {name}" if name else ""
@@ -160,6 +161,7 @@ class TrainingLoop:
             self.job.recipe.eval_batch_examples,
             self.device,
             autocast(self.job.recipe.precision, self.device),
+            self.job.data.eval_draws,
         )
 
     def mean_tail_loss(self) -> float:

@@ -147,7 +147,8 @@ FIELDS = {
         "train": [None],
         "kwargs": [*NEVER_ARGUMENTS, None],
         "tokens_per_example": [*NEVER_COUNTS, None],
-        "eval_fraction": [*NEVER_ABOVE_0, 1, 1.0, 2, None],
+        "eval_fraction": [*NEVER_ABOVE_0, 1, 1.0, 2],
+        "eval_draws": [*NEVER_COUNTS, None],
         "version": NEVER_TEXT,
     },
     lambda **options: LossSpec(fn=torch.nn.MSELoss, **options): {
