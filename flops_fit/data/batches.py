@@ -93,7 +93,7 @@ class Examples:
     def only_first(self, count: int) -> Examples:
         """The first `count` examples, which are read for it."""
         if self.num_examples is None:
-            return Examples(dataset=list(itertools.islice(iter(self.dataset), count)), collate=self.collate)
+            return Examples(dataset=_Few(self.dataset, count), collate=self.collate)
         self.first(count)
         every = torch.arange(self.num_examples) if self.indices is None else self.indices
         return Examples(dataset=self.dataset, collate=self.collate, indices=every[:count])
@@ -126,6 +126,14 @@ def _shapes_in(item: Any) -> Iterator[tuple[int, ...]]:
     elif isinstance(item, Mapping | list | tuple):
         for part in item.values() if isinstance(item, Mapping) else item:
             yield from _shapes_in(part)
+
+
+class _Few(list[Any]):
+    """The first examples of a stream, with the bytes of its tokens, if it says them."""
+
+    def __init__(self, stream: Any, count: int) -> None:
+        super().__init__(itertools.islice(iter(stream), count))
+        self.token_bytes = getattr(stream, "token_bytes", None)
 
 
 class _MapReader:

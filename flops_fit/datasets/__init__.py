@@ -1,4 +1,5 @@
-"""Data as it lies on disk: token files, text with a tokenizer, and streams of documents, as examples of a context.
+"""Data as it lies on disk: token files and text with a tokenizer as examples of a context, shards of samples,
+and streams of documents.
 
 In a study file `train = "data/train.bin"` and `context = 256` in [data] are all it takes (docs/data.md).
 """
@@ -11,6 +12,7 @@ from flops_fit.basics.lazy import lazy_names
 
 _EXPORTS = {
     "TokenFile": "token_file",
+    "TarShards": "tar_shards",
     "PackedStream": "packed_stream",
     "Tokenizer": "tokenizer",
     "tokenizer_of": "tokenizer",
@@ -23,6 +25,7 @@ __all__ = list(_EXPORTS)
 if TYPE_CHECKING:
     from flops_fit.datasets.packed_stream import PackedStream as PackedStream
     from flops_fit.datasets.paths import open_path as open_path
+    from flops_fit.datasets.tar_shards import TarShards as TarShards
     from flops_fit.datasets.token_file import TokenFile as TokenFile
     from flops_fit.datasets.tokenized import tokenize as tokenize
     from flops_fit.datasets.tokenizer import Tokenizer as Tokenizer

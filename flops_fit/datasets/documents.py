@@ -1,4 +1,4 @@
-"""Documents in files: text files, lines of JSON, Parquet, and folders that Hugging Face's `datasets` saved."""
+"""Documents in files: text, lines of JSON, Parquet, shards of samples, and folders that `datasets` saved."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from flops_fit.basics.arguments import did_you_mean
+from flops_fit.datasets.tar_samples import TAR, TEXTS, content, decoded, samples_of
 from flops_fit.errors import DataError
 
 Document = str | Sequence[int]
@@ -27,7 +28,7 @@ def is_saved_dataset(path: Path) -> bool:
 
 def has_rows(path: Path) -> bool:
     """Whether the file, or the saved folder, has a document in each row."""
-    return path.is_dir() or Path(path.name.removesuffix(".gz")).suffix in (*LINES, ".parquet")
+    return path.is_dir() or Path(path.name.removesuffix(".gz")).suffix in (*LINES, ".parquet", TAR)
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -47,7 +48,7 @@ def pieces_of(path: Path, column: str) -> Iterator[tuple[Document, bool]]:
     """Documents in order, each as one or more pieces: a piece, and whether its document ends there.
 
     A text file is one document, cut after a line every 4 to 8 million characters; of lines of JSON, Parquet and saved
-    datasets each row is one, by its `column` (of a dataset without it, `input_ids`).
+    datasets each row is one, by its `column` (of a dataset without it, `input_ids`); of `.tar` shards each sample.
     """
     if path.is_dir():
         return ((field_of(row, column, f"{path}, row {number:,}"), True) for number, row in enumerate(_saved(path)))
@@ -56,6 +57,8 @@ def pieces_of(path: Path, column: str) -> Iterator[tuple[Document, bool]]:
         return ((document, True) for document in _lines(path, column))
     if kind == ".parquet":
         return ((document, True) for document in _parquet(path, column))
+    if path.suffix == TAR:
+        return ((document, True) for document in _tar(path, column))
     return _text(path)
 
 
@@ -84,6 +87,28 @@ def _lines(path: Path, column: str) -> Iterator[Document]:
                     yield field_of(_row(line, f"{path}, line {number:,}"), column, f"{path}, line {number:,}")
     except _UNREADABLE as error:
         raise _not_text(path, error) from error
+
+
+def _tar(path: Path, column: str) -> Iterator[Document]:
+    """The member of each sample that `column` names by its ending, or that field of its .json."""
+    endings = {"text": TEXTS, "input_ids": ("npy",)}.get(column, (column,))
+    for key, members in samples_of(path):
+        where = f"{path}, sample {key}"
+        found = next((ending for ending in endings if ending in members), None)
+        if found is None and "json" in members:
+            yield field_of(_row(content(path, members["json"]).decode(), where), column, where)
+        elif found is None:
+            raise DataError(
+                f"{where} has {', '.join(f'.{name}' for name in members)} and no .{endings[0]}; set column to the "
+                f"ending that is the text{_IN_KWARGS}"
+            )
+        elif found.rpartition(".")[2] == "npy":
+            yield decoded(content(path, members[found]), found, f"{where}, its .{found}").tolist()
+        else:
+            try:
+                yield content(path, members[found]).decode()
+            except UnicodeDecodeError as error:
+                raise _not_text(path, error) from error
 
 
 def _row(line: str, where: str) -> Mapping[str, Any]:

@@ -14,7 +14,8 @@ from flops_fit.errors import DataError
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
-_ENDINGS = (".bin", ".npy", ".txt", ".md", ".json", ".jsonl", ".ndjson", ".parquet", ".gz")
+_ENDINGS = (".bin", ".npy", ".txt", ".md", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".tar")
+OF_METRICS = ("bytes_per_token",)  # options that change no example, so that ids do not follow from them
 CACHE_VARIABLE = "FLOPS_FIT_CACHE"
 
 

@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset
 
 from flops_fit.data.targets import IGNORED
 from flops_fit.datasets.documents import Document, field_of
+from flops_fit.datasets.token_bytes import TokenBytes, token_bytes_of
 from flops_fit.datasets.tokenized import joined
 from flops_fit.datasets.tokenizer import separator_of, tokenizer_of
 from flops_fit.errors import DataError
@@ -50,6 +51,12 @@ class PackedStream(IterableDataset[Any]):
         self._tokenizer = tokenizer
         self._separator = separator_of(made, separator)
         self._masked = None if across_documents else self._separator
+
+    @property
+    def token_bytes(self) -> TokenBytes | None:
+        """The bytes of text of each id, for `flops_fit.metrics.bits_per_byte`."""
+        made = tokenizer_of(self._tokenizer)
+        return token_bytes_of(self._tokenizer, self._separator) if made.separates else None
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Pairs of (context,) int64 each."""

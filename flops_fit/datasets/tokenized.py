@@ -36,6 +36,7 @@ def tokenize(
     column: str | None = None,
     across_documents: bool = False,
     form: str = "pairs",
+    bytes_per_token: float | str | None = None,
 ) -> TokenFile:
     """The tokens of text files as a `TokenFile`, documents one after the other with a separator between.
 
@@ -50,6 +51,7 @@ def tokenize(
             out, "input_ids" with "ids".
         across_documents: the first token of a document is predicted from the one before; else it is no target.
         form: as of `TokenFile`.
+        bytes_per_token: as of `TokenFile`; by default what the tokenizer says.
 
     Tokenized once, into the cache folder (`FLOPS_FIT_CACHE`, else `~/.cache/flops_fit`), under a hash of the files'
     content, the tokenizer and the options. Raises `DataError` for what cannot be read or tokenized.
@@ -68,7 +70,16 @@ def tokenize(
     _refuse_empty(target, files)
     masked = None if across_documents else between
     size = made.vocab_size if made.separates else None
-    return TokenFile(target, context=context, dtype=dtype, separator=masked, form=form, vocab_size=size)
+    made_file = TokenFile(
+        target,
+        context=context,
+        dtype=dtype,
+        separator=masked,
+        form=form,
+        vocab_size=size,
+        bytes_per_token=bytes_per_token,
+    )
+    return made_file.with_text_of(tokenizer, between) if made.separates else made_file
 
 
 def _make(

@@ -13,6 +13,7 @@ import numpy as np
 from flops_fit.basics.arguments import did_you_mean
 from flops_fit.datasets.content import content_of
 from flops_fit.datasets.files import files_of
+from flops_fit.datasets.tokenizer_json import bytes_of_tokenizer_json
 from flops_fit.errors import DataError
 
 Ids = np.ndarray[Any, Any]
@@ -32,6 +33,7 @@ class Tokenizer:
         encode: texts → the ids of each; nothing is added at their ends.
         id_of: the id of a token given as text; None where it has no such token.
         separates: whether a separator is put between documents, which ids that were made elsewhere have already.
+        bytes_of: makes the bytes of text of each id, int64 (vocabulary,); None where they are not known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Tokenizer:
     encode: Callable[[Sequence[str]], list[Ids]]
     id_of: Callable[[str], int | None]
     separates: bool = True
+    bytes_of: Callable[[], Ids | None] | None = None
 
     @property
     def column(self) -> str:
@@ -68,7 +71,14 @@ def _bytes() -> Tokenizer:
     def id_of(token: str) -> int | None:
         return token.encode()[0] if len(token.encode()) == 1 else None
 
-    return Tokenizer(name="bytes/1", vocab_size=256, separator=_NUL, encode=encode, id_of=id_of)
+    return Tokenizer(
+        name="bytes/1",
+        vocab_size=256,
+        separator=_NUL,
+        encode=encode,
+        id_of=id_of,
+        bytes_of=lambda: np.ones(256, np.int64),
+    )
 
 
 def _ids() -> Tokenizer:
@@ -104,6 +114,7 @@ def _of_file(name: str) -> Tokenizer:
         separator=next((found for end in _ENDS if (found := made.token_to_id(end)) is not None), None),
         encode=encode,
         id_of=made.token_to_id,
+        bytes_of=lambda: bytes_of_tokenizer_json(made.to_str()),
     )
 
 
@@ -136,13 +147,26 @@ def _tiktoken(name: str) -> Tokenizer:
         except KeyError:
             return None
 
+    def bytes_of() -> Ids:
+        special = made.special_tokens_set
+        named = {made.encode_single_token(token) for token in special}
+        return np.array([0 if number in named else _size_in(made, number) for number in range(made.n_vocab)], np.int64)
+
     return Tokenizer(
         name=f"tiktoken {_version('tiktoken')} {name}",
         vocab_size=made.n_vocab,
         separator=id_of("<|endoftext|>"),
         encode=lambda texts: [np.array(ids, np.int64) for ids in made.encode_ordinary_batch(list(texts))],
         id_of=id_of,
+        bytes_of=bytes_of,
     )
+
+
+def _size_in(made: Any, number: int) -> int:
+    try:
+        return len(made.decode_single_token_bytes(number))
+    except KeyError:  # an id that its vocabulary leaves out
+        return 0
 
 
 def _version(package: str) -> str:

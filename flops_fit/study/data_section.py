@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +34,8 @@ _HELD_OUT_SHARE = 0.02
 class DataSpec:
     """What is trained on and what is held out: datasets, functions that return them (called with `kwargs`), or paths.
 
-    Paths are of files of tokens or of text, globs such as `"data/*.bin"`, or lists of them, which
-    `flops_fit.datasets.open_path` opens with `context`, `tokenizer` and `kwargs`.
+    Paths are of files of tokens or of text, or of shards of samples, globs such as `"data/*.bin"`, or lists of them,
+    which `flops_fit.datasets.open_path` opens with `context`, `tokenizer` and `kwargs`.
 
     Attributes:
         train: what is trained on.
@@ -79,9 +80,10 @@ class DataSpec:
                 "where there is no eval, and there is one; leave one of them out"
             )
         paths = [name for name, source in self._sources.items() if is_paths(source)]
-        if paths and self.context is None:
+        cut = [name for name in paths if not self._is_of_samples(self._sources[name])]
+        if cut and self.context is None:
             raise StudyError(
-                f"data.{paths[0]} = {self._sources[paths[0]]!r} is a path; set context to the tokens of an example, "
+                f"data.{cut[0]} = {self._sources[cut[0]]!r} is a path; set context to the tokens of an example, "
                 "such as context = 256"
             )
         given = [source for source in self._sources.values() if source is not None]
@@ -95,6 +97,11 @@ class DataSpec:
                     f"data.{name} = {getattr(self, name)!r} is for data given as a path, such as "
                     'train = "data/train.bin"; leave it out'
                 )
+
+    def _is_of_samples(self, source: Any) -> bool:
+        """Whether a path is of shards that hold examples, which need not be cut out of anything."""
+        given = [source] if isinstance(source, str | os.PathLike) else source
+        return self.tokenizer is None and all(os.fspath(item).endswith(".tar") for item in given)
 
     @property
     def files(self) -> list[Path]:

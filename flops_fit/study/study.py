@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.basics.arguments import LEFT_OUT, TEXT, check_fields, made_of, matching, several
 from flops_fit.cost.hardware import Hardware
-from flops_fit.datasets.files import is_paths
+from flops_fit.datasets.files import OF_METRICS, is_paths
 from flops_fit.errors import DataError, FlopsFitError, LossError, SourceChanged, StudyError
 from flops_fit.identity.fingerprints import Pieces, changed_pieces, content_hash, fingerprint_callable
 from flops_fit.loss import LossFn, validate_loss_fn
@@ -212,9 +212,11 @@ class Study:
 
     @functools.cached_property
     def metric_code(self) -> dict[str, str]:
-        """Name → hash of the code of each metric."""
+        """Name → hash of the code of each metric, and of what is said of the data for it alone."""
         metrics = self.data.metrics if self.data else {}
-        return {name: fingerprint_callable(metric, Pieces()) for name, metric in metrics.items()}
+        said = {name: value for name, value in (self.data.kwargs if self.data else {}).items() if name in OF_METRICS}
+        code = {name: fingerprint_callable(metric, Pieces()) for name, metric in metrics.items()}
+        return {name: content_hash([digest, said]) if said else digest for name, digest in code.items()}
 
     def covered(self) -> Pieces:
         """The code that its experiments' ids follow from, that of the data included."""

@@ -69,7 +69,9 @@ _REFERENCES = {("model", "factory"), ("model", "config"), ("data", "train"), ("d
 _TABLES = {("data", "eval"), ("data", "metrics")}  # of several by name
 _MAYBE_REFERENCES = {("model", "flops"), ("training", "learning_rate"), ("training", "optimizer")}
 _LIKELY_ARGUMENTS = {"config", "flops", "version"}  # of a model too
-OPTIONS_OF_FILES = {"separator", "dtype", "form", "vocab_size", "column", "across_documents"}  # in kwargs of [data]
+OPTIONS_OF_FILES = {  # in kwargs of [data]
+    "separator", "dtype", "form", "vocab_size", "column", "across_documents", "bytes_per_token", "inputs", "targets",
+}  # fmt: skip
 _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
 

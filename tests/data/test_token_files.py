@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -276,3 +277,92 @@ def test_files_too_short_for_an_example_are_named(tmp_path):
     write(tmp_path / "1.bin", range(5))
     with pytest.warns(FlopsFitWarning, match=r"1 of 2 files are shorter than context \+ 1 = 9 tokens .* 1\.bin"):
         assert len(TokenFile(tmp_path / "*.bin", context=8)) == 12
+
+
+# -- documents by Megatron's index, and files of single bytes -------------------------------------------------------
+
+
+def test_documents_begin_where_the_index_says_whatever_ends_them(tmp_path):
+    path = megatron(tmp_path / "a.bin", [np.array(document) for document in ([1, 2, 3], [4, 5], [6, 7, 8, 9])])
+    plain, apart = TokenFile(path, context=4), TokenFile(path, context=4, separator="index")
+    assert [example[1].tolist() for example in plain] == [[2, 3, 4, 5], [6, 7, 8, 9]]
+    assert [example[1].tolist() for example in apart] == [[2, 3, -100, 5], [-100, 7, 8, 9]]
+    assert [example[0].tolist() for example in apart] == [example[0].tolist() for example in plain]
+    labels = TokenFile(path, context=4, separator="index", form="labels")
+    assert labels[0]["labels"].tolist() == [1, 2, 3, -100]
+    assert labels[1]["labels"].tolist() == [5, -100, 7, 8]
+    assert open_examples(apart).fetch(torch.tensor([1, 0]))[1].tolist() == [[-100, 7, 8, 9], [2, 3, -100, 5]]
+
+
+def test_other_boundaries_are_other_data_and_without_them_ids_stay(tmp_path):
+    first = megatron(tmp_path / "a.bin", [np.arange(3), np.arange(7)])
+    second = megatron(tmp_path / "b.bin", [np.array([0, 1, 2, 0]), np.arange(1, 7)])
+    assert TokenFile(first, context=2).fingerprint == TokenFile(second, context=2).fingerprint
+    apart = [TokenFile(path, context=2, separator="index").fingerprint for path in (first, second)]
+    assert len({TokenFile(first, context=2).fingerprint, *apart}) == 3
+
+
+def test_several_sequences_may_be_one_document(tmp_path):
+    """As Megatron's sentence-split data: documents are ranges of sequences."""
+    path = megatron(tmp_path / "a.bin", [np.arange(10, 13), np.arange(13, 15), np.arange(15, 19)])
+    index = path.with_suffix(".idx")
+    head = index.read_bytes()[: 9 + 8 + 1]
+    body = struct.pack("<QQ", 3, 3) + np.array([3, 2, 4], "<i4").tobytes() + np.array([0, 6, 10], "<i8").tobytes()
+    index.write_bytes(head + body + np.array([0, 2, 3], "<i8").tobytes())  # the first two sequences are one document
+    assert [row[1].tolist() for row in TokenFile(path, context=4, separator="index")] == [
+        [11, 12, 13, 14],
+        [-100, 16, 17, 18],
+    ]
+
+
+def test_an_index_that_does_not_fit_is_refused(tmp_path):
+    path = megatron(tmp_path / "a.bin", [np.arange(3), np.arange(7)])
+    whole = path.with_suffix(".idx").read_bytes()
+    at = 34 + 4 * 2  # the pointers
+    path.with_suffix(".idx").write_bytes(whole[: at + 8] + struct.pack("<q", 2) + whole[at + 16 :])
+    with pytest.raises(DataError, match="has sequences that do not follow one another"):
+        TokenFile(path, context=2)
+    path.with_suffix(".idx").write_bytes(whole[:-8] + struct.pack("<q", 9))
+    with pytest.raises(DataError, match="names a sequence that it does not have"):
+        TokenFile(path, context=2)
+    path.with_suffix(".idx").write_bytes(whole[:-8])
+    with pytest.raises(DataError, match="is torn or of another kind"):
+        TokenFile(path, context=2)
+    with pytest.raises(DataError, match=r'separator = "index" and no .*b\.idx that says where documents begin'):
+        TokenFile(write(tmp_path / "b.bin", range(9)), context=2, separator="index")
+
+
+def test_single_bytes_are_never_read_as_numbers_of_sixteen_bits_in_silence(tmp_path):
+    text = "".join(f"The quick brown fox number {number} jumps over the lazy dog.\n" for number in range(200))
+    path = tmp_path / "bytes.bin"
+    path.write_bytes(text.encode()[:10_000])
+    with pytest.raises(DataError, match=r'looks like single bytes, .*set dtype = "uint8"'):
+        TokenFile(path, context=8)
+    assert TokenFile(path, context=8, dtype="uint8")[0][0].tolist() == list(b"The quic")
+    assert TokenFile(path, context=8, dtype="uint16")[0][0].tolist()[0] == ord("T") + 256 * ord("h")
+    with pytest.raises(DataError, match=r"looks like uint8 read as uint32"):
+        TokenFile(path, context=8, dtype="uint32")
+
+
+@pytest.mark.parametrize("length", [600, 2000, 100_000])
+def test_short_files_of_single_bytes_are_told_too(tmp_path, length):
+    text = Path(pytest.__file__).read_bytes() * 100
+    (tmp_path / "bytes.bin").write_bytes(text[:length])
+    with pytest.raises(DataError, match="looks like single bytes"):
+        TokenFile(tmp_path / "bytes.bin", context=8)
+    symbols = {byte: number for number, byte in enumerate(sorted(set(text)))}  # as nanoGPT's characters
+    write(tmp_path / "characters.bin", [symbols[byte] for byte in text[:length]], "uint8")
+    with pytest.raises(DataError, match="looks like single bytes"):
+        TokenFile(tmp_path / "characters.bin", context=8)
+    wide = write(tmp_path / "wide.bin", [symbols[byte] for byte in text[:length]])
+    assert TokenFile(wide, context=8).greatest_token < len(symbols)
+
+
+@pytest.mark.parametrize("vocabulary", [300, 5000, 50_257, 65_000])
+@pytest.mark.parametrize("count", [200, 3000, 60_000])
+def test_ids_of_sixteen_bits_are_not_taken_for_single_bytes(tmp_path, vocabulary, count):
+    ranks = np.random.default_rng(vocabulary + count).zipf(1.2, 20 * count)  # as words are
+    ids = (ranks[ranks <= vocabulary] - 1)[:count]
+    assert TokenFile(write(tmp_path / "a.bin", ids), context=8).greatest_token == ids.max()
+    padded = np.concatenate([ids, np.zeros(5 * count, int)])
+    assert TokenFile(write(tmp_path / "padded.bin", padded), context=8).greatest_token == ids.max()

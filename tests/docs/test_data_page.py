@@ -9,12 +9,12 @@ import pytest
 from paths import ROOT
 
 from flops_fit import DataSpec
-from flops_fit.datasets import TokenFile, tokenize
+from flops_fit.datasets import TarShards, TokenFile, tokenize
 from flops_fit.datasets.shard import DTYPES
 from flops_fit.datasets.token_file import FORMS
 
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-OPTIONS = set(inspect.signature(TokenFile).parameters) | set(inspect.signature(tokenize).parameters)
+OPTIONS = {name for made in (TokenFile, tokenize, TarShards) for name in inspect.signature(made).parameters}
 
 
 @pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL))

@@ -10,7 +10,7 @@ import torch
 from streams import Stream
 
 from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Study, SweepOptions, find_optimal, run_experiment
-from flops_fit.datasets import TokenFile, tokenize
+from flops_fit.datasets import TarShards, TokenFile, tokenize
 from flops_fit.errors import DataError, StudyError
 from flops_fit.loss import cross_entropy
 from flops_fit.stages import study_plan, study_size_map
@@ -222,7 +222,7 @@ def test_a_stream_says_how_many_tokens_it_gives_and_nothing_is_planned_on_more(t
 
 
 def test_every_option_of_files_is_told_where_to_write():
-    named = {name for made in (TokenFile, tokenize) for name in inspect.signature(made).parameters}
+    named = {name for made in (TokenFile, tokenize, TarShards) for name in inspect.signature(made).parameters}
     assert named - {"path", "context", "tokenizer"} == OPTIONS_OF_FILES
 
 
