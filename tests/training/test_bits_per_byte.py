@@ -106,7 +106,7 @@ def test_a_mean_that_is_stated_makes_it_the_loss_in_bits_over_that_mean(tmp_path
     model, held_out = bigrams(5), TokenFile(tmp_path / "a.bin", context=8, bytes_per_token=4.5)
     inputs, targets = (torch.stack(part) for part in zip(*held_out, strict=True))
     loss = torch.nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-    assert bits_per_byte(model, held_out) == pytest.approx(float(loss) / math.log(2) / 4.5, rel=1e-6)
+    assert bits_per_byte(model, held_out) == pytest.approx(loss.item() / math.log(2) / 4.5, rel=1e-6)
 
 
 def test_models_that_shift_their_labels_and_streams_are_measured_alike(text):
