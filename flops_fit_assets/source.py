@@ -7,8 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from dagster import AssetKey, AssetSpec, DagsterInvalidDefinitionError, DynamicPartitionsDefinition
+from typing import TYPE_CHECKING
 
 from flops_fit.errors import StudyError
 from flops_fit.study.study import Study
@@ -16,6 +15,9 @@ from flops_fit_assets.instance.where import home_directory
 from flops_fit_assets.storage.mirror import Mirror
 from flops_fit_assets.storage.remote import Storage, storage_url
 from flops_fit_assets.storage.store import StudyStore
+
+if TYPE_CHECKING:  # loaded where it is needed: `flops-fit plan` does without
+    from dagster import AssetKey, DynamicPartitionsDefinition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,8 @@ class StudySource:
     @property
     def partitions(self) -> DynamicPartitionsDefinition:
         """The partition set of this study: one key for each experiment of the current plan."""
+        from dagster import DynamicPartitionsDefinition
+
         return DynamicPartitionsDefinition(name=f"{self.study.name}_experiments")
 
     @property
@@ -94,11 +98,17 @@ class StudySource:
 
     def key(self, *name: str) -> AssetKey:
         """The key of the asset called `name`."""
+        from dagster import AssetKey
+
         return AssetKey([*self.prefix, *name])
 
 
 def _check_owners(study: Study) -> None:
     """Refuse with a readable message what Dagster does not take as an owner."""
+    if not study.owners:
+        return
+    from dagster import AssetSpec, DagsterInvalidDefinitionError
+
     for owner in study.owners:
         try:
             AssetSpec("checked", owners=[owner])

@@ -1,9 +1,11 @@
 """What all tests share: single-threaded torch, helpers importable in worker processes, and a study that has run."""
 
+import atexit
 import gc
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ import pytest
 # Hundreds of interpreters are started: each would compile all sources anew where bytecode is not kept.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+if "FLOPS_FIT_CACHE" not in os.environ:  # of these tests alone: what a person has in theirs must not decide them
+    os.environ["FLOPS_FIT_CACHE"] = tempfile.mkdtemp(prefix="flops_fit_cache_")
+    atexit.register(shutil.rmtree, os.environ["FLOPS_FIT_CACHE"], ignore_errors=True)
 
 gc.disable()  # until all modules are loaded: what they hold is there to stay
 

@@ -26,7 +26,7 @@ LIBRARY = (
     ("adaptive", "rate_check", "recipe_law"),
     ("study", "report"),
     ("training", "stages"),
-    ("preflight", "distributed", "all_measured"),
+    ("preflight", "distributed", "all_measured", "kept_size_map"),
     ("api",),
 )
 PIPELINE = (
@@ -39,6 +39,7 @@ PIPELINE = (
     ("definitions",),
     ("headless", "component"),
     ("commands",),
+    ("terminal",),
     ("cli",),
 )
 ORDER = [tuple(f"flops_fit.{name}" for name in line) for line in LIBRARY]

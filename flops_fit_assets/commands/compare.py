@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import write_bytes
+from flops_fit.basics.terminal import say, say_markdown
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.results import load_runs
 from flops_fit.scaling_law import ScalingLaw, compare_laws, fit_scaling_law_together
@@ -47,12 +48,11 @@ def print_comparison(
         print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
         typed = {side.name: shlex.join(["flops-fit", "suggest", str(side.suggest_from)]) for side in sides}
-        for line in (found.summary(typed), "", found.table()):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say_markdown(console, f"{found.summary(typed)}\n\n{found.table()}")
     if plot is not None:
         write_bytes(plot, figure_png(found.plot()))
         if not as_json:
-            console.print(f"figure: {plot}", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"figure: {plot}")
 
 
 def _targets(at: str | None) -> list[float] | None:

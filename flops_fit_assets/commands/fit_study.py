@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flops_fit.errors import FlopsFitError
 from flops_fit.stages import fit_study
-from flops_fit_assets.commands.plan import finished_results
+from flops_fit_assets.commands.planned import finished_results
 from flops_fit_assets.source import StudySource
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flops_fit.basics.arguments import is_number
 from flops_fit.basics.files import read_text
 from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.terminal import say_markdown
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.results import load_runs
 from flops_fit.scaling_law import Forecast, ScalingLaw, fit_scaling_law, score_forecasts
@@ -43,8 +44,7 @@ def print_forecast(source: Path, targets: Sequence[str], level: float, folder: P
     """
     subject = _subject(source, folder)
     lines, usable = _make(subject, source, targets, level) if targets else _list(subject, source)
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say_markdown(console, "\n".join(lines))
     return usable
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetMaterialization
 from filelock import FileLock
 
+from flops_fit.basics.terminal import say
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.matching import Unmatched, match_runs
@@ -61,8 +62,7 @@ def print_import(table: Path, path: Path, home: Path, console: Console) -> bool:
     if done.kept:
         lines.append(f"{len(done.kept)} had a result already, which stays: {', '.join(done.kept)}")
     lines += [f"row {item.row} is left out: {item.reason}" for item in done.unmatched]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, *lines)
     return not done.unmatched
 
 

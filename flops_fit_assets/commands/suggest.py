@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.terminal import say_markdown
 from flops_fit.errors import FlopsFitError
 from flops_fit.scaling_law.next_experiments.in_words import suggestions_csv, suggestions_table
 from flops_fit_assets.commands.forecast import law_in
@@ -32,8 +33,7 @@ def print_suggestions(
     lines.append("N_opt and loss: half of the 90 % interval, now and as expected with all runs up to that line")
     if output is not None and found:
         lines.append(f"file: {write_text(output, suggestions_csv(found))}")
-    for line in lines if found else lines[:2]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say_markdown(console, "\n".join(lines if found else lines[:2]))
 
 
 def _nothing(largest: float, spend: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import write_text
+from flops_fit.basics.terminal import say
 from flops_fit.errors import FlopsFitError
 from flops_fit.study.study import Study
 from flops_fit_assets.instance.home import STUDY_VARIABLE, instance_directory
@@ -50,13 +51,12 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
     home = home_directory()
     with pages_lock(home) as lock:
         if lost := end_lost_runs(home):
-            console.print(
+            say(
+                console,
                 f"runs whose processes were gone when the pages were opened: {lost}; now failed, and tried again as "
                 f"run_retries in {home / 'dagster' / 'dagster.yaml'} says",
-                highlight=False,
-                soft_wrap=True,
             )
-        console.print(f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)", highlight=False)
+        say(console, f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)")
         process = subprocess.Popen(
             dagster_command(port, home),
             env=dagster_environment(study, home, loaded.hardware.num_workers())

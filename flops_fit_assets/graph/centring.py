@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagster import MetadataValue
-
 from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.basics.from_json import from_json
@@ -112,6 +110,8 @@ def expected_ratios(plan: SweepPlan, centres: Centres | None, tokens_per_param: 
 
 def centred_metadata(centres: Centres | None, plan: SweepPlan) -> dict[str, Any]:
     """Which budgets of the plan are centred on a law, and where."""
+    from dagster import MetadataValue
+
     ours = centres.of(plan.compute_budgets) if centres else None
     return {"centred on the law": MetadataValue.md(ours.text())} if ours and ours.by_budget else {}
 

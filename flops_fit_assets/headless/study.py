@@ -18,6 +18,7 @@ from dagster import AssetKey, AssetObservation, DagsterInstance
 
 from flops_fit.adaptive.progress import round_text
 from flops_fit.adaptive.spent import refuse_over_total
+from flops_fit.basics.terminal import say
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FileError
@@ -122,7 +123,7 @@ class HeadlessStudy:
                 if judged:
                     refuse_too_few(plan.too_few, "--train-anyway")
                 for item in self._rounds[known:]:
-                    self.console.print(round_text(item), highlight=False, markup=False, soft_wrap=True)
+                    say(self.console, round_text(item))
                 results, new = self._train_what_is_missing(plan, workers, tried)
                 tried |= {name: results[name] for name in new}
                 fitted, failure = self._ensure_law(plan, results)
@@ -282,7 +283,7 @@ class HeadlessStudy:
         self.runs.materialize(self.instance, stage)
 
     def _say(self, text: str) -> None:
-        self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text, style="yellow")
 
     def _train_what_is_missing(
         self, plan: SweepPlan, workers: WorkerPool, tried: Mapping[str, ExperimentResult]
@@ -318,7 +319,7 @@ class HeadlessStudy:
                 self._say(f"warning: {doubt}")
             if found.timed is not None:
                 found.timed.save(self._store.directory)
-            self.console.print(found.cost(), highlight=False, markup=False, soft_wrap=True)
+            say(self.console, found.cost())
 
     def _train(self, experiments: list[Experiment], workers: WorkerPool) -> list[ExperimentResult]:
         results, planned = [], sum(item.planned_flops for item in experiments)

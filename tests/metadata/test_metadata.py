@@ -18,7 +18,7 @@ from flops_fit.results.results import failed_result
 from flops_fit.sweep.experiment import Experiment
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.run_log import first_loss
-from flops_fit_assets.cli import what_ran
+from flops_fit_assets.commands.outcome import what_ran
 from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.freshness.history import latest_materialization
 from flops_fit_assets.instance.home import open_instance

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-from flops_fit.basics.formatting import format_count, format_flops
+from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.next_experiments.candidate import Suggestion
 from flops_fit.scaling_law.next_experiments.of_law import next_experiments
@@ -18,17 +18,14 @@ COLUMNS = ("num_params", "num_tokens", "flops", "loss")
 
 
 def suggestions_table(law: FittedLaw, found: Sequence[Suggestion], target: float) -> str:
-    """What to train, and half of the answer's 90 % interval now and expected after each."""
-    lines = [
-        f"  {'':<4}{'N':<10}{'D':<10}{'FLOPs':<12}{'N_opt':<18}{'loss':<18}why",
-        f"  {'now':<36}{_cells(widths(law, target) if law.determined else {})}"
-        + ("" if law.determined else "the runs do not determine a law"),
-    ]
+    """What to train, and half of the answer's 90 % interval now and expected after each, in Markdown."""
+    now = widths(law, target) if law.determined else {}
+    rows = [["now", "", "", "", _size(now), _loss(now), "" if law.determined else "the runs do not determine a law"]]
     for number, each in enumerate(found, start=1):
-        what = each.candidate
-        sizes = f"{format_count(what.num_params):<10}{format_count(what.num_tokens):<10}{format_flops(what.flops):<12}"
-        lines.append(f"  {number:<4}{sizes}{_cells(each.widths_after)}{each.reason}")
-    return "\n".join(lines)
+        what, after = each.candidate, each.widths_after
+        sizes = [format_count(what.num_params), format_count(what.num_tokens), format_flops(what.flops)]
+        rows.append([str(number), *sizes, _size(after), _loss(after), each.reason])
+    return markdown_table(["", "N", "D", "FLOPs", "N_opt", "loss", "why"], rows)
 
 
 def suggestions_csv(found: Sequence[Suggestion]) -> str:
@@ -58,10 +55,6 @@ def next_in_words(law: FittedLaw) -> str:
     after = found[-1].widths_after
     hope = f", N_opt at {format_flops(target)} then expected {_size(after)}, the loss {_loss(after)}" if after else ""
     return f"train {each} ({cost} FLOPs){hope}"
-
-
-def _cells(each: Mapping[str, float]) -> str:
-    return f"{_size(each):<18}{_loss(each):<18}"
 
 
 def _size(each: Mapping[str, float]) -> str:

@@ -1,0 +1,170 @@
+"""`flops-fit fit`: a law and its report from a table of runs, a directory of results, or what a study has trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flops_fit.basics.terminal import say, say_markdown
+from flops_fit.errors import FlopsFitError
+from flops_fit.report.report import write_report
+from flops_fit.results.results import load_runs
+from flops_fit.scaling_law import ScalingLaw, score_forecasts
+from flops_fit.scaling_law.fit import fit_scaling_law
+from flops_fit.scaling_law.fitting.held import from_text
+from flops_fit.scaling_law.from_loss.metric_law import with_metrics
+from flops_fit.sweep.experiment import parse_budget
+from flops_fit_assets.commands.named_values import factors, pairs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = "flops_fit.fit_command/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """How a table is read, as typed: options that a study file has no use for."""
+
+    fix: Sequence[str] = ()
+    units: str | None = None
+    columns: str | None = None
+    metric: Sequence[str] = ()
+
+    @property
+    def given(self) -> list[str]:
+        """The options that were typed."""
+        return [f"--{item.name}" for item in fields(self) if getattr(self, item.name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fitted:
+    """A law, where its report belongs, and lines on the forecasts that its runs score."""
+
+    law: ScalingLaw
+    report: Path
+    forecasts: Any = None
+
+
+def print_fit(
+    runs: Path,
+    console: Console,
+    report_path: Path | None,
+    target: str | None,
+    eval_set: str | None,
+    options: TableOptions,
+    *,
+    as_json: bool = False,
+) -> None:
+    """Fit, write the report, and print the law: as text, or as JSON with the keys of `fit_json`.
+
+    `target` is compute in FLOPs to extrapolate to, several with commas. Raises `FlopsFitError` for what is not valid.
+    """
+    targets = _targets(target)
+    found = _of_study(runs, eval_set, options) if runs.suffix == ".toml" else _of_table(runs, eval_set, options)
+    law, forecasts = found.law, found.forecasts
+    written = write_report(law, report_path or found.report, forecasts=forecasts)
+    if as_json:
+        from flops_fit_assets.commands.printed_json import print_json
+
+        print_json(fit_json(law, targets, written))
+        return
+    say(console, law.summary(targets))
+    say_markdown(console, "\n".join([*(forecasts.record() if forecasts else ()), f"report: {written}"]))
+
+
+def _targets(text: str | None) -> list[float]:
+    return [parse_budget(part.strip(), "--target") for part in (text or "").split(",") if part.strip()]
+
+
+def _of_table(runs: Path, eval_set: str | None, options: TableOptions) -> _Fitted:
+    from flops_fit_assets.commands.forecast import folder_beside
+
+    if eval_set is not None:
+        raise click.UsageError(
+            f"--eval-set {eval_set} is for a study file, such as study.toml; of a table give --columns "
+            f"loss=loss_{eval_set}"
+        )
+    reading: dict[str, Any] = {"units": factors(options.units), "columns": pairs(options.columns, "--columns")}
+    try:
+        table = load_runs(runs)
+    except FileNotFoundError as error:
+        raise FlopsFitError(f"{runs} does not exist; give a table of runs or a directory of results") from error
+    law = fit_scaling_law(table, fix=from_text(options.fix), **reading)
+    law = with_metrics(law, table, options.metric, **reading)
+    forecasts = score_forecasts(folder_beside(runs), law.runs)
+    return _Fitted(law=law, report=runs.with_name(f"{runs.stem}_report.html"), forecasts=forecasts)
+
+
+def _of_study(study: Path, eval_set: str | None, options: TableOptions) -> _Fitted:
+    from flops_fit_assets.commands.fit_study import law_of_study
+
+    if options.given:
+        raise click.UsageError(f"{options.given[0]} is for tables of runs; leave it out, or give the study's runs.csv")
+    law, beside = law_of_study(study, eval_set)
+    return _Fitted(law=law, report=beside)
+
+
+def fit_json(law: ScalingLaw, targets: Sequence[float], report: Path) -> dict[str, Any]:
+    """One object: parameters with 90 % intervals, predictions at the default budgets and `targets`, verdict, findings.
+
+    Keys stay as they are within a schema. Losses are in `loss_unit`, compute in FLOPs, N in parameters, D in tokens.
+    Where the runs do not determine the law, parameters are null and `determined` is false.
+    """
+    from flops_fit.scaling_law.prediction_table import budgets_to_show
+
+    budgets = budgets_to_show(law.default_budgets(), targets)
+    return {
+        "schema": SCHEMA,
+        "loss_unit": law.loss_unit or None,
+        "determined": law.determined,
+        "verdict": law.verdict,
+        "parameters": {name: _parameter(law, name) for name in ("E", "A", "B", "alpha", "beta", "a", "b")},
+        "runs": len(law.runs),
+        "runs_excluded": len(law.runs.excluded),
+        "runs_largest_flops": law.runs.flops.max(),
+        "objective": law.objective,
+        "predictions": [_prediction(law, budget) for budget in budgets],
+        "minima": [
+            {
+                "budget_flops": minimum.compute_budget,
+                "num_params": minimum.N if minimum.interior else None,
+                "loss": minimum.loss if minimum.interior else None,
+                "interior": bool(minimum.interior),
+            }
+            for minimum in law.isoflops
+        ],
+        "findings": [_finding(finding) for finding in law.diagnostics],
+        "report": str(report),
+    }
+
+
+def _parameter(law: ScalingLaw, name: str) -> dict[str, Any] | None:
+    if not law.determined:
+        return None
+    low, high = law.interval(name)
+    return {"value": getattr(law, name), "low": low, "high": high}
+
+
+def _finding(finding: Any) -> dict[str, str]:
+    return {name: getattr(finding, name) for name in ("code", "severity", "message", "remedy")}
+
+
+def _prediction(law: ScalingLaw, budget: float) -> dict[str, Any]:
+    at = law.predict(budget)
+    quantities = {"num_params": "optimal_params", "num_tokens": "optimal_tokens", "loss": "expected_loss"}
+    return {
+        "compute_flops": at["target_compute"],
+        **{name: at[key] for name, key in quantities.items()},
+        **{f"{name}_interval": list(at[f"{key}_interval"]) for name, key in quantities.items()},
+        "level": at["level"],
+        "tokens_per_param": at["tokens_per_param"],
+        "times_the_largest_run": at["extrapolation"],
+        "verdict_num_params": at["verdicts"]["N_opt"],
+        "verdict_loss": at["verdicts"]["loss"],
+        "warnings": at["warnings"],
+    }

@@ -1,0 +1,1 @@
+"""The command line as people type it: arguments, options, help and exit codes; the work is in `commands`."""
