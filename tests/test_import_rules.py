@@ -16,13 +16,13 @@ LIBRARY = (
     ("identity",),
     ("basics",),
     ("processes",),
-    ("loss", "synthetic"),
+    ("loss", "synthetic", "drawing"),
     ("data",),
     ("datasets", "metrics"),
     ("sizes",),
     ("sweep",),
     ("recipe", "results"),
-    ("cost", "scaling_law"),
+    ("cost", "scaling_law", "loss_curves"),
     ("adaptive", "rate_check", "recipe_law"),
     ("study", "report"),
     ("training", "stages"),
@@ -46,7 +46,15 @@ ORDER = [tuple(f"flops_fit.{name}" for name in line) for line in LIBRARY]
 ORDER += [tuple(f"flops_fit_assets.{name}" for name in line) for line in PIPELINE]
 
 
-DRAWING = ("scaling_law/figures/plots", "adaptive/figures", "recipe_law/figures")
+DRAWING = (
+    "drawing/axes",
+    "drawing/render",
+    "drawing/shown_figure",
+    "scaling_law/figures/plots",
+    "scaling_law/figures/residual_plot",
+    "adaptive/figures",
+    "recipe_law/figures",
+)
 
 
 @pytest.fixture(scope="module")

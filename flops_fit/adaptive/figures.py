@@ -8,16 +8,17 @@ import numpy as np
 from matplotlib import colormaps
 
 from flops_fit.basics.formatting import format_flops
-from flops_fit.scaling_law.figures.plots import BLUE, FEW, GREY, INK, counts, panels, tidy
+from flops_fit.drawing.axes import FEW, counts, panels, tidy
+from flops_fit.drawing.colours import BLUE, GREY, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from flops_fit.adaptive.progress import Progress
+    from flops_fit.drawing.shown_figure import ShownFigure
 
 
-def rounds_figure(progress: Progress) -> Figure:
+def rounds_figure(progress: Progress) -> ShownFigure:
     """Experiments in the N-D plane by round; N_opt and loss at the target against FLOPs spent."""
     figure, (plane, size, loss) = panels(12.6, 4.4, 3)
     _draw_plane(plane, progress)

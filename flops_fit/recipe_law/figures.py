@@ -9,17 +9,17 @@ import numpy as np
 from matplotlib import colormaps
 
 from flops_fit.basics.formatting import format_count
+from flops_fit.drawing.axes import panels, tidy
 from flops_fit.recipe.tuning import Cell
-from flops_fit.scaling_law.figures.plots import panels, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from flops_fit.drawing.shown_figure import ShownFigure
     from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 
-def recipe_figure(found: TunedRecipe) -> Figure:
+def recipe_figure(found: TunedRecipe) -> ShownFigure:
     """A panel for each tuned number: the trials of each size, the law with the other numbers at what the rule uses, and
     what it uses of this one."""
     names = found.law.names

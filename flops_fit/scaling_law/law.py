@@ -15,8 +15,7 @@ from flops_fit.scaling_law.prediction_table import prediction_rows
 from flops_fit.scaling_law.summary import summarise
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from flops_fit.drawing.shown_figure import ShownFigure
     from flops_fit.scaling_law.forecasts.forecast import Forecast
 
 
@@ -58,7 +57,7 @@ class ScalingLaw(FittedLaw):
 
         return forecast_of(self, targets, level=level)
 
-    def plot(self) -> Figure:
+    def plot(self) -> ShownFigure:
         """The IsoFLOP curves with the fitted law and the minima, as a matplotlib figure."""
         from flops_fit.scaling_law.figures.plots import isoflop_figure
 

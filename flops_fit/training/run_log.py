@@ -12,8 +12,8 @@ from pathlib import Path
 
 from flops_fit.basics.files import read_text, set_aside, write_text
 from flops_fit.errors import FlopsFitWarning
+from flops_fit.loss_curves.curves import LOG_FILE
 
-LOG_FILE = "log.jsonl"
 _LINES = 100
 
 

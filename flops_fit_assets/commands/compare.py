@@ -36,7 +36,7 @@ def print_comparison(
 
     With `share` both are tables, fitted together with these parameters the same. `plot` is a file to draw to.
     """
-    from flops_fit.scaling_law.figures.plots import figure_png
+    from flops_fit.drawing.render import figure_png
 
     if plot is not None and plot.suffix != ".png":
         raise FlopsFitError(f"--plot = {plot} must end with .png, the only kind of figure that is drawn here")

@@ -112,7 +112,8 @@ def _from_here(path: Path) -> str:
 def write_again(path: Path) -> Path:
     """Write the report, the runs table and the figures of the study at `path` from its fitted law."""
     from flops_fit_assets.metadata.forecasts import study_calibration
-    from flops_fit_assets.metadata.published_files import law_figures, publish
+    from flops_fit_assets.metadata.published_files import publish
+    from flops_fit_assets.metadata.study_figures import study_figures
 
     source = StudySource.of(path)
     study, store = source.study, source.store
@@ -120,7 +121,9 @@ def write_again(path: Path) -> Path:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
-    publish(store, study, plan, law, finished_results(store, plan), law_figures(law), study_calibration(store, law))
+    results = finished_results(store, plan)
+    figures = study_figures(store, study, plan, law, results)
+    publish(store, study, plan, law, results, figures, study_calibration(store, law))
     return store.report
 
 

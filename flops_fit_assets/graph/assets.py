@@ -42,10 +42,11 @@ from flops_fit_assets.graph.stage_asset import stage_asset
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
-from flops_fit_assets.metadata.published_files import law_figures, publish
+from flops_fit_assets.metadata.published_files import publish
 from flops_fit_assets.metadata.rounds import rounds_metadata
 from flops_fit_assets.metadata.scaling_law import law_metadata
 from flops_fit_assets.metadata.size_map import size_map_metadata
+from flops_fit_assets.metadata.study_figures import study_figures
 from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata, recipe_metadata
 from flops_fit_assets.metadata.training_run import run_metadata
 from flops_fit_assets.source import StudySource
@@ -245,7 +246,8 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         results: dict[str, ExperimentResult] = {name: training_run[name] for name in every if name in training_run}
         law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
         law = with_all_measured(source.study, sweep_plan, results.values(), law)
-        store, figures = source.store, law_figures(law)
+        store = source.store
+        figures = study_figures(store, source.study, sweep_plan, law, results)
         forecasts = study_calibration(store, law)
         progress = rounds_progress(source, law, context.instance) if source.study.adaptive else None
         publish(store, source.study, sweep_plan, law, results, figures, forecasts, progress)

@@ -40,7 +40,8 @@ from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orp
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
 from flops_fit_assets.metadata.forecasts import study_calibration
-from flops_fit_assets.metadata.published_files import law_figures, missing_files, publish
+from flops_fit_assets.metadata.published_files import missing_files, publish
+from flops_fit_assets.metadata.study_figures import study_figures
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import refuse_unusable
 from flops_fit_assets.storage.store import StudyStore
@@ -137,7 +138,8 @@ class HeadlessStudy:
         rounds = rounds_progress(self._source, law, self.instance) if self._is_adaptive else None
         if missing := missing_files(self._store):
             self._say(f"written again, since they were gone: {', '.join(path.name for path in missing)}")
-            figures, finished = law_figures(law), _final(results)
+            finished = _final(results)
+            figures = study_figures(self._store, self._source.study, plan, law, finished)
             publish(self._store, self._source.study, plan, law, finished, figures, forecasts, rounds)
         return Outcome(
             law=law,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_bytes
+from flops_fit.drawing.drawn import Drawn, NotDrawn
 from flops_fit.results.results import ExperimentResult, measured, save_runs
 from flops_fit.stages import study_cost, study_rate_check
 from flops_fit_assets.storage.store import StudyStore
@@ -20,32 +20,21 @@ if TYPE_CHECKING:
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One figure as a PNG image."""
-
-    title: str
-    png: bytes
-
-
-def law_figures(law: ScalingLaw) -> dict[str, Figure]:
-    """File name → the IsoFLOP and the frontier figure."""
-    from flops_fit.scaling_law.figures.plots import figure_png, frontier_figure, isoflop_figure
-
-    return {
-        "isoflop.png": Figure(title="IsoFLOP curves", png=figure_png(isoflop_figure(law))),
-        "frontier.png": Figure(title="compute-optimal frontier", png=figure_png(frontier_figure(law))),
-    }
-
-
 def missing_files(store: StudyStore) -> list[Path]:
-    """Which of the files that `publish` writes are not there."""
-    return [path for path in _paths(store) if not path.is_file()]
+    """Which of the files that `publish` writes are not there; of a figure that could not be drawn, its note is one."""
+    from flops_fit.scaling_law.figures.of_law import KINDS
+
+    plots = [store.directory / "plots" / f"{name}.png" for name in KINDS]
+    files = [store.directory / "runs.csv", store.report, *plots]
+    return [path for path in files if not (path.is_file() or path.with_suffix(".txt").is_file())]
 
 
-def _paths(store: StudyStore) -> list[Path]:
-    plots = store.directory / "plots"
-    return [store.directory / "runs.csv", store.report, plots / "isoflop.png", plots / "frontier.png"]
+def _plot_files(store: StudyStore, figure: Drawn | NotDrawn) -> dict[Path, bytes]:
+    """What is written of a figure, a picture and a vector graphic, or why there is none."""
+    place = store.directory / "plots" / figure.name
+    if isinstance(figure, NotDrawn):
+        return {place.with_suffix(".txt"): f"{figure.title} could not be drawn: {figure.reason}\n".encode()}
+    return {place.with_suffix(".png"): figure.png, place.with_suffix(".svg"): figure.svg.encode()}
 
 
 def publish(
@@ -54,23 +43,27 @@ def publish(
     plan: SweepPlan,
     law: ScalingLaw,
     results: Mapping[str, ExperimentResult],
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Drawn | NotDrawn],
     forecasts: Calibration,
     rounds: Progress | None = None,
 ) -> None:
-    """Write `runs.csv`, `report.html` and `plots/*.png` beside the law; `rounds` of an adaptive study."""
+    """Write `runs.csv`, `report.html` and every figure as `plots/*.png` and `*.svg` beside the law; `rounds` of an
+    adaptive study."""
     from flops_fit.report.report import write_report
 
-    for path in _paths(store):
+    plots = {path: content for figure in figures.values() for path, content in _plot_files(store, figure).items()}
+    for path in (store.directory / "runs.csv", store.report, *plots):
         store.room_for(path)
     grid = {item.experiment_id for item in plan.experiments}
     table = save_runs([result for name, result in results.items() if name in grid], store.directory / "runs.csv")
     cost = study_cost(study, plan, results.values(), store.directory)
-    images = {name.removesuffix(".png"): figure.png for name, figure in figures.items()}
-    parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "images": images}
+    parts: dict[str, Any] = {"plan": plan, "study": study.to_dict(), "cost": cost, "figures": figures}
     tuned = store.read("recipe_law") if study.tuning else None
     parts |= {"tuned": tuned, "checked": study_rate_check(study, plan, results.values(), law)}
     found = {name: values for name, result in results.items() if (values := measured(result))}
     write_report(law, store.report, measured=found, forecasts=forecasts, rounds=rounds, **parts)
-    drawn = [write_bytes(store.directory / "plots" / name, figure.png) for name, figure in figures.items()]
-    store.push(table, store.report, *drawn)
+    written = [write_bytes(path, content) for path, content in plots.items()]
+    for path in written:
+        for other in (".png", ".svg") if path.suffix == ".txt" else (".txt",):  # of another law
+            path.with_suffix(other).unlink(missing_ok=True)
+    store.push(table, store.report, *written)

@@ -16,8 +16,7 @@ from flops_fit.recipe_law.shown import (
     rule_rows,
     trial_rows,
 )
-from flops_fit_assets.metadata.published_files import Figure
-from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite, inline_table
+from flops_fit_assets.metadata.shared import Figure, Metadata, figure_markdown, finite, inline_table
 
 if TYPE_CHECKING:
     from flops_fit.recipe_law.design import TuningDesign
@@ -49,7 +48,7 @@ def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, path: Path) ->
 
 def curves_image(found: TunedRecipe) -> Figure:
     """Loss against each tuned number, a curve for each size and number of tokens."""
+    from flops_fit.drawing.render import figure_png
     from flops_fit.recipe_law.figures import recipe_figure
-    from flops_fit.scaling_law.figures.plots import figure_png
 
     return Figure(title="trials of the recipe", png=figure_png(recipe_figure(found)))

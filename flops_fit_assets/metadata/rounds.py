@@ -8,8 +8,7 @@ from dagster import MetadataValue
 
 from flops_fit.adaptive.progress import CHOICE_HEADERS, ROUND_HEADERS
 from flops_fit.basics.formatting import format_flops
-from flops_fit_assets.metadata.published_files import Figure
-from flops_fit_assets.metadata.shared import Metadata, figure_markdown, inline_table
+from flops_fit_assets.metadata.shared import Figure, Metadata, figure_markdown, inline_table
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
@@ -40,6 +39,6 @@ def rounds_metadata(progress: Progress | None, store: StudyStore) -> Metadata:
 def rounds_image(progress: Progress) -> Figure:
     """The rounds in the N-D plane, and what each taught."""
     from flops_fit.adaptive.figures import rounds_figure
-    from flops_fit.scaling_law.figures.plots import figure_png
+    from flops_fit.drawing.render import figure_png
 
     return Figure(title="rounds", png=figure_png(rounds_figure(progress)))

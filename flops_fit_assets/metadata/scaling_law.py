@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import MetadataValue, TableColumn, TableSchema
 
 from flops_fit.basics.formatting import format_flops, markdown_table
+from flops_fit.drawing.drawn import Drawn, NotDrawn
 from flops_fit.rate_check.shown import HEADERS as CHECK_HEADERS
 from flops_fit.rate_check.shown import check_rows
 from flops_fit.results.results import ExperimentResult
@@ -16,7 +17,6 @@ from flops_fit.scaling_law.by_set import SET_HEADERS, set_rows
 from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, metric_doubts, metric_rows
 from flops_fit.stages import study_rate_check
 from flops_fit_assets.metadata.forecasts import forecast_metadata
-from flops_fit_assets.metadata.published_files import Figure
 from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite, inline_table
 from flops_fit_assets.storage.store import StudyStore
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
+NOT_SHOWN = ("exponents", "contours")  # of the figures, which the report has and plots/
+
 
 def law_metadata(
     law: ScalingLaw,
@@ -33,7 +35,7 @@ def law_metadata(
     plan: SweepPlan,
     results: Mapping[str, ExperimentResult],
     store: StudyStore,
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Drawn | NotDrawn],
     forecasts: Calibration,
 ) -> Metadata:
     """The law's numbers, its predictions and figures, how forecasts came out, and which experiments it lacks."""
@@ -42,7 +44,7 @@ def law_metadata(
     shown: dict[str, Any] = {
         "law": MetadataValue.md(law_text(law)),
         "predictions": MetadataValue.md(prediction_table(law, plan.target_budgets)),
-        **{figure.title: figure_markdown(figure) for figure in figures.values()},
+        **{figure.title: figure_markdown(figure) for name, figure in figures.items() if name not in NOT_SHOWN},
         "verdict": law.verdict,
         **forecast_metadata(forecasts),
         "exponent a": round(law.a, 4),

@@ -5,16 +5,13 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from dagster import MetadataValue
 
-from flops_fit.basics.formatting import (
-    markdown_table,
-)
-
-if TYPE_CHECKING:
-    from flops_fit_assets.metadata.published_files import Figure
+from flops_fit.basics.formatting import markdown_table
+from flops_fit.drawing.drawn import Drawn, NotDrawn
 
 Metadata = dict[str, Any]
 _ROWS = 60  # of a table shown inline; the file has all
@@ -26,8 +23,18 @@ def finite(shown: Metadata) -> Metadata:
     return shown | odd
 
 
-def figure_markdown(figure: Figure) -> MetadataValue:
-    """A figure inside Dagster's page, as an image in Markdown."""
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure as a PNG image."""
+
+    title: str
+    png: bytes
+
+
+def figure_markdown(figure: Figure | Drawn | NotDrawn) -> MetadataValue:
+    """A figure inside Dagster's page, as an image in Markdown, or why there is none."""
+    if isinstance(figure, NotDrawn):
+        return MetadataValue.md(f"could not be drawn: {figure.reason}")
     return MetadataValue.md(f"![{figure.title}](data:image/png;base64,{base64.b64encode(figure.png).decode()})")
 
 

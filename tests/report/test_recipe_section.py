@@ -21,7 +21,7 @@ def test_rule_price_and_trials_are_there(found, tmp_path):
     assert "<h2>The tuned recipe</h2>" in text
     assert f"Found by {len(found.trials)} trials, {found.law.diverged} of which diverged" in text
     assert f"{found.flops / found.study_flops:.1%} of the study" in text
-    assert 'alt="recipe"' in text
+    assert f'aria-label="Loss against learning_rate of {len(found.trials)} trials' in text
     assert text.count("learning_rate = ") == len(found.trials)
     assert "The tuned recipe" not in write_report(law, tmp_path / "plain.html").read_text()
 

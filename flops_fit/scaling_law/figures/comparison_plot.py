@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flops_fit.drawing.axes import panels, powers_of_ten, tidy
+from flops_fit.drawing.colours import BLUE, GREY, INK, RED
 from flops_fit.scaling_law.figures.comparison_data import ComparisonData, comparison_data
 from flops_fit.scaling_law.figures.plot_data import loss_label
-from flops_fit.scaling_law.figures.plots import BLUE, GREY, INK, RED, panels, powers_of_ten, tidy
 from flops_fit.scaling_law.fitted import FittedLaw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from flops_fit.drawing.shown_figure import ShownFigure
 
 STYLES = ((BLUE, "-", "o"), (RED, "--", "^"))
 LONGEST_LABEL = 50  # letters that fit beside the axis
@@ -24,7 +26,7 @@ CROSSING: dict[str, Any] = {"color": INK, "ms": 9, "mec": "white", "mew": 0.8, "
 
 def comparison_figure(
     laws: Mapping[str, FittedLaw], targets: Sequence[float] = (), crossings: Sequence[float] = ()
-) -> Figure:
+) -> ShownFigure:
     """Loss at the optimum against compute of two laws with their runs, and the second's loss over the first's;
     `targets` and `crossings` are in FLOPs."""
     data = comparison_data([*laws.values()], targets, crossings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.fitted import FittedLaw
 
@@ -15,12 +16,13 @@ MOST_DRAWN = 3000  # runs that a figure shows as points
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IsoflopCurve:
-    """One budget: its runs (N, loss), the fitted law along it, its own parabola over its runs, and where that has its
-    minimum (None: not inside)."""
+    """One budget: its runs (N, loss, in words), the fitted law along it, its own parabola over its runs, and where that
+    has its minimum (None: not inside)."""
 
     compute_budget: float
     N: np.ndarray
     loss: np.ndarray
+    names: tuple[str, ...]
     law_N: np.ndarray
     law_loss: np.ndarray
     own_N: np.ndarray
@@ -31,12 +33,13 @@ class IsoflopCurve:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IsoflopData:
-    """IsoFLOP curves ascending in compute, runs that belong to none (C, N, loss), and the path of the optimum."""
+    """IsoFLOP curves ascending in compute, runs that belong to none (C, N, loss, in words), and the optimum's path."""
 
     curves: tuple[IsoflopCurve, ...]
     other_flops: np.ndarray
     other_N: np.ndarray
     other_loss: np.ndarray
+    other_names: tuple[str, ...]
     path_N: np.ndarray
     path_loss: np.ndarray
 
@@ -66,20 +69,31 @@ class FrontierData:
     minimum_N_interval: np.ndarray
     run_C: np.ndarray
     run_loss: np.ndarray
+    run_names: tuple[str, ...]
     C_fitted: tuple[float, float]
     flops_per_param_per_token: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResidualData:
-    """Residuals `ln L - ln L_pred` against C and against N/N_opt(C); `sigma` is their robust standard deviation."""
+    """Residuals `ln L - ln L_pred` of the runs drawn, what they were trained on, and the runs in words.
+
+    `sigma` is their robust standard deviation. The medians, of all runs, are one for each budget (where the runs form
+    none, for each of up to eight groups by compute): of the residual, and of C, N and D there.
+    """
 
     flops: np.ndarray
+    num_params: np.ndarray
+    num_tokens: np.ndarray
     distance: np.ndarray
     residual: np.ndarray
+    names: tuple[str, ...]
     sigma: float
-    trend_C: np.ndarray
-    trend: np.ndarray
+    by_budget: bool
+    median_flops: np.ndarray
+    median_params: np.ndarray
+    median_tokens: np.ndarray
+    median_residual: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,6 +105,7 @@ class ContourData:
     loss: np.ndarray
     run_N: np.ndarray
     run_D: np.ndarray
+    run_names: tuple[str, ...]
     path_N: np.ndarray
     path_D: np.ndarray
 
@@ -115,6 +130,21 @@ def drawn_runs(law: FittedLaw) -> np.ndarray:
     return np.sort(order[np.linspace(0, len(order) - 1, MOST_DRAWN).astype(int)])
 
 
+def run_residuals(law: FittedLaw) -> np.ndarray:
+    """`ln L - ln L_pred` of every run, shape (runs,): by how much its loss lies above what the law answers there."""
+    return np.log(law.runs.loss / law.loss(law.runs.num_params, law.runs.num_tokens))
+
+
+def run_names(law: FittedLaw) -> tuple[str, ...]:
+    """What to show of each run that is drawn, in words: its id, C, N, D, loss and residual."""
+    runs, residual = law.runs, run_residuals(law)
+    return tuple(
+        f"{runs.experiment_id[i]}\nC = {format_flops(runs.flops[i])} FLOPs, N = {format_count(runs.num_params[i])}, "
+        f"D = {format_count(runs.num_tokens[i])}\nloss {format_loss(runs.loss[i])}, {residual[i]:+.2%} above the law"
+        for i in drawn_runs(law)
+    )
+
+
 def drawn_words(law: FittedLaw) -> str:
     """How many of the runs figures show, where that is not all of them."""
     return "" if len(law.runs) <= MOST_DRAWN else f" ({MOST_DRAWN:,} of {len(law.runs):,} drawn)"
@@ -125,11 +155,13 @@ def isoflop_data(law: FittedLaw) -> IsoflopData:
     runs = law.runs
     drawn = np.zeros(len(runs), dtype=bool)
     drawn[drawn_runs(law)] = True
+    names = np.full(len(runs), "", dtype=object)
+    names[drawn] = run_names(law)
     own = {minimum.compute_budget: minimum for minimum in law.isoflops}
     budgets = sorted(own) or list(np.geomspace(runs.flops.min(), runs.flops.max(), 6))
     if len(budgets) > MAX_CURVES:
         budgets = [budgets[i] for i in np.unique(np.linspace(0, len(budgets) - 1, MAX_CURVES).round().astype(int))]
-    curves = tuple(_curve(law, budget, own.get(budget), drawn) for budget in budgets)
+    curves = tuple(_curve(law, budget, own.get(budget), drawn, names) for budget in budgets)
     other = drawn & ~np.isin(runs.budget, budgets)
     path_C = np.geomspace(budgets[0] / 1.5, budgets[-1] * 1.5, 60)
     return IsoflopData(
@@ -137,6 +169,7 @@ def isoflop_data(law: FittedLaw) -> IsoflopData:
         other_flops=runs.flops[other],
         other_N=runs.num_params[other],
         other_loss=runs.loss[other],
+        other_names=tuple(names[other]),
         path_N=law.N_opt(path_C),
         path_loss=law.L_opt(path_C),
     )
@@ -169,25 +202,44 @@ def frontier_data(law: FittedLaw, *, beyond: float = 100.0, points: int = 30) ->
         minimum_N_interval=np.reshape([m.interval or (m.N, m.N) for m in interior], (-1, 2)),
         run_C=law.runs.flops[drawn],
         run_loss=law.runs.loss[drawn],
+        run_names=run_names(law),
         C_fitted=(low, high),
         flops_per_param_per_token=law.flops_per_token(law.N_opt(C)) / law.N_opt(C),
     )
 
 
 def residual_data(law: FittedLaw) -> ResidualData:
-    """Residuals and their running median over compute, that of all runs."""
-    drawn = drawn_runs(law)
-    order = np.argsort(law.runs.flops)
-    residual = np.log(law.runs.loss / law.loss(law.runs.num_params, law.runs.num_tokens))
-    groups = [group for group in np.array_split(order, max(1, min(8, len(order) // 5))) if len(group)]
+    """Residuals, and their median in each budget."""
+    drawn, runs = drawn_runs(law), law.runs
+    residual = run_residuals(law)
+    distance = np.clip(runs.num_params / law.N_opt(runs.flops), 1e-6, 1e6)
+    groups = _groups(law)
+
+    def medians(values: np.ndarray) -> np.ndarray:
+        return np.array([np.median(values[group]) for group in groups])
+
     return ResidualData(
-        flops=law.runs.flops[drawn],
-        distance=np.clip(law.runs.num_params[drawn] / law.N_opt(law.runs.flops[drawn]), 1e-6, 1e6),
+        flops=runs.flops[drawn],
+        num_params=runs.num_params[drawn],
+        num_tokens=runs.num_tokens[drawn],
+        distance=distance[drawn],
         residual=residual[drawn],
+        names=run_names(law),
         sigma=law.sigma,
-        trend_C=np.array([np.exp(np.log(law.runs.flops[group]).mean()) for group in groups]),
-        trend=np.array([np.median(residual[group]) for group in groups]),
+        by_budget=bool(len(runs.budgets)),
+        median_flops=medians(runs.flops),
+        median_params=medians(runs.num_params),
+        median_tokens=medians(runs.num_tokens),
+        median_residual=medians(residual),
     )
+
+
+def _groups(law: FittedLaw) -> list[np.ndarray]:
+    """Indices of the runs of each budget, ascending; where they form none, of up to eight groups by compute."""
+    runs = law.runs
+    if len(runs.budgets):
+        return [np.flatnonzero(runs.budget == budget) for budget in runs.budgets]
+    return np.array_split(np.argsort(runs.flops), max(1, min(8, len(runs) // 5)))
 
 
 def contour_data(law: FittedLaw, *, points: int = 80) -> ContourData:
@@ -202,6 +254,7 @@ def contour_data(law: FittedLaw, *, points: int = 80) -> ContourData:
         loss=law.loss(N[None, :], D[:, None]),
         run_N=law.runs.num_params[drawn],
         run_D=law.runs.num_tokens[drawn],
+        run_names=run_names(law),
         path_N=law.N_opt(path_C),
         path_D=law.D_opt(path_C),
     )
@@ -219,7 +272,9 @@ def cloud_data(law: FittedLaw) -> CloudData:
     )
 
 
-def _curve(law: FittedLaw, budget: float, minimum: IsoflopMinimum | None, drawn: np.ndarray) -> IsoflopCurve:
+def _curve(
+    law: FittedLaw, budget: float, minimum: IsoflopMinimum | None, drawn: np.ndarray, names: np.ndarray
+) -> IsoflopCurve:
     own = law.runs.budget == budget
     members, shown = law.runs.subset(own), law.runs.subset(own & drawn)
     compute = float(np.median(members.flops)) if len(members) else budget
@@ -231,6 +286,7 @@ def _curve(law: FittedLaw, budget: float, minimum: IsoflopMinimum | None, drawn:
         compute_budget=budget,
         N=shown.num_params,
         loss=shown.loss,
+        names=tuple(names[own & drawn]),
         law_N=N,
         law_loss=law.loss(N, compute / law.flops_per_token(N)),
         own_N=own_N,

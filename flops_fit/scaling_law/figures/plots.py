@@ -1,25 +1,31 @@
-"""The figures of a law, drawn, and what other figures are drawn with. Each takes a law and returns a `Figure`.
-
-Colours are Okabe & Ito's and the `viridis` scale, both safe for the colour-blind; markers and line styles carry the
-same distinctions in black and white.
-"""
+"""The figures of a law, drawn. Each takes a law and returns a `Figure`; `all_figures` has them in reading order."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from matplotlib.image import imsave
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
-from flops_fit.basics.formatting import format_count
+from flops_fit.drawing.axes import (
+    FEW,
+    MANY,
+    MARKERS,
+    MINIMUM,
+    budget_colours,
+    counts,
+    name_points,
+    panels,
+    points,
+    power,
+    powers_of_ten,
+    tidy,
+)
+from flops_fit.drawing.colours import BLUE, GREEN, GREY, INK, ORANGE, RED
+from flops_fit.drawing.render import figure_png as figure_png
+from flops_fit.drawing.shown_figure import ShownFigure
 from flops_fit.scaling_law.figures.plot_data import (
     FrontierData,
     IsoflopData,
@@ -29,33 +35,29 @@ from flops_fit.scaling_law.figures.plot_data import (
     frontier_data,
     isoflop_data,
     loss_label,
-    residual_data,
 )
+from flops_fit.scaling_law.figures.ratio_data import CHINCHILLA_TOKENS_PER_PARAM
+from flops_fit.scaling_law.figures.ratio_plot import ratio_figure
+from flops_fit.scaling_law.figures.residual_plot import residual_figure
 from flops_fit.scaling_law.fitted import FittedLaw
 
-BLUE, ORANGE, GREEN, RED, INK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#8a8a8a"
-CHINCHILLA_TOKENS_PER_PARAM = 20.0
-FEW = 6  # budgets up to which their own curves are drawn too
 BANDS = ("90 % interval", "of it, sampling error")
-SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-MARKERS = "os^Dvp<>hX"
-MINIMUM: dict[str, Any] = {"color": RED, "ms": 12, "mec": "white", "mew": 0.8, "zorder": 5}
 
 
-def isoflop_figure(law: FittedLaw) -> Figure:
+def isoflop_figure(law: FittedLaw) -> ShownFigure:
     """Loss against N: each budget's runs, the fitted law along the budget, and the minima."""
     data = isoflop_data(law)
     figure, (axes,) = panels(9.6, 5.2, 1, right=2.5)
     computes = [curve.compute_budget for curve in data.curves]
-    norm = LogNorm(min(computes) / 1.3, max(computes) * 2.2)
-    colours = [colormaps["viridis"](norm(compute)) for compute in computes]
-    _draw_other_runs(axes, data, norm)
+    colour_of = budget_colours(computes)
+    colours = [colour_of(compute) for compute in computes]
+    _draw_other_runs(axes, data, colour_of)
     for curve, colour, marker in zip(data.curves, colours, MARKERS, strict=False):
         axes.plot(curve.law_N, curve.law_loss, color=colour, lw=1.6, zorder=2)
         if len(data.curves) <= FEW:
             axes.plot(curve.own_N, curve.own_loss, ":", color=colour, lw=1.4, zorder=2)
         runs: dict[str, Any] = {"color": colour, "ms": 6, "mec": "white", "mew": 0.6, "zorder": 3}
-        axes.plot(curve.N, curve.loss, marker, **runs, label=_power(curve.compute_budget))
+        points(axes, curve.N, curve.loss, marker, curve.names, **runs, label=power(curve.compute_budget))
     onto = "" if law.form == "chinchilla" else ", moved onto\nthe largest budget"
     axes.plot([], [], "-", color=INK, lw=1.6, label=f"the law{onto}")
     if len(data.curves) <= FEW:
@@ -78,7 +80,7 @@ def isoflop_figure(law: FittedLaw) -> Figure:
     return figure
 
 
-def frontier_figure(law: FittedLaw) -> Figure:
+def frontier_figure(law: FittedLaw) -> ShownFigure:
     """N_opt and D_opt against compute with 90 % bands and the 20-tokens-per-parameter line, and the loss frontier."""
     data = frontier_data(law)
     figure, (params, tokens, loss) = panels(12.6, 4.4, 3)
@@ -102,36 +104,7 @@ def frontier_figure(law: FittedLaw) -> Figure:
     return figure
 
 
-def residual_figure(law: FittedLaw) -> Figure:
-    """Residuals against compute and against the distance from the optimum."""
-    data = residual_data(law)
-    figure, (left, right) = panels(10.0, 4.0, 2, gap=0.25, sharey=True)
-    for axes, x, label in (
-        (left, data.flops, "Compute C (FLOPs)"),
-        (right, data.distance, f"N / N_opt(C){drawn_words(law)}"),
-    ):
-        axes.axhspan(-2 * data.sigma, 2 * data.sigma, color=BLUE, alpha=0.10, lw=0, label="±2 residual sd")
-        axes.axhline(0, color=INK, lw=0.8)
-        axes.plot(x, data.residual, "o", color=BLUE, ms=4.5, mec="white", mew=0.5, alpha=0.85)
-        axes.set_xscale("log")
-        axes.set(xlabel=label, xlim=(x.min() / 1.5, x.max() * 1.5))
-        tidy(axes)
-    left.plot(data.trend_C, data.trend, "-s", color=RED, ms=4, lw=1.2, label="median by compute")
-    right.axvline(1, color=INK, lw=0.8, ls=":")
-    left.set(ylabel="Loss above the law (relative)")
-    left.yaxis.set_major_formatter(PercentFormatter(1.0))
-    limit = 1.1 * float(np.clip(np.abs(data.residual).max(), 3 * data.sigma, max(12 * data.sigma, 1e-6)))
-    left.set_ylim(-limit, limit)
-    beyond = int((np.abs(data.residual) > limit).sum())
-    left.set_title("Residuals by compute" + (f" ({beyond} runs off the scale)" if beyond else ""), loc="left")
-    right.set_title("Residuals by distance from the optimum", loc="left")
-    left.legend(frameon=False, loc="best")
-    _ticks(right, "x", lambda value: f"{value:g}", factor=300)
-    powers_of_ten(left)
-    return figure
-
-
-def contour_figure(law: FittedLaw) -> Figure:
+def contour_figure(law: FittedLaw) -> ShownFigure:
     """Contours of L(N, D) with the runs and the path of the optimum."""
     data = contour_data(law)
     figure, (axes,) = panels(7.0, 5.2, 1)
@@ -139,7 +112,8 @@ def contour_figure(law: FittedLaw) -> Figure:
     filled = axes.contourf(data.N, data.D, data.loss, levels=levels, cmap="viridis_r", extend="both", alpha=0.85)
     lines = axes.contour(data.N, data.D, data.loss, levels=levels[::3], colors="white", linewidths=0.8)
     axes.clabel(lines, fmt="%.2f", fontsize=8)
-    axes.plot(data.run_N, data.run_D, "o", color="white", ms=4.5, mec=INK, mew=0.8, label=f"runs{drawn_words(law)}")
+    style: dict[str, Any] = {"color": "white", "ms": 4.5, "mec": INK, "mew": 0.8}
+    points(axes, data.run_N, data.run_D, "o", data.run_names, **style, label=f"runs{drawn_words(law)}")
     axes.plot(data.path_N, data.path_D, "--", color=INK, lw=1.6, label="compute optimum")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -153,11 +127,11 @@ def contour_figure(law: FittedLaw) -> Figure:
     return figure
 
 
-def cloud_figure(law: FittedLaw) -> Figure:
+def cloud_figure(law: FittedLaw) -> ShownFigure:
     """The bootstrap cloud of alpha and beta, and the distribution of a."""
     data = cloud_data(law)
     figure, (left, right) = panels(9.6, 4.0, 2)
-    left.plot(data.alpha, data.beta, ".", color=BLUE, ms=4, alpha=0.35, mew=0)
+    left.plot(data.alpha, data.beta, ".", color=BLUE, ms=4, alpha=0.35, mew=0, rasterized=len(data.alpha) > MANY)
     left.plot([], [], "o", color=BLUE, ms=4, mew=0, label=f"{len(data.a)} bootstrap refits")
     left.plot(data.estimate[0], data.estimate[1], "*", color=RED, ms=15, mec="white", label="estimate")
     for axis, values in (("x", data.alpha), ("y", data.beta)):
@@ -183,11 +157,12 @@ def cloud_figure(law: FittedLaw) -> Figure:
     return figure
 
 
-def all_figures(law: FittedLaw, *, without: Collection[str] = ()) -> dict[str, Figure]:
+def all_figures(law: FittedLaw, *, without: Collection[str] = ()) -> dict[str, ShownFigure]:
     """Every figure by name, in reading order, those named in `without` left out."""
     drawn = {
         "isoflop": isoflop_figure,
         "frontier": frontier_figure,
+        "tokens_per_param": ratio_figure,
         "residuals": residual_figure,
         "contours": contour_figure,
         "exponents": cloud_figure,
@@ -195,35 +170,11 @@ def all_figures(law: FittedLaw, *, without: Collection[str] = ()) -> dict[str, F
     return {name: draw(law) for name, draw in drawn.items() if name not in without}
 
 
-def figure_png(figure: Figure, dpi: int = 130) -> bytes:
-    """The figure as PNG; drawn once, where `savefig` would lay it out and draw it twice."""
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    buffer = io.BytesIO()
-    unsigned: Any = {"Software": None}
-    quick = {"compress_level": 3}  # half the time of the usual 6, for a tenth more bytes
-    imsave(buffer, np.asarray(canvas.buffer_rgba()), format="png", dpi=dpi, metadata=unsigned, pil_kwargs=quick)
-    return buffer.getvalue()
-
-
-def panels(
-    width: float, height: float, count: int, *, gap: float = 0.9, right: float = 0.15, sharey: bool = False
-) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with panels side by side, all lengths in inches: laid out beforehand, since Matplotlib's own layout
-    engines draw everything twice more to find out."""
-    figure = Figure(figsize=(width, height))
-    left, above, below = 0.9, 0.4, 0.6
-    panel = (width - left - right - gap * (count - 1)) / count
-    margins = {"left": left / width, "right": 1 - right / width, "bottom": below / height, "top": 1 - above / height}
-    figure.subplots_adjust(**margins, wspace=gap / panel)
-    return figure, figure.subplots(1, count, sharey=sharey, squeeze=False)[0]
-
-
-def _draw_other_runs(axes: Axes, data: IsoflopData, norm: Any) -> None:
+def _draw_other_runs(axes: Axes, data: IsoflopData, colour_of: Callable[[Any], Any]) -> None:
     if len(data.other_N):
-        colours = colormaps["viridis"](norm(data.other_flops))
-        axes.scatter(data.other_N, data.other_loss, s=14, c=colours, alpha=0.55, lw=0, zorder=1, label="other runs")
+        style: dict[str, Any] = {"s": 14, "alpha": 0.55, "lw": 0, "zorder": 1, "rasterized": len(data.other_N) > MANY}
+        axes.scatter(data.other_N, data.other_loss, c=colour_of(data.other_flops), **style, label="other runs")
+        name_points(axes, data.other_N, data.other_loss, data.other_names)
 
 
 def _loss_limits(axes: Axes, data: IsoflopData) -> None:
@@ -259,7 +210,8 @@ def _power_law_panel(
 
 
 def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
-    axes.plot(data.run_C, data.run_loss, "o", color=GREY, ms=4, mew=0, alpha=0.6, label=f"runs{drawn_words(law)}")
+    style: dict[str, Any] = {"color": GREY, "ms": 4, "mew": 0, "alpha": 0.6}
+    points(axes, data.run_C, data.run_loss, "o", data.run_names, **style, label=f"runs{drawn_words(law)}")
     for each, name in zip((data.L_band, data.L_sampling), BANDS, strict=True):
         axes.fill_between(data.C, *each.T, color=ORANGE, alpha=0.25, lw=0, label=name)
     axes.plot(data.C, data.L, color=ORANGE, lw=2, label="predicted at the optimum")
@@ -267,7 +219,7 @@ def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
     axes.axhline(law.irreducible, color=INK, lw=1.2, ls=":", label=f"irreducible loss = {law.irreducible:.3f}")
     top = float(np.quantile(data.run_loss, 0.97))
     bottom = min(law.irreducible, float(data.L_band.min()), float(data.run_loss.min()))
-    axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
+    axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.5 * (top - bottom))  # the upper third is for the legend
     axes.set(ylabel=loss_label(law))
     axes.legend(frameon=False, loc="upper right")
     _compute_axis(axes, data)
@@ -278,38 +230,3 @@ def _compute_axis(axes: Axes, data: FrontierData) -> None:
     axes.axvspan(*data.C_fitted, color=GREY, alpha=0.10, lw=0)
     powers_of_ten(axes)
     axes.set(xlabel="Compute C (FLOPs); shaded: range of the runs")
-
-
-def powers_of_ten(axes: Axes) -> None:
-    """Ticks of a compute axis, such as 10²¹."""
-    _ticks(axes, "x", _power, factor=100)
-
-
-def counts(axes: Axes, which: str) -> None:
-    """Ticks such as 30M and 1B."""
-    _ticks(axes, which, lambda value: format_count(value).replace(".00", "").replace(".0", ""), factor=300)
-
-
-def _ticks(axes: Axes, which: str, show: Callable[[float], str], *, factor: float) -> None:
-    """Log ticks at powers of ten, also at 3 where the axis spans less than `factor`."""
-    axis = getattr(axes, f"{which}axis")
-    low, high = getattr(axes, f"get_{which}lim")()
-    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low < factor else (1.0,), numticks=9))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
-    axis.set_minor_locator(NullLocator())
-
-
-def tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, which="major", color="#e6e6e6", lw=0.7)
-    axes.set_axisbelow(True)
-    if axes.get_yscale() == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(7))
-
-
-def _power(value: float) -> str:
-    """`6e10 -> 6·10¹⁰`; without matplotlib's mathematics, which takes longer than the rest of a figure's text."""
-    mantissa, exponent = f"{value:.2e}".split("e")
-    short = mantissa.rstrip("0").rstrip(".")
-    power = "10" + str(int(exponent)).translate(SUPERSCRIPT)
-    return power if short == "1" else f"{short}·{power}"

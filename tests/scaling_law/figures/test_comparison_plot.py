@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from flops_fit.drawing.render import figure_png
 from flops_fit.scaling_law import compare_laws, fit_scaling_law
 from flops_fit.scaling_law.figures.comparison_data import comparison_data
-from flops_fit.scaling_law.figures.plots import figure_png
 from flops_fit.synthetic import KnownLaw, synthetic_runs
 
 STEEP = KnownLaw(E=1.7, A=1300.0, B=1300.0, alpha=0.35, beta=0.35)
