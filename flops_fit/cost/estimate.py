@@ -145,7 +145,7 @@ def _timed(plan: SweepPlan, steps: Mapping[str, float], timed: StepSeconds) -> t
     seconds = {}
     for item in plan.trainings:
         number = steps[item.experiment_id]
-        seconds[item.experiment_id] = number * timed.seconds(item.planned_flops / number)
+        seconds[item.experiment_id] = number * timed.seconds(item.num_tokens / number, item.planned_flops / number)
     return seconds, f"from first steps timed on {timed.device}"
 
 

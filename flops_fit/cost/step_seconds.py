@@ -1,11 +1,15 @@
-"""How long an optimizer step takes before any training is finished: as timed at both ends of a plan, or guessed."""
+"""How long an optimizer step takes before any training is finished: as timed for a few of a plan, or guessed."""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.from_json import from_json
@@ -17,9 +21,20 @@ if TYPE_CHECKING:
     from flops_fit.recipe.recipe import Recipe
     from flops_fit.sweep.experiment import Experiment
 
-SCHEMA = "flops_fit.step_seconds/1"
+SCHEMA = "flops_fit.step_seconds/2"
 FILE = ".step_seconds.json"  # hidden: of this machine, as locks are
+_TERMS = ((0, 2), (0, 1), (1, 2), (0, 1, 2), (2,), (0,), (1,))  # of 1, tokens, FLOPs; of equals the first is taken
+_AS_GOOD = 1e-6
 OVERHEAD = {"cpu": 0.5e-3, "other": 5e-3}  # seconds of a step beside its FLOPs: calls, and the optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedStep:
+    """One step: its units of data, its FLOPs, and the seconds that it took."""
+
+    tokens: float
+    flops: float
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,29 +42,44 @@ class StepSeconds:
     """Steps that were timed, by `flops_fit.preflight`.
 
     Attributes:
-        timed: FLOPs of a step, and its seconds, of the smallest and the largest experiment of a plan.
+        timed: a step of each of a few experiments of a plan, its smallest and its largest among them.
         device: that they ran on, in words.
         outcome: fingerprint of the study that they were of; edited, it may take longer.
     """
 
-    timed: tuple[tuple[float, float], ...]
+    timed: tuple[TimedStep, ...]
     device: str
     outcome: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "timed", tuple(sorted((float(flops), float(took)) for flops, took in self.timed)))
+    def seconds(self, tokens: float, flops: float) -> float:
+        """Of a step of so many `tokens` and `flops`: some for each step, some per token and some per FLOP.
 
-    def seconds(self, flops: float) -> float:
-        """Of a step of `flops`: linear between those timed, as slow as the smallest below it, in proportion above.
-
-        A step costs its overhead however small it is, and no less than its FLOPs however large.
+        A step costs something however small it is; small models are slow by their tokens, large ones by their FLOPs.
         """
-        (low, low_seconds), (high, high_seconds) = self.timed[0], self.timed[-1]
-        if flops <= low:
-            return low_seconds
-        if flops >= high:
-            return high_seconds * flops / high
-        return low_seconds + (high_seconds - low_seconds) * (flops - low) / (high - low)
+        return float(np.dot(self._costs, (1.0, tokens, flops)))
+
+    @functools.cached_property
+    def _costs(self) -> np.ndarray:
+        """Seconds of a step, of a token and of a FLOP, none negative: least squares of relative errors, (3,)."""
+        rows = np.array([[1.0, item.tokens, item.flops] for item in self.timed])
+        rows /= np.array([item.seconds for item in self.timed])[:, None]
+        best, least = np.zeros(3), np.inf
+        for costs in self._fits(rows):
+            error = float(np.square(rows @ costs - 1).sum())
+            if error < least - _AS_GOOD:
+                best, least = costs, error
+        return best
+
+    def _fits(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """What every choice of terms gives, no more of them than there are steps, where all are positive."""
+        scale = rows.max(axis=0)
+        for terms in _TERMS:
+            if len(terms) <= len(rows):
+                costs = np.zeros(3)
+                found, *_ = np.linalg.lstsq(rows[:, [*terms]] / scale[[*terms]], np.ones(len(rows)), rcond=None)
+                costs[[*terms]] = found / scale[[*terms]]
+                if (costs >= 0).all():
+                    yield costs
 
     def save(self, directory: Path) -> Path:
         """Keep them in a study's folder, of this machine."""

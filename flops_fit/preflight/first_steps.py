@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -32,8 +33,13 @@ if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
 
 Result = TypeVar("Result")
-_STEPS = 3  # the first also loads kernels and allocates, so the quickest of those after it counts
-_ENOUGH_SECONDS = 10.0
+_FEWEST_STEPS, _MOST_STEPS, _WARM_UP = (
+    3,
+    40,
+    3,
+)  # the first load kernels and allocate: up to a third of them tell nothing
+_SOME_SECONDS, _ENOUGH_SECONDS = 1.0, 10.0  # what the steps after the fewest, and all, may take
+_READS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,7 @@ class Trial:
         batch_examples: examples in one optimizer step.
         part_examples: examples that fit into memory at once, where the batch had to be split.
         initial_loss: of the first batch, with the weights as initialised.
-        seconds_per_step: of the quickest step; None where none was completed.
+        seconds_per_step: of a step once warm, the reading of its batch included; None where none was completed.
         memory_bytes: peak during training and held-out step: measured on a GPU, estimated from the plan on a CPU.
     """
 
@@ -105,6 +111,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
         return Trial(experiment=experiment, problems=tuple(stages.problems))
     batch = stages.run("reading training data", lambda: _first_batch(loop))
     timed = None if batch is None else stages.run("training step", lambda: _rehearse(loop, batch))
+    reading = None if timed is None else stages.run("reading training data", lambda: _reading_seconds(loop))
     stages.run("optimizer", lambda: _check_optimizer(loop))
     held_out = stages.run("reading held-out data", lambda: _with_one_held_out_batch(loop))
     if held_out is not None:
@@ -116,7 +123,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
         batch_examples=loop.steps.end(1),
         part_examples=loop.largest_part,
         initial_loss=timed[0] if timed else None,
-        seconds_per_step=timed[1] if timed else None,
+        seconds_per_step=None if timed is None or reading is None else timed[1] + reading,
         memory_bytes=_memory(study, experiment, device),
     )
 
@@ -130,16 +137,34 @@ def _loop(study: Study, experiment: Experiment, device: torch.device) -> Trainin
     return prepare_loop(job, device, None)
 
 
+def _reader(loop: TrainingLoop) -> Any:
+    return loop.job.data.train.reader(loop.job.recipe.seed * 1_000_003 + loop.job.experiment.seed)
+
+
 def _first_batch(loop: TrainingLoop) -> Any:
-    seed = loop.job.recipe.seed * 1_000_003 + loop.job.experiment.seed
-    return loop.job.data.train.reader(seed).read(loop.steps.end(1))
+    return _reader(loop).read(loop.steps.end(1))
+
+
+def _reading_seconds(loop: TrainingLoop) -> float:
+    """What reading the batch of a step takes; the first is left out, with which the data is opened."""
+    reader, seconds = _reader(loop), []
+    for step in range(min(_READS, loop.steps.steps)):
+        begin = time.perf_counter()
+        reader.read(loop.steps.end(step + 1) - loop.steps.end(step))
+        seconds.append(time.perf_counter() - begin)
+        if sum(seconds) > _ENOUGH_SECONDS:
+            break
+    return median(seconds[1:] or seconds)
 
 
 def _rehearse(loop: TrainingLoop, batch: Any) -> tuple[float, float]:
-    """Loss of the first step and seconds of the quickest; raises `Diverged` where a loss or gradient is not finite."""
+    """Loss of the first step, and seconds of one once warm, the median of those after a third of them.
+
+    Raises `Diverged` where a loss or gradient is not finite.
+    """
     losses: list[float] = []
     seconds: list[float] = []
-    while len(seconds) < _STEPS and sum(seconds) < _ENOUGH_SECONDS:
+    while _goes_on(seconds):
         _synchronise(loop.device)
         begin = time.perf_counter()
         losses.append(loop.rehearse(batch))
@@ -149,7 +174,15 @@ def _rehearse(loop: TrainingLoop, batch: Any) -> tuple[float, float]:
             what = "loss of the first batch" if len(losses) == 1 else "gradient of the first batch"
             value = f" ({losses[0]})" if len(losses) == 1 else ""
             raise Diverged(f"the {what} is not finite{value}; check the model's initial weights and the loss")
-    return losses[0], min(seconds[1:] or seconds)
+    return losses[0], median(seconds[max(min(len(seconds) - 1, 1), len(seconds) // _WARM_UP) :])
+
+
+def _goes_on(seconds: list[float]) -> bool:
+    """Whether another step is worth its time: at least a few, then many of those that take no time."""
+    took = sum(seconds)
+    if took >= _ENOUGH_SECONDS or len(seconds) >= _MOST_STEPS:
+        return False
+    return len(seconds) < _FEWEST_STEPS or took < _SOME_SECONDS
 
 
 def _check_optimizer(loop: TrainingLoop) -> None:

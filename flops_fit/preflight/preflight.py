@@ -13,7 +13,7 @@ from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
 from flops_fit.cost.estimate import CostEstimate, estimate
-from flops_fit.cost.step_seconds import StepSeconds
+from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.data.leaks import Leak, find_leaks
 from flops_fit.data.study_data import StudyData
 from flops_fit.errors import StudyError
@@ -38,7 +38,8 @@ class Preflight:
     """What a few steps at both ends of a plan have shown.
 
     Attributes:
-        trials: of the smallest size, then of the largest; one where the plan has one size.
+        trials: of the smallest size, then of the largest; one where the plan has one size. After them those of others,
+            which are only timed, that failed.
         device: that the steps ran on.
         device_hours: of all trainings of the plan, held-out steps left out; None where a size could not be timed.
         wall_seconds: until the last worker is done, if none ever waits; None likewise.
@@ -116,10 +117,14 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise StudyError(f'hardware.device = "{device}" and no GPU is to be seen here; set device = "auto" or "cpu"')
     trials = _there(in_workers, ends) if in_workers else _here(study, ends, device)
-    timed = _step_seconds(study, trials, device_name(device))
+    if not any(trial.problems for trial in trials) and (more := _to_time(study, plan, ends)):
+        between = _there(in_workers, more) if in_workers else _here(study, more, device)
+    else:
+        between = ()
+    timed = _step_seconds(study, (*trials, *between), device_name(device))
     cost = _cost(study, plan, timed) if timed else None
     return Preflight(
-        trials=trials,
+        trials=(*trials, *(trial for trial in between if trial.problems)),
         device=device_name(device),
         device_hours=cost.device_hours if cost else None,
         wall_seconds=cost.wall_seconds if cost else None,
@@ -192,6 +197,14 @@ def _ends(plan: SweepPlan) -> list[Experiment]:
     return ordered[-1:] if same_size else [ordered[0], ordered[-1]]
 
 
+def _to_time(study: Study, plan: SweepPlan, ends: Sequence[Experiment]) -> list[Experiment]:
+    """Others whose steps tell how long all take: the one with most tokens in a step, and one between the `ends`."""
+    at = {item: _steps_and_flops(study, item) for item in plan.experiments}
+    most = max(plan.experiments, key=lambda item: item.num_tokens / at[item][0])
+    between = sorted(plan.experiments, key=lambda item: at[item][1])[len(plan.experiments) // 2]
+    return [item for item in dict.fromkeys((most, between)) if item not in ends]
+
+
 def _cost(study: Study, plan: SweepPlan, timed: StepSeconds) -> CostEstimate:
     """What the plan costs by these steps."""
     assert study.prepared_data is not None
@@ -205,7 +218,9 @@ def _step_seconds(study: Study, trials: Sequence[Trial], device: str) -> StepSec
     for trial in trials:
         if trial.seconds_per_step is None:
             return None
-        timed.append((_steps_and_flops(study, trial.experiment)[1], trial.seconds_per_step))
+        steps, flops = _steps_and_flops(study, trial.experiment)
+        tokens = trial.experiment.num_tokens / steps
+        timed.append(TimedStep(tokens=tokens, flops=flops, seconds=trial.seconds_per_step))
     return StepSeconds(timed=tuple(timed), device=device, outcome=study.outcome_fingerprint())
 
 

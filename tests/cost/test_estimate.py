@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flops_fit import Experiment, Hardware, Recipe, SweepPlan
 from flops_fit.cost.accelerators import ACCELERATORS
 from flops_fit.cost.calibration import calibrate
 from flops_fit.cost.estimate import estimate
-from flops_fit.cost.step_seconds import StepSeconds
+from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult
 
@@ -189,7 +191,8 @@ def test_a_guess_has_the_steps_of_small_models_in_it():
 def test_first_steps_count_until_a_run_is_finished(tmp_path):
     item, recipe = experiment(), Recipe(batch_tokens=20_000)
     flops = item.planned_flops / 1000
-    timed = StepSeconds(timed=((2 * flops, 3.0), (flops / 2, 1.5)), device="cpu", outcome="abc")
+    steps = (TimedStep(tokens=1, flops=2 * flops, seconds=3.0), TimedStep(tokens=1, flops=flops / 2, seconds=1.5))
+    timed = StepSeconds(timed=steps, device="cpu", outcome="abc")
     cost = estimate(plan(item), Hardware(), recipe=recipe, timed=timed)
     assert cost.seconds["one"] == pytest.approx(1000 * (1.5 + 1.5 / 3))
     assert cost.basis == "from first steps timed on cpu"
@@ -202,7 +205,32 @@ def test_first_steps_count_until_a_run_is_finished(tmp_path):
     assert StepSeconds.load(tmp_path, "abc") is None
 
 
-@pytest.mark.parametrize(("flops", "seconds"), [(1.0, 2.0), (10.0, 2.0), (15.0, 3.0), (20.0, 4.0), (40.0, 8.0)])
-def test_a_step_takes_what_lies_between_those_timed(flops, seconds):
-    timed = StepSeconds(timed=((20.0, 4.0), (10.0, 2.0)), device="cpu", outcome="")
-    assert timed.seconds(flops) == pytest.approx(seconds)
+STEPS = ((468, 1.5e6), (1270, 2.7e7), (120, 9e7), (245, 2e7))  # tokens and FLOPs of steps as the demo has them
+
+
+@pytest.mark.parametrize("costs", [(5e-4, 1e-6, 1e-11), (5e-4, 0.0, 1e-11), (0.0, 1e-6, 0.0), (2e-3, 0.0, 0.0)])
+def test_what_a_step_costs_is_found_again(costs):
+    def took(tokens, flops):
+        return costs[0] + costs[1] * tokens + costs[2] * flops
+
+    timed = [TimedStep(tokens=tokens, flops=flops, seconds=took(tokens, flops)) for tokens, flops in STEPS]
+    found = StepSeconds(timed=tuple(timed), device="cpu", outcome="")
+    for tokens, flops in (*STEPS, (50, 1e6), (5000, 1e9)):
+        assert found.seconds(tokens, flops) == pytest.approx(took(tokens, flops), rel=1e-6)
+
+
+def test_two_steps_are_joined_by_their_flops_and_one_is_in_proportion():
+    low, high = TimedStep(tokens=5, flops=10.0, seconds=3.0), TimedStep(tokens=7, flops=20.0, seconds=4.0)
+    two = StepSeconds(timed=(high, low), device="cpu", outcome="")
+    assert [two.seconds(6, flops) for flops in (5.0, 15.0, 40.0)] == pytest.approx([2.5, 3.5, 6.0])
+    one = StepSeconds(timed=(high,), device="cpu", outcome="")
+    assert one.seconds(7, 40.0) == pytest.approx(8.0)
+
+
+@given(st.lists(st.tuples(*[st.floats(1, 1e6)] * 2, st.floats(1e-6, 1e3)), min_size=1, max_size=5))
+def test_a_step_never_takes_less_than_nothing(steps):
+    timed = [TimedStep(tokens=tokens, flops=flops, seconds=seconds) for tokens, flops, seconds in steps]
+    found = StepSeconds(timed=tuple(timed), device="cpu", outcome="")
+    seconds = [found.seconds(tokens, flops) for tokens, flops, _ in steps]
+    assert min(seconds) > 0
+    assert all(found.seconds(2 * tokens, 2 * flops) >= found.seconds(tokens, flops) for tokens, flops, _ in steps)

@@ -7,7 +7,7 @@ import pytest
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run, write_adaptive
 
 from flops_fit.adaptive.rounds import load_rounds
-from flops_fit.cost.step_seconds import StepSeconds
+from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.errors import FileError
 from flops_fit.stages import rounds_folder
 from flops_fit.study.study import Study
@@ -43,7 +43,8 @@ def test_steps_that_were_timed_slowly_do_not_refuse_a_round_that_was_planned_wit
     path = write_adaptive(tmp_path, 1.45e6)
     path.write_text(path.read_text().replace("[adaptive]", "[adaptive]\nmax_hours = 1"))
     study = Study.from_toml(path)
-    slow = StepSeconds(timed=((1.0, 1000.0), (1e4, 1000.0)), device="cpu", outcome=study.outcome_fingerprint())
+    steps = tuple(TimedStep(tokens=1, flops=flops, seconds=1000.0) for flops in (1.0, 1e4))
+    slow = StepSeconds(timed=steps, device="cpu", outcome=study.outcome_fingerprint())
     slow.save(tmp_path / "tiny")
     assert run(path, tmp_path).rounds.step.kind == "spent"
 

@@ -182,3 +182,31 @@ def test_a_plan_without_experiments_or_a_study_without_data_is_refused():
     study = tiny_study(data=None)
     with pytest.raises(StudyError, match="has no data or no loss"):
         preflight(study, study_plan(study, study_size_map(study)))
+
+
+def test_what_is_only_timed_is_no_trial_unless_it_fails():
+    found, plan = checked()
+    steps = {item: found_steps(item) for item in plan.experiments}
+    most = max(plan.experiments, key=lambda item: item.num_tokens / steps[item])
+    tokens = [item.tokens for item in found.timed.timed]
+    assert len(found.trials) == 2
+    assert 3 <= len(tokens) <= 4, "both ends, the largest batch, and one between"
+    assert max(tokens) == pytest.approx(most.num_tokens / steps[most])
+
+
+def found_steps(item):
+    return round(item.num_tokens / (0.5 * item.num_tokens**0.5))
+
+
+class Warming(TinyMLP):
+    """Slow at first, as on a machine that loads kernels; then quick."""
+
+    def forward(self, inputs):
+        self.calls = getattr(self, "calls", 0) + 1
+        time.sleep(0.05 if self.calls <= 6 else 0.0)
+        return super().forward(inputs)
+
+
+def test_the_first_steps_tell_nothing_of_how_long_it_takes():
+    found, _ = checked(Warming)
+    assert max(trial.seconds_per_step for trial in found.trials) < 0.02
