@@ -46,7 +46,7 @@ def _with_optima_by_set(
 ) -> ScalingLaw:
     from flops_fit.scaling_law.by_set import OPTIMA_OPTION, SET_OPTION, optima_of, unfitted
 
-    names = list(study.data.eval_sets) if study.data else []
+    names = study.eval_names
     if len(names) < 2:
         return law
     rows: list[dict[str, Any]] = []

@@ -40,7 +40,7 @@ from flops_fit.stages import (
     trials_plan,
     tuning_folder,
 )
-from flops_fit.study.named_sets import lacking_sets
+from flops_fit.study.named_sets import judged, lacking_sets
 from flops_fit.study.options import study_from_options
 from flops_fit.study.study import Study
 from flops_fit.sweep.enough import refuse_too_few
@@ -160,7 +160,7 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
                 results |= _train_new(study, plan, results, directory, {**how, "workers": pool}, is_round=False)
             else:
                 results = already_finished(plan.experiments, runs)
-            now = next_tuning(design, rounds, results, workers=workers, settle=study.tuning.settle)
+            now = next_tuning(design, rounds, judged(study, results), workers=workers, settle=study.tuning.settle)
             if how and how["progress"]:
                 _console().print(now.reason, markup=False)
             if now.planned is None or how is None:

@@ -367,7 +367,7 @@ def study_rate_check(
     if not plan.checks:
         return None
     name = law.options.get(SET_OPTION)
-    of_set = held_out_set(study, name if study.data and name in study.data.eval_sets else None)
+    of_set = held_out_set(study, name if name in study.eval_names else None)
     return rate_check(plan.experiments, plan.checks, _as_planned(plan, results, of_set), noise_of(law))
 
 

@@ -101,7 +101,6 @@ def _pixels(data: bytes) -> torch.Tensor:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        if image.mode not in ("L", "RGB"):  # palettes, transparency, 16 bits
-            image = image.convert("RGB")
-        pixels = torch.from_numpy(np.array(image, np.uint8))
+        known = image.mode in ("L", "RGB")  # else palettes, transparency, 16 bits
+        pixels = torch.from_numpy(np.array(image if known else image.convert("RGB"), np.uint8))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

@@ -12,11 +12,12 @@ from flops_fit.results.results import ExperimentResult
 @dataclass(frozen=True, kw_only=True)
 class HeldOutSet:
     """A named held-out set: `fingerprint` is that of its data as the study has it now, and `is_first` says that
-    experiments' ids cover it, so that no result can be of another."""
+    experiments' ids cover it, so that no result can be of another; `by_trainer` that a trainer reports its loss."""
 
     name: str
     fingerprint: str
     is_first: bool
+    by_trainer: bool = False
 
     def lacks(self, result: ExperimentResult) -> str:
         """Why `result`, which completed, has no loss on this set; "" where it has."""
@@ -39,6 +40,11 @@ class HeldOutSet:
     @property
     def remedy(self) -> str:
         """How to have the loss after all: weights are not kept, so that it takes the trainings again."""
+        if self.by_trainer:
+            return (
+                f"change version in [trainer], so that all are trained again and report {self.name}, or import results "
+                f"with a column loss_{self.name}"
+            )
         return (
             f"weights are not kept, so it has to be trained again: name {self.name} first in [data.eval], which gives "
             "every experiment a new id (in Python also resume=False)"

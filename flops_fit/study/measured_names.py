@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -51,11 +51,33 @@ def check_metrics(metrics: Any, sets: Iterable[str]) -> None:
     check_names("data.metrics", metrics)
     names = list(sets)
     for name, metric in metrics.items():
-        if name in _TAKEN or name in names or name.startswith("loss_"):
-            raise StudyError(f"data.metrics.{name} has the name of a column of results or of a held-out set; rename it")
+        _refuse_taken(f"data.metrics.{name}", name, names)
         if not callable(metric):
             raise StudyError(f"data.metrics.{name} = {metric!r} cannot be called; give a function of (model, batch)")
         _check_arity(name, metric)
+    _refuse_twice(metrics, names)
+
+
+def check_reported(sets: Sequence[str], for_law: str | None, metrics: Sequence[str]) -> None:
+    """Raise `StudyError` where what a trainer is to report has names that cannot be told apart or used."""
+    for what, names in (("trainer.eval_sets", sets), ("trainer.metrics", metrics)):
+        check_names(what, names)
+        if len(set(names)) < len(names):
+            raise StudyError(f"{what} = {list(names)} has a name twice; leave one out")
+    if for_law is not None and for_law not in sets:
+        known = did_you_mean(for_law, sets) if sets else "name the sets in eval_sets, or leave it out"
+        raise StudyError(f"trainer.eval_for_law = {for_law!r} is none of trainer.eval_sets; {known}")
+    for name in metrics:
+        _refuse_taken(f"trainer.metrics {name!r}", name, sets)
+    _refuse_twice(metrics, sets)
+
+
+def _refuse_taken(what: str, name: str, sets: Iterable[str]) -> None:
+    if name in _TAKEN or name in sets or name.startswith("loss_"):
+        raise StudyError(f"{what} has the name of a column of results or of a held-out set; rename it")
+
+
+def _refuse_twice(metrics: Iterable[str], names: Sequence[str]) -> None:
     columns = [f"{metric}_{name}" for metric in metrics for name in names]
     if len(set(columns)) < len(columns):
         twice = next(column for column in columns if columns.count(column) > 1)

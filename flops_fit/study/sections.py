@@ -19,12 +19,15 @@ from flops_fit.basics.arguments import (
     made_of,
     need,
     number,
+    several,
 )
 from flops_fit.errors import ModelContractError, StudyError
+from flops_fit.identity.fingerprints import content_hash
 from flops_fit.rate_check.planned import OPTION as CHECK_OPTION
 from flops_fit.sizes.options import ProbeRequest, SizeOptions
 from flops_fit.study.data_section import DATA_RULES as DATA_RULES
 from flops_fit.study.data_section import DataSpec as DataSpec
+from flops_fit.study.measured_names import check_reported
 from flops_fit.sweep.experiment import parse_budget, parse_budgets
 from flops_fit.sweep.options import GridOptions
 
@@ -43,6 +46,9 @@ TRAINER_RULES = {
     "version": TEXT | LEFT_OUT,
     "study_dir": TEXT | LEFT_OUT,
     "loss_unit": TEXT | LEFT_OUT,
+    "eval_sets": several(TEXT, 'a list of names, such as ["web", "code"]', least=0),
+    "eval_for_law": TEXT | LEFT_OUT,
+    "metrics": several(TEXT, 'a list of names, such as ["accuracy"]', least=0),
 }
 LOSS_RULES = {"kwargs": ARGUMENTS | LEFT_OUT, "version": TEXT | LEFT_OUT, "unit": TEXT | LEFT_OUT}
 CROSS_ENTROPIES = {"cross_entropy", "CrossEntropyLoss"}
@@ -206,6 +212,9 @@ class TrainerSpec:
         version: counts in experiment ids beside the command; change it when the code that the command runs changes.
         study_dir: what `{study_dir}` stands for; of a study file, by default the folder it is in.
         loss_unit: what the losses that it reports are in, in words, for what is printed and drawn.
+        eval_sets: names of the held-out sets on each of which it reports a loss, of which `loss` is the first's.
+        eval_for_law: the name of the set that the law is fitted to, where there are several; by default the first.
+        metrics: names of what else it reports, on each held-out set that has a name.
     """
 
     command: str
@@ -213,9 +222,20 @@ class TrainerSpec:
     version: str | None = None
     study_dir: str | None = None
     loss_unit: str | None = None
+    eval_sets: tuple[str, ...] = ()
+    eval_for_law: str | None = None
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, TRAINER_RULES, StudyError, prefix="trainer.")
+        check_reported(self.eval_sets, self.eval_for_law, self.metrics)
+        object.__setattr__(self, "eval_sets", tuple(self.eval_sets))
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+
+    @property
+    def measured_by(self) -> dict[str, str]:
+        """Name → hash of what each held-out set and each metric is: all that is known of it is the version."""
+        return {name: content_hash([name, self.version])[:16] for name in (*self.eval_sets, *self.metrics)}
 
 
 @dataclass(frozen=True, kw_only=True)

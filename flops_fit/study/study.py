@@ -166,9 +166,12 @@ class Study:
         return self.__dict__.get("tuned_recipe_found")
 
     def tuning_fingerprint(self) -> str:
-        """Changes with what a tuned recipe follows from: model, data, loss, recipe and [tuning]; no budgets."""
+        """Changes with what a tuned recipe follows from: model, data, loss, recipe and [tuning]; no budgets. Trials are
+        judged by the loss on `law_set`, which is in the data where it is the first."""
         tuning = self.tuning.outcome() if self.tuning else None
-        return content_hash([self.outcome_fingerprint(), self.model_fingerprint(), tuning])
+        name = self.law_set if self.law_set not in self.eval_names[:1] else None
+        judged = [{"judged_by": [name, self.measured_by[name]]}] if name else []
+        return content_hash([self.outcome_fingerprint(), self.model_fingerprint(), tuning, *judged])
 
     def with_tuned_recipe(self, found: TunedRecipe) -> Study:
         """This study, knowing the rule that its experiments take what is tuned from: they have other ids then.
@@ -202,17 +205,35 @@ class Study:
         """Name → hash of the parts of `outcome_fingerprint`, to tell which of them has changed, and of what else is
         measured: a plan is another where that is, its experiments are the same."""
         measured = {f"measured by {name}": digest for name, digest in self.measured_by.items()}
-        for_law = {"held-out set of the law": self.data.law_set} if self.data and self.data.law_set else {}
+        for_law = {"held-out set of the law": self.law_set} if self.law_set else {}
         return self.identity.parts(self._data_fingerprint) | measured | for_law
+
+    @property
+    def eval_names(self) -> tuple[str, ...]:
+        """The held-out sets that have names, in their order: of the data, or those that a trainer reports."""
+        if self.trainer is not None:
+            return self.trainer.eval_sets
+        return tuple(self.data.eval_sets) if self.data else ()
+
+    @property
+    def law_set(self) -> str | None:
+        """The held-out set with a name that the law is fitted to, and the recipe tuned for."""
+        of = self.trainer or self.data
+        return (of.eval_for_law if of else None) or next(iter(self.eval_names), None)
 
     @property
     def measured_by(self) -> Mapping[str, str]:
         """Name → hash of each held-out set that has a name, and of each metric."""
+        if self.trainer is not None:
+            return self.trainer.measured_by
         return {**self.prepared_data.measured_by, **self.metric_code} if self.prepared_data else {}
 
     @functools.cached_property
     def metric_code(self) -> dict[str, str]:
-        """Name → hash of the code of each metric, and of what is said of the data for it alone."""
+        """Name → hash of the code of each metric, and of what is said of the data for it alone; of a trainer's metrics
+        of its version."""
+        if self.trainer is not None:
+            return {name: self.trainer.measured_by[name] for name in self.trainer.metrics}
         metrics = self.data.metrics if self.data else {}
         said = {name: value for name, value in (self.data.kwargs if self.data else {}).items() if name in OF_METRICS}
         code = {name: fingerprint_callable(metric, Pieces()) for name, metric in metrics.items()}
@@ -249,7 +270,7 @@ class Study:
         more += [{"check_learning_rate": asked}] if (asked := self.checks_learning_rate) else []
         more += [{"target_budgets": self.sweep.target_budgets}] if self.sweep.target_budgets else []
         if self.measured_by:  # decides no experiment, but the law
-            more += [{"held_out_sets": dict(self.measured_by), "for_law": self.data and self.data.law_set}]
+            more += [{"held_out_sets": dict(self.measured_by), "for_law": self.law_set}]
         more += [{"stream_tokens": self.data.stream_tokens}] if self.data and self.data.stream_tokens else []
         more += [{"adaptive": self.adaptive.to_dict()}] if self.adaptive else []
         more += [{"tuning": vars(self.tuning)}] if self.tuning else []

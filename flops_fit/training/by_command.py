@@ -9,13 +9,13 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.files import write_json
-from flops_fit.errors import FlopsFitError, TimedOut
+from flops_fit.errors import TimedOut
 from flops_fit.processes.workers import outer_environment
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.command import PATHS, fill, values_of
@@ -24,6 +24,7 @@ from flops_fit.sweep.export import SCHEMA
 from flops_fit.training.attempt import attempt
 from flops_fit.training.child_process import run_command
 from flops_fit.training.log_events import OnLog
+from flops_fit.training.reported import BadReport, measured_in, with_loss_of_first
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
@@ -33,10 +34,6 @@ EXPERIMENT_FILE, REPORT_FILE, LOG_FILE = "experiment.json", "trainer_result.json
 EXPERIMENT_VARIABLE, REPORT_VARIABLE = "FLOPS_FIT_EXPERIMENT", "FLOPS_FIT_RESULT"
 _LOG_LINES, _LOG_BYTES = 12, 8192
 _REMEDY = f"the command must write one JSON object with num_tokens and loss to {{result_path}} (${REPORT_VARIABLE})"
-
-
-class BadReport(FlopsFitError):
-    """What a command left as its result cannot be taken as one; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +46,8 @@ class Report:
     train_loss: float | None = None
     seconds: float | None = None
     steps: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_external(
@@ -96,19 +95,25 @@ def _outcome(study: Study, experiment: Experiment, directory: Path) -> Experimen
     if code:
         return _ended(experiment, seconds, "failed", _exit_reason(code, log))
     try:
-        return _taken(experiment, read_report(paths["result_path"], experiment), seconds)
+        report = read_report(paths["result_path"], experiment, study.trainer.eval_sets, study.trainer.metrics)
+        return _taken(experiment, report, seconds, study.measured_by)
     except BadReport as error:
         return _ended(experiment, seconds, "failed", f"{error}{_last_lines(log)}")
 
 
-def read_report(path: Path, experiment: Experiment) -> Report:
-    """What a command wrote about `experiment`; raises `BadReport` stating value, limit and remedy for what is wrong."""
+def read_report(path: Path, experiment: Experiment, sets: Sequence[str] = (), metrics: Sequence[str] = ()) -> Report:
+    """What a command wrote about `experiment`, with a loss on each of `sets` and all `metrics` on each of them.
+
+    Raises `BadReport` stating value, limit and remedy for what is wrong.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadReport(f"the command ended without a result in {path}; {_REMEDY}") from error
     except (ValueError, RecursionError, IsADirectoryError) as error:  # of JSON or of UTF-8, or no file at all
         raise BadReport(f"{path} is not JSON ({error}); {_REMEDY}") from error
+    if isinstance(content, dict) and sets:
+        content = with_loss_of_first(content, sets[0], path)
     if not isinstance(content, dict) or not {"num_tokens", "loss"} <= content.keys():
         found = f"has {', '.join(sorted(content)) or 'nothing'}" if isinstance(content, dict) else "is no object"
         raise BadReport(f"{path} {found}; {_REMEDY}")
@@ -131,6 +136,7 @@ def read_report(path: Path, experiment: Experiment) -> Report:
         train_loss=_optional(content, "train_loss", path),
         seconds=_optional(content, "seconds", path),
         steps=_whole(content, "steps", path) if content.get("steps") is not None else 0,
+        **({} if loss is None else measured_in(content, path, sets, metrics)),
     )
 
 
@@ -179,7 +185,7 @@ def _description(study: Study, experiment: Experiment) -> dict[str, Any]:
     return shared | experiment.to_dict()
 
 
-def _taken(experiment: Experiment, report: Report, seconds: float) -> ExperimentResult:
+def _taken(experiment: Experiment, report: Report, seconds: float, measured_by: Mapping[str, str]) -> ExperimentResult:
     if report.loss is None:
         reason = f"the command reported a loss that is not finite, after {report.num_tokens:,} tokens"
         ended = _ended(experiment, report.seconds or seconds, "diverged", reason)
@@ -191,6 +197,9 @@ def _taken(experiment: Experiment, report: Report, seconds: float) -> Experiment
         flops=report.flops,
         train_loss=report.train_loss,
         steps=report.steps,
+        losses=report.losses,
+        metrics=report.metrics,
+        measured_by=measured_by,
         tokens_per_second=report.num_tokens / took if took else 0.0,
     )
 

@@ -12,6 +12,7 @@ from flops_fit.identity.fingerprints import content_hash
 from flops_fit.recipe_law.next_round import Tuning, next_tuning
 from flops_fit.recipe_law.rounds import TuningRound, load_tuning, save_tuning, trials_of
 from flops_fit.stages import study_design, trials_plan, tuning_folder
+from flops_fit.study.named_sets import judged
 from flops_fit_assets.automation import conditions as automation
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.graph import checks
@@ -83,7 +84,7 @@ def take_step(
     ended = ended_experiments(source, context.instance, trials_of(rounds))
     assert study.tuning is not None
     workers, settle = study.hardware.num_workers(), study.tuning.settle
-    now = next_tuning(design, rounds, ended.results, ended.lost, workers, settle)
+    now = next_tuning(design, rounds, judged(study, ended.results), ended.lost, workers, settle)
     if now.planned is not None:
         store.push(*save_tuning(tuning_folder(study, store.directory), design, now.planned))
         rounds = (*rounds, now.planned)

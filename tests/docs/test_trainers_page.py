@@ -34,21 +34,31 @@ def test_its_study_can_be_planned(tmp_path):
 
 
 def test_its_slurm_sections_fit_the_same_study(tmp_path):
-    study, slurm = (tomllib.loads(text) for text in blocks("toml"))
+    study, _, slurm = (tomllib.loads(text) for text in blocks("toml"))
     path = tmp_path / "study.toml"
-    path.write_text(blocks("toml")[0].split("[hardware]")[0] + blocks("toml")[1])
+    path.write_text(blocks("toml")[0].split("[hardware]")[0] + blocks("toml")[2])
     assert slurm.keys() <= study.keys()
     assert Study.from_toml(path).hardware.num_workers() == 16
 
 
-def test_its_result_is_one_of_its_keys_and_is_taken(tmp_path):
-    (text,) = blocks("json")
-    (tmp_path / "result.json").write_text(text)
-    content = json.loads(text)
-    assert content.keys() - {"num_params"} == {item.name for item in fields(Report)}
-    assert all(f"`{name}`" in PAGE for name in content)
-    tokens = content["num_tokens"]
-    experiment = Experiment(
+def test_its_results_are_of_its_keys_and_are_taken(tmp_path):
+    texts = blocks("json")
+    contents = [json.loads(text) for text in texts]
+    known = {name for content in contents for name in content}
+    assert known - {"num_params"} == {item.name for item in fields(Report)}
+    assert all(f"`{name}`" in PAGE for name in known)
+    reports = []
+    for text, content in zip(texts, contents, strict=True):
+        (tmp_path / "result.json").write_text(text)
+        of_sets = tomllib.loads(blocks("toml")[1])["trainer"] if "losses" in content else {}
+        named = [of_sets.get(name, ()) for name in ("eval_sets", "metrics")]
+        reports.append(read_report(tmp_path / "result.json", planned_in_the_page(content["num_tokens"]), *named))
+    assert [report.loss for report in reports] == [contents[0]["loss"], contents[1]["losses"]["web"]]
+    assert reports[1].metrics == {"accuracy_web": 0.31, "accuracy_code": 0.52}
+
+
+def planned_in_the_page(tokens):
+    return Experiment(
         experiment_id="one",
         compute_budget=1.2e18,
         size_param="num_params",
@@ -57,7 +67,6 @@ def test_its_result_is_one_of_its_keys_and_is_taken(tmp_path):
         num_tokens=tokens,
         flops_per_token=6e8,
     )
-    assert read_report(tmp_path / "result.json", experiment).loss == content["loss"]
 
 
 def test_every_placeholder_is_named():

@@ -6,16 +6,26 @@ import math
 
 import pytest
 import torch
+from played_trials import PlayedTuning, as_the_rule_says, best_rate
 from tiny_study import OPTIONS, TinyMLP, examples, experiment, held_out, tiny_study, train
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from flops_fit import DataSpec, ExperimentResult, Study, SweepPlan, find_optimal, fit_scaling_law, run_experiment
+from flops_fit import (
+    DataSpec,
+    ExperimentResult,
+    Recipe,
+    Study,
+    SweepPlan,
+    find_optimal,
+    fit_scaling_law,
+    run_experiment,
+)
 from flops_fit.all_measured import with_all_measured
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
 from flops_fit.results.results import load_results, results_frame
 from flops_fit.stages import fit_study, study_plan
-from flops_fit.study.named_sets import lacking_sets
+from flops_fit.study.named_sets import judged, lacking_sets
 
 BUDGETS = [4e6, 8e6, 1.6e7]
 
@@ -412,3 +422,53 @@ def test_what_metrics_will_be_is_in_the_studys_law(planned):
     law = with_all_measured(study, plan, older, fit_study(study, plan, older))
     assert law.options["metrics"] == [{"metric": "share_noisy", "why": "no result has it as it is measured now"}]
     assert "no result has it as it is measured now" in law.summary()
+
+
+# -- a recipe that is tuned -----------------------------------------------------------------------------------------
+
+
+def tuned(**data):
+    return dataclasses.replace(study_with(SETS, **data), training=Recipe(learning_rate="tune", weight_decay=0.0))
+
+
+def test_trials_are_judged_by_the_set_of_the_law():
+    first, other = tuned(), tuned(eval_for_law="noisy")
+    assert other.tuning_fingerprint() != first.tuning_fingerprint() == tuned(eval_for_law="clean").tuning_fingerprint()
+    alone = dataclasses.replace(first, data=DataSpec(train=train, eval=held_out))
+    assert alone.tuning_fingerprint() == first.tuning_fingerprint(), "the first set is in it as a single one is"
+    trial = dataclasses.replace(finished(experiment()), losses={"clean": 2.0, "noisy": 1.5}, loss=2.0)
+    trial = dataclasses.replace(trial, measured_by=dict(other.measured_by))
+    assert judged(first, {"a": trial})["a"].loss == 2.0
+    assert judged(other, {"a": trial})["a"].loss == 1.5
+    assert judged(alone, {"a": trial})["a"] is trial
+    before = dataclasses.replace(trial, losses={}, measured_by={})
+    assert judged(other, {"a": before})["a"].status == "failed"
+
+
+def test_a_recipe_is_tuned_for_the_set_of_the_law():
+    """Trials whose losses on the second set ask for a rate three times as high."""
+    study = tuned(eval_for_law="noisy")
+    story = PlayedTuning(study)
+    while (now := story.look()).planned is not None:
+        story.rounds = (*story.rounds, now.planned)
+        ended = {item.experiment_id: on_two_sets(item, study) for item in now.planned.experiments}
+        story.results |= judged(study, ended)
+    N, D = story.design.largest
+    low, high = now.found.law.interval("learning_rate", N, D)
+    assert low < 3 * best_rate(N, D) < high
+    assert not low < best_rate(N, D) < high
+
+
+def on_two_sets(item, study):
+    own = as_the_rule_says(item)
+    if own.loss is None:
+        return own
+    rate = dict(item.tuned)["learning_rate"]
+    far = math.log(rate / (3 * best_rate(item.num_params, item.num_tokens)))
+    level = 1 + item.num_params**-0.3 + item.num_tokens**-0.3
+    losses = {"clean": own.loss, "noisy": level * math.exp(0.03 * far**2)}
+    return dataclasses.replace(own, losses=losses, measured_by=dict(study.measured_by))
+
+
+def finished(item):
+    return ExperimentResult.of(item, num_tokens=item.num_tokens, flops=item.planned_flops, status="completed", loss=1.0)
