@@ -281,12 +281,7 @@ def prepare_data(
             own = {name: data_fingerprint(examples, code.others[name]) for name, examples in others.items()}
             measured_by = {first: parts[1], **own}
     if tokens.counts_padding:
-        warnings.warn(
-            "the collate_fn pads targets with values that enter the loss, so that it depends on the batch; pad "
-            f"targets with {ignored}, which the loss leaves out",
-            FlopsFitWarning,
-            stacklevel=2,
-        )
+        warnings.warn(_of_padding(padding, ignored), FlopsFitWarning, stacklevel=2)
     more = [{"eval_draws": eval_draws}] if eval_draws > 1 else []
     fingerprint = hashlib.sha256(repr([*parts, tokens.per_example, *more]).encode()).hexdigest()[:16]
     return StudyData(
@@ -300,6 +295,19 @@ def prepare_data(
         more_held_out=others,
         measured_by=measured_by if first else {},
         eval_draws=eval_draws,
+    )
+
+
+def _of_padding(padding: Padding | None, ignored: int) -> str:
+    if padding is None:
+        return (
+            "the collate_fn pads targets with values that enter the loss, so that it depends on the batch; pad "
+            f"targets with {ignored}, which the loss leaves out"
+        )
+    return (
+        f"examples are single rows, in which the model finds its targets itself: where pad = {padding.token} fills "
+        "them up these enter the loss, unless the model leaves that token out; give pairs (row, row) or mappings with "
+        f"labels, whose targets are filled up with {ignored}"
     )
 
 

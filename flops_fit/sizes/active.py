@@ -22,6 +22,7 @@ class _Used:
     numel: int
     is_matrix: bool
     is_stack: bool  # of one matrix for each expert
+    shape: tuple[int, ...] = ()
     flops: int = 0
 
 
@@ -38,7 +39,10 @@ class UsedWeights:
             storage = parameter.untyped_storage()._cdata
             self._places[storage].append((first, first + parameter.numel(), name))
             self._used[name] = _Used(
-                numel=parameter.numel(), is_matrix=parameter.ndim > 1, is_stack=parameter.ndim == 3
+                numel=parameter.numel(),
+                is_matrix=parameter.ndim > 1,
+                is_stack=parameter.ndim == 3,
+                shape=tuple(parameter.shape),
             )
 
     def product(self, args: Any, flops: int) -> None:
@@ -85,7 +89,8 @@ class UsedWeights:
         A stack of matrices is met in part where its products are fewer than tokens times its numbers. So is one matrix
         of several that differ in nothing but one number in their names, where each is met in part and all of them
         together by half of the tokens or more: experts that are called one by one, some perhaps by none. A matrix's own
-        bias is met as it is. Any other parameter is met in full, such as a head that is used once an example.
+        bias is met as it is: of a stack one row for each expert, in the same module, that nothing is multiplied by, of
+        whatever name. Any other parameter is met in full, such as a head that is used once an example.
         """
         tokens = self._positions()
         met = {name: used.flops / (2 * tokens * used.numel) for name, used in self._used.items() if tokens}
@@ -98,11 +103,21 @@ class UsedWeights:
         for names in alike.values():
             if len(names) > 1 and sum(part[name] for name in names) >= 0.5:
                 experts.update(names)
-        return sum((1 - part[name]) * self._numel_with_bias(name) for name in experts)
+        biases: dict[str, float] = {}
+        for name in sorted(experts):
+            biases |= {bias: part[name] for bias in self._biases(name) if bias not in biases}
+        met_in_part = {name: part[name] for name in experts} | biases
+        return sum((1 - share) * self._used[name].numel for name, share in met_in_part.items())
 
-    def _numel_with_bias(self, name: str) -> int:
-        own = f"{name.removesuffix('.weight')}.bias" if name.endswith(".weight") else f"{name}_bias"  # as of a stack
-        return self._used[name].numel + (self._used[own].numel if own in self._used else 0)
+    def _biases(self, name: str) -> list[str]:
+        """The biases of a matrix, or of a stack of them."""
+        own = f"{name.removesuffix('.weight')}.bias" if name.endswith(".weight") else f"{name}_bias"
+        if not self._used[name].is_stack:
+            return [own] if own in self._used else []
+        module, (experts, *lengths) = name.rpartition(".")[0], self._used[name].shape
+        there = {other: used for other, used in self._used.items() if other.rpartition(".")[0] == module}
+        rows = {(experts, length) for length in lengths} | {(experts, 1, length) for length in lengths}
+        return [other for other, used in there.items() if other == own or (used.shape in rows and not used.flops)]
 
 
 def _origin(leaf: torch.Tensor) -> torch.Tensor:

@@ -34,13 +34,15 @@ class Step:
     """One training step on the sample batch, counted.
 
     `counts` has "measured" and "recompute" (FLOPs of the batch), "activation_bytes" and "idle" (parameters that a token
-    does not meet); `source` is "meta", "real" or "worked out"; `uncounted` as in `flops_fit.sizes.flops.PassFlops`.
+    does not meet); `source` is "meta", "real" or "worked out"; `uncounted` and `ahead` as in
+    `flops_fit.sizes.flops.PassFlops`.
     """
 
     counts: Mapping[str, float]
     source: str
     operations: int = 0
     uncounted: Mapping[str, int | None] = field(default_factory=dict)
+    ahead: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +188,7 @@ def _step_of(flops: PassFlops, source: str) -> Step:
         source=source,
         operations=flops.operations,
         uncounted=flops.uncounted,
+        ahead=flops.ahead,
     )
 
 

@@ -105,6 +105,7 @@ class PassFlops:
         operations: how many were dispatched.
         uncounted: operations that may multiply matrices and are in none of these, their FLOPs at most where known.
         idle: parameters that a token does not meet (`flops_fit.sizes.active`).
+        ahead: FLOPs of attention to tokens ahead, which are in none of these where it is taken for causal.
     """
 
     forward: int
@@ -115,6 +116,7 @@ class PassFlops:
     operations: int
     uncounted: Mapping[str, int | None] = field(default_factory=dict)
     idle: float = 0.0
+    ahead: int = 0
 
 
 def measure_flops(
@@ -163,6 +165,7 @@ def measure_flops(
         operations=forward.operations + backward.operations,
         uncounted=add_bounds(forward.uncounted, backward.uncounted),
         idle=weights.idle(),
+        ahead=ahead + ahead_backward,
     )
 
 

@@ -189,7 +189,7 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
     from flops_fit.sizes.remarks import on_experts, on_own_flops, on_rows, on_steps, remarks_on
     from flops_fit.sizes.sandbox import contained
     from flops_fit.sizes.search import SizeSearch
-    from flops_fit.sizes.steps import uncounted_of
+    from flops_fit.sizes.steps import uncounted_of, without_attention
 
     if options.flops_method == CAUSAL:
         context_of(options.sample_batch)
@@ -210,6 +210,7 @@ def size_map_of(request: ProbeRequest) -> SizeMap:
         *remarks_on(entries, request),
         *on_steps(entries, reasons, request),
         *prober.not_whole(),
+        *without_attention(prober.probes.values(), request),
         *on_rows({**reasons, **{size.size: size.reason for size in equal}}, request),
     ]
     uncounted = uncounted_of(prober.probes.values(), request)

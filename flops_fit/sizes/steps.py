@@ -232,6 +232,18 @@ def _spread(sizes: Sequence[int], count: int) -> list[int]:
     return [ordered[round(index * (len(ordered) - 1) / (count - 1))] for index in range(count)]
 
 
+def without_attention(probes: Iterable[Probe], request: ProbeRequest) -> list[str]:
+    """That no attention over the context was found where it is to be taken for causal."""
+    steps = [probe.step for probe in probes if probe.step and probe.step.source != "worked out"]
+    if request.options.attention_flops != "causal" or not steps or any(step.ahead for step in steps):
+        return []
+    return [
+        'attention_flops = "causal" changes nothing here: no product of two activations over the whole context was '
+        "found (a scan, attention to a window alone, or an operation that is not counted); leave it out, or give flops "
+        "as a function of the model"
+    ]
+
+
 def uncounted_of(probes: Iterable[Probe], request: ProbeRequest) -> tuple[str, ...]:
     """One sentence for each operation that may multiply matrices and is not counted, with its largest share."""
     shares: dict[str, tuple[float, int]] = {}

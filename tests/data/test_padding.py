@@ -14,7 +14,7 @@ from flops_fit import DataSpec, Experiment, Hardware, LossSpec, ModelSpec, Recip
 from flops_fit.basics.devices import autocast
 from flops_fit.data.padding import Padding
 from flops_fit.data.study_data import open_examples, prepare_data
-from flops_fit.errors import DataError, StudyError
+from flops_fit.errors import DataError, FlopsFitWarning, StudyError
 from flops_fit.loss import cross_entropy, model_loss
 from flops_fit.training.evaluation import held_out_loss
 
@@ -200,3 +200,15 @@ def test_rows_that_are_lists_are_no_tokens_of_their_own(form):
     ):
         prepare_data(dataset)
     assert prepare_data(dataset, pad=0).tokens.per_example == 16
+
+
+def test_rows_in_which_the_model_finds_its_targets_are_said_to_be_filled_up_with_targets():
+    rows = [torch.arange(1, 3 + number % 4) for number in range(40)]
+    with pytest.warns(
+        FlopsFitWarning, match=r"single rows.*where pad = 0 fills them up these enter.*mappings with labels"
+    ):
+        data = prepare_data(rows, pad=0)
+    assert data.tokens_per_example == pytest.approx(sum(map(len, rows)) / len(rows), rel=0.05)
+    padded = DataLoader(rows, collate_fn=lambda items: torch.nn.utils.rnn.pad_sequence(items, batch_first=True))
+    with pytest.warns(FlopsFitWarning, match="the collate_fn pads targets with values that enter the loss"):
+        prepare_data(padded)

@@ -73,6 +73,25 @@ class GroupedExperts(LoopsOverExperts):
         return self.last(tokens.index_add(0, rows, torch._grouped_mm(tokens[rows], self.experts, offs=ends)))
 
 
+class GroupedExpertsWithBiases(GroupedExperts):
+    """The same with biases in the experts' own module, of whatever names: (experts, width) and (experts, 1, width)."""
+
+    def __init__(self, width, experts=4, top=2):
+        super().__init__(width, experts, top)
+        self.added = nn.Parameter(torch.zeros(experts, width))
+        self.b2 = nn.Parameter(torch.zeros(experts, 1, width))
+        self.scale = nn.Parameter(torch.ones(experts + 1, width))  # none of theirs
+
+    def forward(self, x):
+        tokens = self.first(x)
+        order = (chosen := self.router(tokens).topk(self.top, dim=-1).indices.flatten()).argsort()
+        ends = torch.zeros(len(self.experts), dtype=torch.int32, device=x.device)
+        ends = ends.scatter_add(0, chosen, torch.ones_like(order, dtype=torch.int32)).cumsum(0).int()
+        rows, of = order // self.top, chosen[order]
+        mixed = torch._grouped_mm(tokens[rows], self.experts, offs=ends) + self.added[of] + self.b2[of].squeeze(-2)
+        return self.last(tokens.index_add(0, rows, mixed * self.scale[0]))
+
+
 class DeepExpertsWithBiases(LoopsOverExperts):
     """Experts of two layers, as plain sequences."""
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from flops_fit import build_size_map
-from flops_fit.errors import ModelContractError, PlanError
+from flops_fit.errors import FlopsFitWarning, ModelContractError, PlanError
 from flops_fit.examples.tiny_gpt import TinyGPT
 from flops_fit.loss import cross_entropy
 
@@ -96,8 +96,9 @@ class Experts(nn.Module):
 
 
 def test_a_batch_of_weights_is_no_attention_whatever_its_shape():
-    full, causal = (build_size_map(Experts, "width", attention_flops=how, flops="measured", **MEASURED)
-                    for how in ("full", "causal"))  # fmt: skip
+    full = build_size_map(Experts, "width", flops="measured", **MEASURED)
+    with pytest.warns(FlopsFitWarning, match="changes nothing here"):
+        causal = build_size_map(Experts, "width", attention_flops="causal", flops="measured", **MEASURED)
     assert [entry.flops_per_token for entry in full.entries] == [entry.flops_per_token for entry in causal.entries]
 
 
@@ -152,3 +153,23 @@ def test_an_estimate_that_is_none_is_refused_only_where_it_is_asked_for(estimate
     with pytest.raises(ModelContractError, match=error):
         build_size_map(model, "width", flops="model", size_values=[32])
     assert build_size_map(model, "width", size_values=[32]).entries[0].own_flops_per_token is None
+
+
+class Recurrent(nn.Module):
+    """No attention at all."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.embed, self.scan = nn.Embedding(VOCABULARY, width), nn.GRU(width, width, batch_first=True)
+        self.logits = nn.Linear(width, VOCABULARY, bias=False)
+
+    def forward(self, tokens):
+        return self.logits(self.scan(self.embed(tokens))[0])
+
+
+def test_a_convention_that_changes_nothing_is_said():
+    plain = build_size_map(Recurrent, "width", flops="measured", **MEASURED)
+    with pytest.warns(FlopsFitWarning, match='attention_flops = "causal" changes nothing here.*leave it out'):
+        causal = build_size_map(Recurrent, "width", flops="measured", attention_flops="causal", **MEASURED)
+    assert [entry.flops_per_token for entry in causal.entries] == [entry.flops_per_token for entry in plain.entries]
+    assert any("changes nothing" in note for note in causal.notes)

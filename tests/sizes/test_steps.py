@@ -125,6 +125,15 @@ def test_of_a_mixture_of_experts_n_may_be_what_a_token_meets(factory):
         build_size_map(factory, "width", param_count="active")
 
 
+def test_biases_of_a_stack_of_experts_are_met_as_it_is_whatever_they_are_called():
+    """4 experts of width × width with two biases each, of which a token meets 2."""
+    for entry in measured(models.GroupedExpertsWithBiases, param_count="active", max_params=1e8).entries:
+        width = entry.size
+        expert = width**2 + 2 * width
+        assert entry.total_params == 2 * width + 4 * width + 4 * expert + 5 * width + width
+        assert entry.num_params == entry.total_params - 2 * expert
+
+
 def test_experts_of_several_layers_with_biases_are_met_as_any_others():
     """6 experts of two layers with biases, of which a token meets 2."""
     for entry in measured(models.DeepExpertsWithBiases, param_count="active", max_params=1e8).entries:
