@@ -16,6 +16,7 @@ from flops_fit.all_measured import with_all_measured
 from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
 from flops_fit.basics.files import set_aside, write_value
 from flops_fit.basics.formatting import format_flops
+from flops_fit.basics.shown_options import with_options
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
@@ -41,7 +42,7 @@ from flops_fit.stages import (
     tuning_folder,
 )
 from flops_fit.study.named_sets import judged, lacking_sets
-from flops_fit.study.options import study_from_options
+from flops_fit.study.options import NOT_OPTIONS, OPTION_OWNERS, study_from_options
 from flops_fit.study.study import Study
 from flops_fit.sweep.enough import refuse_too_few
 from flops_fit.sweep.sweep_plan import SweepPlan
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw
 
 
+@with_options(*OPTION_OWNERS.values(), "tuning", without=NOT_OPTIONS)
 def find_optimal(
     model_cls: Any,
     model_size_param: str | None,

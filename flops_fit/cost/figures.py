@@ -30,10 +30,10 @@ def cost_figure(costs: Sequence[BudgetCost]) -> ShownFigure:
         in_all = [cost.seconds_in_all / unit for cost in costs]
         _line(time, costs, in_all, "taken and still to take", ORANGE, "^:")
     _line(time, costs, [cost.seconds_done / unit for cost in costs], "taken", BLUE, "o")
-    flops.set(ylabel="FLOPs of the budget's trainings")
-    time.set(ylabel=f"Device time of the budget's trainings ({name})")
-    flops.set_title("FLOPs by budget", loc="left")
-    time.set_title("Device time by budget", loc="left")
+    flops.set(ylabel="FLOPs")
+    time.set(ylabel=f"Device time ({name})")
+    flops.set_title("FLOPs of each budget's trainings", loc="left")
+    time.set_title("Device time of each budget's trainings", loc="left")
     ticks(flops, "y", power, factor=100)
     ticks(time, "y", lambda value: f"{value:g}", factor=100)
     for axes in (flops, time):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flops_fit.drawing.inline_svg import inline_svg
+from flops_fit.drawing.inline_svg import inline_svg, with_short_numbers
 from flops_fit.errors import FlopsFitWarning
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Drawn:
         """As a file of its own, on white."""
         from flops_fit.drawing.render import figure_svg
 
-        return figure_svg(self.figure)
+        return with_short_numbers(figure_svg(self.figure))
 
     @functools.cached_property
     def inline(self) -> str:

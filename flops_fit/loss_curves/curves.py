@@ -53,21 +53,28 @@ def study_curves(
 ) -> list[LossCurve]:
     """The curve of every experiment that has a log of two lines or more below `runs`, finished or not; a training by
     a command, or one that was imported, has none."""
-    found = []
-    for item in experiments:
-        result = results.get(item.experiment_id)
-        tokens, loss = read_log(runs / item.experiment_id / LOG_FILE)
-        if len(tokens) > 1 and (result is None or result.source == "trained"):
-            found.append(_curve(item, result, tokens, loss))
-    return found
+    curves = (
+        curve_of(item, results.get(item.experiment_id), runs / item.experiment_id / LOG_FILE) for item in experiments
+    )
+    return [curve for curve in curves if curve is not None]
+
+
+def curve_of(experiment: Experiment, result: ExperimentResult | None, log: Path) -> LossCurve | None:
+    """The curve of one experiment; None where its log has fewer than two lines, or it was imported."""
+    if result is not None and result.source != "trained":
+        return None
+    tokens, loss = read_log(log)
+    return _curve(experiment, result, tokens, loss) if len(tokens) > 1 else None
 
 
 def load_curves(directory: str | os.PathLike[str]) -> list[LossCurve]:
-    """The curves of all finished trainings below `directory` (`*/result.json`), such as
-    "flops_fit_data/find_optimal/runs"; raises `FileError` for a torn result."""
+    """The curves of all finished trainings in `directory` or its folder `runs` (`*/result.json`), such as
+    "flops_fit_data/find_optimal"; raises `FileError` for a torn result."""
+    place = Path(directory)
+    place = place / "runs" if (place / "runs").is_dir() else place
     found = []
-    for result in load_results(directory):
-        tokens, loss = read_log(Path(directory) / result.experiment_id / LOG_FILE)
+    for result in load_results(place):
+        tokens, loss = read_log(place / result.experiment_id / LOG_FILE)
         if len(tokens) > 1:
             found.append(_curve(result, result, tokens, loss))
     return found

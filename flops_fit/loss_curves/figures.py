@@ -75,9 +75,8 @@ def _limits(axes: Axes, data: CurvesData) -> None:
     """Enough to see how losses fall: what comes before learning, and a few wild losses, may leave the picture."""
     flops = np.concatenate([curve.flops for curve in data.curves])
     loss = np.concatenate([curve.loss for curve in data.curves])
-    left = max(flops.min(), EARLY * data.budgets[0])
-    right = max(flops.max(), left * 1.1)
-    axes.set_xlim(left, right * 1.4)
+    left = min(max(flops.min(), EARLY * data.budgets[0]), flops.max() / 2)  # running ones may not be there yet
+    axes.set_xlim(left, flops.max() * 1.4)
     ends = [curve.loss[-1] if curve.held_out is None else curve.held_out for curve in data.curves]
     shown = loss[flops >= left]
     low, last = min([shown.min(), *ends]), float(np.quantile(ends, 0.97))

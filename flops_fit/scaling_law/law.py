@@ -57,8 +57,13 @@ class ScalingLaw(FittedLaw):
 
         return forecast_of(self, targets, level=level)
 
+    def _repr_html_(self) -> str:
+        from flops_fit.scaling_law.figures.notebook import law_html
+
+        return law_html(self)
+
     def plot(self) -> ShownFigure:
-        """The IsoFLOP curves with the fitted law and the minima, as a matplotlib figure."""
+        """The IsoFLOP curves with the fitted law and the minima, as a matplotlib figure that a notebook shows."""
         from flops_fit.scaling_law.figures.plots import isoflop_figure
 
         return isoflop_figure(self)

@@ -68,7 +68,7 @@ def study_from_options(
     )
 
 
-_OPTION_OWNERS = {
+OPTION_OWNERS = {
     "model": ModelSpec,
     "data": DataSpec,
     "sweep": SweepOptions,
@@ -76,7 +76,7 @@ _OPTION_OWNERS = {
     "adaptive": AdaptiveOptions,
     "hardware": Hardware,
 }
-_NOT_OPTIONS = {
+NOT_OPTIONS = {
     "factory", "size_param", "train", "eval", "kwargs", "compute_budgets", "target_budgets", "centre_on_law", "version",
     "name",
 }  # fmt: skip
@@ -85,9 +85,9 @@ _NOT_OPTIONS = {
 def _owner_of(option: str) -> str:
     owners = {
         item.name: section
-        for section, kind in _OPTION_OWNERS.items()
+        for section, kind in OPTION_OWNERS.items()
         for item in fields(kind)
-        if item.name not in _NOT_OPTIONS
+        if item.name not in NOT_OPTIONS
     }
     if option not in owners:
         raise TypeError(f"find_optimal() got an unknown option {option!r}; {did_you_mean(option, owners)}")

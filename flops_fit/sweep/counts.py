@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flops_fit.basics.arguments import Rule, is_list, need, number
+from flops_fit.basics.shown_options import with_options
 from flops_fit.sizes.size_map import SizeEntry, SizeMap
 from flops_fit.sweep.sweep_plan import SweepPlan, plan_from_size_map
 
@@ -16,6 +17,7 @@ _COUNTS = Rule(
 )
 
 
+@with_options(plan_from_size_map)
 def plan_from_counts(
     num_params: Sequence[int | float] | tuple[float, float],
     compute_budgets: Sequence[float | str],

@@ -21,6 +21,7 @@ from flops_fit.basics.arguments import (
 )
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.basics.from_json import from_json
+from flops_fit.basics.shown_options import with_options
 from flops_fit.errors import FileError, FlopsFitWarning, PlanError
 from flops_fit.identity.fingerprints import canonical, content_hash, fingerprint_callable
 from flops_fit.sizes.options import FLOPS_METHODS, PARAM_COUNTS, SizeOptions
@@ -222,6 +223,11 @@ class SweepPlan:
             [repr(self), "", markdown_table(headers, rows), *dropped, *notes, *filter(None, [self.too_few])]
         )
 
+    def _repr_html_(self) -> str:
+        from flops_fit.sweep.notebook import plan_html
+
+        return plan_html(self)
+
     def __repr__(self) -> str:
         return (
             f"SweepPlan({self.num_experiments} experiments, {len(set(self.compute_budgets))} budgets, "
@@ -256,6 +262,7 @@ def _count_of(experiment: Experiment, name: str) -> str:
     return "" if count is None else format_count(count)
 
 
+@with_options(GridOptions)
 def plan_from_size_map(
     size_map: SizeMap,
     compute_budgets: Sequence[float | str],
@@ -302,6 +309,7 @@ def plan_from_size_map(
     )
 
 
+@with_options(GridOptions, build_size_map, plan_from_size_map)
 def plan_sweep(
     model_cls: Callable[..., Any],
     size_param: str | None = None,

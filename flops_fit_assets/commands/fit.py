@@ -11,6 +11,8 @@ import click
 
 from flops_fit.basics.terminal import say, say_markdown
 from flops_fit.errors import FlopsFitError
+from flops_fit.loss_curves import load_curves
+from flops_fit.loss_curves.drawn_curves import drawn_curves
 from flops_fit.report.report import write_report
 from flops_fit.results.results import load_runs
 from flops_fit.scaling_law import ScalingLaw, score_forecasts
@@ -67,7 +69,8 @@ def print_fit(
     targets = _targets(target)
     found = _of_study(runs, eval_set, options) if runs.suffix == ".toml" else _of_table(runs, eval_set, options)
     law, forecasts = found.law, found.forecasts
-    written = write_report(law, report_path or found.report, forecasts=forecasts)
+    curves = drawn_curves(load_curves(runs), law.loss_unit) if runs.is_dir() else None
+    written = write_report(law, report_path or found.report, forecasts=forecasts, figures=curves)
     if as_json:
         from flops_fit_assets.commands.printed_json import print_json
 

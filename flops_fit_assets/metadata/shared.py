@@ -35,7 +35,14 @@ def figure_markdown(figure: Figure | Drawn | NotDrawn) -> MetadataValue:
     """A figure inside Dagster's page, as an image in Markdown, or why there is none."""
     if isinstance(figure, NotDrawn):
         return MetadataValue.md(f"could not be drawn: {figure.reason}")
+    if isinstance(figure, Drawn) and len(figure.svg) < len(figure.png):
+        return svg_markdown(figure.title, figure.svg)
     return MetadataValue.md(f"![{figure.title}](data:image/png;base64,{base64.b64encode(figure.png).decode()})")
+
+
+def svg_markdown(alt: str, svg: str) -> MetadataValue:
+    """A vector graphic inside Dagster's page, as an image in Markdown."""
+    return MetadataValue.md(f"![{alt}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
 
 
 def inline_table(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:

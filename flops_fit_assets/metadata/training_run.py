@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from dagster import MetadataValue
 
 from flops_fit.cost.hardware import Hardware
+from flops_fit.loss_curves.curves import curve_of
+from flops_fit.loss_curves.one_curve import curve_blocks, curve_svg, curve_text
 from flops_fit.results.results import ExperimentResult
-from flops_fit_assets.metadata.shared import Metadata, finite
+from flops_fit_assets.metadata.shared import Metadata, finite, svg_markdown
 
 if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
@@ -37,6 +39,18 @@ def experiment_metadata(experiment: Experiment) -> Metadata:
         **_tuned(experiment),
     }
     return finite(shown)
+
+
+def _curve(experiment: Experiment, result: ExperimentResult, log: Path) -> Metadata:
+    """The loss on the way, in a line that shows without a click and as a picture; nothing where no log has it."""
+    try:
+        curve = curve_of(experiment, result, log)
+        if curve is None:
+            return {}
+        picture = svg_markdown(curve_text(curve), curve_svg(curve))
+        return {"loss in training": curve_blocks(curve), "loss curve": picture}
+    except (ValueError, ArithmeticError, IndexError):  # no picture is worth a training
+        return {}
 
 
 def _sets(experiment: Experiment) -> Metadata:
@@ -89,7 +103,7 @@ def run_metadata(
     }
     if result.source == "trained":
         log = path.with_name("trainer.log" if path.with_name("trainer.log").exists() else "log.jsonl")
-        shown |= {"training log": MetadataValue.path(str(log))}
+        shown |= {"training log": MetadataValue.path(str(log))} | _curve(experiment, result, log)
     if result.epochs is not None:
         shown |= {"epochs": result.epochs}
     return finite(shown)

@@ -115,7 +115,7 @@ def test_the_figures_are_inline_and_the_report_is_there(story):
     with open_instance(story["home"], 2) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("scaling_law"))
     metadata = event.asset_materialization.metadata
-    assert metadata["IsoFLOP curves"].value.startswith("![IsoFLOP curves](data:image/png;base64,iVBOR")
+    assert metadata["IsoFLOP curves"].value.startswith("![IsoFLOP curves](data:image/svg+xml;base64,")
     assert metadata["report"].value == str(story["home"] / "tiny" / "report.html")
     for file in ("report.html", "runs.csv", "plots/isoflop.png", "plots/frontier.png", "scaling_law.json"):
         assert (story["home"] / "tiny" / file).stat().st_size > 500

@@ -1,9 +1,11 @@
 """Numbers that Dagster can plot: finite, named, and with the study's owners and target budgets."""
 
+import base64
 import json
 import math
 import re
 import shutil
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import dagster as dg
@@ -22,6 +24,7 @@ from flops_fit_assets.commands.outcome import what_ran
 from flops_fit_assets.definitions import build_study_definitions
 from flops_fit_assets.freshness.history import latest_materialization
 from flops_fit_assets.instance.home import open_instance
+from flops_fit_assets.metadata.published_files import missing_files
 from flops_fit_assets.metadata.shared import finite
 from flops_fit_assets.metadata.sweep_plan import MOST_ROWS, plan_metadata
 from flops_fit_assets.source import StudySource
@@ -116,6 +119,36 @@ def test_the_first_step_is_logged_and_is_the_baseline(ran, tmp_path):
     assert first_loss(tmp_path) is None
     (tmp_path / "log.jsonl").write_text("epoch 1: fine\n")
     assert first_loss(tmp_path) is None
+
+
+def test_a_training_shows_how_its_loss_fell(ran):
+    home, _, outcome, shown = ran
+    training = shown["training_run"]
+    blocks = training["loss in training"].value
+    name = Path(training["file"].value).parent.name
+    losses = [json.loads(line)["loss"] for line in (home / "tiny" / "runs" / name / "log.jsonl").open()]
+    assert blocks.startswith(f"{losses[0]:.4f} █"), "the first line is not averaged with others"
+    alt, picture = re.match(r"!\[(.*)\]\(data:image/svg\+xml;base64,(.*)\)", training["loss curve"].value).groups()
+    assert f"held out {outcome.results[name].loss:.4f}" in alt
+    svg = ElementTree.fromstring(base64.b64decode(picture))
+    assert len(svg.findall(".//{*}g/{*}circle")) == len(losses)
+
+
+def test_the_figures_are_on_the_page_in_plots_and_in_the_report(ran):
+    home, _, _, shown = ran
+    titles = {"IsoFLOP curves", "compute-optimal frontier", "tokens per parameter", "residuals"}
+    assert titles | {"training curves", "cost by budget"} <= shown["scaling_law"].keys()
+    names = ("isoflop", "frontier", "tokens_per_param", "residuals", "exponents", "contours", "training_curves", "cost")
+    report = (home / "tiny" / "report.html").read_text()
+    for name in names:
+        assert (home / "tiny" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        ElementTree.fromstring((home / "tiny" / "plots" / f"{name}.svg").read_text())
+        assert f'<figure class="{name}">' in report
+    for blocked in ("residuals", "isoflop"):
+        (home / "tiny" / "plots" / f"{blocked}.png").unlink()
+    assert missing_files(StudySource.of(ran[1], home=home).store) == [
+        home / "tiny" / "plots" / f"{name}.png" for name in ("isoflop", "residuals")
+    ]
 
 
 def test_what_ran_is_said_as_it_was(ran):

@@ -1,14 +1,20 @@
 """The report stands alone and says what was found."""
 
+import json
 import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from bent_studies import bent_runs
 from made_forecasts import forecast, target, valley
 
+from flops_fit.drawing.drawn import NotDrawn
+from flops_fit.errors import FlopsFitWarning
 from flops_fit.report.report import write_report
 from flops_fit.scaling_law import fit_scaling_law
+from flops_fit.scaling_law.figures import plots
+from flops_fit.scaling_law.figures.plot_data import run_names
 from flops_fit.scaling_law.forecasts.calibration import Calibration, calibrate
 from flops_fit.scaling_law.table.runs import read_runs
 from flops_fit.sweep.sweep_plan import SweepPlan
@@ -27,6 +33,93 @@ def test_the_report_is_one_file_with_figures_tables_verdict_and_runs(tmp_path):
     assert f"{law.E:.5g}" in text
     assert "seed 0" in text
     assert "numpy" in text
+
+
+class Elements(HTMLParser):
+    """Checks that what is opened is closed, in order; keeps the attributes of every element."""
+
+    VOID = ("meta", "br", "img", "input", "link", "hr")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.found = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def elements(text):
+    parser = Elements()
+    parser.feed(text)
+    parser.close()
+    assert parser.open == []
+    return parser.found
+
+
+def test_the_page_is_sound_and_needs_nothing_else(tmp_path):
+    law = fit_scaling_law(synthetic_runs(noise=0.003), bootstraps=60)
+    text = write_report(law, tmp_path / "report.html", title="</script><b>").read_text()
+    found = elements(text)
+    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\((?!#)", text)
+    pictures = [attributes for tag, attributes in found if tag == "svg"]
+    assert len(pictures) == 6
+    for attributes in pictures:
+        assert attributes["role"] == "img"
+        assert len(re.findall(r"\d", attributes["aria-label"])) > 10
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    assert len(text) < 1_000_000
+
+
+def test_the_points_of_the_figures_name_the_runs(tmp_path):
+    law = fit_scaling_law(synthetic_runs(noise=0.003), bootstraps=60)
+    text = write_report(law, tmp_path / "report.html").read_text()
+    texts = json.loads(re.search(r'<script type="application/json" id="points">(.*?)</script>', text)[1])
+    assert sorted(texts) == sorted(run_names(law)), "each once, however many figures show it"
+    for points in re.findall(r'<script type="application/json">(.*?)</script>', text):
+        assert {number for _, _, number in json.loads(points)} <= set(range(len(texts)))
+
+
+@pytest.mark.parametrize("broken", ["isoflop_figure", "cloud_figure"])
+def test_a_figure_that_cannot_be_drawn_costs_nothing_else(tmp_path, monkeypatch, broken):
+    def draw(law):
+        raise FloatingPointError("it <overflowed>")
+
+    monkeypatch.setattr(plots, broken, draw)
+    law = fit_scaling_law(synthetic_runs(noise=0.003), bootstraps=60)
+    with pytest.warns(FlopsFitWarning, match="is left out: FloatingPointError"):
+        text = write_report(law, tmp_path / "report.html").read_text()
+    assert text.count("<svg") == 5
+    assert "could not be drawn (FloatingPointError: it &lt;overflowed&gt;)" in text
+    assert law.verdict.capitalize() in text
+    elements(text)
+
+
+def test_figures_that_are_drawn_already_are_taken_as_they_are(tmp_path):
+    law = fit_scaling_law(synthetic_runs(noise=0.003), bootstraps=60)
+    gone = {name: NotDrawn(name=name, title=name, reason="gone") for name in ("residuals", "cost")}
+    text = write_report(law, tmp_path / "report.html", figures=gone).read_text()
+    assert text.count("could not be drawn (gone)") == 2
+    assert text.count("<svg") == 5
+
+
+@pytest.mark.slow
+def test_three_thousand_runs_are_a_page_of_less_than_five_megabytes(tmp_path):
+    law = fit_scaling_law(synthetic_runs(noise=0.003, sizes_per_budget=620), bootstraps=20)
+    assert len(law.runs) > 3000
+    text = write_report(law, tmp_path / "report.html").read_text()
+    assert len(text.encode()) < 5_000_000
+    elements(text)
 
 
 def test_a_law_that_is_not_what_answers_is_not_taken_for_it(tmp_path):

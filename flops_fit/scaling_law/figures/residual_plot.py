@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
@@ -50,7 +53,7 @@ def _draw(axes: Axes, data: ResidualData, x: np.ndarray, medians: np.ndarray | N
         for i, compute in enumerate(data.median_flops):
             own = np.flatnonzero(nearest == i)
             names = [data.names[at] for at in own]
-            style = {"color": colour_of(compute), "ms": 4.5, "mec": "white", "mew": 0.5}
+            style: dict[str, Any] = {"color": colour_of(compute), "ms": 4.5, "mec": "white", "mew": 0.5}
             points(axes, x[own], data.residual[own], "o", names, alpha=0.85, **style)
     else:
         points(axes, x, data.residual, "o", data.names, color=BLUE, ms=4.5, mec="white", mew=0.5, alpha=0.85)
@@ -58,11 +61,11 @@ def _draw(axes: Axes, data: ResidualData, x: np.ndarray, medians: np.ndarray | N
         return
     order = np.argsort(medians)
     label = f"median of each {'budget' if data.by_budget else 'group by compute'}"
-    line = {"color": RED, "ms": 5, "mec": "white", "mew": 0.5, "lw": 1.2, "zorder": 4}
+    line: dict[str, Any] = {"color": RED, "ms": 5, "mec": "white", "mew": 0.5, "lw": 1.2, "zorder": 4}
     axes.plot(medians[order], data.median_residual[order], "-s", **line, label=label)
 
 
-def _limit(axes: tuple[Axes, ...], data: ResidualData) -> None:
+def _limit(axes: Sequence[Axes], data: ResidualData) -> None:
     """One scale for all, which a few wild runs may leave."""
     limit = 1.1 * float(np.clip(np.abs(data.residual).max(), 3 * data.sigma, max(12 * data.sigma, 1e-6)))
     for place in axes[::2]:

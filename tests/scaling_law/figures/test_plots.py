@@ -1,5 +1,6 @@
 """The figures show what the law says, and matplotlib is loaded by nothing else."""
 
+import re
 import subprocess
 import sys
 
@@ -7,9 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flops_fit.drawing.drawn import Drawn
 from flops_fit.scaling_law import fit_scaling_law
-from flops_fit.scaling_law.figures.plot_data import frontier_data, isoflop_data, residual_data
-from flops_fit.scaling_law.figures.plots import all_figures, figure_png, isoflop_figure
+from flops_fit.scaling_law.figures.notebook import law_html
+from flops_fit.scaling_law.figures.of_law import KINDS, law_figures
+from flops_fit.scaling_law.figures.plot_data import frontier_data, isoflop_data, residual_data, run_names
+from flops_fit.scaling_law.figures.plots import all_figures, figure_png, isoflop_figure, residual_figure
+from flops_fit.scaling_law.figures.ratio_data import ratio_data
 from flops_fit.synthetic import REPLICATION, synthetic_runs
 
 
@@ -35,10 +40,75 @@ def test_frontier_data_keeps_to_compute_and_reaches_a_hundred_times_beyond(law):
     assert (data.N_band[:, 1] >= data.N).all()
 
 
-def test_residuals_are_loss_above_the_law(law):
-    data = residual_data(law)
-    expected = np.log(law.runs.loss / law.loss(law.runs.num_params, law.runs.num_tokens))
+def test_residuals_are_loss_above_the_law_and_have_one_median_a_budget(law):
+    data, runs = residual_data(law), law.runs
+    expected = np.log(runs.loss / law.loss(runs.num_params, runs.num_tokens))
     np.testing.assert_allclose(data.residual, expected, atol=1e-12)
+    assert data.by_budget
+    for i, budget in enumerate(sorted({float(f"{flops:.1e}") for flops in runs.flops})):
+        own = [at for at, flops in enumerate(runs.flops) if abs(flops / budget - 1) < 0.05]
+        assert len(own) > 3
+        assert data.median_residual[i] == pytest.approx(np.median(expected[own]), abs=1e-12)
+        assert data.median_params[i] == np.median(runs.num_params[own])
+        assert data.median_tokens[i] == np.median(runs.num_tokens[own])
+    assert len(data.median_residual) == len(runs.budgets)
+
+
+def test_the_medians_are_drawn_once_for_each_panel_but_that_of_the_distance(law):
+    data, panels = residual_data(law), residual_figure(law).axes
+    for panel, x in zip(panels, (data.median_flops, None, data.median_params, data.median_tokens), strict=True):
+        lines = [line for line in panel.lines if line.get_marker() == "s" and line.get_linestyle() == "-"]
+        assert len(lines) == (x is not None)
+        for line in lines:
+            np.testing.assert_array_equal(line.get_xdata(), np.sort(x))
+            assert set(line.get_ydata()) == set(data.median_residual)
+
+
+def test_tokens_per_parameter_are_those_of_the_runs_and_of_the_optimum(law):
+    data = ratio_data(law)
+    np.testing.assert_allclose(data.run_ratio, law.runs.num_tokens / law.runs.num_params)
+    for at in (0, 15, -1):
+        optimum = law.predict(data.C[at])
+        assert data.ratio[at] == pytest.approx(optimum["tokens_per_param"])
+        draws = law.draws_of("tokens_per_param", data.C[at])
+        assert tuple(data.band[at]) == pytest.approx(tuple(np.quantile(draws[np.isfinite(draws)], [0.05, 0.95])))
+    assert data.C[-1] == pytest.approx(100 * law.runs.flops.max())
+
+
+def test_every_figure_says_what_it_shows_in_words_and_numbers(law):
+    made = law_figures(law)
+    assert [*made] == [*KINDS]
+    for name, figure in made.items():
+        assert isinstance(figure, Drawn), name
+        assert len(re.findall(r"\d[\d.e+]*", figure.alt)) >= 4, name
+        assert figure.caption.endswith("."), name
+    assert f"{law.a:.3f}" in made["exponents"].alt
+    compute = float(law.isoflops[0].compute_budget)
+    assert f"{law.L_opt(compute):.3f}"[:-1] in made["isoflop"].alt
+    median = np.median(residual_data(law).residual[law.runs.budget == law.runs.budgets[0]])
+    assert f"{median:+.2%} at" in made["residuals"].alt
+
+
+def test_points_name_each_run_with_its_numbers(law):
+    names = run_names(law)
+    assert len(names) == len(law.runs)
+    assert law.runs.experiment_id[3] in names[3]
+    assert f"loss {law.runs.loss[3]:.4f}" in names[3]
+    for figure in (isoflop_figure(law), residual_figure(law)):
+        seen = [name for _, _, name in figure.seen_points()]
+        assert set(seen) <= set(names)
+        assert len(set(seen)) >= 0.95 * len(names), "all but a few wild ones"
+
+
+def test_a_notebook_shows_verdict_table_and_figure(law):
+    shown = law._repr_html_()
+    assert shown == law_html(law)
+    assert law.verdict.capitalize() in shown
+    assert 'src="data:image/png;base64,' in shown
+    for row in law.chinchilla_table().splitlines()[2:]:
+        for cell in row.strip("| ").split(" | "):
+            assert f">{cell}<" in shown
+    assert law.plot()._repr_png_()[0].startswith(b"\x89PNG")
 
 
 # Budget, parameters, tokens, loss of a study with a parabola that lies below all runs
