@@ -29,6 +29,7 @@ from flops_fit.results.finished import as_planned
 from flops_fit.results.on_set import HeldOutSet
 from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.sizes.size_map import SizeMap, size_map_of
+from flops_fit.study.evaluation import study_evaluation
 from flops_fit.study.named_sets import held_out_note, held_out_set
 from flops_fit.study.sections import SweepOptions
 from flops_fit.study.study import Study
@@ -224,9 +225,13 @@ def _plan_of(study: Study, size_map: SizeMap, experiments: Sequence[Experiment],
 
 
 def study_cost(
-    study: Study, plan: SweepPlan, results: Iterable[ExperimentResult] = (), directory: Path | None = None
+    study: Study,
+    plan: SweepPlan,
+    results: Iterable[ExperimentResult] = (),
+    directory: Path | None = None,
+    timed: StepSeconds | None = None,
 ) -> CostEstimate:
-    """What `plan` costs, by the study's finished `results`, else by the first steps that were timed in `directory`,
+    """What `plan` costs, by the study's finished `results`, else by the first steps that were `timed` (in `directory`),
     else by a guess from its hardware, its FLOPs and its steps."""
     data = study.prepared_data
     return estimate(
@@ -235,7 +240,8 @@ def study_cost(
         results,
         recipe=None if study.trainer else study.training,
         tokens_per_example=data.tokens_per_example if data else 1,
-        timed=StepSeconds.load(directory, study.outcome_fingerprint()) if directory else None,
+        timed=timed or (StepSeconds.load(directory, study.outcome_fingerprint()) if directory else None),
+        evaluation=study_evaluation(study),
     )
 
 

@@ -36,8 +36,11 @@ class Calibration:
 
     def seconds(self, num_tokens: float, flops: float) -> float:
         """Predicted training time on one worker."""
-        steps = self.scale * num_tokens**self.power
-        return self.per_step * steps + self.per_token * num_tokens + self.per_flop * flops
+        return self.total(self.scale * num_tokens**self.power, num_tokens, flops)
+
+    def total(self, steps: float, tokens: float, flops: float) -> float:
+        """Of so many `steps` with so many `tokens` and `flops` together."""
+        return self.per_step * steps + self.per_token * tokens + self.per_flop * flops
 
 
 def calibrate(runs: Sequence[Any], peak_flops: float) -> Calibration:

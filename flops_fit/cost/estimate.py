@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.formatting import format_bytes
+from flops_fit.cost.evaluation import Evaluation
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.step_seconds import StepSeconds, overhead, steps_of
 
@@ -23,7 +24,7 @@ class CostEstimate:
     """What a plan costs.
 
     Attributes:
-        seconds: experiment id → seconds of training on one worker.
+        seconds: experiment id → seconds of training and evaluation on one worker, without what it takes to start.
         workers: experiments trained side by side.
         device_hours: of all experiments together.
         money: device-hours times the price of one.
@@ -76,6 +77,7 @@ def estimate(
     recipe: Recipe | None = None,
     tokens_per_example: float = 1,
     timed: StepSeconds | None = None,
+    evaluation: Evaluation | None = None,
 ) -> CostEstimate:
     """Seconds, device-hours, money and memory of `plan`.
 
@@ -86,15 +88,20 @@ def estimate(
             how many activations are in memory at once; without it none and one token's are.
         tokens_per_example: a batch has at least one example.
         timed: first steps of these experiments, which count until runs are finished.
+        evaluation: what is evaluated at the end of each training, which is in its seconds.
     """
+    evaluation = evaluation or Evaluation(tokens=0, batches=0)
     hardware = hardware or Hardware()
     finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
     finished = [result for result in finished if result.source == "trained"]  # imported ones ran on another machine
     if finished:
-        seconds, basis, error = _measured(plan, hardware, finished)
+        seconds, basis, error = _measured(plan, hardware, finished, evaluation)
     else:
         steps = {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in plan.trainings if recipe}
-        seconds, basis = _timed(plan, steps, timed) if timed and steps else _guessed(plan, hardware, steps)
+        if timed and steps:
+            seconds, basis = _timed(plan, steps, timed, evaluation)
+        else:
+            seconds, basis = _guessed(plan, hardware, steps, evaluation)
         error = None
     memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.trainings}
     smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.trainings}
@@ -129,28 +136,37 @@ def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float |
     return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
 
 
-def _guessed(plan: SweepPlan, hardware: Hardware, steps: Mapping[str, float]) -> tuple[dict[str, float], str]:
+def _guessed(
+    plan: SweepPlan, hardware: Hardware, steps: Mapping[str, float], evaluation: Evaluation
+) -> tuple[dict[str, float], str]:
     """Seconds of every experiment from its FLOPs and its steps, where these are known, and what they rest on."""
     rate, each = hardware.flops_per_second, overhead(hardware)
     seconds = {
-        item.experiment_id: item.planned_flops / rate + each * steps.get(item.experiment_id, 0.0)
+        item.experiment_id: (item.planned_flops + evaluation.flops(item)) / rate
+        + each * (steps[item.experiment_id] + evaluation.batches if item.experiment_id in steps else 0.0)
         for item in plan.trainings
     }
     basis = f"assumed {hardware.utilisation:.0%} of {hardware.peak:.2g} FLOP/s"
     return seconds, f"{basis} and {1000 * each:g} ms a step; flops-fit check measures it" if steps else basis
 
 
-def _timed(plan: SweepPlan, steps: Mapping[str, float], timed: StepSeconds) -> tuple[dict[str, float], str]:
+def _timed(
+    plan: SweepPlan, steps: Mapping[str, float], timed: StepSeconds, evaluation: Evaluation
+) -> tuple[dict[str, float], str]:
     """Seconds of every experiment from the first steps of some."""
-    seconds = {}
-    for item in plan.trainings:
-        number = steps[item.experiment_id]
-        seconds[item.experiment_id] = number * timed.seconds(item.num_tokens / number, item.planned_flops / number)
+    seconds = {
+        item.experiment_id: timed.total(
+            steps[item.experiment_id] + evaluation.batches,
+            item.num_tokens + evaluation.tokens,
+            item.planned_flops + evaluation.flops(item),
+        )
+        for item in plan.trainings
+    }
     return seconds, f"from first steps timed on {timed.device}"
 
 
 def _measured(
-    plan: SweepPlan, hardware: Hardware, finished: Sequence[Any]
+    plan: SweepPlan, hardware: Hardware, finished: Sequence[Any], evaluation: Evaluation
 ) -> tuple[dict[str, float], str, float | None]:
     """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
     from flops_fit.cost.calibration import calibrate
@@ -159,5 +175,9 @@ def _measured(
     basis = f"measured on {len(finished)} finished run{'s' if len(finished) > 1 else ''}"
     if fitted.error is not None:
         basis += f", each predicted from the others within {fitted.error:.0%} (median)"
-    seconds = {item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops) for item in plan.trainings}
+    seconds = {
+        item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops)
+        + fitted.total(evaluation.batches, evaluation.tokens, evaluation.flops(item))
+        for item in plan.trainings
+    }
     return seconds, basis, fitted.error

@@ -56,7 +56,11 @@ class StepSeconds:
 
         A step costs something however small it is; small models are slow by their tokens, large ones by their FLOPs.
         """
-        return float(np.dot(self._costs, (1.0, tokens, flops)))
+        return self.total(1, tokens, flops)
+
+    def total(self, steps: float, tokens: float, flops: float) -> float:
+        """Of so many `steps` with so many `tokens` and `flops` together."""
+        return float(np.dot(self._costs, (steps, tokens, flops)))
 
     @functools.cached_property
     def _costs(self) -> np.ndarray:

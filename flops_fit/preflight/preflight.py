@@ -12,7 +12,6 @@ import torch
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
-from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.data.leaks import Leak, find_leaks
 from flops_fit.data.study_data import StudyData
@@ -20,6 +19,7 @@ from flops_fit.errors import StudyError
 from flops_fit.preflight.first_steps import Trial, try_experiment
 from flops_fit.processes.alive import users_code
 from flops_fit.recipe.steps import plan_steps
+from flops_fit.stages import study_cost
 
 if TYPE_CHECKING:
     from flops_fit.processes.workers import TaskOutcome
@@ -41,7 +41,7 @@ class Preflight:
         trials: of the smallest size, then of the largest; one where the plan has one size. After them those of others,
             which are only timed, that failed.
         device: that the steps ran on.
-        device_hours: of all trainings of the plan, held-out steps left out; None where a size could not be timed.
+        device_hours: of all trainings of the plan; None where a size could not be timed.
         wall_seconds: until the last worker is done, if none ever waits; None likewise.
         timed: the steps; None likewise.
         num_experiments, workers: of the plan, and how many train side by side.
@@ -122,7 +122,7 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
     else:
         between = ()
     timed = _step_seconds(study, (*trials, *between), device_name(device))
-    cost = _cost(study, plan, timed) if timed else None
+    cost = study_cost(study, plan, timed=timed) if timed else None
     return Preflight(
         trials=(*trials, *(trial for trial in between if trial.problems)),
         device=device_name(device),
@@ -203,13 +203,6 @@ def _to_time(study: Study, plan: SweepPlan, ends: Sequence[Experiment]) -> list[
     most = max(plan.experiments, key=lambda item: item.num_tokens / at[item][0])
     between = sorted(plan.experiments, key=lambda item: at[item][1])[len(plan.experiments) // 2]
     return [item for item in dict.fromkeys((most, between)) if item not in ends]
-
-
-def _cost(study: Study, plan: SweepPlan, timed: StepSeconds) -> CostEstimate:
-    """What the plan costs by these steps."""
-    assert study.prepared_data is not None
-    per_example = study.prepared_data.tokens_per_example
-    return estimate(plan, study.hardware, recipe=study.training, tokens_per_example=per_example, timed=timed)
 
 
 def _step_seconds(study: Study, trials: Sequence[Trial], device: str) -> StepSeconds | None:

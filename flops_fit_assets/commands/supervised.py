@@ -39,6 +39,15 @@ start()
 """
 
 
+def _show_cursor() -> None:
+    """What draws in place hides it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            stream.write("\x1b[?25h")
+            stream.flush()
+            return
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal that asks this process to end."""
 
@@ -161,6 +170,8 @@ class _Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # what it has started
         os.close(hold)
+        if self._heard.code is None or self._signals:  # it may have had no time to give the terminal back itself
+            _show_cursor()
         return self._told(code, where(dump))
 
     def _hand_on_signals(self) -> None:

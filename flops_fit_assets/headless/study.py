@@ -306,7 +306,8 @@ class HeadlessStudy:
             cost = study_cost(study, plan, results.values())
             refuse_over_total(study.adaptive, study.hardware, plan, results, cost)
         self._try_first_steps(plan, results, workers)
-        for result in self._train(todo, workers):
+        expected = study_cost(study, plan, results.values(), self._store.directory).seconds
+        for result in self._train(todo, workers, expected):
             results[result.experiment_id] = result
         return {name: results[name] for name in ids}, [item.experiment_id for item in todo]
 
@@ -323,12 +324,21 @@ class HeadlessStudy:
                 found.timed.save(self._store.directory)
             say(self.console, found.cost())
 
-    def _train(self, experiments: list[Experiment], workers: WorkerPool) -> list[ExperimentResult]:
+    def _train(
+        self, experiments: list[Experiment], workers: WorkerPool, seconds: Mapping[str, float]
+    ) -> list[ExperimentResult]:
         results, planned = [], sum(item.planned_flops for item in experiments)
         if not experiments:
             return []
         peak = peak_to_show(self._source.study.hardware, planned, self._source.study.training.precision)
-        with StudyProgress(len(experiments), planned_flops=planned, peak=peak, console=self.console) as bars:
+        with StudyProgress(
+            len(experiments),
+            planned_flops=planned,
+            peak=peak,
+            console=self.console,
+            seconds={item.experiment_id: seconds[item.experiment_id] for item in experiments},
+            workers=min(self._source.study.hardware.num_workers(), len(experiments)),
+        ) as bars:
             ids = [experiment.experiment_id for experiment in experiments]
 
             def on_death(outcome: TaskOutcome) -> None:

@@ -11,6 +11,7 @@ from flops_fit import Experiment, Hardware, Recipe, SweepPlan
 from flops_fit.cost.accelerators import ACCELERATORS
 from flops_fit.cost.calibration import calibrate
 from flops_fit.cost.estimate import estimate
+from flops_fit.cost.evaluation import evaluation_of
 from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult
@@ -234,3 +235,19 @@ def test_a_step_never_takes_less_than_nothing(steps):
     seconds = [found.seconds(tokens, flops) for tokens, flops, _ in steps]
     assert min(seconds) > 0
     assert all(found.seconds(2 * tokens, 2 * flops) >= found.seconds(tokens, flops) for tokens, flops, _ in steps)
+
+
+def test_the_evaluation_at_the_end_is_counted():
+    """Two sets of 3,000 and 1,000 examples of 10 tokens, twice, in batches of 1,024: forward, a third of the FLOPs."""
+    item, recipe = experiment(), Recipe(batch_tokens=20_000)
+    evaluation = evaluation_of([3000, None, 1000], recipe, 10, passes=2)
+    assert (evaluation.tokens, evaluation.batches) == (80_000, 8)
+    flops = 80_000 * item.flops_per_token / 3
+    without, counted = (estimate(plan(item), Hardware(), recipe=recipe, evaluation=each) for each in (None, evaluation))
+    extra = flops / Hardware().flops_per_second + 8 * 0.5e-3
+    assert counted.seconds["one"] - without.seconds["one"] == pytest.approx(extra)
+    step = item.planned_flops / 1000
+    timed = StepSeconds(timed=(TimedStep(tokens=2e4, flops=step, seconds=2.0),), device="cpu", outcome="")
+    both = (estimate(plan(item), recipe=recipe, timed=timed, evaluation=each) for each in (None, evaluation))
+    before, after = (each.seconds["one"] for each in both)
+    assert after - before == pytest.approx(2.0 * flops / step)

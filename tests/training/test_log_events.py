@@ -1,17 +1,13 @@
 """`on_log`: what a watcher of trainings is told, and that no watcher can end one."""
 
-import io
 import math
 
 import pytest
-from rich.console import Console
 from tiny_study import experiment, tiny_study
 
 from flops_fit import Hardware, Recipe, find_optimal, run_experiment
 from flops_fit.cost.hardware import measure_peak, peak_to_show
 from flops_fit.errors import FlopsFitWarning
-from flops_fit.training.log_events import step_event
-from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import train_all
 
 ALWAYS = {
@@ -84,29 +80,6 @@ def test_find_optimal_hands_on_what_happens(tmp_path):
     assert len(endings) == len({event["experiment_id"] for event in endings}) == len(list(tmp_path.glob("runs/*")))
     assert all(event["held_out_loss"] < math.log(4) for event in endings)
     assert sorted(law.runs.loss) == sorted(event["held_out_loss"] for event in endings), "fitted to what was told"
-
-
-def rendered(peak, width=100):
-    """What a terminal of `width` columns shows of two trainings under way."""
-    screen = io.StringIO()
-    console = Console(file=screen, width=width, force_terminal=True, color_system=None)
-    runs = [experiment(num_tokens=10**9, name=f"c{budget}-width1024-s0-3f9a2b71") for budget in ("6e+10", "2e+11")]
-    with StudyProgress(28, planned_flops=6.2e11, peak=peak, console=console) as bars:
-        for one in runs:
-            bars.update(
-                step_event(one, step=9, steps=10, tokens=9 * 10**8, loss=12.3456, learning_rate=1.0, seconds=300.0)
-            )
-        bars._bars.refresh()
-    return [line.rstrip() for line in screen.getvalue().replace("\r", "\n").split("\n") if "loss" in line]
-
-
-def test_bars_show_flops_and_utilisation_on_one_line_of_a_hundred_columns():
-    flops_per_second = 9e8 / 300 * 6 * experiment().num_params  # 3M tokens/s of 92 parameters: 1.66 GFLOP/s
-    assert flops_per_second == pytest.approx(1.656e9)
-    lines = rendered(peak=5e9)
-    assert all("c6e+10-width1024-s0 " in line or "c2e+11-width1024-s0 " in line for line in lines)
-    assert all("loss 12.346 3.00M tok/s 1.66 GFLOP/s 33%" in line for line in lines)
-    assert "%" not in rendered(peak=None)[-1].split("FLOP/s")[1], "no utilisation against a guess"
 
 
 def test_the_peak_is_measured_only_where_trainings_take_longer_than_that(monkeypatch):
