@@ -122,6 +122,7 @@ for (const picture of document.querySelectorAll(".picture[tabindex]")) {
     svg.append(ring);
     box.textContent = texts[text];
     const place = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
+    if (place.y < 0 || place.y > innerHeight) return hide();
     box.style.left = Math.max(4, Math.min(place.x + 14, innerWidth - box.offsetWidth - 8)) + "px";
     const above = place.y - box.offsetHeight - 12;
     box.style.top = (above < 4 ? place.y + 16 : above) + "px";
@@ -147,7 +148,7 @@ for (const picture of document.querySelectorAll(".picture[tabindex]")) {
     event.preventDefault();
     show((at + step + points.length) % points.length);
   });
-  addEventListener("scroll", hide, { passive: true });
+  addEventListener("scroll", () => ring.isConnected && show(at), { passive: true, capture: true });
 }
 """
 

@@ -134,6 +134,6 @@ def test_the_law_shows_exponent_predictions_and_figures(pages, page):
     page.wait_for_text("N_opt ~ C^", "predictions", "D_opt", "exponent a", "Show Markdown")
     keep(page, "law")
     page.click_text("[Show Markdown]", tags="*")
-    script = "return [...document.images].some(i => i.src.startsWith('data:image/png') && i.naturalWidth > 400)"
+    script = "return [...document.images].some(i => i.src.startsWith('data:image/svg') && i.naturalWidth > 400)"
     wait_for(lambda: page.run(script), 30, "the IsoFLOP figure")
     keep(page, "figure")

@@ -11,6 +11,7 @@ from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.fitted import FittedLaw
 
 MAX_CURVES = 10
+FAR = 30.0  # times the runs' sizes, up to which a curve is drawn to reach its minimum
 MOST_DRAWN = 3000  # runs that a figure shows as points
 
 
@@ -279,7 +280,8 @@ def _curve(
     members, shown = law.runs.subset(own), law.runs.subset(own & drawn)
     compute = float(np.median(members.flops)) if len(members) else budget
     centre = law.N_opt(compute)
-    sizes = np.append(members.num_params, centre)
+    near = np.clip(centre, members.num_params.min() / FAR, members.num_params.max() * FAR) if len(members) else centre
+    sizes = np.append(members.num_params, near)
     N = np.geomspace(sizes.min() / 1.4, sizes.max() * 1.4, 80)
     own_N = np.geomspace(members.num_params.min(), members.num_params.max(), 60) if minimum else np.empty(0)
     return IsoflopCurve(

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from flops_fit.basics.formatting import format_loss
 from flops_fit.drawing.axes import (
     FEW,
     MANY,
@@ -68,6 +69,8 @@ def isoflop_figure(law: FittedLaw) -> ShownFigure:
         N, loss = zip(*inside, strict=True)
         axes.plot(N, loss, "*", **MINIMUM, label="budget's own minimum")
     axes.set_xscale("log")
+    sizes = np.concatenate([*[curve.law_N for curve in data.curves], data.other_N])
+    axes.set_xlim(sizes.min() / 1.3, sizes.max() * 1.3)
     _loss_limits(axes, data)
     counts(axes, "x")
     axes.set(xlabel="Parameters N", ylabel=loss_label(law, "Final held-out loss"))
@@ -107,11 +110,12 @@ def frontier_figure(law: FittedLaw) -> ShownFigure:
 def contour_figure(law: FittedLaw) -> ShownFigure:
     """Contours of L(N, D) with the runs and the path of the optimum."""
     data = contour_data(law)
-    figure, (axes,) = panels(7.0, 5.2, 1)
     levels = np.quantile(data.loss, np.linspace(0.01, 0.97, 16))
+    said = level_words(levels)
+    figure, (axes,) = panels(7.0, 5.2, 1, right=0.15 + 0.07 * max(len(words) - 4 for words in said.values()))
     filled = axes.contourf(data.N, data.D, data.loss, levels=levels, cmap="viridis_r", extend="both", alpha=0.85)
     lines = axes.contour(data.N, data.D, data.loss, levels=levels[::3], colors="white", linewidths=0.8)
-    axes.clabel(lines, fmt="%.2f", fontsize=8)
+    axes.clabel(lines, fmt=lambda level: said[float(level)], fontsize=8)
     style: dict[str, Any] = {"color": "white", "ms": 4.5, "mec": INK, "mew": 0.8}
     points(axes, data.run_N, data.run_D, "o", data.run_names, **style, label=f"runs{drawn_words(law)}")
     axes.plot(data.path_N, data.path_D, "--", color=INK, lw=1.6, label="compute optimum")
@@ -122,7 +126,7 @@ def contour_figure(law: FittedLaw) -> ShownFigure:
     counts(axes, "x")
     counts(axes, "y")
     bar = figure.colorbar(filled, ax=axes, label=loss_label(law))
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: said.get(float(value), f"{value:.4g}")))
     axes.legend(loc="upper right", framealpha=0.9)
     return figure
 
@@ -168,6 +172,15 @@ def all_figures(law: FittedLaw, *, without: Collection[str] = ()) -> dict[str, S
         "exponents": cloud_figure,
     }
     return {name: draw(law) for name, draw in drawn.items() if name not in without}
+
+
+def level_words(levels: np.ndarray) -> dict[float, str]:
+    """Each level with as many digits, three or more, as tell it from the others."""
+    for digits in range(3, 9):
+        said = {float(level): f"{level:.{digits}g}" for level in levels}
+        if len(set(said.values())) == len(said):
+            break
+    return said
 
 
 def _draw_other_runs(axes: Axes, data: IsoflopData, colour_of: Callable[[Any], Any]) -> None:
@@ -216,7 +229,7 @@ def _loss_panel(axes: Axes, data: FrontierData, law: FittedLaw) -> None:
         axes.fill_between(data.C, *each.T, color=ORANGE, alpha=0.25, lw=0, label=name)
     axes.plot(data.C, data.L, color=ORANGE, lw=2, label="predicted at the optimum")
     axes.plot(data.minimum_C, data.minimum_L, "*", **MINIMUM)
-    axes.axhline(law.irreducible, color=INK, lw=1.2, ls=":", label=f"irreducible loss = {law.irreducible:.3f}")
+    axes.axhline(law.irreducible, color=INK, lw=1.2, ls=":", label=f"irreducible loss = {format_loss(law.irreducible)}")
     top = float(np.quantile(data.run_loss, 0.97))
     bottom = min(law.irreducible, float(data.L_band.min()), float(data.run_loss.min()))
     axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.5 * (top - bottom))  # the upper third is for the legend

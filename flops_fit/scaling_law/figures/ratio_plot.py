@@ -13,6 +13,8 @@ from flops_fit.scaling_law.figures.plot_data import drawn_words
 from flops_fit.scaling_law.figures.ratio_data import CHINCHILLA_TOKENS_PER_PARAM, ratio_data
 from flops_fit.scaling_law.fitted import FittedLaw
 
+FAR = 1e3
+
 
 def ratio_figure(law: FittedLaw) -> ShownFigure:
     """D/N against compute: the runs, the budgets' own minima, and the law's optimum with its 90 % band."""
@@ -29,7 +31,8 @@ def ratio_figure(law: FittedLaw) -> ShownFigure:
     axes.set_yscale("log")
     bounded = np.clip(data.band, data.ratio[:, None] / 30, data.ratio[:, None] * 30).ravel()
     shown = np.concatenate([data.run_ratio, data.ratio, data.minimum_ratio, bounded])
-    axes.set_ylim(shown.min() / 1.5, shown.max() * 1.5)
+    low, high = data.run_ratio.min() / FAR, data.run_ratio.max() * FAR  # an optimum of no law leaves the picture
+    axes.set_ylim(max(shown.min(), low) / 1.5, min(shown.max(), high) * 1.5)
     axes.axvspan(*data.C_fitted, color=GREY, alpha=0.10, lw=0)
     powers_of_ten(axes)
     ticks(axes, "y", lambda value: f"{value:g}", factor=300)
