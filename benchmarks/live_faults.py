@@ -258,8 +258,8 @@ def two_daemons(folder):
 
 FAULTS = {
     "a training's process killed (-9)": a_training_killed,
-    "the daemon killed (-9) during a training": killed("dagster._daemon"),
-    "the web server killed (-9) during a training": killed("dagster_webserver"),
+    "the daemon killed (-9) during a training": killed("quick_daemon"),
+    "the web server killed (-9) during a training": killed("web-server"),
     "everything killed (-9) during a training": killed(""),
     "one partition launched twice at once": launched_twice,
     "the study file half written": study_torn,

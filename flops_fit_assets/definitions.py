@@ -19,7 +19,6 @@ from flops_fit_assets.automation.watch import SENSOR_SECONDS, watch_sensor
 from flops_fit_assets.graph.assets import study_assets
 from flops_fit_assets.graph.io_manager import study_io_manager
 from flops_fit_assets.graph.rounds_sensor import rounds_sensor
-from flops_fit_assets.instance.forked_runs import fork_runs
 from flops_fit_assets.instance.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.instance.sqlite import lighten
 from flops_fit_assets.source import StudySource
@@ -77,5 +76,4 @@ def study_path() -> Path:
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location of the study that `study_path` names."""
-    fork_runs()
     return build_study_definitions(study_path())

@@ -30,8 +30,9 @@ LIBRARY = (
     ("api",),
 )
 PIPELINE = (
-    ("instance", "storage", "pages"),
-    ("source",),
+    ("instance", "storage"),
+    ("warm_runs",),
+    ("pages", "source"),
     ("metadata",),
     ("freshness",),
     ("automation",),

@@ -20,6 +20,7 @@ from flops_fit_assets.graph.rounds import INTERRUPTED_TAG
 from flops_fit_assets.instance.home import open_instance, open_instance_of_pages
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.remote import storage_url
+from flops_fit_assets.warm_runs.process_of_run import ProcessOfRun
 
 if TYPE_CHECKING:
     from flops_fit.preflight.first_steps import Trial
@@ -116,7 +117,7 @@ def end_lost_runs(home: Path) -> int:
     """Mark runs as failed that Dagster's processes of `home` began and, having been killed, will never end; how many.
 
     They would hold the places of others for ever. Only for whoever holds `pages_lock`. Runs on other machines are left
-    to their launcher, headless ones to the next headless process.
+    to their launcher, headless ones to the next headless process, and forks that go on to run monitoring.
     """
     opened = open_instance_of_pages(home)
     if opened is None:
@@ -125,11 +126,16 @@ def end_lost_runs(home: Path) -> int:
         if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
             return 0
         found = instance.get_runs(dg.RunsFilter(statuses=[*_UNDER_WAY, dg.DagsterRunStatus.CANCELING]))
-        lost = [run for run in found if HEADLESS_TAG not in run.tags]
+        lost = [run for run in found if HEADLESS_TAG not in run.tags and not _goes_on(run)]
         for run in lost:
             instance.add_run_tags(run.run_id, {INTERRUPTED_TAG: "true"})
             instance.report_run_failed(run, "the process that ran this was gone when the pages were opened again")
     return len(lost)
+
+
+def _goes_on(run: dg.DagsterRun) -> bool:
+    process = ProcessOfRun.of(run)
+    return process is not None and process.lives
 
 
 class _Listener:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ concurrency:
   pools:
     granularity: run
     default_limit: {workers}    # trainings at the same time when Dagster launches them
+run_launcher:                   # runs are forks of a process that has loaded the study; without this section
+  module: flops_fit_assets.warm_runs.launcher    # each loads Dagster and torch anew, which takes seconds
+  class: WarmRunLauncher
 run_coordinator:
   module: dagster
   class: QueuedRunCoordinator
@@ -49,13 +53,28 @@ run_retries:
 """
 
 
+_LAUNCHER = re.compile(r"^run_launcher:.*\n(?: .*\n)+", re.MULTILINE)
+
+
 def instance_directory(home: Path, workers: int) -> Path:
-    """Dagster's folder in `home`, made with its `dagster.yaml` if it is not there."""
+    """Dagster's folder in `home`, made with its `dagster.yaml` if it is not there.
+
+    One that an earlier version wrote, and nobody edited, is written again, with the workers it has.
+    """
     directory = home / "dagster"
     config = directory / "dagster.yaml"
     if not config.exists():
         write_text(config, _INSTANCE_CONFIG.format(workers=workers))
+    elif (earlier := _workers_of_earlier(config)) is not None:
+        write_text(config, _INSTANCE_CONFIG.format(workers=earlier))
     return directory
+
+
+def _workers_of_earlier(config: Path) -> int | None:
+    """The workers in what was written before there was a launcher of our own; None for anything else."""
+    before = re.escape(_LAUNCHER.sub("", _INSTANCE_CONFIG)).replace(re.escape("{workers}"), r"(\d+)")
+    found = re.fullmatch(before, config.read_text("utf-8", "replace")) if config.is_file() else None
+    return int(found[1]) if found else None
 
 
 def open_instance(home: Path, workers: int) -> DagsterInstance:

@@ -1,10 +1,11 @@
-"""`dagster dev` with its web server behind the guard.
+"""`dagster dev` with its web server behind the guard, and a daemon that looks more often (`quick_daemon`).
 
     python -m flops_fit_assets.pages.guarded_dagster dev <options of `dagster dev`>
 
-`dagster dev` starts its web server as a process of its own, by a command that is replaced here, and that process makes
-its application with a function that is replaced here too (Dagster 1.13). Should a later Dagster do either in another
-way, its pages would be without the guard: `flops-fit ui` asks them once, as a stranger would, and ends them then.
+`dagster dev` starts its web server and its daemon as processes of their own, by commands that are replaced here, and
+the web server makes its application with a function that is replaced here too (Dagster 1.13). Should a later Dagster do
+either in another way, its pages would be without the guard: `flops-fit ui` asks them once, as a stranger would, and
+ends them then.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ def dev() -> None:
         if "dagster_webserver" in parts:
             after = parts.index("dagster_webserver") + 1
             parts = [sys.executable, "-m", "flops_fit_assets.pages.guarded_dagster", "web-server", *parts[after:]]
+        elif "dagster._daemon" in parts:
+            after = parts.index("dagster._daemon") + 1
+            parts = [sys.executable, "-m", "flops_fit_assets.pages.quick_daemon", *parts[after:]]
         return start(parts, **kwargs)
 
     dagster_dev.open_ipc_subprocess = start_guarded
@@ -39,6 +43,9 @@ def web_server() -> None:
     """`dagster-webserver` behind the guard."""
     from dagster_webserver import cli
 
+    from flops_fit_assets.instance.sqlite import lighten
+
+    lighten()
     make: Callable[..., Any] = cli.create_app_from_workspace_process_context
     allowed = checked_hosts(os.environ.get(ALLOWED_VARIABLE, "").split())
 

@@ -13,6 +13,7 @@ from webdriver import wait_for
 from flops_fit.processes import forks
 from flops_fit_assets.automation.retries import RETRY_OF_TAG
 from flops_fit_assets.instance.home import open_instance
+from flops_fit_assets.warm_runs.process_of_run import PROCESS_TAG
 
 pytestmark = DAGSTER_WARNINGS
 
@@ -25,7 +26,10 @@ def test_an_edit_starts_exactly_what_it_affects(pages):
     assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
     live.edit(budgets=(3e5, 6e5, 2e8), **FINISHED)  # two of its four sizes would need more tokens than there are
     assert live.settle()[0] == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
-    assert any("multiprocessing.forkserver" in command for command in of_home(live.folder).values()) == forks.POSSIBLE
+    assert any("warm_runs.server" in command for command in of_home(live.folder).values()) == forks.POSSIBLE
+    with open_instance(live.folder, 2) as instance:
+        forked = [run for run in instance.get_runs(limit=4) if PROCESS_TAG in run.tags]
+    assert len(forked) == (4 if forks.POSSIBLE else 0)
     live.switch_off()
     live.edit(**FINISHED)
 

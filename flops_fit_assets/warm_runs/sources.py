@@ -1,0 +1,81 @@
+"""Which files a process has loaded, and whether they are still as they were."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+_INSTALLED = tuple(sysconfig.get_path(which) for which in ("stdlib", "platstdlib", "purelib", "platlib"))
+_CLOCK_NS = 50_000_000  # a file system's clock may be behind that of `time` by as much
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The files of modules, and the names in the folders that they are found in, as they were when they were loaded.
+
+    `settled` is whether none of them was written while they were loaded: else what is loaded may be older.
+    """
+
+    files: Mapping[str, tuple[int, ...]]
+    folders: Mapping[str, tuple[str, ...]]
+    settled: bool
+
+    @classmethod
+    def loaded(cls, since: float, besides: Collection[str] = (), installed: bool = True) -> Sources:
+        """Of what this process has imported but the modules `besides`, having begun at the time `since`.
+
+        Without `installed`, those of the standard library and of site-packages are left out.
+        """
+        names = {file for file in _files(besides) if installed or not file.startswith(_INSTALLED)}
+        files = {file: _state(file) for file in names}
+        return cls(
+            files=files,
+            folders={folder: _names(folder) for folder in _own_folders()},
+            settled=all(max(state[:2], default=0) < since * 1e9 - _CLOCK_NS for state in files.values()),
+        )
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether a process that loads now would load the same."""
+        return (
+            self.settled
+            and all(_state(file) == state for file, state in self.files.items())
+            and all(_names(folder) == names for folder, names in self.folders.items())
+        )
+
+
+def now() -> float:
+    """The time, as `Sources.loaded` takes it."""
+    return time.time()
+
+
+def _files(besides: Collection[str]) -> Iterator[str]:
+    for name, module in list(sys.modules.items()):
+        if name not in besides and (file := getattr(module, "__file__", None)):
+            yield file
+
+
+def _state(file: str) -> tuple[int, ...]:
+    """Changes with every write, also where the time of the content is set back (`cp -p`, `rsync -t`)."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def _own_folders() -> list[str]:
+    return [entry or os.getcwd() for entry in sys.path if not entry.startswith(_INSTALLED)]
+
+
+def _names(folder: str) -> tuple[str, ...]:
+    """The modules that could be imported from a folder."""
+    try:
+        found = os.listdir(folder)
+    except OSError:
+        return ()
+    return tuple(sorted(name for name in found if name.endswith(".py")))

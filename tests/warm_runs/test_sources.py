@@ -1,0 +1,67 @@
+"""What a process has loaded is known to be as it was, or not to be."""
+
+import importlib
+import os
+import sys
+
+import pytest
+
+from flops_fit_assets.warm_runs.sources import Sources, now
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """`Sources` of a module in a folder of its own, long after it was written, and its file."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "watched_source.py"
+    file.write_text("VALUE = 1\n")
+    before = set(sys.modules)
+    importlib.import_module("watched_source")
+    yield Sources.loaded(now() + 1, besides=before), file
+    del sys.modules["watched_source"]
+
+
+def test_what_nobody_touched_is_unchanged(loaded):
+    sources, file = loaded
+    assert str(file) in sources.files
+    assert sources.unchanged
+
+
+def test_a_write_is_seen_also_where_the_file_keeps_its_time_and_size(loaded):
+    sources, file = loaded
+    was = file.stat()
+    file.write_text("VALUE = 2\n")
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert file.stat().st_mtime_ns == was.st_mtime_ns
+    assert not sources.unchanged
+
+
+def test_a_file_that_is_gone_is_seen(loaded):
+    sources, file = loaded
+    file.unlink()
+    assert not sources.unchanged
+
+
+def test_a_module_beside_it_is_seen_and_what_is_none_is_not(loaded):
+    sources, file = loaded
+    file.with_name("study.toml").touch()
+    (file.parent / "flops_fit_data").mkdir()
+    assert sources.unchanged
+    file.with_name("other_source.py").touch()
+    assert not sources.unchanged
+
+
+def test_what_was_written_while_it_was_loaded_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before, began = set(sys.modules), now()
+    (tmp_path / "late_source.py").write_text("VALUE = 1\n")
+    importlib.import_module("late_source")
+    assert not Sources.loaded(began, besides=before).unchanged
+    del sys.modules["late_source"]
+
+
+def test_installed_modules_count_where_they_are_asked_for():
+    with_installed, without = (Sources.loaded(now() + 1, installed=installed).files for installed in (True, False))
+    assert pytest.__file__ in with_installed
+    assert pytest.__file__ not in without
+    assert Sources.__module__.replace(".", "/") in " ".join(without)
