@@ -18,17 +18,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
 
 import live_processes
-from dagster_pages import launch, locations, messages, reload_location, runs, served, ticks
-from live_daemon import ENDED, Live
+from dagster_pages import ask, launch, locations, messages, reload_location, runs, served, ticks
+from live_daemon import ENDED, Live, own_module
 from pipeline_study import result_files, write_study
 from webdriver import wait_for
 
 FLOPS_FIT = [sys.executable, "-m", "flops_fit_assets.cli"]
 
 
-def slow_study(folder):
+def slow_study(folder, module="tiny_study"):
     """Trainings of one to six seconds each, that write a checkpoint three times a second."""
-    path = write_study(folder, budgets=(2e7, 4e7, 6e7), sizes=3)
+    path = write_study(folder, budgets=(2e7, 4e7, 6e7), sizes=3, module=module)
     path.write_text(path.read_text().replace("[training]", "[training]\nbatch_tokens = 8\ncheckpoint_seconds = 0.3"))
     return path
 
@@ -117,10 +117,7 @@ def killed(naming):
 def launched_twice(folder):
     study = slow_study(folder)
     with served(study, folder) as address:
-        for stage in ("size_map", "sweep_plan"):
-            done(address, launch(address, stage, {}))
-        plan = json.loads((folder / "tiny" / "sweep_plan.json").read_text())
-        longest = max(plan["experiments"], key=lambda item: item["num_tokens"])["experiment_id"]
+        longest = planned_by_hand(folder, address)
         both = [launch(address, "training_run", {}, partition=longest) for _ in range(2)]
         for run in both:
             done(address, run)
@@ -133,6 +130,69 @@ def done(address, run, status="SUCCESS"):
     """Wait for the end of a run, which must be `status`."""
     state = wait_for(lambda: runs(address)[run][0] in ENDED and runs(address)[run], 180, run)
     assert state[0] == status, state
+
+
+def terminated(folder):
+    study = slow_study(folder)
+    with served(study, folder) as address:
+        longest = planned_by_hand(folder, address)
+        run = launch(address, "training_run", {}, partition=longest)
+        live_processes.training_under_way(folder / "tiny" / "runs")
+        terminate(address, run)
+        done(address, run, "CANCELED")
+        done(address, launch(address, "training_run", {}, partition=longest))
+    (logged,) = steps(folder).values()
+    assert logged == sorted(set(logged))
+    return "its run is canceled; launched again, it goes on from its checkpoint"
+
+
+def source_edited(folder):
+    """While a training of the old source is under way; the study's model is in a module of its own."""
+    module = own_module(folder)
+    study = slow_study(folder, module)
+    with served(study, folder) as address:
+        live = Live(folder, address)
+        live.switch_on()
+        live_processes.training_under_way(folder / "tiny" / "runs")
+        text = (folder / f"{module}.py").read_text()
+        (folder / f"{module}.py").write_text(text.replace("torch.nn.Tanh()", "torch.nn.ReLU()"))
+        settled(folder)
+        wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 120, "the end of every run")
+        refused = [run for run, state in runs(address).items() if state[0] != "SUCCESS"]
+        said = {text for run in refused for text in messages(address, run) if "planned from" in (text or "")}
+    plan = json.loads((folder / "tiny" / "sweep_plan.json").read_text())
+    results = {name: json.loads(text) for name, (_, text) in result_files(folder).items()}
+    for item in plan["experiments"]:
+        assert results[item["experiment_id"]]["status"] == "completed", item["experiment_id"]
+    relu = trained_alone(study, folder, plan)
+    assert {name: results[name]["loss"] for name in relu} == relu
+    return f"what was under way ends as it began; {len(refused)} runs of the old plan are refused {sorted(said)[:1]}"
+
+
+def trained_alone(study, folder, plan):
+    """The losses of the plan's first and last experiment, trained in new processes from nothing."""
+    with tempfile.TemporaryDirectory() as other:
+        headless(Path(other), study)
+        found = {name: json.loads(text)["loss"] for name, (_, text) in result_files(Path(other)).items()}
+    return {item["experiment_id"]: found[item["experiment_id"]] for item in plan["experiments"]}
+
+
+def planned_by_hand(folder, address):
+    """The longest experiment of the plan, once it is planned."""
+    for stage in ("size_map", "sweep_plan"):
+        done(address, launch(address, stage, {}))
+    plan = json.loads((folder / "tiny" / "sweep_plan.json").read_text())
+    return max(plan["experiments"], key=lambda item: item["num_tokens"])["experiment_id"]
+
+
+def terminate(address, run):
+    """As *Terminate* on a run's page does."""
+    mutation = (
+        "mutation T($r: String!){terminateRun(runId: $r){__typename ... on TerminateRunFailure{message} "
+        "... on PythonError{message}}}"
+    )
+    answer = ask(address, mutation, r=run)["terminateRun"]
+    assert answer["__typename"] == "TerminateRunSuccess", answer
 
 
 def study_torn(folder):
@@ -262,6 +322,8 @@ FAULTS = {
     "the web server killed (-9) during a training": killed("web-server"),
     "everything killed (-9) during a training": killed(""),
     "one partition launched twice at once": launched_twice,
+    "a training terminated on its page": terminated,
+    "the model's source edited during a training": source_edited,
     "the study file half written": study_torn,
     "a file torn": file_damaged(tear),
     "a file deleted": file_damaged(Path.unlink),

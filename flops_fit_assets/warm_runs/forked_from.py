@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import socket
@@ -108,8 +109,8 @@ class ForkedLocation:
     def leave(self) -> None:
         """Ask it for nothing more: it ends when its runs have, and how they do is still heard."""
         self.gone = True
-        with contextlib.suppress(OSError):
-            socket.socket(fileno=os.dup(self._pipe.fileno())).shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._pipe.fileno())) as end:
+            end.shutdown(socket.SHUT_WR)
 
     def _listen(self) -> None:
         while True:
@@ -117,10 +118,13 @@ class ForkedLocation:
                 message = json.loads(self._pipe.recv_bytes())
             except (EOFError, OSError):
                 break
-            if message["kind"] == "ended":
-                self._on_end(message["run"], message["code"])
-            else:
+            if message["kind"] != "ended":
                 self._answers.put(message)
+                continue
+            try:
+                self._on_end(message["run"], message["code"])
+            except Exception:  # of the history; run monitoring finds the process gone
+                logging.getLogger("dagster").exception("the end of run %s could not be noted", message["run"])
         self.gone = True
         self._answers.put(_GONE)
         self._pipe.close()

@@ -20,6 +20,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from dataclasses import replace
 from multiprocessing import connection, get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -37,7 +38,7 @@ def main(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for runs, and for who asks, whose end is ours
     began = now()
     _load()
-    loaded = Sources.loaded(began, installed=False)
+    loaded = replace(Sources.loaded(began, installed=False), folders={})  # those of the user's are of no concern here
     with socket.socket(fileno=number) as requests:
         while True:
             request, ends, _, _ = socket.recv_fds(requests, LONGEST, 1)

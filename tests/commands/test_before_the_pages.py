@@ -1,5 +1,6 @@
 """Before `flops-fit ui` opens the pages: one daemon for a home, and no run held by a process that is gone."""
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from pipeline_study import DAGSTER_WARNINGS
 from flops_fit_assets.headless.dagster_runs import HEADLESS_TAG, end_lost_runs
 from flops_fit_assets.instance.home import instance_directory, open_instance
 from flops_fit_assets.instance.locks import AlreadyRunning, pages_lock
+from flops_fit_assets.warm_runs.process_of_run import PROCESS_TAG, ProcessOfRun
 
 pytestmark = DAGSTER_WARNINGS
 
@@ -22,15 +24,17 @@ def test_runs_whose_process_is_gone_are_ended_and_the_others_left(tmp_path):
         "lost before it began": (dg.DagsterRunStatus.STARTING, {}),
         "headless": (STARTED, {HEADLESS_TAG: "tiny"}),
         "done": (dg.DagsterRunStatus.SUCCESS, {}),
+        "goes on": (STARTED, ProcessOfRun.this().tags),
+        "lost with its process": (STARTED, {PROCESS_TAG: f"{os.getpid()} 12@another boot"}),
     }
     with open_instance(tmp_path, 2) as instance:
         ids = {}
         for name, (status, tags) in given.items():
             ids[name] = instance.add_run(dg.DagsterRun(job_name="any", status=status, tags=tags)).run_id
-        assert end_lost_runs(tmp_path) == 2
+        assert end_lost_runs(tmp_path) == 3
         after = {name: instance.get_run_by_id(run).status for name, run in ids.items()}
         last = instance.all_logs(ids["lost"])[-1]
-    lost = {"lost": FAILURE, "lost before it began": FAILURE}
+    lost = dict.fromkeys(("lost", "lost before it began", "lost with its process"), FAILURE)
     assert after == {name: status for name, (status, _) in given.items()} | lost
     assert "the process that ran this was gone" in last.dagster_event.message
 

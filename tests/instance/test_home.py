@@ -7,6 +7,7 @@ from pipeline_study import DAGSTER_WARNINGS
 from ray_cluster import sections_in_docs
 
 from flops_fit_assets.instance.home import instance_directory, open_instance
+from flops_fit_assets.warm_runs.launcher import WarmRunLauncher
 
 pytestmark = DAGSTER_WARNINGS
 
@@ -32,6 +33,30 @@ def test_a_launcher_in_dagster_yaml_does_not_concern_headless_runs(tmp_path):
 
     with open_instance(tmp_path, 2) as headless:
         assert dg.materialize([thing], instance=headless).success
+
+
+def test_what_an_earlier_version_wrote_gets_the_launcher_and_what_was_edited_is_left(tmp_path):
+    config = instance_directory(tmp_path, 3) / "dagster.yaml"
+    now = config.read_text()
+    launcher = now[now.index("run_launcher:") : now.index("run_coordinator:")]
+    earlier = now.replace(launcher, "")
+    config.write_text(earlier)
+    instance_directory(tmp_path, 5)
+    assert config.read_text() == now
+    for edited in (earlier + "retention: {}\n", earlier.replace("max_retries: 2", "max_retries: 1"), ""):
+        config.write_text(edited)
+        instance_directory(tmp_path, 3)
+        assert config.read_text() == edited
+
+
+def test_the_pages_have_the_launcher_that_forks_and_a_home_may_do_without(tmp_path):
+    directory = instance_directory(tmp_path, 2)
+    with dg.DagsterInstance.from_config(str(directory)) as pages:
+        assert isinstance(pages.run_launcher, WarmRunLauncher)
+    config = directory / "dagster.yaml"
+    config.write_text(config.read_text() + "run_launcher: {module: dagster, class: DefaultRunLauncher}\n")
+    with dg.DagsterInstance.from_config(str(directory)) as pages:
+        assert type(pages.run_launcher) is dg.DefaultRunLauncher
 
 
 def test_a_run_whose_process_died_is_started_again_and_one_that_failed_is_not(tmp_path):
