@@ -20,7 +20,7 @@ from flops_fit_assets.freshness.history import latest_observed
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
 from flops_fit_assets.source import StudySource
 
-# Dagster's daemon looks at sensors every 5 seconds, that of `flops-fit ui` every 2 (`pages/quick_daemon.py`): told to
+# Dagster's daemon looks at sensors every 5 seconds, that of `flops-fit ui` more often (`pages/quick_daemon.py`): told to
 # wait as long, a sensor would miss every other look.
 SENSOR_SECONDS = 1
 
