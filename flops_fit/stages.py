@@ -23,6 +23,7 @@ from flops_fit.rate_check.noise import noise_of
 from flops_fit.rate_check.planned import checks_of, cost_text
 from flops_fit.rate_check.rate_check import RateCheck, rate_check
 from flops_fit.recipe.recipe import doubts
+from flops_fit.recipe.trunk import sharing_notes
 from flops_fit.recipe_law.design import DEAR, LEVELS, SIZES, SPAN, TuningDesign, make_design, trial_budgets
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.results.finished import as_planned
@@ -81,16 +82,15 @@ def study_plan(
     given = {item.name: getattr(study.sweep, item.name) for item in dataclasses.fields(study.sweep)}
     sweep = SweepOptions(**given | dict(overrides or {}))
     data, outcome, rule = study.prepared_data, study.outcome_fingerprint(), study.tuned_recipe
-    plan = plan_from_size_map(
-        size_map,
-        sweep.compute_budgets,
-        **sweep.grid() | _once_through(study, sweep),
-        centre=centre,
-        dataset_tokens=data.num_tokens if data else None,
-        tokens_per_example=data.tokens_per_example if data else 1,
-        identity=outcome,
-        model_kwargs=study.model.kwargs,
-    )
+    how = {
+        **sweep.grid() | _once_through(study, sweep) | ({"shared_sizes": True} if study.training.share_trunk else {}),
+        "centre": centre,
+        "dataset_tokens": data.num_tokens if data else None,
+        "tokens_per_example": data.tokens_per_example if data else 1,
+        "identity": outcome,
+        "model_kwargs": study.model.kwargs,
+    }
+    plan = plan_from_size_map(size_map, sweep.compute_budgets, **how)
     found = (*_recipe_doubts(study, size_map, plan.experiments), *_still_to_tune(study))
     for doubt in found:
         warnings.warn(doubt, FlopsFitWarning, stacklevel=2)
@@ -98,7 +98,7 @@ def study_plan(
     planned = dataclasses.replace(
         plan,
         experiments=[_with_own_recipe(rule, outcome, item) for item in plan.experiments],
-        notes=(*plan.notes, *found, *_how_counted(study)),
+        notes=(*plan.notes, *found, *_how_counted(study), *_shared(study, plan, size_map, how)),
         target_budgets=targets,
         made_from=study.outcome_parts(),
     )
@@ -109,6 +109,17 @@ def _once_through(study: Study, sweep: SweepOptions) -> dict[str, Any]:
     """The limit on epochs where the data is a stream that said how long it is: it cannot be seen again."""
     stream = study.data is not None and study.data.stream_tokens is not None
     return {"max_epochs": min(1.0, sweep.max_epochs), "stream": True} if stream else {}
+
+
+def _shared(study: Study, plan: SweepPlan, size_map: SizeMap, how: Mapping[str, Any]) -> list[str]:
+    """What sharing trunks saves a plan that was made as `how` says, and what it would save other budgets."""
+
+    def plan_of(budgets: Sequence[float]) -> Sequence[Experiment]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FlopsFitWarning)
+            return plan_from_size_map(size_map, budgets, **how).experiments
+
+    return sharing_notes(study.training, plan.experiments, how["tokens_per_example"], plan_of)
 
 
 def _with_checks(study: Study, plan: SweepPlan) -> SweepPlan:

@@ -10,6 +10,7 @@ from flops_fit.basics.formatting import format_bytes
 from flops_fit.cost.evaluation import Evaluation
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.step_seconds import StepSeconds, overhead, steps_of
+from flops_fit.recipe.trunk import own_shares
 
 if TYPE_CHECKING:
     from flops_fit.recipe.recipe import Recipe
@@ -24,7 +25,9 @@ class CostEstimate:
     """What a plan costs.
 
     Attributes:
-        seconds: experiment id → seconds of training and evaluation on one worker, without what it takes to start.
+        seconds: experiment id → seconds of training and evaluation on one worker, without what it takes to start, of
+            what an experiment trains itself.
+        shares: experiment id → what that is of all its FLOPs, where it shares a trunk (`flops_fit.recipe.trunk`).
         workers: experiments trained side by side.
         device_hours: of all experiments together.
         money: device-hours times the price of one.
@@ -46,6 +49,11 @@ class CostEstimate:
     in_parts: tuple[str, ...] = ()
     too_large: tuple[str, ...] = ()
     error: float | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    def own_flops(self, experiment: Experiment) -> float:
+        """FLOPs that `experiment` does itself."""
+        return experiment.planned_flops * self.shares.get(experiment.experiment_id, 1.0)
 
     @property
     def wall_seconds(self) -> float:
@@ -92,16 +100,21 @@ def estimate(
     """
     evaluation = evaluation or Evaluation(tokens=0, batches=0)
     hardware = hardware or Hardware()
+    shares = own_shares(recipe, plan.trainings, tokens_per_example) if recipe else {}
     finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
     finished = [result for result in finished if result.source == "trained"]  # imported ones ran on another machine
     if finished:
-        seconds, basis, error = _measured(plan, hardware, finished, evaluation)
+        seconds, basis, error = _measured(plan, hardware, finished, evaluation, shares)
     else:
-        steps = {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in plan.trainings if recipe}
+        steps = {
+            item.experiment_id: steps_of(item, recipe, tokens_per_example) * shares.get(item.experiment_id, 1.0)
+            for item in plan.trainings
+            if recipe
+        }
         if timed and steps:
-            seconds, basis = _timed(plan, steps, timed, evaluation)
+            seconds, basis = _timed(plan, steps, timed, evaluation, shares)
         else:
-            seconds, basis = _guessed(plan, hardware, steps, evaluation)
+            seconds, basis = _guessed(plan, hardware, steps, evaluation, shares)
         error = None
     memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.trainings}
     smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.trainings}
@@ -118,6 +131,7 @@ def estimate(
         in_parts=tuple(name for name in _above(memory, hardware.memory) if name not in too_large),
         too_large=too_large,
         error=error,
+        shares=shares,
     )
 
 
@@ -137,12 +151,12 @@ def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float |
 
 
 def _guessed(
-    plan: SweepPlan, hardware: Hardware, steps: Mapping[str, float], evaluation: Evaluation
+    plan: SweepPlan, hardware: Hardware, steps: Mapping[str, float], evaluation: Evaluation, shares: Mapping[str, float]
 ) -> tuple[dict[str, float], str]:
     """Seconds of every experiment from its FLOPs and its steps, where these are known, and what they rest on."""
     rate, each = hardware.flops_per_second, overhead(hardware)
     seconds = {
-        item.experiment_id: (item.planned_flops + evaluation.flops(item)) / rate
+        item.experiment_id: (item.planned_flops * shares.get(item.experiment_id, 1.0) + evaluation.flops(item)) / rate
         + each * (steps[item.experiment_id] + evaluation.batches if item.experiment_id in steps else 0.0)
         for item in plan.trainings
     }
@@ -151,14 +165,14 @@ def _guessed(
 
 
 def _timed(
-    plan: SweepPlan, steps: Mapping[str, float], timed: StepSeconds, evaluation: Evaluation
+    plan: SweepPlan, steps: Mapping[str, float], timed: StepSeconds, evaluation: Evaluation, shares: Mapping[str, float]
 ) -> tuple[dict[str, float], str]:
     """Seconds of every experiment from the first steps of some."""
     seconds = {
         item.experiment_id: timed.total(
             steps[item.experiment_id] + evaluation.batches,
-            item.num_tokens + evaluation.tokens,
-            item.planned_flops + evaluation.flops(item),
+            item.num_tokens * shares.get(item.experiment_id, 1.0) + evaluation.tokens,
+            item.planned_flops * shares.get(item.experiment_id, 1.0) + evaluation.flops(item),
         )
         for item in plan.trainings
     }
@@ -166,7 +180,7 @@ def _timed(
 
 
 def _measured(
-    plan: SweepPlan, hardware: Hardware, finished: Sequence[Any], evaluation: Evaluation
+    plan: SweepPlan, hardware: Hardware, finished: Sequence[Any], evaluation: Evaluation, shares: Mapping[str, float]
 ) -> tuple[dict[str, float], str, float | None]:
     """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
     from flops_fit.cost.calibration import calibrate
@@ -176,7 +190,7 @@ def _measured(
     if fitted.error is not None:
         basis += f", each predicted from the others within {fitted.error:.0%} (median)"
     seconds = {
-        item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops)
+        item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops) * shares.get(item.experiment_id, 1.0)
         + fitted.total(evaluation.batches, evaluation.tokens, evaluation.flops(item))
         for item in plan.trainings
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """FLOPs, device time and money of a plan, done and left, its checks included.
+    """FLOPs, device time and money of a plan, done and left, its checks included; what experiments share counts once.
 
     Attributes:
         done_flops, done_hours: of finished experiments, as measured; device-hours.
@@ -60,11 +60,11 @@ def spending(
     left = [item for item in plan.trainings if item.experiment_id not in done]
     seconds = [cost.seconds[item.experiment_id] for item in left]
     return Spending(
-        planned_flops=float(sum(item.planned_flops for item in plan.trainings)),
-        done_flops=float(sum(result.flops for result in done.values())),
-        done_hours=sum(result.seconds for result in done.values()) / 3600,
+        planned_flops=float(sum(map(cost.own_flops, plan.trainings))),
+        done_flops=float(sum(result.own_flops for result in done.values())),
+        done_hours=sum(result.own_seconds for result in done.values()) / 3600,
         left_experiments=len(left),
-        left_flops=float(sum(item.planned_flops for item in left)),
+        left_flops=float(sum(map(cost.own_flops, left))),
         left_hours=sum(seconds) / 3600,
         left_wall_hours=max(max(seconds, default=0.0), sum(seconds) / cost.workers) / 3600,
         price_per_hour=hardware.price_per_hour,

@@ -23,6 +23,7 @@ SCHEDULES = ("linear", "cosine", "constant", "wsd")
 PRECISIONS = ("auto", "float32", "bfloat16")
 AUTO = "auto"
 _LONGEST_MEMORY, _MEMORY_SHARE = 5e6, 0.01  # half-life of the second moment: in tokens, and of the run, at most
+DEFAULT_RATE, TRUNK_RATE = "min(0.02, 0.47*sqrt(batch)*params^-0.6)", "min(0.012, 0.28*sqrt(batch)*params^-0.6)"
 _LEAST_BETA = 0.9  # of a run of so few steps that a hundredth of it is less than seven
 
 
@@ -65,6 +66,7 @@ FIELD_RULES = {
     "gradient_clip": number(above=0) | LEFT_OUT,
     "warmup_fraction": number(least=0, below=1) | one_of(TUNE),
     "schedule": one_of(*SCHEDULES),
+    "share_trunk": FLAG,
     "optimizer": one_of("adamw")
     | Rule(callable, 'a function of (model, peak_rate, recipe), in study.toml written as "package.module:function"'),
     "final_fraction": number(least=0, most=1) | one_of(TUNE),
@@ -100,6 +102,9 @@ class Recipe:
             linear over the last `decay_fraction` of the run (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024,
             arXiv 2405.18392, who find 0.2 enough).
         decay_fraction: of "wsd" alone; other schedules leave it aside.
+        share_trunk: whether experiments of one size share the part of "wsd" before the decay: a larger budget goes on
+            from a smaller one's. Batch, rate and warmup are then those of the size, whatever the budget, and the
+            default rate is 0.6 of the usual (docs/training.md#trunks-and-branches).
         optimizer: "adamw", or a function of (model, peak_rate, recipe) that returns a torch optimizer, or a list of
             them that step together; each group's own rate is the peak that the schedule multiplies.
         compile: whether `torch.compile` compiles the model, anew for every size and shape of batch; needs a C++
@@ -116,7 +121,7 @@ class Recipe:
     Raises `StudyError` for a value outside its limits.
     """
 
-    learning_rate: float | str | Callable[[Experiment], float] = "min(0.02, 0.47*sqrt(batch)*params^-0.6)"
+    learning_rate: float | str | Callable[[Experiment], float] = DEFAULT_RATE
     batch_tokens: float | str = "0.06*tokens^0.67"
     betas: tuple[float, Any] = (0.9, AUTO)
     weight_decay: Any = 0.1  # a number, as the two below, or "tune"
@@ -125,6 +130,7 @@ class Recipe:
     schedule: str = "linear"
     final_fraction: Any = 0.0
     decay_fraction: float = 0.2
+    share_trunk: bool = False
     optimizer: str | Callable[[torch.nn.Module, float, Recipe], Any] = "adamw"
     compile: bool = False
     precision: str = "auto"
@@ -142,6 +148,22 @@ class Recipe:
                 f"warmup_fraction = {self.warmup_fraction:g} and decay_fraction = {self.decay_fraction:g} are more "
                 "than the whole run; lower one so that together they are at most 1"
             )
+        if self.share_trunk:
+            self._check_trunk()
+
+    def _check_trunk(self) -> None:
+        if self.schedule != "wsd":
+            raise StudyError(
+                f'share_trunk = true with schedule = "{self.schedule}", which decays from the start and so has nothing '
+                'to share; give schedule = "wsd"'
+            )
+        if self.tuned:
+            raise StudyError(
+                f'share_trunk = true with {", ".join(self.tuned)} = "tune", which gives every experiment values of its '
+                "own, so that no two could share a trunk; give values, or leave share_trunk out"
+            )
+        if self.learning_rate == DEFAULT_RATE:  # made for a rate that falls all the way
+            object.__setattr__(self, "learning_rate", TRUNK_RATE)
 
     @property
     def tuned(self) -> tuple[str, ...]:
@@ -156,7 +178,7 @@ class Recipe:
         own = self._with_own_values(experiment)
         first, second = own.betas
         if second == AUTO:
-            memory = min(_LONGEST_MEMORY, _MEMORY_SHARE * experiment.num_tokens)
+            memory = min(_LONGEST_MEMORY, _MEMORY_SHARE * experiment.for_recipe.num_tokens)
             second = 0.5 ** (own.tokens_per_step(experiment) / memory)
             own = replace(own, betas=(first, max(_LEAST_BETA, second)))
         return own
@@ -181,10 +203,10 @@ class Recipe:
         if not isinstance(given, str):
             return float(given)
         if given in RULES:
-            return RULES[given].batch_tokens(experiment)
+            return RULES[given].batch_tokens(experiment.for_recipe)
         rule = _batch_rule(given)
         assert rule is not None, "a recipe is checked when it is made"
-        return rule(tokens=experiment.num_tokens)
+        return rule(tokens=experiment.for_recipe.num_tokens)
 
     def peak_learning_rate(self, experiment: Experiment) -> float:
         """The peak learning rate of `experiment`; raises `StudyError` where a callable gives no positive number."""
@@ -192,17 +214,17 @@ class Recipe:
         if isinstance(given, str):
             rate = self._written_rate(given, experiment)
         else:
-            rate = given(experiment) if callable(given) else given
+            rate = given(experiment.for_recipe) if callable(given) else given
         need(f"learning_rate of {experiment.experiment_id}", rate, number(above=0), StudyError)
         return float(rate)
 
     def _written_rate(self, text: str, experiment: Experiment) -> float:
         if text in RULES:
-            return RULES[text].learning_rate(experiment)
+            return RULES[text].learning_rate(experiment.for_recipe)
         rule = _rate_rule(text)
         assert rule is not None, "a recipe is checked when it is made"
         batch = self.tokens_per_step(experiment)
-        return rule(params=experiment.num_params, tokens=experiment.num_tokens, batch=batch)
+        return rule(params=experiment.num_params, tokens=experiment.for_recipe.num_tokens, batch=batch)
 
     def schedule_factor(self, progress: float) -> float:
         """Learning rate over its peak at `progress` in [0, 1] of the run: a pure function, so a resume is exact."""
@@ -220,6 +242,8 @@ class Recipe:
         ignored = {"checkpoint_seconds", "eval_batch_examples", "timeout_seconds"}
         if self.schedule != "wsd":
             ignored.add("decay_fraction")  # unused, and so absent from the ids of studies without it
+        if not self.share_trunk:
+            ignored.add("share_trunk")
         if self.optimizer == "adamw":
             ignored.add("optimizer")
         if not self.compile:
@@ -245,7 +269,7 @@ def doubts(recipe: Recipe, experiments: Iterable[Experiment], *, counts_embeddin
     planned, found = list(experiments), []
     for name, options in rules_in(recipe).items():
         rule = RULES[name]
-        outside = sum(not rule.holds_for(experiment) for experiment in planned)
+        outside = sum(not rule.holds_for(experiment.for_recipe) for experiment in planned)
         if outside:
             found.append(
                 f'{" and ".join(options)} = "{name}" ({rule.source}) was fitted on {rule.range_text}; {outside} of '

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.errors import FileError, ResultError
+from flops_fit.errors import FileError, ResultError, StudyError
 from flops_fit.results.results import ExperimentResult, load_runs
 from flops_fit.sizes.dial import ROW
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, Experiment
@@ -45,10 +45,16 @@ def match_runs(
     losses on held-out sets and of metrics, with what each is of and its hash
     (`flops_fit.study.named_sets.measured_columns`); those that a row has are taken too.
 
-    Raises `FileError` for a table without these columns, and `FileNotFoundError` where there is none.
+    Raises `FileError` for a table without these columns, `FileNotFoundError` where there is none, and `StudyError` for
+    a plan whose experiments share trunks.
     """
     import pandas as pd
 
+    if any(item.trunk for item in plan.experiments):
+        raise StudyError(
+            "the experiments of this plan share trunks (training.share_trunk), which runs trained elsewhere do not; "
+            "leave share_trunk out, or fit the runs by themselves (flops-fit fit)"
+        )
     frame = table if isinstance(table, pd.DataFrame) else load_runs(table)
     _check_columns(plan, frame)
     found: dict[str, ExperimentResult] = {}

@@ -27,16 +27,17 @@ STATUSES = (*FINAL_STATUSES, "out_of_data", "out_of_memory", "timed_out", "disk_
 SOURCES = ("trained", "imported")
 _PLANNED = (
     "experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "flops_per_token", "seed",
-    "outcome_fingerprint",
+    "outcome_fingerprint", "trunk",
 )  # fmt: skip
 _OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of several held-out sets or metrics have
+_OF_TRUNKS = ("trunk", "trunk_tokens")  # which only those of studies that share trunks have
 _MAPPINGS = ("versions", *_OF_NAMED)
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
     **dict.fromkeys(("compute_budget", "flops_per_token"), number(above=0)),
     **dict.fromkeys(("size_param_value", "num_params"), whole()),
-    **dict.fromkeys(("num_tokens", "seed", "steps"), _COUNT),
+    **dict.fromkeys(("num_tokens", "seed", "steps", "trunk_tokens"), _COUNT),
     **dict.fromkeys(("flops", "batch_examples", "learning_rate", "seconds", "tokens_per_second"), _AMOUNT),
     "status": one_of(*STATUSES),
     "source": one_of(*SOURCES),
@@ -60,13 +61,15 @@ class ExperimentResult:
         loss: held-out loss at the end, mean over the study's held-out data; None unless completed.
         train_loss: mean training loss over the last tenth of the steps.
         epochs: passes over the training data; above 1, data was repeated. None for a stream.
-        seconds: training time, held-out evaluation not included, summed over resumed parts.
+        seconds: training time, held-out evaluation not included, summed over resumed parts, and with the trunk's.
         weights_sha256: of the final weights, so that a repetition can be compared bit by bit.
         source: "trained" by this study, or "imported" from a table of runs.
         outcome_fingerprint: of the study that it was trained from; "" where the experiment was of none.
         losses: held-out loss on each of several named sets, of which `loss` is the first's; else empty.
         metrics: the study's metrics on its held-out data by name, of named sets as `accuracy_web`.
         measured_by: of what `losses` and `metrics` were measured with, by name, a hash.
+        trunk: that it branched from, a name that all experiments of one trunk have; "" where it was trained on its own.
+        trunk_tokens: of `num_tokens`, those that another experiment of its trunk had trained.
 
     Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
@@ -98,6 +101,8 @@ class ExperimentResult:
     losses: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     measured_by: Mapping[str, str] = field(default_factory=dict)
+    trunk: str = ""
+    trunk_tokens: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, ResultError)
@@ -111,15 +116,30 @@ class ExperimentResult:
         """Whether training the same experiment again could not end otherwise."""
         return self.status in FINAL_STATUSES
 
+    @property
+    def own_share(self) -> float:
+        """The share of its tokens that it trained itself: all but those that others of its trunk had trained."""
+        return 1.0 - self.trunk_tokens / self.num_tokens if self.trunk_tokens else 1.0
+
+    @property
+    def own_flops(self) -> float:
+        """FLOPs that it did itself."""
+        return self.flops * self.own_share
+
+    @property
+    def own_seconds(self) -> float:
+        """Seconds of training that are its own."""
+        return self.seconds * self.own_share
+
     @classmethod
     def of(cls, experiment: Experiment, **outcome: Any) -> ExperimentResult:
         """The result of `experiment`; `outcome` has the fields that the plan does not know."""
         return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; of named held-out sets and metrics nothing where there are none."""
+        """Plain JSON values; of named held-out sets, metrics and trunks nothing where there are none."""
         values = dataclasses.asdict(self) | {name: dict(getattr(self, name)) for name in _MAPPINGS}
-        return {name: value for name, value in values.items() if value or name not in _OF_NAMED}
+        return {name: value for name, value in values.items() if value or name not in (*_OF_NAMED, *_OF_TRUNKS)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ExperimentResult:
@@ -137,11 +157,13 @@ class ExperimentResult:
 
 
 def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
-    """The runs table: one row per result, columns as the fields of `ExperimentResult` (versions left out); the losses
-    on named held-out sets are `loss_` and the name, metrics have their own."""
+    """The runs table: one row per result, columns as the fields of `ExperimentResult` (without versions, and trunks
+    where there are none); the losses on named held-out sets are `loss_` and the name, metrics have their own."""
     import pandas as pd
 
-    columns = [item.name for item in dataclasses.fields(ExperimentResult) if item.name not in _MAPPINGS]
+    results = list(results)
+    left_out = {*_MAPPINGS, *(() if any(result.trunk for result in results) else _OF_TRUNKS)}
+    columns = [item.name for item in dataclasses.fields(ExperimentResult) if item.name not in left_out]
     rows = [{name: getattr(result, name) for name in columns} | measured(result) for result in results]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*columns, *itertools.chain.from_iterable(rows)])))
 

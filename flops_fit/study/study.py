@@ -72,11 +72,23 @@ class Study:
             what = "a trainer, which does not get the recipe" if self.trainer else "[adaptive], which has no grid"
             raise StudyError(f"sweep.check_learning_rate with {what}; leave it out")
         object.__setattr__(self, "owners", tuple(self.owners))
+        if self.training.share_trunk:
+            self._refuse_with_trunks()
         if self.trainer is not None:
             more = [*self.model.request().dial.names, *([] if self.trainer.study_dir is None else ["study_dir"])]
             check_template(self.trainer.command, self.model.size_param, more=more)
             if self.hardware.workers is None:  # a command may well take the whole machine for itself
                 object.__setattr__(self, "hardware", replace(self.hardware, workers=1))
+
+    def _refuse_with_trunks(self) -> None:
+        refused = {
+            "a [trainer], which does not get the recipe": self.trainer is not None,
+            "[adaptive], which chooses sizes of its own for every round": self.adaptive is not None,
+            "sweep.check_learning_rate, whose trainings have one rate each": bool(self.sweep.check_learning_rate),
+        }
+        for what, given in refused.items():
+            if given:
+                raise StudyError(f"training.share_trunk = true with {what}; leave one of the two out")
 
     def _check_tuning(self) -> None:
         if self.tuning is not None:

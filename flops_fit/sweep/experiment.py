@@ -49,6 +49,7 @@ _RULES = {
     ),
     "arguments": ARGUMENTS,
     "active_params": whole(0) | LEFT_OUT,
+    "recipe_tokens": whole() | LEFT_OUT,
 }
 
 
@@ -71,6 +72,8 @@ class Experiment:
         arguments: what its size sets besides the size parameter, by name.
         label: what its size is called, where it is a row of a table.
         active_params: parameters that a token meets, where they are not all: in a mixture of experts.
+        recipe_tokens: of a study that shares trunks, the tokens that its batch, rate and warmup are those of: the same
+            at all budgets of its size (docs/training.md#trunks-and-branches).
 
     Raises `PlanError` for a value outside its limits, and for tokens per parameter more than 2 % from D / N.
     """
@@ -92,6 +95,7 @@ class Experiment:
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     label: str = ""
     active_params: int | None = None
+    recipe_tokens: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "compute_budget", parse_budget(self.compute_budget))
@@ -127,9 +131,29 @@ class Experiment:
         """The size alone, for a column that is headed with what it is."""
         return self.label or self.size_param_value
 
+    @property
+    def trunk(self) -> str:
+        """Name of the training that it branches from, that of all experiments which are the same but for how long they
+        are; "" where it is trained on its own."""
+        if self.recipe_tokens is None:
+            return ""
+        is_row = self.size_param == ROW
+        size = [self.size_param, None if is_row else self.size_param_value, dict(self.arguments)]
+        decisive = [self.outcome_fingerprint, size, self.seed, self.recipe_tokens, [list(pair) for pair in self.tuned]]
+        name = _readable(self.arguments) if is_row else f"{self.size_param}{self.size_param_value}"
+        return f"{name}-s{self.seed}-{content_hash(decisive)[:16]}"
+
+    @property
+    def for_recipe(self) -> Experiment:
+        """The experiment that rules of the recipe are read at: itself, or that of `recipe_tokens`."""
+        if self.recipe_tokens is None:
+            return self
+        flops = self.flops_per_token * self.recipe_tokens
+        return replace(self, num_tokens=self.recipe_tokens, compute_budget=flops, tokens_per_param=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; without what few have, such as `tuned`, where it is empty."""
-        return without_empty(asdict(self), "tuned", "arguments", "label", "active_params")
+        return without_empty(asdict(self), "tuned", "arguments", "label", "active_params", "recipe_tokens")
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Experiment:
@@ -205,6 +229,7 @@ def experiment_id(
     seed: int,
     identity: str,
     arguments: Mapping[str, Any] | None = None,
+    recipe_tokens: int | None = None,
 ) -> str:
     """`"c6e+10-width48-s0-3f9a2b71"`: equal exactly when everything that decides the outcome is equal.
 
@@ -212,6 +237,7 @@ def experiment_id(
     nor its label changes what is trained.
     """
     decisive = {"budget": repr(budget), "size": [size_param, size], "tokens": num_tokens, "seed": seed, "of": identity}
+    decisive |= {} if recipe_tokens is None else {"recipe_tokens": recipe_tokens}
     name = f"{size_param}{size}"
     if arguments:
         is_row = size_param == ROW
@@ -238,5 +264,6 @@ def with_values(experiment: Experiment, values: Mapping[str, float]) -> Experime
         seed=experiment.seed,
         identity=content_hash([experiment.outcome_fingerprint, tuned]),
         arguments=experiment.arguments,
+        recipe_tokens=experiment.recipe_tokens,
     )
     return replace(experiment, experiment_id=name, tuned=tuned)

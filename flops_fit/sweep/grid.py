@@ -19,6 +19,7 @@ from flops_fit.sweep.reasons import (
     remarks_on,
     these_would_do,
 )
+from flops_fit.sweep.shared_sizes import choose_shared, recipe_tokens
 
 FEWEST_SIZES = 4  # of a budget, for a parabola with an interval
 
@@ -81,7 +82,10 @@ def _where_it_fits(size_map: SizeMap, options: GridOptions) -> list[str]:
 def _plan_one(
     size_map: SizeMap, budget: float, options: GridOptions, identity: str
 ) -> tuple[list[Experiment], list[DroppedPoint]]:
-    chosen, missing = choose_sizes(size_map, budget, options)
+    if options.shared_sizes:
+        chosen, missing = choose_shared(size_map, budget, _centre(size_map, budget, options), options)
+    else:
+        chosen, missing = choose_sizes(size_map, budget, options)
     planned, refused = _experiments(size_map, chosen, budget, options, identity)
     return planned, sorted([*missing, *refused], key=lambda point: point.num_params)
 
@@ -181,10 +185,11 @@ def _experiments(
                 )
             )
             continue
+        for_recipe = recipe_tokens(size_map, entry, options) if options.shared_sizes else None
         for seed in options.seeds:
             name = experiment_id(
                 budget=budget, size_param=size_map.size_param, size=entry.size, num_tokens=tokens, seed=seed,
-                identity=identity, arguments=entry.arguments,
+                identity=identity, arguments=entry.arguments, recipe_tokens=for_recipe,
             )  # fmt: skip
             planned.append(
                 Experiment(
@@ -202,6 +207,7 @@ def _experiments(
                     arguments=entry.arguments,
                     label=entry.label,
                     active_params=entry.active_params,
+                    recipe_tokens=for_recipe,
                 )
             )
     return planned, refused

@@ -21,6 +21,7 @@ FIELD_RULES = {
     "max_epochs": number(above=0),
     "tokens_per_example": number(above=0),
     "by_cost": FLAG,
+    "shared_sizes": FLAG,
     "centre": Rule(
         lambda centre: centre is None or callable(centre) or hasattr(centre, "N_opt"),
         "a scaling law, or a function of the budget",
@@ -47,6 +48,8 @@ class GridOptions:
         by_cost: whether tokens per parameter (the centre and its limits) are told by compute, C / (6 N^2), and not by
             counting: for units of data that are no tokens. Where 20 of them to a parameter leave a budget fewer than 4
             sizes, it is taken to be.
+        shared_sizes: whether all budgets take their sizes from one list (`flops_fit.sweep.shared_sizes`), so that an
+            experiment of a larger budget can go on from one of a smaller; of studies that share trunks.
         centre: where the optimum is expected, instead of at `tokens_per_param`: a fitted law (its `N_opt`), or a
             function of the budget (None where it does not know); parameters in the convention of the size map.
     """
@@ -62,6 +65,7 @@ class GridOptions:
     stream: bool = False
     tokens_per_example: float = 1
     by_cost: bool = False
+    shared_sizes: bool = False
     centre: Any = None
 
     @property

@@ -36,6 +36,7 @@ class Progress:
     examples: int = 0
     seconds: float = 0.0
     tail_loss_sum: float = 0.0  # over the last tenth of the steps
+    taken_over: int = 0  # examples that another experiment had trained, of the same trunk
 
 
 def save_checkpoint(
@@ -49,6 +50,17 @@ def save_checkpoint(
 
     A kill at any moment leaves the old file or the new.
     """
+    save_state(path, _made_by(experiment), model, optimizer, progress)
+
+
+def save_state(
+    path: str | os.PathLike[str],
+    made_by: Mapping[str, str],
+    model: torch.nn.Module,
+    optimizer: ScheduledOptimizer,
+    progress: Progress,
+) -> None:
+    """`save_checkpoint` of what is known as `made_by`."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     optimizer_state, of_optimizer = taken_apart(optimizer)
     tensors |= of_optimizer
@@ -56,7 +68,7 @@ def save_checkpoint(
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     owned = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    about = _made_by(experiment) | {"progress": json.dumps(vars(progress)), "optimizer": optimizer_state}
+    about = {**made_by, "progress": json.dumps(vars(progress)), "optimizer": optimizer_state}
     about["checksum"] = _checksum(owned, about)
     write_bytes(path, save(owned, metadata=about))
 
@@ -73,20 +85,37 @@ def load_checkpoint(
     does not fit the model is renamed, with a warning, and the training starts again. Raises `StudyError` where the
     optimizer takes back another state than it gave.
     """
+    return load_state(path, _made_by(experiment), model, optimizer, "training starts again")
+
+
+def load_state(
+    path: str | os.PathLike[str],
+    made_by: Mapping[str, str],
+    model: torch.nn.Module,
+    optimizer: ScheduledOptimizer,
+    otherwise: str,
+) -> Progress | None:
+    """`load_checkpoint` of what is known as `made_by`; `otherwise` says what is done without it."""
     path = Path(path)
     if not path.exists():
         return None
     try:
         tensors, about = _read(path)
-        problem = _mismatch(tensors, about, experiment) or _misfit(tensors, about, model, optimizer)
+        problem = _mismatch(tensors, about, made_by) or _misfit(tensors, about, model, optimizer)
     except (SafetensorError, OSError) as error:
         problem = f"is torn ({error})"
     if problem:
         kept = set_aside(path)
-        warnings.warn(f"{path} {problem}; kept as {kept.name}, training starts again", FlopsFitWarning, stacklevel=2)
+        warnings.warn(f"{path} {problem}; kept as {kept.name}, {otherwise}", FlopsFitWarning, stacklevel=3)
         return None
     _restore(tensors, about["optimizer"], model, optimizer)
     return Progress(**json.loads(about["progress"]))
+
+
+def said_by_state(path: str | os.PathLike[str]) -> Mapping[str, str]:
+    """What the file of a state says of itself."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _made_by(experiment: Experiment) -> dict[str, str]:
@@ -108,9 +137,9 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def _mismatch(tensors: Mapping[str, torch.Tensor], about: Mapping[str, str], experiment: Experiment) -> str | None:
+def _mismatch(tensors: Mapping[str, torch.Tensor], about: Mapping[str, str], made_by: Mapping[str, str]) -> str | None:
     """What it was made by that this training is not, or that it is not as it was written."""
-    for name, value in _made_by(experiment).items():
+    for name, value in made_by.items():
         if about.get(name) != value:
             return f"is of {name} {about.get(name)!r}, not {value!r}"
     if about.get("checksum") != _checksum(tensors, about):

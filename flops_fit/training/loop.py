@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class Job:
     directory: Path
     resume: bool
     ranks: Ranks | None = None  # where several processes train it together
+    siblings: Sequence[Experiment] = ()  # still to be trained, that may go on from where this one leaves the trunk
 
     @functools.cached_property
     def recipe(self) -> Recipe:
@@ -85,6 +86,11 @@ class TrainingLoop:
         """The experiment's peak learning rate."""
         return self.job.recipe.peak_learning_rate(self.job.experiment)
 
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate at its highest, as results have it."""
+        return self.peak_rate * self.steps.highest_factor
+
     @functools.cached_property
     def _parameters(self) -> list[torch.nn.Parameter]:
         """The model's parameters, gathered once: walking through its modules costs as much as a small layer."""
@@ -99,7 +105,8 @@ class TrainingLoop:
         peak, last_finite = self.peak_rate, math.nan
         self.model.train()
         for step in range(self.progress.step, self.steps.steps):
-            factor = recipe.schedule_factor(self.steps.progress(step))
+            factor = self.steps.rate_factor(recipe, step)
+            self.optimizer.set_second_beta(self.steps.second_beta(step))
             loss = self._step(reader.read(self.steps.end(step + 1) - self.steps.end(step)), factor)
             if loss is None:
                 self._advance(step, None, clock.seconds())
@@ -166,15 +173,11 @@ class TrainingLoop:
 
     def mean_tail_loss(self) -> float:
         """Mean training loss over the last tenth of the steps."""
-        return self.progress.tail_loss_sum / (self.steps.steps - self._tail_start)
+        return self.progress.tail_loss_sum / (self.steps.steps - self.steps.tail_start)
 
     @property
     def _checkpoint(self) -> Path:
         return self.job.directory / CHECKPOINT_FILE
-
-    @property
-    def _tail_start(self) -> int:
-        return self.steps.steps - max(1, self.steps.steps // 10)
 
     def _take_up(self) -> RunLog:
         """Go on from the checkpoint where there is one; returns the log from there on."""
@@ -189,10 +192,11 @@ class TrainingLoop:
     def _advance(self, step: int, loss: float | None, seconds: float) -> None:
         """Note a step; one that was skipped counts in the tail as the mean of those before it."""
         still_alive()
-        in_tail, before = step - self._tail_start, self.progress.tail_loss_sum
+        in_tail, before = step - self.steps.tail_start, self.progress.tail_loss_sum
         if loss is None:
             loss = before / in_tail if in_tail > 0 else 0.0
-        self.progress = Progress(
+        self.progress = replace(
+            self.progress,
             step=step + 1,
             examples=self.steps.end(step + 1),
             seconds=seconds,

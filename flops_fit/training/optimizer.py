@@ -36,6 +36,12 @@ class ScheduledOptimizer:
         for group, peak in zip(self.groups, self.peaks, strict=True):
             group["lr"] = peak * factor
 
+    def set_second_beta(self, beta: float | None) -> None:
+        """Set the second of `betas` in every group that has them; None leaves them as they are."""
+        for group in self.groups if beta is not None else ():
+            if "betas" in group:
+                group["betas"] = (group["betas"][0], beta)
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for part in self.parts:

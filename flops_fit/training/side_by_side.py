@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from typing import Any
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.errors import FlopsFitWarning
 from flops_fit.processes.workers import CannotBeSent, TaskOutcome, WorkerPool
+from flops_fit.recipe.trunk import FOLDER, all_siblings
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.study.study import Study
@@ -42,6 +44,8 @@ def train_all(
     died is tried once more. `workers` of `study_workers` may be given, so that they start but once.
     """
     results = already_finished(experiments, output_dir) if resume else {}
+    if not resume:
+        _forget_trunks(experiments, output_dir)
     ordered = longest_first(item for item in experiments if item.experiment_id not in results)
     planned = sum(item.planned_flops for item in ordered)
     wanted = progress or on_log is not None
@@ -50,6 +54,12 @@ def train_all(
         runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
         results |= {result.experiment_id: result for result in runs}
     return [results[experiment.experiment_id] for experiment in experiments]
+
+
+def _forget_trunks(experiments: Iterable[Experiment], output_dir: Path) -> None:
+    """So that what their trunks share is trained again too."""
+    for name in {item.trunk for item in experiments} - {""}:
+        shutil.rmtree(output_dir / FOLDER / name, ignore_errors=True)
 
 
 def study_workers(study: Study, tasks: int) -> WorkerPool:
@@ -72,7 +82,8 @@ def _side_by_side(
     resume: bool,
     bars: StudyProgress,
 ) -> Iterator[ExperimentResult]:
-    payloads = [(experiment, output_dir, resume) for experiment in experiments]
+    siblings = all_siblings(experiments)
+    payloads = [(item, output_dir, resume, siblings.get(item.experiment_id, ())) for item in experiments]
 
     def on_death(outcome: TaskOutcome) -> None:
         bars.lost(experiments[outcome.index].experiment_id, outcome.error or "")
@@ -109,20 +120,29 @@ def _one_by_one(
 
     from flops_fit.training.training_run import run_experiment
 
-    threads = torch.get_num_threads()
+    threads, siblings = torch.get_num_threads(), all_siblings(experiments)
     torch.set_num_threads(1)  # as in the workers: the same result to the bit, and small models are faster so
     try:
         for experiment in experiments:
-            result = run_experiment(study, experiment, output_dir=output_dir, on_log=bars.update, resume=resume)
+            result = run_experiment(
+                study,
+                experiment,
+                output_dir=output_dir,
+                on_log=bars.update,
+                resume=resume,
+                siblings=siblings.get(experiment.experiment_id, ()),
+            )
             bars.finish(result)
             yield result
     finally:
         torch.set_num_threads(threads)
 
 
-def train_in_worker(payload: tuple[Experiment, Path, bool], emit: Any, study: Study) -> ExperimentResult:
+def train_in_worker(
+    payload: tuple[Experiment, Path, bool, Sequence[Experiment]], emit: Any, study: Study
+) -> ExperimentResult:
     """The task of one worker process; see `flops_fit.processes.workers.WorkerPool`."""
     from flops_fit.training.training_run import run_experiment
 
-    experiment, output_dir, resume = payload
-    return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume)
+    experiment, output_dir, resume, siblings = payload
+    return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume, siblings=siblings)

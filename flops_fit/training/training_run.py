@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.errors import OutOfData, SourceChanged, StudyError
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.recipe.steps import Steps, plan_steps
+from flops_fit.recipe.trunk import siblings_of
 from flops_fit.results.finished import load_finished
-from flops_fit.results.results import ExperimentResult
+from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit.training.attempt import attempt
 from flops_fit.training.checkpoint import Progress
 from flops_fit.training.evaluation import weights_sha256
@@ -25,6 +26,7 @@ from flops_fit.training.loop import Job, TrainingLoop
 from flops_fit.training.optimizer import make_optimizer
 from flops_fit.training.rank_loop import RankLoop
 from flops_fit.training.ranks import Ranks, current_ranks
+from flops_fit.training.trunk_loop import TrunkLoop
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
@@ -38,6 +40,7 @@ def run_experiment(
     output_dir: str | Path,
     on_log: OnLog | None = None,
     resume: bool = True,
+    siblings: Iterable[Experiment] = (),
 ) -> ExperimentResult:
     """Train `experiment` of `study` and return its result, also written to `<output_dir>/<experiment_id>/result.json`.
 
@@ -51,6 +54,9 @@ def run_experiment(
 
     Where `torch.distributed` is initialised with several processes, all of them call this with the same arguments and
     train the experiment together; see `flops_fit.distributed`.
+
+    An experiment that shares a trunk goes on from where another has left it in `output_dir`, whatever `resume` is, and
+    leaves it for those of `siblings` that have no result yet; see `flops_fit.training.trunk_loop`.
 
     A study with a `trainer` has its own command run instead; see `flops_fit.training.by_command.run_external`.
 
@@ -76,6 +82,11 @@ def run_experiment(
         directory=directory,
         resume=resume,
         ranks=ranks,
+        siblings=[
+            item
+            for item in siblings_of(experiment, siblings)
+            if not (resume and (directory.parent / item.experiment_id / RESULT_FILE).exists())
+        ],
     )
     if ranks is None:
         return _lead(job, on_log)
@@ -142,7 +153,7 @@ def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
 def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> TrainingLoop:
     """The model, seeded and on `device`, its optimizer and its steps: all before the first of them."""
     recipe, experiment, spec = job.recipe, job.experiment, job.study.model
-    steps = plan_steps(recipe, experiment, job.data.tokens_per_example)
+    steps = plan_steps(job.study.training, experiment, job.data.tokens_per_example)
     _check_epochs(job, steps)
     seed_everything(recipe.seed, experiment.seed)
     model = spec.build(experiment.size_param_value, experiment.arguments).to(device)
@@ -150,7 +161,8 @@ def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> Traini
     if recipe.compile:
         torch.compiler.reset()  # what is compiled for others counts towards the most that torch compiles of one class
         model.compile(dynamic=False)  # as it would be after a resume too, whatever batches came first
-    kind = TrainingLoop if job.ranks is None else RankLoop
+    alone = TrunkLoop if recipe.share_trunk else TrainingLoop
+    kind = alone if job.ranks is None else RankLoop
     return kind(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_log=on_log)
 
 
@@ -185,7 +197,8 @@ def _result(
         train_loss=loop.mean_tail_loss() if loop and status == "completed" else None,
         steps=progress.step,
         batch_examples=loop.steps.examples / loop.steps.steps if loop else 0.0,
-        learning_rate=loop.peak_rate if loop else 0.0,
+        learning_rate=loop.highest_rate if loop else 0.0,
+        trunk_tokens=round(progress.taken_over * job.data.tokens_per_example),
         epochs=progress.examples / total if total else None,
         seconds=progress.seconds,
         tokens_per_second=tokens / progress.seconds if progress.seconds else 0.0,

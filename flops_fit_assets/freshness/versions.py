@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"
 CODE_VERSION = "1"
-_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions")
+_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "trunk_tokens")
 
 
 def version_of(value: SizeMap | TunedRecipe | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:
     """The data version of what an asset holds.
 
-    A result's leaves out how fast it was and on what machine, a plan's the order in which budgets were given.
+    A result's leaves out how fast it was, on what machine, and which other had trained its trunk; a plan's the order in
+    which budgets were given.
     """
     if isinstance(value, ExperimentResult):
         return content_hash({name: each for name, each in value.to_dict().items() if name not in _HOW_FAST_AND_WHERE})

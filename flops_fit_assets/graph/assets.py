@@ -207,7 +207,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         with store.training(experiment.experiment_id, context.log.warning), gpu:
             set_aside_if_changed(context, source, experiment)
             study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
-            result = run_experiment(study, experiment, output_dir=store.runs, on_log=report)
+            result = run_experiment(study, experiment, output_dir=store.runs, on_log=report, siblings=plan.trainings)
         seconds = study_cost(study, plan, directory=store.directory).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, seconds, study.hardware, path)

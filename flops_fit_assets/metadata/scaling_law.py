@@ -39,7 +39,7 @@ def law_metadata(
     forecasts: Calibration,
 ) -> Metadata:
     """The law's numbers, its predictions and figures, how forecasts came out, and which experiments it lacks."""
-    hours = sum(result.seconds for result in results.values()) / 3600
+    hours = sum(result.own_seconds for result in results.values()) / 3600
     missing = [item for item in plan.experiments if item.experiment_id not in results]
     shown: dict[str, Any] = {
         "law": MetadataValue.md(law_text(law)),

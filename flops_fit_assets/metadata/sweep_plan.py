@@ -122,7 +122,7 @@ def budget_table(
                 f"{len(experiments) - len(left)} of {len(experiments)}",
                 _span(item.num_params for item in experiments),
                 _span(item.num_tokens for item in experiments),
-                format_flops(sum(item.planned_flops for item in left)) if left else "–",
+                format_flops(sum(map(cost.own_flops, left))) if left else "–",
                 format_seconds(hours * 3600) if left else "–",
                 *([format_money(hours * price_per_hour) if left else "–"] if price_per_hour else []),
             )

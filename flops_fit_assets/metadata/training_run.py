@@ -60,6 +60,11 @@ def _sets(experiment: Experiment) -> Metadata:
     return {f"sets {name}": value for name, value in plain.items()} | experts
 
 
+def _of_trunk(result: ExperimentResult) -> Metadata:
+    """Where it branched from, and what of its tokens others had trained; nothing where it was trained on its own."""
+    return {"trunk": result.trunk, "tokens of others": result.trunk_tokens} if result.trunk else {}
+
+
 def _tuned(experiment: Experiment) -> Metadata:
     return {f"tuned {name.replace('_', ' ')}": value for name, value in experiment.tuned}
 
@@ -71,15 +76,15 @@ def run_metadata(
     rate = result.flops / result.seconds if result.seconds else 0.0
     peak = hardware.flops_per_second / hardware.utilisation
     measured = {
-        "seconds": result.seconds,
+        "seconds": result.own_seconds,
         "seconds predicted": predicted_seconds,
-        "seconds over predicted": result.seconds / predicted_seconds if predicted_seconds else math.nan,
+        "seconds over predicted": result.own_seconds / predicted_seconds if predicted_seconds else math.nan,
         "tokens per second": result.tokens_per_second,
         "FLOP/s": rate,
         "utilisation": rate / peak,
     }
     if hardware.price_per_hour:
-        measured["cost"] = result.seconds / 3600 * hardware.price_per_hour
+        measured["cost"] = result.own_seconds / 3600 * hardware.price_per_hour
     losses = {"held-out loss": result.loss, "training loss": result.train_loss}
     losses |= {f"held-out loss on {name}": loss for name, loss in result.losses.items()}
     shown = {
@@ -94,6 +99,7 @@ def run_metadata(
         "tokens": result.num_tokens,
         "FLOPs": float(result.flops),
         "FLOPs over budget": float(result.flops / experiment.compute_budget),
+        **_of_trunk(result),
         **{name: float(f"{value:.5g}") for name, value in measured.items()},
         "optimizer steps": result.steps,
         **_tuned(experiment),

@@ -6,6 +6,7 @@ import numpy as np
 
 from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.basics.formatting import format_flops
+from flops_fit.scaling_law.checks import of_trunks
 from flops_fit.scaling_law.checks.evidence import Evidence
 from flops_fit.scaling_law.checks.holdout import compute_groups
 
@@ -144,4 +145,5 @@ CHECKS = (
     _flops_deviate,
     _excluded,
     _repetition,
+    *of_trunks.CHECKS,
 )

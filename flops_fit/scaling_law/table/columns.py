@@ -47,6 +47,7 @@ LOSS_UNIT = LEFT_OUT | Rule(
     lambda unit: isinstance(unit, str) and len(unit) <= 40 and unit.isprintable(), 'words such as "bits per byte"'
 )
 LOSS_UNITS = {"bpb": "bits per byte", "bitsperbyte": "bits per byte", "bitspertoken": "bits per token"}
+TRUNK = "trunk"  # what says which rows branch from one training
 RUN_COLUMNS = ("group", "run", "runid", "runname")  # what says which rows are checkpoints of one run
 NUMERIC = ("num_params", "num_tokens", "flops", "loss", "compute_budget", "weight", "epochs", "unique_tokens")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of files that are called .csv all the same
@@ -80,6 +81,7 @@ def runs_table(runs: Any, units: Mapping[str, float] | None = None, columns: Map
     """
     table = _read(runs)
     _check_separator(table)
+    _check_names(table, TRUNK)
     table, renamed = _rename(_with_group(table), _checked_columns(columns, table))
     notes = [f"column {old!r} read as {new}" for old, new in renamed.items()] + _other_losses(table, renamed)
     repeated = sorted({str(column) for column in table.columns[table.columns.duplicated()]})
@@ -176,6 +178,12 @@ def _check_separator(table: pd.DataFrame) -> None:
             )
 
 
+def trunks(table: pd.DataFrame) -> tuple[str, ...]:
+    """The trunk that each row branches from, "" for none; empty where no row says one."""
+    names = tuple("" if pd.isna(name) else str(name) for name in table.get(TRUNK, ()))
+    return names if any(names) else ()
+
+
 def _check_names(table: pd.DataFrame, column: str) -> None:
     """Refuse a column of names that has lists and such, which cannot be compared."""
     for row, value in enumerate(table.get(column, ())):
@@ -184,7 +192,9 @@ def _check_names(table: pd.DataFrame, column: str) -> None:
 
 
 def _with_group(table: pd.DataFrame) -> pd.DataFrame:
-    """With a column `group`, a copy of the first that names runs, if any does."""
+    """With a column `group`, a copy of that which names trunks or else of the first that names runs, if any does."""
+    if "group" not in table and any(names := trunks(table)):
+        return table.assign(group=[name or None for name in names])
     named = [column for column in table.columns if _plain(column) in RUN_COLUMNS]
     return table.assign(group=table[named[0]]) if named and "group" not in table else table
 

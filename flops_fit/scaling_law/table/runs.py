@@ -16,7 +16,7 @@ from flops_fit.basics.arguments import need
 from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.table.budgets import grouped_by_flops, with_sensible_budgets
-from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, runs_table
+from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, runs_table, trunks
 from flops_fit.scaling_law.table.units import doubts, outlying_flops
 
 FEWEST_RUNS = 8  # named runs below which resampling them would say nothing
@@ -38,9 +38,9 @@ class ExcludedRun:
 class Runs:
     """Usable runs, each array of shape (runs,): parameters, tokens, FLOPs, loss, the IsoFLOP budget's FLOPs (NaN
     where a run belongs to none), weight; `cluster` numbers what is resampled together: repeated seeds of one (N, D),
-    and checkpoints of one run where a column names it. `loss_unit` is in
-    words; empty where it is not known. `doubts` are findings about units, and `row`, (runs,), says
-    where each run is in the table that was read."""
+    checkpoints of one run where a column names it, and runs that branch from one trunk. `loss_unit` is in
+    words; empty where it is not known. `doubts` are findings about units, `row`, (runs,), says where each run is in the
+    table that was read, and `trunk`, (runs,) or empty, what it branches from, "" where it was trained on its own."""
 
     num_params: np.ndarray
     num_tokens: np.ndarray
@@ -56,6 +56,7 @@ class Runs:
     loss_unit: str = NATS
     doubts: tuple[Diagnostic, ...] = ()
     row: np.ndarray | None = None
+    trunk: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -84,7 +85,13 @@ class Runs:
         """The runs where `keep` (bool, (runs,)) holds."""
         arrays = {name: getattr(self, name)[keep] for name in ARRAYS}
         ids = tuple(itertools.compress(self.experiment_id, keep.tolist()))
-        return replace(self, **arrays, experiment_id=ids, row=None if self.row is None else self.row[keep])
+        return replace(
+            self,
+            **arrays,
+            experiment_id=ids,
+            row=None if self.row is None else self.row[keep],
+            trunk=tuple(itertools.compress(self.trunk, keep.tolist())),
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """One row per usable run."""
@@ -97,7 +104,8 @@ class Runs:
         }
         excluded = [[item.row, item.experiment_id, item.reason] for item in self.excluded]
         said = {"excluded": excluded, "notes": list(self.notes), "loss_unit": self.loss_unit}
-        return {"experiment_id": list(self.experiment_id), **columns, **said}
+        of_trunks = {"trunk": list(self.trunk)} if self.trunk else {}
+        return {"experiment_id": list(self.experiment_id), **columns, **said, **of_trunks}
 
 
 ARRAYS = ("num_params", "num_tokens", "flops", "loss", "budget", "weight", "cluster", "epochs")
@@ -150,6 +158,7 @@ def read_runs(
         notes=(*read.notes, *joined, *said),
         loss_unit=read.loss_unit if loss_unit is None else loss_unit,
         row=table["_row"].to_numpy(),
+        trunk=trunks(table),
         doubts=doubts(
             *values.values(), confirmed=(*read.confirmed, *(["loss"] if loss_unit else [])), derived=read.derived
         ),
@@ -177,7 +186,10 @@ def _nothing_usable(table: pd.DataFrame, excluded: tuple[ExcludedRun, ...]) -> s
 def _clusters(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     """What is resampled together, (rows,): repeated seeds of one (N, D), and checkpoints of one run where a column says
     which they are; with a note about the latter."""
-    configuration = _configurations(table["num_params"], table["num_tokens"])
+    configuration, what = (
+        _configurations(table["num_params"], table["num_tokens"]),
+        "trunks" if trunks(table) else "runs",
+    )
     if "group" not in table or not table["group"].dropna().duplicated().any():
         return configuration, []
     if table[["group", "num_params"]].drop_duplicates()["group"].dropna().duplicated().any():
@@ -187,8 +199,8 @@ def _clusters(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     joined = _joined(configuration, run)
     count = int(joined.max()) + 1
     if count < FEWEST_RUNS:
-        return configuration, [f"only {count} runs have names of their own, so their rows are resampled apart"]
-    return joined, [f"the {len(joined)} rows are of {count} runs by their names, each resampled as one"]
+        return configuration, [f"only {count} {what} have names of their own, so their rows are resampled apart"]
+    return joined, [f"the {len(joined)} rows are of {count} {what} by their names, each resampled as one"]
 
 
 def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
