@@ -1,117 +1,143 @@
-"""What sharing trunks costs and saves: `python benchmarks/trunks.py demo|gpt [--home DIR] [--rates] [--write]`.
+"""What sharing trunks saves, and what it costs in loss: `python benchmarks/trunks.py demo|gpt [--home DIR] [--write]`.
 
-The packaged study with `share_trunk`, and the same sizes and tokens trained one by one: with the same schedule from the
-beginning (bit for bit the same), and with the default recipe (linear decay over each run's own length) and two seeds.
-With `--rates` the trunk's default rate is also tried at other multiples. One process, one thread.
+The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of every trunk once more from its
+first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear decay over
+each run's own length), with two seeds, whose difference tells the noise of one training. Half an hour on one core.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from written import write_page
 
-from flops_fit import Hardware, Recipe, Study, SweepOptions, fit_scaling_law
+from flops_fit import Hardware, Recipe, ScalingLaw, Study, fit_scaling_law
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.examples import tiny_gpt
-from flops_fit.recipe.recipe import TRUNK_RATE
-from flops_fit.recipe.trunk import by_trunk, own_parts, saving_text, trained_flops
-from flops_fit.results.results import results_frame
-from flops_fit.stages import fit_study, study_plan, study_size_map
+from flops_fit.recipe.trunk import by_trunk, own_parts, saving_text
+from flops_fit.results.results import ExperimentResult, results_frame
+from flops_fit.stages import study_plan, study_size_map
+from flops_fit.sweep.experiment import Experiment
 from flops_fit.training.side_by_side import train_all
 
 EXAMPLES = Path(tiny_gpt.__file__).parent
-BUDGETS = {"demo": (2e9, 6e9, 2e10, 6e10), "gpt": (5e10, 1.5e11, 5e11)}
-FACTORS = (0.5, 0.6, 0.7, 1.0)  # of the usual rate
-BEYOND = 10.0  # times the largest budget, where laws are compared
+BEYOND = (1.0, 10.0)  # times the largest budget, where laws are compared
 
 
-def studies(name: str, factor: float) -> tuple[Study, Study]:
-    """The packaged study with shared trunks at `factor` of the usual rate, and with the defaults."""
+def studies(name: str) -> tuple[Study, Study]:
+    """The packaged study with shared trunks, and with the defaults."""
     study = Study.from_toml(EXAMPLES / name / "study.toml")
-    sweep = dataclasses.replace(study.sweep, compute_budgets=BUDGETS[name])
-    alike = {"hardware": Hardware(device="cpu", workers=1), "sweep": sweep}
-    rate = f"min({0.02 * factor:.4g}, {0.47 * factor:.4g}*sqrt(batch)*params^-0.6)"
-    shared = Recipe(schedule="wsd", share_trunk=True, learning_rate=TRUNK_RATE if factor == 0.6 else rate)
-    return (
-        dataclasses.replace(study, training=shared, **alike),
-        dataclasses.replace(study, training=Recipe(), **alike),
-    )
+    shared, usual = Recipe(schedule="wsd", share_trunk=True), Recipe()
+    alike = dataclasses.replace(study, hardware=Hardware(device="cpu", workers=1))
+    return dataclasses.replace(alike, training=shared), dataclasses.replace(alike, training=usual)
 
 
-def alone(study: Study, experiments, seed: int):
-    """The same sizes and tokens as experiments of `study`."""
-    outcome = study.outcome_fingerprint()
+def alone(study: Study, experiments: list[Experiment], seed: int) -> list[Experiment]:
+    """The same sizes and tokens as experiments of `study`, each with a recipe of its own."""
+    own = {"recipe_tokens": None, "seed": seed, "outcome_fingerprint": study.outcome_fingerprint()}
     return [
-        dataclasses.replace(
-            item, experiment_id=f"{item.experiment_id}-alone-s{seed}", recipe_tokens=None, seed=seed,
-            outcome_fingerprint=outcome,
-        )
-        for item in experiments
-    ]  # fmt: skip
+        dataclasses.replace(item, experiment_id=f"{item.experiment_id}-alone-s{seed}", **own) for item in experiments
+    ]
 
 
-def trained(study: Study, experiments, folder: Path):
-    results = train_all(study, experiments, output_dir=folder, progress=False)
+def trained(study: Study, experiments: list[Experiment], folder: Path) -> list[ExperimentResult]:
+    """Their results, from `folder` where they are there."""
+    results = train_all(study, experiments, output_dir=folder)
     assert all(item.status == "completed" for item in results), [item.reason for item in results]
     return results
 
 
-def law_of(results, study: Study):
-    """The law of `results`, resampled trunk by trunk where they share them."""
-    return fit_scaling_law(results_frame(results))
+def measured(name: str, home: Path) -> str:
+    """The page of one study."""
+    shared, usual = studies(name)
+    plan = study_plan(shared, study_size_map(shared))
+    items, tokens = plan.experiments, shared.prepared_data.tokens_per_example
+    branches = trained(shared, items, home / "shared")
+    longest = [mine[-1] for mine in by_trunk(items).values()]
+    again = [trained(shared, [item], home / "from_its_first_step" / item.experiment_id)[0] for item in longest]
+    first, second = (trained(usual, alone(usual, items, seed), home / "alone") for seed in (0, 1))
+    of_longest = {result.experiment_id: result for result in branches}
+    equal = sum(of_longest[result.experiment_id].weights_sha256 == result.weights_sha256 for result in again)
+    own = own_parts(shared.training, items, tokens)
+    done = sum(result.num_tokens - result.trunk_tokens for result in branches)
+    planned = round(sum(part.examples for part in own.values()) * tokens)
+    noise = np.std([np.log(b.loss / a.loss) for a, b in zip(first, second, strict=True)]) / np.sqrt(2)
+    said = [
+        f"{saving_text(shared.training, items, tokens)}.",
+        f"Tokens trained: {done:,}, planned {planned:,}. The longest of each trunk, trained again from its first step: "
+        f"{equal} of {len(again)} have the same bits. Noise of one training (two seeds): {noise:.2%}.",
+        f"Optimizer steps: {sum(part.steps for part in own.values()):,} with trunks, "
+        f"{sum(result.steps for result in first):,} alone; seconds of training {seconds(branches):.0f} and "
+        f"{sum(result.seconds for result in first):.0f}, on a machine that did other work beside it.",
+        by_budget(branches, first),
+        by_ratio(branches, first),
+        laws(fit_scaling_law(results_frame(branches)), fit_scaling_law(results_frame(first))),
+    ]
+    return "\n\n".join([f"## {name}", *said])
+
+
+def seconds(results: list[ExperimentResult]) -> float:
+    """Of training, what was shared counted once."""
+    return sum(result.own_seconds for result in results)
+
+
+def by_budget(branches: list[ExperimentResult], first: list[ExperimentResult]) -> str:
+    """What was saved and how losses differ from those of the default recipe, by budget."""
+    rows = []
+    for budget in sorted({result.compute_budget for result in first}):
+        pairs = [pair for pair in zip(branches, first, strict=True) if pair[1].compute_budget == budget]
+        flops = sum(a.own_flops for a, _ in pairs), sum(b.flops for _, b in pairs)
+        off = [np.log(a.loss / b.loss) for a, b in pairs]
+        least = min(b.loss for _, b in pairs), min(a.loss for a, _ in pairs)
+        rows.append((format_flops(budget), len(pairs), *map(format_flops, flops), f"{np.mean(off):+.2%}",
+                     f"{least[0]:.4f}", f"{least[1]:.4f}"))  # fmt: skip
+    headers = ("budget", "experiments", "FLOPs trained", "alone", "loss against default", "least by default", "least")
+    return markdown_table(headers, rows)
+
+
+def by_ratio(branches: list[ExperimentResult], first: list[ExperimentResult]) -> str:
+    """The same by tokens per parameter, as a difference that varies with it moves N_opt."""
+    ratio = np.array([result.num_tokens / result.num_params for result in first])
+    off = np.array([np.log(a.loss / b.loss) for a, b in zip(branches, first, strict=True)])
+    edges = np.quantile(ratio, [0, 0.25, 0.5, 0.75, 1])
+    rows = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = (ratio >= low) & ((ratio < high) | (high == edges[-1]))
+        rows.append((f"{low:.3g} to {high:.3g}", int(inside.sum()), f"{off[inside].mean():+.2%}"))
+    return markdown_table(("tokens per parameter", "experiments", "loss against default"), rows)
+
+
+def laws(shared: ScalingLaw, usual: ScalingLaw) -> str:
+    """N_opt and loss of both laws with their 90 % intervals, and whether each is within the other's."""
+    rows = []
+    for times in BEYOND:
+        budget = times * float(usual.runs.budget.max())
+        for what, show in (("N_opt", format_count), ("L_opt", "{:.4f}".format)):
+            values = [float(getattr(law, what)(budget)) for law in (usual, shared)]
+            name = {"L_opt": "loss"}.get(what, what)
+            intervals = [law.interval(name, budget) for law in (usual, shared)]
+            shown = [f"{show(v)} [{show(low)}, {show(high)}]" for v, (low, high) in zip(values, intervals, strict=True)]
+            inside = ["yes" if low <= value <= high else "no"
+                      for value, (low, high) in zip(values[::-1], intervals, strict=True)]  # fmt: skip
+            rows.append((format_flops(budget), name, *shown, *inside))
+    return markdown_table(("FLOPs", "", "default", "trunks", "trunks' within default's", "default's within"), rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", choices=BUDGETS)
+    parser.add_argument("studies", nargs="+", choices=("demo", "gpt"))
     parser.add_argument("--home", type=Path)
-    parser.add_argument("--rates", action="store_true")
-    parser.add_argument("--budgets", type=int)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    home = options.home or Path(tempfile.mkdtemp())
-    if options.budgets:
-        BUDGETS[options.study] = BUDGETS[options.study][: options.budgets]
-    lines = measure(options.study, home, FACTORS if options.rates else (0.6,))
-    print("\n".join(lines))
-
-
-def measure(name: str, home: Path, factors) -> list[str]:
-    _, usual = studies(name, 1.0)
-    size_map = study_size_map(usual)
-    shared, _ = studies(name, 0.6)
-    plan = study_plan(shared, size_map)
-    per_example = shared.prepared_data.tokens_per_example
-    lines = [saving_text(shared.training, plan.experiments, per_example)]
-    first = trained(usual, alone(usual, plan.experiments, 0), home / "alone")
-    lines.append(f"seconds alone {sum(r.seconds for r in first):.0f}")
-    by_factor = {}
-    for factor in factors:
-        study, _ = studies(name, factor)
-        own = study_plan(study, size_map).experiments
-        by_factor[factor] = trained(study, own, home / f"x{factor:g}")
-        off = np.array([math.log(a.loss / b.loss) for a, b in zip(by_factor[factor], first, strict=True)])
-        ratio = np.array([b.num_tokens / b.num_params for b in first])
-        bins = [(ratio < 1), (ratio >= 1) & (ratio < 5), (ratio >= 5) & (ratio < 80), (ratio >= 80)]
-        lines.append(
-            f"x{factor:g}: mean {100 * off.mean():+.2f} %, median |.| {100 * np.median(np.abs(off)):.2f}, by D/N "
-            + ", ".join(f"{100 * off[b].mean():+.2f}" for b in bins)
-            + f" seconds {sum(r.seconds * r.own_share for r in by_factor[factor]):.0f}"
-        )
-        for a, b in zip(by_factor[factor], first):
-            lines.append(
-                f"  {b.compute_budget:.0e} {b.size_param_value} D/N {b.num_tokens / b.num_params:.2f} {a.loss:.4f} {b.loss:.4f} {100 * math.log(a.loss / b.loss):+.2f}%"
-            )
-    second = trained(usual, alone(usual, plan.experiments, 1), home / "alone")
-    noise = np.array([math.log(a.loss / b.loss) for a, b in zip(second, first, strict=True)])
-    lines.append(f"seed 1 against seed 0: rms/sqrt2 {100 * noise.std() / math.sqrt(2):.2f} %")
-    return lines
+    with tempfile.TemporaryDirectory() as temporary:
+        page = "\n\n".join(measured(name, (options.home or Path(temporary)) / name) for name in options.studies)
+    print(page)
+    if options.write:
+        write_page(__file__, "Trunks and branches", "\n\n".join([__doc__.split("\n\n", 1)[1].strip(), page]))
 
 
 if __name__ == "__main__":

@@ -149,7 +149,8 @@ class Experiment:
         if self.recipe_tokens is None:
             return self
         flops = self.flops_per_token * self.recipe_tokens
-        return replace(self, num_tokens=self.recipe_tokens, compute_budget=flops, tokens_per_param=None)
+        ratio = self.recipe_tokens / self.num_params
+        return replace(self, num_tokens=self.recipe_tokens, compute_budget=flops, tokens_per_param=ratio)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; without what few have, such as `tuned`, where it is empty."""

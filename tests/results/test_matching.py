@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner
 from own_study import own_study, planned
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run, write_study
+from trunk_study import plan_of, trunk_study
 
 from flops_fit import ExperimentResult, Study, SweepOptions, plan_from_counts
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.hardware import Hardware
-from flops_fit.errors import FileError
+from flops_fit.errors import FileError, StudyError
 from flops_fit.results.matching import match_runs
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.sections import ModelSpec
@@ -235,3 +236,12 @@ def test_a_study_of_counts_alone_needs_no_training_at_all(flops_fit, tmp_path):
     done = flops_fit("run")
     assert done.exit_code == 0, done.output
     assert f"nothing had to be trained\n{len(rows)} of the {len(rows)} experiments are imported" in done.output
+
+
+def test_runs_trained_elsewhere_are_refused_where_experiments_share_trunks():
+    plan = plan_of(trunk_study())
+    table = pd.DataFrame([{"num_params": 81, "num_tokens": 4115, "loss": 1.0}])
+    with pytest.raises(
+        StudyError, match=r"share trunks \(training\.share_trunk\), which runs trained elsewhere do not"
+    ):
+        match_runs(plan, table)

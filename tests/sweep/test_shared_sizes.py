@@ -1,5 +1,6 @@
 """Sizes that budgets have in common: the same list for all, chosen by each budget alone."""
 
+import itertools
 import math
 
 import planning_models
@@ -23,7 +24,7 @@ def sizes_of(plan):
 def test_neighbouring_budgets_have_most_sizes_in_common(size_map):
     apart = sizes_of(plan_from_size_map(size_map, HALF_DECADES))
     shared = sizes_of(plan_from_size_map(size_map, HALF_DECADES, shared_sizes=True))
-    for low, high in zip(HALF_DECADES, HALF_DECADES[1:], strict=False):
+    for low, high in itertools.pairwise(HALF_DECADES):
         assert len(shared[low]) == len(shared[high]) == 7
         assert len({*shared[low]} & {*shared[high]}) >= 5
     of_shared, of_apart = ({size for sizes in found.values() for size in sizes} for found in (shared, apart))

@@ -9,15 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from tiny_study import tiny_study
 from trunk_study import BUDGETS, PLAIN, longest_trunk, plan_of, trained_by_hand, trunk_study
 
-from flops_fit import Recipe, run_experiment
+from flops_fit import Recipe, SweepOptions, TrainerSpec, run_experiment
+from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.recipe.steps import plan_steps
 from flops_fit.recipe.trunk import FOLDER, own_parts
 from flops_fit.results.results import results_frame
 from flops_fit.training import loop
 from flops_fit.training.evaluation import weights_sha256
 from flops_fit.training.side_by_side import study_workers, train_all
+from flops_fit.training.trunk import Trunk
 
 
 class Killed(BaseException):
@@ -95,8 +99,6 @@ def test_without_knowing_of_its_siblings_it_is_merely_dearer(tmp_path, alone, co
 
 
 def run_steps(study, item):
-    from flops_fit.recipe.steps import plan_steps
-
     return plan_steps(study.training, item, 1)
 
 
@@ -114,7 +116,13 @@ def test_another_budget_trains_only_its_increment(tmp_path, alone, counted):
 
 @pytest.mark.parametrize(
     ("where", "checkpoint_seconds"),
-    [("in the trunk", 0.05), ("in the trunk", 1000.0), ("at the branch", 1000.0), ("after it", 0.05), ("after it", 1e3)],
+    [
+        ("in the trunk", 0.05),
+        ("in the trunk", 1000.0),
+        ("at the branch", 1000.0),
+        ("after it", 0.05),
+        ("after it", 1e3),
+    ],
 )
 def test_killed_and_resumed_it_has_the_same_bits(tmp_path, alone, monkeypatch, where, checkpoint_seconds):
     study, plan, whole = alone
@@ -165,14 +173,15 @@ def test_a_trunk_that_is_gone_or_damaged_is_trained_again(tmp_path, alone):
     short, middle, long = longest_trunk(plan)
     for item in (short, middle):
         run_experiment(study, item, output_dir=tmp_path)
-    first, second = states(tmp_path, long)
+    _, second = states(tmp_path, long)
     content = bytearray(second.read_bytes())
     content[-5] ^= 1
     second.write_bytes(content)
     with pytest.warns(FlopsFitWarning, match=r"is damaged .*kept as .*unusable, the trunk is trained again"):
         result = run_experiment(study, long, output_dir=tmp_path)
     assert same(result, whole[long.experiment_id])
-    assert result.trunk_tokens == run_steps(study, short).end(run_steps(study, short).branch), "from the one before it"
+    steps = run_steps(study, short)
+    assert result.trunk_tokens == steps.end(steps.branch), "from the one before it"
     shutil.rmtree(tmp_path / FOLDER)
     (tmp_path / long.experiment_id / "result.json").unlink()
     again = run_experiment(study, long, output_dir=tmp_path)
@@ -184,7 +193,9 @@ def test_two_at_once_train_their_trunk_once(tmp_path, alone, counted):
     study, plan, whole = alone
     mine, reached = longest_trunk(plan), threading.Event()
     random_states = torch.get_rng_state()
-    with ThreadPoolExecutor() as side:  # torch's generator is the process's: only the second draws while the first waits
+    with (
+        ThreadPoolExecutor() as side
+    ):  # torch's generator is the process's: only the second draws while the first waits
         held = side.submit(hold_trunk, tmp_path, mine[0], reached)
         assert reached.wait(30)
         waiting = side.submit(run_experiment, study, mine[0], output_dir=tmp_path)
@@ -196,8 +207,6 @@ def test_two_at_once_train_their_trunk_once(tmp_path, alone, counted):
 
 
 def hold_trunk(folder, item, reached):
-    from flops_fit.training.trunk import Trunk
-
     with Trunk.of(item, folder).lock():
         reached.set()
         threading.Event().wait(0.7)
@@ -248,16 +257,9 @@ def test_one_of_no_plan_has_a_trunk_of_its_own(tmp_path, alone):
 
 
 def test_what_cannot_share_is_refused_by_name():
-    from tiny_study import tiny_study
-
-    from flops_fit import SweepOptions
-
     shared = Recipe(schedule="wsd", share_trunk=True)
-    with pytest.raises(StudyError, match="share_trunk = true with sweep.check_learning_rate"):
+    with pytest.raises(StudyError, match=r"share_trunk = true with sweep\.check_learning_rate"):
         tiny_study(training=shared, sweep=SweepOptions(compute_budgets=BUDGETS, check_learning_rate=True))
-    from flops_fit import TrainerSpec
-    from flops_fit.adaptive.options import AdaptiveOptions
-
     with pytest.raises(StudyError, match=r"share_trunk = true with a \[trainer\]"):
         tiny_study(training=shared, trainer=TrainerSpec(command="train.py {result_path}"), data=None, loss=None)
     with pytest.raises(StudyError, match=r"share_trunk = true with \[adaptive\]"):

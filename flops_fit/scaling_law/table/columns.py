@@ -194,7 +194,7 @@ def _check_names(table: pd.DataFrame, column: str) -> None:
 def _with_group(table: pd.DataFrame) -> pd.DataFrame:
     """With a column `group`, a copy of that which names trunks or else of the first that names runs, if any does."""
     if "group" not in table and any(names := trunks(table)):
-        return table.assign(group=[name or None for name in names])
+        return table.assign(group=pd.Series(names, index=table.index).replace("", None))
     named = [column for column in table.columns if _plain(column) in RUN_COLUMNS]
     return table.assign(group=table[named[0]]) if named and "group" not in table else table
 

@@ -15,7 +15,7 @@ def of_trunks(noise=0.0, seed=0, sizes=12):
     lattice = np.exp(np.linspace(*np.log(table["num_params"].quantile([0, 1])), sizes)).round()
     table["num_params"] = [lattice[np.abs(np.log(lattice / n)).argmin()] for n in table["num_params"]]
     table["num_tokens"] = table["flops"] / (6 * table["num_params"])
-    table = table.drop_duplicates(["num_params", "compute_budget"] if "compute_budget" in table else ["num_params", "flops"])
+    table = table.drop_duplicates(["num_params", "flops"])
     N, D = table["num_params"], table["num_tokens"]
     chance = dict(zip(lattice, np.random.default_rng(seed).normal(0, noise, sizes), strict=True))
     loss = (1.8 + 480 / N**0.35 + 2085 / D**0.37) * np.exp(N.map(chance))
