@@ -1,14 +1,15 @@
 """What sharing trunks saves, and what it costs in loss: `python benchmarks/trunks.py demo|gpt [--home DIR] [--write]`.
 
-The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of every trunk once more from its
-first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear decay over
-each run's own length), with two seeds, whose difference tells the noise of one training. Half an hour on one core.
+The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of every trunk once more
+from its first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear
+decay over each run's own length), with two seeds, whose difference tells the noise of one training.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def by_ratio(branches: list[ExperimentResult], first: list[ExperimentResult]) ->
     off = np.array([np.log(a.loss / b.loss) for a, b in zip(branches, first, strict=True)])
     edges = np.quantile(ratio, [0, 0.25, 0.5, 0.75, 1])
     rows = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (ratio >= low) & ((ratio < high) | (high == edges[-1]))
         rows.append((f"{low:.3g} to {high:.3g}", int(inside.sum()), f"{off[inside].mean():+.2%}"))
     return markdown_table(("tokens per parameter", "experiments", "loss against default"), rows)
