@@ -33,12 +33,14 @@ _EXPORTS = {
     "run_experiment": "training.training_run",
     "ScalingLaw": "scaling_law",
     "compare_laws": "scaling_law",
+    "rank_laws": "scaling_law",
     "fit_metric": "scaling_law",
     "fit_scaling_law": "scaling_law",
     "fit_scaling_law_together": "scaling_law",
     "Forecast": "scaling_law",
     "score_forecasts": "scaling_law",
     "find_optimal": "api",
+    "find_optimal_by_value": "by_value",
     "create_model": "sizes.model_factory",
     "validate_model_contract": "sizes.contract",
     "validate_dataset": "data.study_data",
@@ -50,6 +52,7 @@ __all__ = ["__version__", *_EXPORTS]
 if TYPE_CHECKING:
     from flops_fit.adaptive.options import AdaptiveOptions as AdaptiveOptions
     from flops_fit.api import find_optimal as find_optimal
+    from flops_fit.by_value import find_optimal_by_value as find_optimal_by_value
     from flops_fit.cost.hardware import Hardware as Hardware
     from flops_fit.data.study_data import validate_dataset as validate_dataset
     from flops_fit.loss import validate_loss_fn as validate_loss_fn
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law import fit_metric as fit_metric
     from flops_fit.scaling_law import fit_scaling_law as fit_scaling_law
     from flops_fit.scaling_law import fit_scaling_law_together as fit_scaling_law_together
+    from flops_fit.scaling_law import rank_laws as rank_laws
     from flops_fit.scaling_law import score_forecasts as score_forecasts
     from flops_fit.sizes.contract import validate_model_contract as validate_model_contract
     from flops_fit.sizes.model_factory import create_model as create_model

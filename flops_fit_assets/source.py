@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flops_fit.errors import StudyError
 from flops_fit.study.study import Study
+from flops_fit.study.study_file import part_of
 from flops_fit_assets.instance.where import home_directory
 from flops_fit_assets.storage.mirror import Mirror
 from flops_fit_assets.storage.remote import Storage, storage_url
@@ -25,8 +26,9 @@ class StudySource:
     """A study with its place on disk and its asset keys.
 
     Attributes:
-        origin: a `Study`, or the path of a `study.toml`.
-        prefix: put before every asset key, so that several studies fit in one code location.
+        origin: a `Study`, or the path of a `study.toml`, as `study.toml@value` of one with [sweep.vary].
+        prefix: put before every asset key, so that several studies fit in one code location; of one value of
+            [sweep.vary] it ends in the value's part, such as "embedding_8".
         home: the directory that holds `<study name>/`.
         storage: the URL below which `<study name>/` is the truth and the one in `home` a working copy; None for none.
     """
@@ -46,10 +48,11 @@ class StudySource:
     ) -> StudySource:
         """Raises `StudyError` where the file, or an owner in it, is not valid, `StorageError` for a URL that is not."""
         prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
+        part = None if isinstance(origin, Study) else part_of(Path(origin))
         where = Path(home).resolve() if home is not None else home_directory()
         source = cls(
             origin=origin if isinstance(origin, Study) else Path(origin).resolve(),
-            prefix=prefix,
+            prefix=(*prefix, part) if part else prefix,
             home=where,
             storage=storage_url(storage),
         )

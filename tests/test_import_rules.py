@@ -28,11 +28,13 @@ LIBRARY = (
     ("training", "stages"),
     ("preflight", "distributed", "all_measured", "kept_size_map"),
     ("api",),
+    ("by_value",),
 )
 PIPELINE = (
     ("instance", "storage"),
     ("warm_runs",),
     ("pages", "source"),
+    ("compared",),
     ("metadata",),
     ("freshness",),
     ("automation",),

@@ -19,6 +19,8 @@ _EXPORTS = {
     "approaches_table": "all_approaches",
     "compare_approaches": "all_approaches",
     "compare_laws": "comparison.compare",
+    "rank_laws": "comparison.rank",
+    "Ranking": "comparison.ranking",
     "Repetition": "repetition",
     "effective_params": "repetition",
     "effective_tokens": "repetition",
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from flops_fit.scaling_law.approaches.isoflop import isoflop_minima as isoflop_minima
     from flops_fit.scaling_law.comparison.compare import compare_laws as compare_laws
     from flops_fit.scaling_law.comparison.comparison import Comparison as Comparison
+    from flops_fit.scaling_law.comparison.rank import rank_laws as rank_laws
+    from flops_fit.scaling_law.comparison.ranking import Ranking as Ranking
     from flops_fit.scaling_law.fit import fit_scaling_law as fit_scaling_law
     from flops_fit.scaling_law.flops_per_token import FlopsPerToken as FlopsPerToken
     from flops_fit.scaling_law.forecasts.folder import score_forecasts as score_forecasts

@@ -13,7 +13,7 @@ from flops_fit.cost import hardware
 from flops_fit.recipe import recipe
 from flops_fit.recipe_law import options as tuning
 from flops_fit.sizes import options as sizes
-from flops_fit.study import sections
+from flops_fit.study import sections, vary
 from flops_fit.study.study_file import SECTIONS
 from flops_fit.sweep import options as sweep
 
@@ -151,6 +151,8 @@ def reference() -> str:
         head = "| key | what it is | default | must be | example |\n|---|---|---|---|---|"
         about = " ".join((inspect.getdoc(SECTIONS[section]) or "").split("\n\n")[0].split())
         tables.append("\n".join([f"## [{section}]", "", about, "", head, *rows]))
+        if section == "sweep":
+            tables.append(_VARY.format(may="\n".join(map("- {}".format, vary.what_may_vary()))))
     return "\n\n".join([_HEAD, *tables]) + "\n"
 
 
@@ -162,6 +164,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+_VARY = """## [sweep.vary]
+
+One key with a list of two or more values, each of which is a study of its own (planning.md, A second axis), such as
+`"model.kwargs.depth" = [2, 4, 8]`; with `labels`, a list of text of at most 40 letters, digits, _ . + and - each, by
+which values are shown and named (`study.toml@LABEL`); without, they are called as they are written. May vary:
+
+{may}"""
 _HEAD = """# Every key of a study file
 
 Made of the code by `python -m flops_fit.study.keys > docs/reference.md`; `flops-fit init` writes a study file with all

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from flops_fit.data.study_data import StudyData
     from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
+STUDY_NAME = matching(r"[A-Za-z][A-Za-z0-9_]{0,63}", "a letter followed by at most 63 letters, digits or underscores")
 _RULES = {
-    "name": matching(r"[A-Za-z][A-Za-z0-9_]{0,63}", "a letter followed by at most 63 letters, digits or underscores"),
+    "name": STUDY_NAME,
     "owners": several(TEXT, 'a list of text, such as ["team:scaling"]', least=0),
     **{name: made_of(kind, f"a {kind.__name__}") for name, kind in SECTIONS.items()},
 }

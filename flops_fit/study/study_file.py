@@ -27,7 +27,8 @@ Further sections: training, tuning (of what is "tune" there), hardware, schedule
 then [sweep], or its compute_budgets, may be left out), and trainer, a command of the user's own instead of data and
 loss. With one, [model] may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its
 size_param. [model.sizes] gives further arguments that follow from the size, or is a list of rows, each of them a size;
-`config` names what makes the model's config of them (docs/planning.md).
+`config` names what makes the model's config of them (docs/planning.md). [sweep.vary] has one key with several values,
+each of them a study of its own, which is named `study.toml@value` (`flops_fit.study.vary`).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe_law.options import TuningOptions
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
+from flops_fit.study.vary import MARK, Vary, content_of, refuse_unknown_argument, split, vary_in
 
 SECTIONS: dict[str, type] = {
     "model": ModelSpec,
@@ -76,12 +78,18 @@ _EXAMPLE = '"package.module:attribute", such as "my_models:GPT"'
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
-    """The arguments of `Study` in the file at `path`.
+    """The arguments of `Study` in the file at `path`, which is `study.toml@value` of a file with [sweep.vary].
 
     Raises `StudyError` naming the file, the key, the value and what is allowed: unknown keys, missing sections, bad
-    types, budgets that are no number, callables that cannot be imported. Modules beside the file can be imported.
+    types, budgets that are no number, callables that cannot be imported, a file of several studies where none of them
+    is named. Modules beside the file can be imported.
     """
-    content = _read_toml(path)
+    path, asked = split(path)
+    content, vary = _read_varied(path)
+    if vary is None and asked is not None:
+        raise StudyError(f"{path} has no [sweep.vary], so that {asked!r} is no value of it; give {path}")
+    if vary is not None:
+        content = content_of(content, vary, _index(vary, asked, path), content.get("name", path.resolve().parent.name))
     _refuse_unknown(content, {"name", "owners", *SECTIONS}, "", path)
     for name in ("model", *([] if "adaptive" in content else ["sweep"])):
         if name not in content:
@@ -92,8 +100,57 @@ def read_study_file(path: Path) -> dict[str, Any]:
     sections = {name: _section(name, content[name], path) for name in SECTIONS if name in content and name != "sweep"}
     if "sweep" in content:
         sections["sweep"] = _section("sweep", _with_budgets(content["sweep"], sections, path), path)
+    if vary is not None:
+        try:
+            refuse_unknown_argument(vary, sections.get("model"))
+        except StudyError as error:
+            raise StudyError(f"{path}: {error}") from error
     about = {"name": path.resolve().parent.name} | {key: content[key] for key in ("name", "owners") if key in content}
     return about | sections
+
+
+def varied(path: Path) -> tuple[Vary, Mapping[str, Path]] | None:
+    """What the file at `path` varies, and the path of each value's study by its label, in their order.
+
+    None for a file of one study, and for a path that names a value. Raises `StudyError` as `read_study_file`.
+    """
+    file, asked = split(path)
+    if asked is not None:
+        return None
+    _, vary = _read_varied(file)
+    if vary is None:
+        return None
+    return vary, {label: path.with_name(f"{path.name}{MARK}{label}") for label in vary.labels}
+
+
+def name_of_all(path: Path) -> str:
+    """The name that the studies of the file at `path` have in common."""
+    file = split(path)[0]
+    return str(_read_varied(file)[0].get("name", file.resolve().parent.name))
+
+
+def part_of(path: Path) -> str | None:
+    """What the name of the study at `path`, which names a value, ends in; None for a file of one study."""
+    file, asked = split(path)
+    vary = _read_varied(file)[1] if asked is not None else None
+    return vary.parts[vary.index(asked)] if vary is not None and asked is not None else None
+
+
+def _read_varied(path: Path) -> tuple[dict[str, Any], Vary | None]:
+    content = _read_toml(path)
+    return content, vary_in(content, path)
+
+
+def _index(vary: Vary, asked: str | None, path: Path) -> int:
+    if asked is None:
+        raise StudyError(
+            f"{path} varies {vary.key} in [sweep.vary] and so is {len(vary.values)} studies; name one of them here: "
+            f"{', '.join(f'{path}{MARK}{label}' for label in vary.labels)}"
+        )
+    try:
+        return vary.index(asked)
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

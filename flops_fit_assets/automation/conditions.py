@@ -69,6 +69,22 @@ def law_condition(training_run: AssetKey) -> AutomationCondition:
     ).with_label("plan settled, something new")  # fmt: skip
 
 
+def comparison_condition() -> AutomationCondition:
+    """A comparison of laws: one of them changed since it was made, all are there, and none is being made."""
+    changed = AutomationCondition.any_deps_match(AutomationCondition.data_version_changed()).with_label(
+        "a law's content changed"
+    )
+    busy = AutomationCondition.any_deps_match(
+        AutomationCondition.in_progress() | AutomationCondition.will_be_requested()
+    ).with_label("a law is under way")
+    return (
+        (AutomationCondition.newly_missing() | changed).since(_handled())
+        & ~AutomationCondition.any_deps_missing()
+        & ~busy
+        & ~AutomationCondition.in_progress()
+    ).with_label("laws settled, something new")
+
+
 def _handled() -> AutomationCondition:
     """Unlike `since_last_handled`, this takes what was missing already when automation was switched on."""
     return AutomationCondition.newly_requested() | AutomationCondition.newly_updated()

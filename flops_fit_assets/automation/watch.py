@@ -7,7 +7,7 @@ import inspect
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,32 @@ import dagster as dg
 
 from flops_fit.errors import StudyError
 from flops_fit.identity.fingerprints import content_hash
+from flops_fit.study.study_file import varied
+from flops_fit.study.vary import file_of
 from flops_fit_assets.freshness.fingerprints import fresh_fingerprints
 from flops_fit_assets.freshness.history import latest_observed
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
 from flops_fit_assets.source import StudySource
 
-# Dagster's daemon looks at sensors every 5 seconds, that of `flops-fit ui` more often (`pages/quick_daemon.py`): told to
-# wait as long, a sensor would miss every other look.
+# Dagster's daemon looks at sensors every 5 seconds, that of `flops-fit ui` more often (`pages/quick_daemon.py`): told
+# to wait as long, a sensor would miss every other look.
 SENSOR_SECONDS = 1
+Paths = Sequence[tuple[StudySource, Path]]
 
 
-def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
-    """A sensor that observes the parts of the study when a file of theirs changes; none for a study in Python.
+def watch_sensor(
+    sources: Sequence[StudySource], name: str, varied_file: Path | None = None
+) -> dg.SensorDefinition | None:
+    """A sensor that observes the parts of the studies when a file of theirs changes; none for a study in Python.
 
-    A file that is not valid fails the tick with the reason; the earlier plan stays in force.
+    The studies are of one file: a single one, or the values of `varied_file`, whose assets are made when the code
+    location is loaded, so that values which were added since are named. A file that is not valid fails the tick with
+    the reason; the earlier plan stays in force.
     """
-    if not isinstance(path := source.origin, Path):
+    paths = [(source, source.origin) for source in sources if isinstance(source.origin, Path)]
+    if not paths:
         return None
-    name = source.study.name
+    path = file_of(paths[0][1])
 
     @dg.sensor(
         name=f"watch_{name}",
@@ -42,15 +50,20 @@ def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
         f"automation_{name} then runs what that affects. Off until switched on.",
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        stamp = file_stamp(source, path)
+        stamps = [file_stamp(source, each) for source, each in paths]
+        stamp = stamps[0] if len(stamps) == 1 else content_hash(stamps)
         if stamp == context.cursor:
             return dg.SkipReason("no file has changed")
         _refuse_torn(path)
+        there = paths if varied_file is None else _still_there(paths, varied_file)
         events = [
             dg.AssetObservation(source.key("study", part), tags={DATA_VERSION_TAG: version})
-            for part, version in fresh_fingerprints(path).items()
+            for source, each in there
+            for part, version in fresh_fingerprints(each).items()
             if latest_observed(context.instance, source.key("study", part)) != version
         ]
+        if varied_file is not None and (new := _new_values(paths, varied_file)):
+            context.log.warning(f"{varied_file} has new values: {', '.join(new)}; reload the code location to see them")
         if not events:
             return dg.SensorResult(skip_reason="files changed, but nothing in what they mean", cursor=stamp)
         return dg.SensorResult(asset_events=events, cursor=stamp)
@@ -58,9 +71,25 @@ def watch_sensor(source: StudySource) -> dg.SensorDefinition | None:
     return watch
 
 
+def _still_there(paths: Paths, varied_file: Path) -> Paths:
+    """Those of the values that the file has now: the others keep what they have."""
+    parts = _parts(varied_file)
+    return [(source, path) for source, path in paths if source.prefix[-1] in parts]
+
+
+def _new_values(paths: Paths, varied_file: Path) -> list[str]:
+    known = {source.prefix[-1] for source, _ in paths}
+    return [part for part in _parts(varied_file) if part not in known]
+
+
+def _parts(varied_file: Path) -> tuple[str, ...]:
+    found = varied(varied_file)
+    return found[0].parts if found is not None else ()
+
+
 def file_stamp(source: StudySource, path: Path) -> str:
     """Changes when the study file or a source file that may matter is written."""
-    return content_hash([[str(file), *_state(file)] for file in sorted({path, *_source_files(source)})])
+    return content_hash([[str(file), *_state(file)] for file in sorted({file_of(path), *_source_files(source)})])
 
 
 def _state(file: Path) -> list[int]:

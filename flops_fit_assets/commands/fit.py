@@ -19,6 +19,7 @@ from flops_fit.scaling_law import ScalingLaw, score_forecasts
 from flops_fit.scaling_law.fit import fit_scaling_law
 from flops_fit.scaling_law.fitting.held import from_text
 from flops_fit.scaling_law.from_loss.metric_law import with_metrics
+from flops_fit.study.vary import file_of
 from flops_fit.sweep.experiment import parse_budget
 from flops_fit_assets.commands.named_values import factors, pairs
 
@@ -66,8 +67,9 @@ def print_fit(
 
     `target` is compute in FLOPs to extrapolate to, several with commas. Raises `FlopsFitError` for what is not valid.
     """
-    targets = _targets(target)
-    found = _of_study(runs, eval_set, options) if runs.suffix == ".toml" else _of_table(runs, eval_set, options)
+    targets = targets_of(target)
+    is_study = file_of(runs).suffix == ".toml"
+    found = _of_study(runs, eval_set, options) if is_study else _of_table(runs, eval_set, options)
     law, forecasts = found.law, found.forecasts
     curves = drawn_curves(load_curves(runs), law.loss_unit) if runs.is_dir() else None
     written = write_report(law, report_path or found.report, forecasts=forecasts, figures=curves)
@@ -80,7 +82,8 @@ def print_fit(
     say_markdown(console, "\n".join([*(forecasts.record() if forecasts else ()), f"report: {written}"]))
 
 
-def _targets(text: str | None) -> list[float]:
+def targets_of(text: str | None) -> list[float]:
+    """Compute in FLOPs, with commas between."""
     return [parse_budget(part.strip(), "--target") for part in (text or "").split(",") if part.strip()]
 
 
@@ -106,10 +109,15 @@ def _of_table(runs: Path, eval_set: str | None, options: TableOptions) -> _Fitte
 def _of_study(study: Path, eval_set: str | None, options: TableOptions) -> _Fitted:
     from flops_fit_assets.commands.fit_study import law_of_study
 
-    if options.given:
-        raise click.UsageError(f"{options.given[0]} is for tables of runs; leave it out, or give the study's runs.csv")
+    refuse_of_tables(options)
     law, beside = law_of_study(study, eval_set)
     return _Fitted(law=law, report=beside)
+
+
+def refuse_of_tables(options: TableOptions) -> None:
+    """Raise `UsageError` where options were typed that a study file has no use for."""
+    if options.given:
+        raise click.UsageError(f"{options.given[0]} is for tables of runs; leave it out, or give the study's runs.csv")
 
 
 def fit_json(law: ScalingLaw, targets: Sequence[float], report: Path) -> dict[str, Any]:

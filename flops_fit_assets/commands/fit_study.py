@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from flops_fit.errors import FlopsFitError
 from flops_fit.stages import fit_study
-from flops_fit_assets.commands.planned import finished_results
 from flops_fit_assets.source import StudySource
+from flops_fit_assets.storage.finished import finished_results
 
 if TYPE_CHECKING:
     from flops_fit.scaling_law import ScalingLaw

@@ -16,6 +16,7 @@ from flops_fit.results.results import load_runs
 from flops_fit.scaling_law import Forecast, ScalingLaw, fit_scaling_law, score_forecasts
 from flops_fit.scaling_law.fitted import LAW_SCHEMA
 from flops_fit.scaling_law.forecasts.folder import keep, load_forecasts
+from flops_fit.study.vary import file_of
 from flops_fit_assets.commands.plan import write_again
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
@@ -83,7 +84,7 @@ def _list(subject: Subject, source: Path) -> tuple[list[str], bool]:
 
 
 def _subject(source: Path, folder: Path | None) -> Subject:
-    if source.suffix == ".toml":
+    if file_of(source).suffix == ".toml":
         if folder is not None:
             raise FlopsFitError(
                 f"--folder = {folder} is for tables and laws; {source} keeps forecasts in its own folder"

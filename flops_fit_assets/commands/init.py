@@ -100,6 +100,7 @@ def with_all_keys(study: str, without: tuple[str, ...] = ()) -> str:
         block = study[header.start() : end].rstrip()
         given = set(re.findall(r"^(\w+) =", block, re.MULTILINE))
         parts.append("\n".join([block, *_commented(header[1], given)]))
+        parts += [_VARY] if header[1] == "sweep" else []
     there = {header[1] for header in starts}
     for section in (name for name in SECTIONS if name not in there and name not in without):
         parts.append("\n".join([f"#[{section}]", *_commented(section, set())]))
@@ -137,6 +138,10 @@ def _readme(template: Template, directory: Path) -> str:
                       *lines, "```", ""])  # fmt: skip
 
 
+_VARY = """#[sweep.vary]
+#
+# One key with several values, each a study of its own with a law of its own (docs/planning.md, A second axis).
+#"model.kwargs.depth" = [2, 4, 8]"""
 _HEAD = """# Keys that are not given stand here as comments, with what they are, what they may be, and their default, or
 # else an example. Models, data and losses are named as "module:attribute"; modules beside this file are found.
 """

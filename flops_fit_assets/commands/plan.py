@@ -17,8 +17,9 @@ from flops_fit.rate_check.planned import cost_text
 from flops_fit.recipe.in_words import recipe_text
 from flops_fit.study.named_sets import held_out_note, lacking_sets
 from flops_fit_assets.commands.check import learning_rate_cost
-from flops_fit_assets.commands.planned import Planned, finished_results, planned_study
+from flops_fit_assets.commands.planned import Planned, planned_study
 from flops_fit_assets.source import StudySource
+from flops_fit_assets.storage.finished import finished_results
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,6 +19,7 @@ from flops_fit.sweep.experiment import parse_budget
 from flops_fit_assets.graph.centring import centres_of
 from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.source import StudySource
+from flops_fit_assets.storage.finished import finished_results
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
@@ -110,11 +111,3 @@ def _rounds(store: StudyStore, study: Study, size_map: SizeMap) -> tuple[SweepPl
     progress = study_progress(study, size_map, rounds, results)
     new = () if progress.step.planned is None else (progress.step.planned,)
     return rounds_plan(study, size_map, (*rounds, *new)), progress
-
-
-def finished_results(store: StudyStore, plan: SweepPlan) -> dict[str, ExperimentResult]:
-    """The final results of the experiments of `plan`, by id."""
-    wanted = {item.experiment_id for item in plan.trainings}
-    store.pull_results(wanted)
-    results = load_results(store.runs)
-    return {item.experiment_id: item for item in results if item.experiment_id in wanted and item.is_final}

@@ -17,6 +17,7 @@ from flops_fit.basics.files import write_text
 from flops_fit.basics.terminal import say
 from flops_fit.errors import FlopsFitError
 from flops_fit.study.study import Study
+from flops_fit.study.study_file import name_of_all, varied
 from flops_fit_assets.instance.home import STUDY_VARIABLE, instance_directory
 from flops_fit_assets.instance.locks import pages_lock, say_holder
 from flops_fit_assets.instance.where import HOME_VARIABLE, home_directory
@@ -44,7 +45,10 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
     Raises `FlopsFitError` if the port is taken or the home's pages are open already.
     """
     hosts = checked_hosts(allowed)
-    loaded = Study.from_toml(study)  # refuse here what Dagster would show only as a failed code location
+    found = varied(study)
+    # refuse here what Dagster would show only as a failed code location
+    studies = [Study.from_toml(path) for path in (found[1].values() if found else [study])]
+    loaded, name = studies[0], name_of_all(study) if found else studies[0].name
     _refuse_taken(port)
     from flops_fit_assets.headless.dagster_runs import end_lost_runs  # not before: it loads torch and Dagster
 
@@ -56,7 +60,7 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
                 f"runs whose processes were gone when the pages were opened: {lost}; now failed, and tried again as "
                 f"run_retries in {home / 'dagster' / 'dagster.yaml'} says",
             )
-        say(console, f"{loaded.name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)")
+        say(console, f"{name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)")
         process = subprocess.Popen(
             dagster_command(port, home),
             env=dagster_environment(study, home, loaded.hardware.num_workers())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flops_fit.identity.fingerprints import content_hash
@@ -11,7 +11,7 @@ from flops_fit.sweep.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
     from flops_fit.recipe_law.tuned_recipe import TunedRecipe
-    from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.scaling_law import Ranking, ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
@@ -56,6 +56,16 @@ def plan_made_from(study: Study, size_map_version: str, settled: str = "", recip
 def law_made_from(plan_version: str, results: Iterable[ExperimentResult]) -> str:
     """What a law follows from: the plan, and the results that belong to it."""
     return _made_from(plan_version, sorted(version_of(result) for result in results))
+
+
+def comparison_version(ranking: Ranking) -> str:
+    """The data version of what several laws say side by side."""
+    return content_hash(ranking.to_dict())
+
+
+def comparison_made_from(laws: Mapping[str, ScalingLaw], at: Sequence[float]) -> str:
+    """What a comparison follows from: the laws, and what is asked about."""
+    return _made_from({name: version_of(law) for name, law in laws.items()}, list(at))
 
 
 def training_made_from(experiment: Experiment) -> str:

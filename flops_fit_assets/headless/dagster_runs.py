@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HEADLESS_TAG = "flops_fit/headless"
 _PARTITION_TAG = "dagster/partition"
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
 
 
@@ -63,7 +63,7 @@ class AssetRuns:
     def materialize(self, instance: dg.DagsterInstance, stage: str, partition: str | None = None) -> None:
         """One run in this process; raises `RunFailed` with the reason of the first failed step."""
         result = _job(self).execute_in_process(
-            run_config=_QUIET,
+            run_config=QUIET,
             instance=instance,
             partition_key=partition,
             asset_selection=[self.source.key(stage)],
@@ -71,7 +71,7 @@ class AssetRuns:
             tags={HEADLESS_TAG: self.source.study.name},
         )
         if not result.success:
-            raise RunFailed(_reason(result, stage))
+            raise RunFailed(reason_of(result, stage))
 
 
 def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs: AssetRuns) -> ExperimentResult:
@@ -184,7 +184,8 @@ def _failed_result(runs: AssetRuns, partition: str, status: str, reason: str) ->
     return failed_result(experiment, reason, status="failed" if status in FINAL_STATUSES else status)
 
 
-def _reason(result: dg.ExecuteInProcessResult, stage: str) -> str:
+def reason_of(result: dg.ExecuteInProcessResult, stage: str) -> str:
+    """Why the first step of a run failed that did."""
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data

@@ -43,9 +43,11 @@ def fit(
     with their losses on its own held-out set or on another (--eval-set).
     """
     from flops_fit_assets.commands.fit import TableOptions, print_fit
+    from flops_fit_assets.commands.varied import print_fits, varies
 
     of_table = TableOptions(fix=fix, units=units, columns=columns, metric=metric)
-    print_fit(runs, console(), report_path, target, eval_set, of_table, as_json=as_json)
+    print_it = print_fits if varies(runs) else print_fit
+    print_it(runs, console(), report_path, target, eval_set, of_table, as_json=as_json)
 
 
 @click.command(short_help="Seal what a law says of larger budgets, scored later.")
@@ -82,15 +84,25 @@ def suggest(runs: Path, target: float, flops: float | None, count: int, quantity
     print_suggestions(runs, target, flops, count, quantity, output, console())
 
 
-@click.command(short_help="Say which of two recipes is better at a compute.")
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.command(short_help="Say which of several recipes is best at a compute.")
+@click.argument("sources", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--at", help="FLOPs to compare at: 1e21, or several, 1e21,1e22; by default 10 times the largest run.")
 @click.option("--share", help="Of two tables, what is the same in both: alpha,beta or E,alpha,beta. Fitted together.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG file to draw both curves to.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML file to write a report to.")
 @JSON
-def compare(a: Path, b: Path, at: str | None, share: str | None, plot: Path | None, as_json: bool) -> None:
-    """Say which of A and B (laws, tables of runs, or study files) is the better at a compute, and how sure that is."""
+def compare(
+    sources: tuple[Path, ...],
+    at: str | None,
+    share: str | None,
+    plot: Path | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Say which of SOURCES (laws, tables of runs, or study files) is the best at a compute, and how sure that is.
+
+    Give two or more, or one study file with [sweep.vary], whose values are compared.
+    """
     from flops_fit_assets.commands.compare import print_comparison
 
-    print_comparison((a, b), at, share, plot, as_json, console())
+    print_comparison(sources, at, share, plot, as_json, console(), report)

@@ -38,7 +38,11 @@ def plan(study: Path, budgets: str | None, as_json: bool) -> None:
 
     Nothing is trained, and the file stays as it is.
     """
-    refuse_early(study)
+    if refuse_early(study):
+        from flops_fit_assets.commands.varied import print_plans
+
+        print_plans(study, console(), budgets, as_json=as_json)
+        return
     from flops_fit_assets.commands.plan import print_plan
 
     print_plan(study, console(), budgets, as_json=as_json)
@@ -53,10 +57,11 @@ def check(study: Path, as_json: bool) -> None:
     It shows what fails and how long the trainings take, which `plan` and `run` know from then on. Exit code 0, or 1 if
     anything fails.
     """
-    refuse_early(study)
+    is_varied = refuse_early(study)
     from flops_fit_assets.commands.check import print_preflight
+    from flops_fit_assets.commands.varied import check_each
 
-    if not print_preflight(study, console(), as_json=as_json):
+    if not (check_each if is_varied else print_preflight)(study, console(), as_json=as_json):
         click.get_current_context().exit(1)
 
 
@@ -104,8 +109,9 @@ def demo() -> None:
 def report(study: Path) -> None:
     """Write the report of STUDY (default: study.toml) again from what has been fitted, and say where it is."""
     from flops_fit_assets.commands.plan import write_again
+    from flops_fit_assets.commands.varied import varies, write_all_again
 
-    click.echo(write_again(study))
+    click.echo("\n".join(map(str, write_all_again(study) if varies(study) else [write_again(study)])))
 
 
 @click.command(short_help="Open the study in Dagster, in the browser.")
@@ -144,12 +150,16 @@ def import_runs(runs: Path, study: Path) -> None:
 
 
 def _run(study: Path, until: tuple[str, ...] = (), *, train_anyway: bool = False) -> None:
-    refuse_early(study)
+    is_varied, where = refuse_early(study), console()
     from flops_fit_assets.commands.outcome import print_outcome
+    from flops_fit_assets.commands.varied import run_and_print_each
     from flops_fit_assets.headless.study import run_study
 
-    where = console()
-    outcome = run_study(study, home_directory(), where, until, train_anyway=train_anyway)
-    print_outcome(outcome, where)
-    if outcome.not_completed:
+    if is_varied:
+        completed = run_and_print_each(study, home_directory(), where, until, train_anyway=train_anyway)
+    else:
+        outcome = run_study(study, home_directory(), where, until, train_anyway=train_anyway)
+        print_outcome(outcome, where)
+        completed = not outcome.not_completed
+    if not completed:
         click.get_current_context().exit(SOME_NOT_COMPLETED)

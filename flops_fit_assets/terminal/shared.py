@@ -22,8 +22,15 @@ def console() -> Console:
     return Console()
 
 
-def refuse_early(study: Path) -> None:
-    """Read the study once before torch and Dagster are loaded: what is wrong with it is said in an instant."""
-    from flops_fit.study.study import Study
+def refuse_early(study: Path) -> bool:
+    """Read the study once before torch and Dagster are loaded: what is wrong with it is said in an instant.
 
-    Study.from_toml(study)
+    Returns whether it is several studies, the values of [sweep.vary].
+    """
+    from flops_fit.study.study import Study
+    from flops_fit.study.study_file import varied
+
+    found = varied(study)
+    for path in found[1].values() if found else [study]:
+        Study.from_toml(path)
+    return found is not None

@@ -183,7 +183,7 @@ def test_a_tuned_study_goes_from_trials_to_the_rule_to_the_grid_by_itself(tmp_pa
 
 def watching(source, instance, cursor=None):
     context = dg.build_sensor_context(instance=instance, cursor=cursor)
-    return watch_sensor(source)(context)
+    return watch_sensor([source], source.study.name)(context)
 
 
 COUNTED = """\

@@ -8,6 +8,7 @@ import numpy as np
 
 from flops_fit.scaling_law.comparison.multiplier import Multiplier, multiplier
 from flops_fit.scaling_law.comparison.paired import Paired, share_below
+from flops_fit.scaling_law.comparison.speed import Speed, time_multiplier
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 
 SURE = 0.975  # of one side: then the 95 % interval of the difference leaves out zero
@@ -28,6 +29,8 @@ class AtTarget:
         sizes, size_intervals: N_opt.
         size_ratio_interval: the second's N_opt over the first's, joint.
         beyond: `compute` over the largest run of each.
+        time_multipliers: as `multipliers`, in time on the device that both laws' runs were trained on; None where that
+            is not known.
     """
 
     compute: float
@@ -41,6 +44,7 @@ class AtTarget:
     size_intervals: tuple[Interval, Interval]
     size_ratio_interval: Interval
     beyond: tuple[float, float]
+    time_multipliers: tuple[Multiplier, Multiplier] | None = None
 
     @property
     def better(self) -> int:
@@ -71,12 +75,19 @@ class AtTarget:
         return int(np.argmax(widths))
 
 
-def at_target(pairs: Paired, compute: float) -> AtTarget:
-    """The two laws of `pairs` at C FLOPs."""
+def at_target(pairs: Paired, compute: float, speeds: tuple[Speed, Speed] | None = None) -> AtTarget:
+    """The two laws of `pairs` at C FLOPs, in time too where the `speeds` of both are known."""
     laws = pairs.first, pairs.second
     losses, sizes = (pairs.of(name, compute) for name in ("L_opt", "N_opt"))
     with np.errstate(all="ignore"):  # of draws that ran away
         loss_ratio, size_ratio = (second / first for first, second in (losses, sizes))
+    needed = multiplier(pairs, compute), multiplier(pairs.swapped, compute)
+    in_time = None
+    if speeds is not None:
+        in_time = (
+            time_multiplier(compute, needed[0], laws, speeds),
+            time_multiplier(compute, needed[1], laws[::-1], speeds[::-1]),
+        )
     return AtTarget(
         compute=compute,
         losses=(laws[0].L_opt(compute), laws[1].L_opt(compute)),
@@ -84,9 +95,10 @@ def at_target(pairs: Paired, compute: float) -> AtTarget:
         loss_ratio=laws[1].L_opt(compute) / laws[0].L_opt(compute),
         loss_ratio_interval=percentile_interval(loss_ratio, 0.9),
         probability=share_below(*losses),
-        multipliers=(multiplier(pairs, compute), multiplier(pairs.swapped, compute)),
+        multipliers=needed,
         sizes=(laws[0].N_opt(compute), laws[1].N_opt(compute)),
         size_intervals=(laws[0].interval("N_opt", compute), laws[1].interval("N_opt", compute)),
         size_ratio_interval=percentile_interval(size_ratio, 0.9),
         beyond=(compute / float(laws[0].runs.flops.max()), compute / float(laws[1].runs.flops.max())),
+        time_multipliers=in_time,
     )

@@ -13,6 +13,7 @@ from flops_fit.scaling_law.comparison.comparable import refuse_incomparable, two
 from flops_fit.scaling_law.comparison.comparison import Comparison
 from flops_fit.scaling_law.comparison.crossing import crossings
 from flops_fit.scaling_law.comparison.paired import fitted_together, pair
+from flops_fit.scaling_law.comparison.speed import speeds_of
 from flops_fit.scaling_law.quantities import MOST_COMPUTE, checked_compute
 
 BEYOND = 10.0  # times the largest run: what is asked about where nothing is said
@@ -23,6 +24,7 @@ def compare_laws(
     at: Iterable[float] | float | None = None,
     *,
     names: Sequence[str] | None = None,
+    timed: Mapping[str, Any] | Sequence[Any] | None = None,
 ) -> Comparison:
     """Which of two laws has the lower loss at each compute of `at`, how sure that is, and what it is worth in compute.
 
@@ -33,6 +35,8 @@ def compare_laws(
         laws: two laws by name, or a list of two.
         at: FLOPs; by default 10 times the largest run of either.
         names: of a list; "A" and "B" where left out.
+        timed: the runs of each law as a table with the columns num_params, flops, seconds and device (such as
+            `load_runs` of its study's `runs.csv`), by name or in order, from which the answer is told in time too.
 
     Raises `FitError` for anything but two laws, for losses in two units or on two held-out sets, for a law that its
     runs do not determine, and for a compute that is no positive number.
@@ -41,21 +45,32 @@ def compare_laws(
     notes = refuse_incomparable(named)
     first, second = named.values()
     largest = max(float(law.runs.flops.max()) for law in (first, second))
-    targets = _targets(BEYOND * largest if at is None else at)
+    targets = targets_of(BEYOND * largest if at is None else at)
     pairs = pair(first, second)
     furthest = min(max([*targets, BEYOND * largest]), MOST_COMPUTE)
     a, b = named
+    speeds, unknown = speeds_of(by_name(timed, named), (a, b))
+    pair_of_speeds = (speeds[a], speeds[b]) if speeds else None
     return Comparison(
         names=(a, b),
         laws=(first, second),
-        targets=tuple(at_target(pairs, compute) for compute in targets),
+        targets=tuple(at_target(pairs, compute, pair_of_speeds) for compute in targets),
         crossings=crossings(pairs, (a, b), furthest),
         together=fitted_together(first, second),
         notes=notes,
+        speeds=speeds,
+        time_unknown=unknown,
     )
 
 
-def _targets(at: Any) -> list[float]:
+def by_name(timed: Any, names: Iterable[str]) -> Mapping[str, Any] | None:
+    """Runs by the names of their laws; None where none are given."""
+    if timed is None or isinstance(timed, Mapping):
+        return timed
+    return dict(zip(names, timed, strict=False))
+
+
+def targets_of(at: Any) -> list[float]:
     """FLOPs, ascending, each once."""
     several = list(at) if isinstance(at, Iterable) and not isinstance(at, str) else at
     found = np.unique(checked_compute(several))

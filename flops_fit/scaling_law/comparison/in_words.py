@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.scaling_law.comparison.at_target import AtTarget
 from flops_fit.scaling_law.comparison.crossing import Crossing
@@ -9,11 +11,12 @@ from flops_fit.scaling_law.comparison.crossing import Crossing
 Names = tuple[str, str]
 
 
-def headers(names: Names) -> tuple[str, ...]:
-    """Of the table of targets."""
+def headers(names: Names, *, in_time: bool = False) -> tuple[str, ...]:
+    """Of the table of targets; `in_time` where it says what the compute is in time."""
     a, b = names
     return ("Compute (FLOPs)", f"Loss of {a} (90 %)", f"Loss of {b} (90 %)", f"{a} is better with",
-            f"For the loss of {a}, {b} needs", f"N_opt of {a}", f"N_opt of {b}", "N_opt differ")  # fmt: skip
+            f"For the loss of {a}, {b} needs", *(["In time"] if in_time else []), f"N_opt of {a}", f"N_opt of {b}",
+            "N_opt differ")  # fmt: skip
 
 
 def row(at: AtTarget) -> tuple[str, ...]:
@@ -24,8 +27,8 @@ def row(at: AtTarget) -> tuple[str, ...]:
     ]
     sizes = map(format_count, at.sizes)
     differ = "yes" if at.optima_differ else "not shown"
-    needed = at.multipliers[0].words()
-    return (format_flops(at.compute), *losses, percent(at.probability), needed, *sizes, differ)
+    needed = [at.multipliers[0].words(), *([at.time_multipliers[0].in_time()] if at.time_multipliers else [])]
+    return (format_flops(at.compute), *losses, percent(at.probability), *needed, *sizes, differ)
 
 
 def sentence(at: AtTarget, names: Names) -> str:
@@ -49,6 +52,25 @@ def optima_sentence(at: AtTarget, names: Names) -> str:
     said = "differs" if at.optima_differ else "does not differ beyond its intervals"
     sizes = " and ".join(f"{format_count(size)} of {name}" for size, name in zip(at.sizes, names, strict=True))
     return f"N_opt there {said}: {sizes}, x{low:.3g} to x{high:.3g} at 90 %"
+
+
+def time_sentence(at: AtTarget, names: Names, device: str, beyond: Sequence[str]) -> str:
+    """What the worse one needs by the clock at one target; `beyond` are those whose size there was not timed."""
+    assert at.time_multipliers is not None
+    needed, worse = at.time_multipliers[at.better], names[1 - at.better]
+    verb = "needs" if needed.value < float("inf") else "comes to that loss with"
+    return f"by the clock {worse} {verb} {needed.in_time()}, {measured_on(device, beyond)}"
+
+
+def measured_on(device: str, beyond: Sequence[str]) -> str:
+    """Where seconds were measured, and of what there is no timing at the size that is asked about."""
+    more = f"; N_opt of {' and '.join(beyond)} there is no size that was timed: taken as fast as the nearest"
+    return f"as measured on {device}{more if beyond else ''}"
+
+
+def time_is_not_known(why: str) -> str:
+    """That compute cannot be told in time, and why."""
+    return f"what the compute is in time is not known: {why}"
 
 
 def crossing_sentence(crossing: Crossing) -> str:

@@ -12,6 +12,7 @@ from flops_fit.scaling_law.comparison.paired import Paired
 from flops_fit.scaling_law.fitting.uncertainty import percentile_interval
 from flops_fit.scaling_law.quantities import MOST_COMPUTE
 
+MANY = 1000  # a multiple beyond which its number says no more
 REACH = np.log(1000.0)  # in ln C to either side of the estimate: further off is as good as never
 STEPS = REACH * np.sinh(np.linspace(-4, 4, 41)) / np.sinh(4)  # 5 % apart in the middle
 
@@ -26,14 +27,18 @@ class Multiplier:
     low: float
     high: float
 
-    def words(self) -> str:
+    def words(self, times: str = "times the compute", never: str = "no amount of compute") -> str:
         """`1.34 times the compute (1.08 to 1.71)`, the interval in brackets; what is never reached is said."""
         low = "" if np.isinf(self.low) else f" (at least {_times(self.low)} times, perhaps never)"
         if np.isinf(self.value):
-            return f"no amount of compute{low}"
+            return f"{never}{low}"
         if np.isfinite(self.high):
             low = f" ({_times(self.low)} to {_times(self.high)})"
-        return f"{_times(self.value)} times the compute{low}"
+        return f"{_times(self.value)} {times}{low}"
+
+    def in_time(self) -> str:
+        """`1.34 times as long (1.08 to 1.71)`."""
+        return self.words("times as long", "no amount of time")
 
 
 def multiplier(pairs: Paired, compute: float, *, level: float = 0.9) -> Multiplier:
@@ -70,4 +75,6 @@ def _of_pairs(pairs: Paired, compute: float, centre: float) -> np.ndarray:
 
 
 def _times(value: float) -> str:
-    return f"{value:.2f}" if 0.1 <= value < 99.5 else f"{value:,.0f}" if 99.5 <= value < 1e6 else f"{value:.2g}"
+    if value >= MANY:
+        return f"more than {MANY:,}"
+    return f"{value:.2f}" if 0.1 <= value < 99.5 else f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
