@@ -11,6 +11,7 @@ from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.loss_curves.curves import LossCurve
 
 NEAR = 1.25  # factor in tokens within which losses are averaged
+STEADY = 5  # losses in an average that can be the lowest of all: fewer are lucky batches
 MOST_POINTS = 20_000  # of all curves together
 FEWEST = 8  # of each
 ABOUT = 1.02  # a training may end some tokens beyond its budget
@@ -48,7 +49,13 @@ def curves_data(curves: Sequence[LossCurve]) -> CurvesData:
     """What is drawn of `curves`, of which there is at least one."""
     points = points_of_each(len(curves))
     smooth = [smoothed(curve.tokens, curve.loss) for curve in curves]
-    flops, loss = envelope(np.concatenate([curve.flops for curve in curves]), np.concatenate(smooth))
+    sure = [steady(curve.tokens) for curve in curves]
+    flops, loss = envelope(
+        np.concatenate([curve.flops[there] for curve, there in zip(curves, sure, strict=True)]),
+        np.concatenate([losses[there] for losses, there in zip(smooth, sure, strict=True)]),
+    )
+    begun = np.searchsorted(flops, flops[0] * ABOUT, side="right") - 1  # by then all of the first budget's have
+    flops, loss = flops[begun:], loss[begun:]
     drawn = []
     for curve, losses in zip(curves, smooth, strict=True):
         kept = thinned(curve.flops, points)
@@ -73,10 +80,21 @@ def points_of_each(count: int) -> int:
 def smoothed(tokens: np.ndarray, loss: np.ndarray) -> np.ndarray:
     """The mean of the losses logged within a factor 1.25 of the tokens, shape (lines,): of single batches they are too
     noisy to be compared. `tokens` ascend."""
-    first = np.searchsorted(tokens, tokens / NEAR, side="left")
-    last = np.searchsorted(tokens, tokens * NEAR, side="right")
+    first, last = _neighbours(tokens)
     total = np.append(0.0, np.cumsum(loss))
     return (total[last] - total[first]) / (last - first)
+
+
+def steady(tokens: np.ndarray) -> np.ndarray:
+    """Whether as many as five losses are averaged there, bool of shape (lines,); everywhere in a log without such."""
+    first, last = _neighbours(tokens)
+    found = last - first >= STEADY
+    return found if found.any() else np.ones(len(tokens), dtype=bool)
+
+
+def _neighbours(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and one past the last index of what is averaged at each line."""
+    return np.searchsorted(tokens, tokens / NEAR, side="left"), np.searchsorted(tokens, tokens * NEAR, side="right")
 
 
 def envelope(flops: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,10 +134,10 @@ def curves_caption(curves: Sequence[LossCurve]) -> str:
     points, longest = points_of_each(len(curves)), max(len(curve.loss) for curve in curves)
     kept = f"{points} of up to {longest} logged" if points < longest else f"all of up to {longest} logged"
     return (
-        f"One line a training: its losses of single batches, averaged over a factor {NEAR} in tokens each way; "
-        f"{kept} points are drawn of each. The black line is the lowest loss that any training had reached by then; "
-        "dots are the held-out losses at the end, which the law is fitted to. A curve that still falls steeply at its "
-        "end, or rises, says that its recipe does not suit it."
+        f"One line a training: its losses of single batches, averaged over a factor {NEAR} in tokens each way; {kept} "
+        f"points are drawn of each. The black line is the lowest average of {STEADY} or more that any had reached by "
+        "then; dots are the held-out losses at the end, which the law is fitted to. A curve that still falls steeply "
+        "at its end, or rises, says that its recipe does not suit it."
     )
 
 

@@ -35,8 +35,10 @@ def curves_figure(curves: Sequence[LossCurve], loss_unit: str = "") -> ShownFigu
     for budget in data.budgets:
         own = [curve for curve in data.curves if curve.compute_budget == budget]
         _draw_budget(axes, own, colour_of(budget), thin)
-    _draw_unfinished(axes, data)
-    axes.step(data.envelope_flops, data.envelope_loss, where="post", color=INK, lw=1.4, zorder=4)
+    unfinished = _draw_unfinished(axes, data)
+    end = max(curve.flops[-1] for curve in data.curves)
+    lowest = np.append(data.envelope_flops, end), np.append(data.envelope_loss, data.envelope_loss[-1])
+    axes.step(*lowest, where="post", color=INK, lw=1.4, zorder=4)
     axes.set_xscale("log")
     _limits(axes, data)
     powers_of_ten(axes)
@@ -44,7 +46,7 @@ def curves_figure(curves: Sequence[LossCurve], loss_unit: str = "") -> ShownFigu
     axes.set(xlabel="Compute C spent so far (FLOPs)", ylabel=f"Training loss{unit}")
     axes.set_title(f"Training curves of {len(curves)} trainings", loc="left")
     tidy(axes)
-    _legend(figure, axes, data, colour_of)
+    _legend(figure, axes, data, colour_of, unfinished)
     return figure
 
 
@@ -60,7 +62,9 @@ def _draw_budget(axes: Axes, curves: Sequence[DrawnCurve], colour: Any, thin: bo
     points(axes, ends, losses, "o", [curve.name for curve in ended], **style)
 
 
-def _draw_unfinished(axes: Axes, data: CurvesData) -> None:
+def _draw_unfinished(axes: Axes, data: CurvesData) -> list[tuple[str, str]]:
+    """Marks at the ends of curves that did not complete; returns the markers used, with what they mean."""
+    used = []
     for marker, label, chosen in (
         (">", "still running", [curve for curve in data.curves if curve.status == RUNNING]),
         ("x", "did not complete", [curve for curve in data.curves if curve.status not in (RUNNING, "completed")]),
@@ -68,7 +72,9 @@ def _draw_unfinished(axes: Axes, data: CurvesData) -> None:
         if chosen:
             ends, losses = [curve.flops[-1] for curve in chosen], [curve.loss[-1] for curve in chosen]
             style: dict[str, Any] = {"color": RED, "ms": 6, "zorder": 5, "ls": "none"}
-            points(axes, ends, losses, marker, [curve.name for curve in chosen], **style, label=label)
+            points(axes, ends, losses, marker, [curve.name for curve in chosen], **style)
+            used.append((marker, label))
+    return used
 
 
 def _limits(axes: Axes, data: CurvesData) -> None:
@@ -89,12 +95,16 @@ def _limits(axes: Axes, data: CurvesData) -> None:
         axes.set_ylim(low - margin, high + margin)
 
 
-def _legend(figure: ShownFigure, axes: Axes, data: CurvesData, colour_of: Any) -> None:
+def _legend(
+    figure: ShownFigure, axes: Axes, data: CurvesData, colour_of: Any, unfinished: Sequence[tuple[str, str]]
+) -> None:
     some = np.unique(np.linspace(0, len(data.budgets) - 1, min(MOST_NAMED, len(data.budgets))).astype(int))
     for budget in [data.budgets[i] for i in some]:
         axes.plot([], [], "-o", color=colour_of(budget), ms=5, mec="white", mew=0.5, label=power(budget))
     axes.plot([], [], color=INK, lw=1.4, label="lowest so far")
     axes.plot([], [], "o", color="white", mec=INK, ms=5, label="held-out loss at the end")
+    for marker, label in unfinished:
+        axes.plot([], [], marker, color=RED, ms=6, label=label)
     handles, labels = axes.get_legend_handles_labels()
     where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1 - 2.4 / 9.6, 0.5)}
     figure.legend(handles, labels, title="Compute budget (FLOPs)", alignment="left", frameon=False, **where)

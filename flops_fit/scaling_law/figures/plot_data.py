@@ -141,7 +141,8 @@ def run_names(law: FittedLaw) -> tuple[str, ...]:
     runs, residual = law.runs, run_residuals(law)
     return tuple(
         f"{runs.experiment_id[i]}\nC = {format_flops(runs.flops[i])} FLOPs, N = {format_count(runs.num_params[i])}, "
-        f"D = {format_count(runs.num_tokens[i])}\nloss {format_loss(runs.loss[i])}, {residual[i]:+.2%} above the law"
+        f"D = {format_count(runs.num_tokens[i])}\nloss {format_loss(runs.loss[i])}, {abs(residual[i]):.2%} "
+        f"{'above' if residual[i] > 0 else 'below'} the law"
         for i in drawn_runs(law)
     )
 
