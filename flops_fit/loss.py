@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import LossError
+from flops_fit.loss_faults import of_inputs, of_loss, refuse_broadcast, sums_up
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,10 @@ def validate_loss_fn(loss_fn: Any) -> LossFn:
         raise LossError(f"loss_fn is the class {loss_fn.__name__}, not an instance of it; give {loss_fn.__name__}()")
     if not callable(loss_fn):
         raise LossError(f"loss_fn = {loss_fn!r} cannot be called; give a function of (outputs, targets)")
+    if sums_up(loss_fn):
+        raise LossError(
+            'loss_fn has reduction = "sum", so that it grows with the batch; give reduction = "mean", torch\'s default'
+        )
     _check_arity(loss_fn)
     return loss_fn
 
@@ -87,21 +93,51 @@ def batch_loss(model: Any, batch: Any, loss_fn: LossFn) -> torch.Tensor:
     the model plainly computes its own.
     """
     if loss_fn is model_loss:
-        loss = model_loss(_own_step(model, batch))
+        with _explained(batch):
+            loss = model_loss(_own_step(model, batch))
     else:
         inputs, targets = split_batch(batch)
-        outputs = _outputs(model, inputs)
-        try:
-            loss = loss_fn(outputs, targets)
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
-            _raise_if_own_loss(outputs, targets, error)
-            raise
-        if loss is None or isinstance(loss, tuple):
-            _raise_if_own_loss(outputs, targets, None)
+        with _explained(inputs):
+            outputs = _outputs(model, inputs)
+        loss = _loss_of(loss_fn, outputs, targets)
+    if isinstance(loss, float | int):
+        raise LossError(
+            f"loss_fn returned the number {loss!r}, which has no gradient; return the tensor, without .item()"
+        )
     if getattr(loss, "numel", lambda: 0)() != 1:
         shape = tuple(loss.shape) if hasattr(loss, "shape") else type(loss).__name__
         raise LossError(f"loss_fn returned {shape} where one number is needed; average it over the batch")
     return loss.reshape(())
+
+
+def _loss_of(loss_fn: LossFn, outputs: Any, targets: Any) -> Any:
+    """`loss_fn(outputs, targets)`; raises `LossError` where it is known what is wrong with them."""
+    why = refuse_broadcast(loss_fn, outputs, targets)
+    if why is not None:
+        raise LossError(why)
+    try:
+        loss = loss_fn(outputs, targets)
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if not isinstance(error, RuntimeError):
+            _raise_if_own_loss(outputs, targets, error)
+        why = of_loss(error, outputs, targets)
+        if why is not None:
+            raise LossError(why) from error
+        raise
+    if loss is None or isinstance(loss, tuple):
+        _raise_if_own_loss(outputs, targets, None)
+    return loss
+
+
+@contextmanager
+def _explained(inputs: Any) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        why = of_inputs(error, inputs)
+        if why is not None:
+            raise LossError(why) from error
+        raise
 
 
 def model_outputs(model: Any, batch: Any) -> Any:

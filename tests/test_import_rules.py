@@ -16,6 +16,7 @@ LIBRARY = (
     ("identity",),
     ("basics",),
     ("processes",),
+    ("loss_faults",),
     ("loss", "synthetic", "drawing"),
     ("data",),
     ("datasets", "metrics"),

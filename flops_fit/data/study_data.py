@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+)
 
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.data.batches import Examples, epoch_order
@@ -75,6 +84,7 @@ def open_examples(dataset: Any, name: str = "dataset", padding: Padding | None =
     validate_dataset(dataset, name)
     collate: Callable[[list[Any]], Any] = default_collate
     if isinstance(dataset, DataLoader):
+        _refuse_sampler(dataset, name)
         collate, dataset = dataset.collate_fn, dataset.dataset
     if padding is not None and collate is not default_collate:
         raise DataError(
@@ -86,6 +96,18 @@ def open_examples(dataset: Any, name: str = "dataset", padding: Padding | None =
         own = torch.as_tensor(list(dataset.indices), dtype=torch.int64)
         indices, dataset = own if indices is None else own[indices], dataset.dataset
     return Examples(dataset=dataset, collate=collate, indices=indices)
+
+
+def _refuse_sampler(loader: Any, name: str) -> None:
+    """Raise `DataError` for a sampler that chooses or weighs examples, as all are read in an order of our own."""
+    sampler = loader.sampler
+    chooses = isinstance(sampler, WeightedRandomSampler | SubsetRandomSampler)
+    if chooses or (isinstance(sampler, RandomSampler) and sampler.replacement):
+        raise DataError(
+            f"{name} is a DataLoader with a {type(sampler).__name__}, which would not be used: every example is read "
+            "once an epoch, in an order by the seed; leave it out, and give torch.utils.data.Subset(dataset, indices) "
+            "for a part"
+        )
 
 
 def split_held_out(train: Examples, fraction: float) -> tuple[Examples, Examples]:

@@ -19,9 +19,12 @@ from flops_fit.basics.formatting import format_bytes, format_count
 from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.estimate import peak_memory
 from flops_fit.data.batches import Examples
+from flops_fit.data.nested import to_device
 from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged
+from flops_fit.preflight.mean_loss import doubt_of_mean
 from flops_fit.processes.process_state import process_state_kept
+from flops_fit.training.evaluation import refuse_endless
 from flops_fit.training.failures import describe_failure
 from flops_fit.training.loop import Job, TrainingLoop
 from flops_fit.training.optimizer import make_optimizer, refuse_fixed_rates
@@ -53,6 +56,7 @@ class Trial:
         initial_loss: of the first batch, with the weights as initialised.
         seconds_per_step: of a step once warm, the reading of its batch included; None where none was completed.
         memory_bytes: peak during training and held-out step: measured on a GPU, estimated from the plan on a CPU.
+        doubts: what failed nowhere but may not be what is meant.
     """
 
     experiment: Experiment
@@ -62,6 +66,7 @@ class Trial:
     initial_loss: float | None = None
     seconds_per_step: float | None = None
     memory_bytes: float | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -112,6 +117,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
     batch = stages.run("reading training data", lambda: _first_batch(loop))
     timed = None if batch is None else stages.run("training step", lambda: _rehearse(loop, batch))
     reading = None if timed is None else stages.run("reading training data", lambda: _reading_seconds(loop))
+    doubt = doubt_of_mean(loop.model, to_device(batch, device), loop.job.loss_fn) if timed else None
     stages.run("optimizer", lambda: _check_optimizer(loop))
     held_out = stages.run("reading held-out data", lambda: _with_one_held_out_batch(loop))
     if held_out is not None:
@@ -125,6 +131,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
         initial_loss=timed[0] if timed else None,
         seconds_per_step=None if timed is None or reading is None else timed[1] + reading,
         memory_bytes=_memory(study, experiment, device),
+        doubts=(doubt,) if doubt else (),
     )
 
 
@@ -198,6 +205,7 @@ def _with_one_held_out_batch(loop: TrainingLoop) -> StudyData:
     data, count = loop.job.data, loop.job.recipe.eval_batch_examples
 
     def first_of(examples: Examples) -> Examples:
+        refuse_endless(examples)
         return examples.only_first(count)
 
     more = {name: first_of(examples) for name, examples in data.more_held_out.items()}

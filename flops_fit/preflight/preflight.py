@@ -59,8 +59,10 @@ class Preflight:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What does not keep a study from running but from meaning what it says: held-out data that is trained on."""
-        return tuple(leak.text() for leak in self.leaks if leak.is_finding)
+        """What does not keep a study from running but from meaning what it says: held-out data that is trained on, a
+        loss that is no mean."""
+        of_steps = dict.fromkeys(doubt for trial in self.trials[:1] for doubt in trial.doubts)
+        return (*of_steps, *(leak.text() for leak in self.leaks if leak.is_finding))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -75,7 +77,8 @@ class Preflight:
     def summary(self) -> str:
         """A table of both sizes, what the plan would take at that speed, and all problems."""
         lines = [self._table(), self.cost()]
-        lines += [f"{'warning: ' if leak.is_finding else ''}{leak.text()}" for leak in self.leaks]
+        lines += [f"warning: {doubt}" for doubt in self.doubts]
+        lines += [leak.text() for leak in self.leaks if not leak.is_finding]
         count = len(self.problems)
         lines.append(f"{count} problem{'s' if count > 1 else ''}:" if count else "no problems found")
         return "\n".join([*lines, *(f"- {problem}" for problem in self.problems)])

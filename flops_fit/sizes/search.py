@@ -26,6 +26,7 @@ _REFERENCE_PARAMS = 1e11  # up to where `num_sizes` are spread, whatever max_par
 _WIDEST_STEP = math.log(2)  # in log N, of a model whose smallest size is above the reference
 _COARSEST = 64
 _STEPS_REFUSED = 12  # sizes, most of them powers of two, none of which can take a training step
+_OF_MANY_DIVISORS = (720, 840, 900)  # of all up to 10, 12, 14, 15, 16, 20, 24, 25 and others: numbers of heads
 
 
 class SizeSearch:
@@ -73,8 +74,15 @@ class SizeSearch:
             if len(tried) == _SAME_FAILURES and not any(self.prober.skipped[size].is_invalid for size in tried):
                 break
             if len(self.prober.steps.refused) == _STEPS_REFUSED:
-                break
+                others = [size for size in _OF_MANY_DIVISORS if values is None and self._may_be(size)]
+                found = next((size for size in others if self.params(size) is not None), None)
+                if found is None:
+                    break
+                return found
         return self._without_steps(tried)
+
+    def _may_be(self, size: int) -> bool:
+        return self.lowest <= size <= self.highest and size % self.unit == 0 and not self.powers
 
     def _starts(self) -> Iterable[int]:
         if self.powers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -97,16 +98,41 @@ def _of_dataset(name: str, metric: Metric, model: torch.nn.Module, dataset: Any,
     return total / draws
 
 
+_MOST_OF_STREAM = 1 << 20  # held-out examples of a stream: one that gives more has most likely no end
+_SECONDS_TO_READ = 5.0  # of it, before anything is trained
+
+
 def _batches(held_out: Examples, batch_examples: int, draws: int) -> Iterator[Any]:
     """All held-out examples in batches, `draws` times; each batch is read and used from a seed of its own."""
     for draw in range(draws):
         batches = held_out.in_order(batch_examples)
         for number in itertools.count():
+            if held_out.num_examples is None and number * batch_examples > _MOST_OF_STREAM:
+                raise _endless()
             seed_everything(_SEED, number, *_of_draw(draw))
             batch = next(batches, None)
             if batch is None:
                 break
             yield batch
+
+
+def refuse_endless(held_out: Examples) -> None:
+    """Raise `DataError` for a held-out stream that is seen not to end within a few seconds of reading."""
+    if held_out.num_examples is not None:
+        return
+    until = time.monotonic() + _SECONDS_TO_READ
+    for number, _ in enumerate(iter(held_out.dataset)):
+        if number > _MOST_OF_STREAM:
+            raise _endless()
+        if time.monotonic() > until:
+            return
+
+
+def _endless() -> DataError:
+    return DataError(
+        f"the held-out stream gave {_MOST_OF_STREAM:,} examples and did not end; give its first ones alone, such as by "
+        "itertools.islice in __iter__"
+    )
 
 
 def _of_draw(draw: int) -> tuple[int, ...]:

@@ -147,6 +147,17 @@ class AsksItsData(nn.Module):
         return self.head(self.embed(tokens)[mask])
 
 
+class TwelveHeads(nn.Module):
+    """Builds at every width, and runs where it can be cut into twelve heads."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, width, bias=False), nn.Linear(width, 1, bias=False)
+
+    def forward(self, x):
+        return self.last(self.first(x).view(len(x), 12, -1).flatten(1))
+
+
 class EvenWidth(nn.Module):
     """Builds at any width; its forward pass takes pairs of channels, so that it runs at even ones alone."""
 

@@ -54,6 +54,14 @@ def test_sizes_that_build_but_do_not_run_are_skipped_and_said():
     assert reasons[1].startswith("builds, but a training step raised RuntimeError: shape '[8, -1, 2]' is invalid")
 
 
+def test_sizes_that_run_are_found_where_no_power_of_two_does():
+    size_map = measured(models.TwelveHeads)
+    assert size_map.entries[0].size == 12
+    assert len(size_map.entries) >= 10
+    assert all(entry.size % 12 == 0 for entry in size_map.entries)
+    assert all(entry.flops_per_token == 4 * 2 * entry.size + 6 * entry.size for entry in size_map.entries)
+
+
 def test_a_size_refused_by_an_error_of_the_models_own_has_no_count():
     size_map = build_size_map(models.RefusesInItsOwnWords, "width", max_params=1e6, num_sizes=12)
     assert all(entry.size % 8 == 0 for entry in size_map.entries)
