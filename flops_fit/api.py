@@ -22,6 +22,7 @@ from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
 from flops_fit.processes.workers import CannotBeSent, WorkerPool
 from flops_fit.rate_check.planned import cost_text
+from flops_fit.recipe.trunk import of_sharing
 from flops_fit.recipe_law.next_round import next_tuning
 from flops_fit.recipe_law.rounds import load_tuning, save_tuning
 from flops_fit.results.finished import already_finished
@@ -297,6 +298,8 @@ def _show(plan: SweepPlan) -> None:
     """Say what will be trained, and what will not and why."""
     console = _console()
     console.print(f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs", markup=False)
+    for note in of_sharing(plan.notes):
+        console.print(note, markup=False)
     if plan.checks:
         console.print(cost_text(plan.checks, plan.experiments), markup=False)
     for point in plan.dropped:

@@ -11,6 +11,7 @@ from flops_fit.cost.evaluation import Evaluation
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.step_seconds import StepSeconds, overhead, steps_of
 from flops_fit.recipe.trunk import own_shares
+from flops_fit.recipe.trunk_parts import at_branch
 
 if TYPE_CHECKING:
     from flops_fit.recipe.recipe import Recipe
@@ -146,7 +147,7 @@ def peak_memory(experiment: Experiment, recipe: Recipe | None = None) -> float |
     """
     if experiment.total_params is None:
         return None
-    tokens = recipe.tokens_per_step(experiment) if recipe else 1.0
+    tokens = recipe.tokens_per_step(at_branch(recipe, experiment)) if recipe else 1.0
     return BYTES_PER_PARAM * experiment.total_params + tokens * (experiment.activation_bytes_per_token or 0.0)
 
 

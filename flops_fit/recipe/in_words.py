@@ -7,6 +7,7 @@ from typing import Any
 
 from flops_fit.basics.formatting import format_count
 from flops_fit.recipe.recipe import TUNE, Recipe
+from flops_fit.recipe.trunk_parts import at_branch
 from flops_fit.sweep.experiment import Experiment
 
 
@@ -14,9 +15,9 @@ def recipe_text(recipe: Recipe, experiments: Iterable[Experiment], unit: str) ->
     """`"learning rate 0.008 to 0.02 (0.1*sqrt(batch/params)), batch 123 to 353 tokens, …"`.
 
     Values over `experiments`, and in brackets what is written in the recipe where that is no number; `unit` is that of
-    the data.
+    the data. Of experiments that share trunks, values where these begin and where they are left.
     """
-    planned = list(experiments)
+    planned = [each for item in experiments for each in (item, at_branch(recipe, item))]
     tuned = {name for item in planned for name, _ in item.tuned}
     if not planned or not tuned.issuperset(recipe.tuned):
         return f"{', '.join(recipe.tuned)} found by trials first" if recipe.tuned else ""

@@ -11,6 +11,7 @@ from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import BranchSteps, plan_steps
 from flops_fit.sweep.experiment import Experiment
 
+_BRANCH = " experiments branch from "  # what is in every note about sharing
 FOLDER = ".trunks"  # beside the folders of experiments; hidden, as what it holds can be made again
 
 
@@ -109,6 +110,11 @@ def sharing_notes(
     return notes
 
 
+def of_sharing(notes: Iterable[str]) -> list[str]:
+    """Those of a plan's notes that `sharing_notes` made."""
+    return [note for note in notes if _BRANCH in note]
+
+
 def doubled(least: float, most: float) -> list[float]:
     """Budgets from `most` down to `least`, or one a little below it, each double the one before."""
     count = math.ceil(math.log2(most / least) - 0.5) + 1 if most > least else 1
@@ -119,6 +125,6 @@ def saving_text(recipe: Recipe, experiments: Sequence[Experiment], tokens_per_ex
     """`"28 experiments branch from 10 trunks: 9.1e10 FLOPs are trained instead of 1.2e11, 21 % less"`."""
     trained, alone = trained_flops(recipe, experiments, tokens_per_example), sum(e.planned_flops for e in experiments)
     return (
-        f"{len(experiments)} experiments branch from {len(by_trunk(experiments))} trunks: {format_flops(trained)} "
+        f"{len(experiments)}{_BRANCH}{len(by_trunk(experiments))} trunks: {format_flops(trained)} "
         f"FLOPs are trained instead of {format_flops(alone)}, {1 - trained / alone:.0%} less"
     )

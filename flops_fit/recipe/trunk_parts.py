@@ -60,6 +60,14 @@ def trunk_parts(
     return tuple(parts)
 
 
+def at_branch(recipe: Recipe, experiment: Experiment) -> Experiment:
+    """`experiment` as the recipe's rules see it where it leaves its trunk; itself where it shares none."""
+    first, last = experiment.recipe_tokens, (1.0 - recipe.decay_fraction) * experiment.num_tokens
+    if not recipe.share_trunk or first is None or last <= first:
+        return experiment
+    return replace(experiment, recipe_tokens=round(first * GROWTH ** int(math.log(last / first, GROWTH))))
+
+
 def part_of(parts: Sequence[TrunkPart], step: int) -> TrunkPart:
     """The part that step number `step` (from 0) is of."""
     return parts[bisect.bisect_right(parts, step, key=lambda part: part.step) - 1]

@@ -26,7 +26,7 @@ from flops_fit.training.loop import Job, TrainingLoop
 from flops_fit.training.optimizer import make_optimizer
 from flops_fit.training.rank_loop import RankLoop
 from flops_fit.training.ranks import Ranks, current_ranks
-from flops_fit.training.trunk_loop import TrunkLoop
+from flops_fit.training.trunk_loop import TrunkLoop, TrunkRankLoop
 
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
@@ -161,8 +161,8 @@ def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> Traini
     if recipe.compile:
         torch.compiler.reset()  # what is compiled for others counts towards the most that torch compiles of one class
         model.compile(dynamic=False)  # as it would be after a resume too, whatever batches came first
-    alone = TrunkLoop if recipe.share_trunk else TrainingLoop
-    kind = alone if job.ranks is None else RankLoop
+    alone, together = (TrunkLoop, TrunkRankLoop) if recipe.share_trunk else (TrainingLoop, RankLoop)
+    kind = alone if job.ranks is None else together
     return kind(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_log=on_log)
 
 

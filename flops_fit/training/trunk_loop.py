@@ -18,6 +18,7 @@ from flops_fit.processes.alive import still_alive
 from flops_fit.recipe.steps import BranchSteps, plan_steps
 from flops_fit.sweep.experiment import Experiment
 from flops_fit.training.loop import Clock, TrainingLoop
+from flops_fit.training.rank_loop import RankLoop
 from flops_fit.training.run_log import LOG_FILE
 from flops_fit.training.trunk import Trunk
 
@@ -63,8 +64,14 @@ class TrunkLoop(TrainingLoop):
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()
         if self.progress.step < self._branching.branch:
-            self._wait_for_trunk()
+            if self._writes:
+                self._wait_for_trunk()
             self._go_on_from_trunk()
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this process is alone, or the one of several that writes the files."""
+        return self.job.ranks is None or self.job.ranks.is_main
 
     def _wait_for_trunk(self) -> None:
         """Until its branch has been reached by another process, or no other extends the trunk and this one may."""
@@ -86,7 +93,8 @@ class TrunkLoop(TrainingLoop):
             found = self._trunk.go_on(step, self.model, self.optimizer)
             if found is not None:
                 self.progress = found
-                write_text(self.job.directory / LOG_FILE, self._trunk.log_until(step))
+                if self._writes:
+                    write_text(self.job.directory / LOG_FILE, self._trunk.log_until(step))
                 return
 
     def _keep(self, clock: Clock) -> None:
@@ -101,3 +109,8 @@ class TrunkLoop(TrainingLoop):
         if self._held is not None:
             self._held.release()
             self._held = None
+
+
+@dataclass(kw_only=True)
+class TrunkRankLoop(RankLoop, TrunkLoop):
+    """The same on several ranks, of which the main one waits for the trunk, and leaves it."""

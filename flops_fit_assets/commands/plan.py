@@ -15,6 +15,7 @@ from flops_fit.identity.fingerprints import Pieces
 from flops_fit.identity.origin import is_users_file
 from flops_fit.rate_check.planned import cost_text
 from flops_fit.recipe.in_words import recipe_text
+from flops_fit.recipe.trunk import of_sharing
 from flops_fit.study.named_sets import held_out_note, lacking_sets
 from flops_fit_assets.commands.check import learning_rate_cost
 from flops_fit_assets.commands.planned import Planned, planned_study
@@ -71,6 +72,7 @@ def _lines(found: Planned) -> Iterator[str]:
         yield found.progress.state()
         yield f"spent of the total: {found.progress.spent.text(study.adaptive)}"
     yield f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs in total"
+    yield from of_sharing(plan.notes)
     if plan.checks:
         yield cost_text(plan.checks, plan.experiments)
     yield (

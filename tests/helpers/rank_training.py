@@ -66,6 +66,8 @@ def second():
 
 
 RECIPE = Recipe(learning_rate=0.02, batch_tokens=25, checkpoint_seconds=0.0)  # odd: slices of 12 and 13
+SHARED = dataclasses.replace(RECIPE, schedule="wsd", share_trunk=True)
+TOKENS = {"single": 40, "short": 500}  # else 1,000
 SCENARIOS = {
     "plain": tiny_study(training=RECIPE),
     "stop": tiny_study(training=dataclasses.replace(RECIPE, timeout_seconds=1e-9)),
@@ -77,6 +79,8 @@ SCENARIOS = {
         training=RECIPE,
         data=DataSpec(train=train_data, eval={"first": held_out, "second": second}, metrics={"accuracy": accuracy}),
     ),
+    "short": tiny_study(training=SHARED),
+    "long": tiny_study(training=SHARED),
     "diverges": tiny_study(training=Recipe(learning_rate=1e30, gradient_clip=None)),
 }
 
@@ -91,8 +95,10 @@ def train(folder, scenario):
 
     training_loop.held_out_loss = remember
     try:
-        tokens = 40 if scenario == "single" else 1000
-        return run_experiment(SCENARIOS[scenario], experiment(num_tokens=tokens), output_dir=folder)
+        item = experiment(num_tokens=TOKENS.get(scenario, 1000))
+        if scenario in ("short", "long"):
+            item = dataclasses.replace(item, experiment_id=scenario, recipe_tokens=100)
+        return run_experiment(SCENARIOS[scenario], item, output_dir=folder)
     finally:
         training_loop.held_out_loss = evaluate
 

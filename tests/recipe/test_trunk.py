@@ -7,10 +7,13 @@ import pytest
 from trunk_study import longest_trunk, plan_of, trunk_study
 
 from flops_fit import Recipe
+from flops_fit.cost.estimate import peak_memory
 from flops_fit.errors import StudyError
+from flops_fit.recipe.in_words import recipe_text
 from flops_fit.recipe.recipe import DEFAULT_RATE
 from flops_fit.recipe.steps import plan_steps
 from flops_fit.recipe.trunk import doubled, own_parts, own_shares, saving_text, trained_flops
+from flops_fit.recipe.trunk_parts import at_branch
 from flops_fit.sweep.experiment import Experiment
 
 
@@ -73,6 +76,24 @@ def test_batch_rate_and_beta2_are_those_of_a_training_that_ends_near_there():
         assert rate == pytest.approx(DEFAULT.peak_learning_rate(alone), rel=0.04)
         assert part.second_beta == pytest.approx(DEFAULT.of(alone).betas[1], abs=0.01)
     assert len(steps.parts) > 20
+
+
+@pytest.mark.parametrize("tokens", [500, 1000, 5000, 77_000])
+def test_at_its_branch_it_has_the_batch_and_the_rate_of_its_last_part(tokens):
+    item, steps = experiment(tokens), plan_steps(DEFAULT, experiment(tokens), 1)
+    there = at_branch(DEFAULT, item)
+    assert steps.parts[-1].batch == max(1, round(DEFAULT.tokens_per_step(there)))
+    rate = DEFAULT.peak_learning_rate(item) * steps.highest_factor
+    assert DEFAULT.peak_learning_rate(there) == pytest.approx(rate)
+    alone = dataclasses.replace(item, recipe_tokens=None)
+    assert at_branch(DEFAULT, alone) is alone
+    memory = [peak_memory(dataclasses.replace(each, total_params=1000, activation_bytes_per_token=1e3), DEFAULT)
+              for each in (item, experiment(1000))]  # fmt: skip
+    assert memory[0] >= memory[1]
+    assert memory[0] == pytest.approx(16e3 + 1e3 * DEFAULT.tokens_per_step(there))
+    said = recipe_text(DEFAULT, [item], "token")
+    assert said.startswith(f"learning rate {DEFAULT.peak_learning_rate(item):.3g}")
+    assert (" to " in said.partition("(")[0]) == (there != item)
 
 
 def test_a_rate_by_a_function_is_asked_for_trainings_of_the_size():

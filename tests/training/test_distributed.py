@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
     home = tmp_path_factory.mktemp("ranks")
     steps = [("plain", "plain"), ("resumed", "stop"), ("resumed", "plain"), ("parted", "parted")]
     steps += [("single", "single"), ("own", "own"), ("fails", "fails"), ("diverges", "diverges"), ("plain", "plain")]
-    steps += [("sets", "sets")]
+    steps += [("sets", "sets"), ("trunk", "short"), ("trunk", "long")]
     for name, _ in steps:
         (home / name).mkdir(exist_ok=True)
     together("train_together", [(home / name, scenario) for name, scenario in steps])
@@ -49,6 +49,18 @@ def trained(tmp_path_factory):
         results[name] = [ExperimentResult.load(home / name / f"returned-{rank}.json") for rank in (0, 1)]
         assert results[name][0] == results[name][1], "every process returns the same result"
     return home, {name: both[0] for name, both in results.items()}
+
+
+def test_two_processes_go_on_from_a_trunk_and_leave_it_to_one(trained, tmp_path):
+    home, results = trained
+    long = results["trunk"]
+    assert (long.status, long.trunk_tokens) == ("completed", 400)  # four fifths of the 500 of the shorter
+    whole = train(tmp_path, "long")
+    assert long.loss == pytest.approx(whole.loss, rel=1e-5)
+    (home / "trunk" / "long" / "result.json").unlink()
+    again = train(home / "trunk", "long")
+    assert again.trunk_tokens == 400, "as much of others as before"
+    assert again.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
 def weights(folder, rank=0):
