@@ -93,6 +93,24 @@ def test_two_components_do_not_disturb_each_other(project):
     assert "mamba_files" in owned["lm/mamba/size_map"]
 
 
+def test_a_component_compares_the_studies_of_others(project):
+    declare(project, "gpt", "gpt", key_prefix=["lm", "gpt"], home="../data")
+    declare(project, "mamba", "mamba", key_prefix=["lm", "mamba"], home="../data")
+    place = project.defs_folder_path / "both"
+    place.mkdir()
+    studies = {f"lm/{name}": f"../{name}/study.toml" for name in ("gpt", "mamba")}
+    content = {
+        "type": "flops_fit_assets.component.LawComparisonComponent",
+        "attributes": {"studies": studies, "at": ["1e21", 1e22], "home": "../data", "name": "both"},
+    }
+    (place / "defs.yaml").write_text(yaml.safe_dump(content))
+    with project.build_all_defs() as declared:
+        found = names(declared)
+        node = declared.resolve_asset_graph().get(dg.AssetKey("law_comparison"))
+    assert {parent.to_user_string() for parent in node.parent_keys} == {"lm/gpt/scaling_law", "lm/mamba/scaling_law"}
+    assert "automation_both" in found["sensors"]
+
+
 def loaded(project):
     with project.build_all_defs() as declared:
         return declared

@@ -62,10 +62,13 @@ def watch_sensor(
             for part, version in fresh_fingerprints(each).items()
             if latest_observed(context.instance, source.key("study", part)) != version
         ]
-        if varied_file is not None and (new := _new_values(paths, varied_file)):
-            context.log.warning(f"{varied_file} has new values: {', '.join(new)}; reload the code location to see them")
+        new = [] if varied_file is None else _new_values(paths, varied_file)
+        said = f"{varied_file} has new values: {', '.join(new)}; reload the code location to see them"
+        if new:
+            context.log.warning(said)
         if not events:
-            return dg.SensorResult(skip_reason="files changed, but nothing in what they mean", cursor=stamp)
+            reason = said if new else "files changed, but nothing in what they mean"
+            return dg.SensorResult(skip_reason=reason, cursor=stamp)
         return dg.SensorResult(asset_events=events, cursor=stamp)
 
     return watch
@@ -73,18 +76,19 @@ def watch_sensor(
 
 def _still_there(paths: Paths, varied_file: Path) -> Paths:
     """Those of the values that the file has now: the others keep what they have."""
-    parts = _parts(varied_file)
+    parts = _parts(varied_file).values()
     return [(source, path) for source, path in paths if source.prefix[-1] in parts]
 
 
 def _new_values(paths: Paths, varied_file: Path) -> list[str]:
     known = {source.prefix[-1] for source, _ in paths}
-    return [part for part in _parts(varied_file) if part not in known]
+    return [label for label, part in _parts(varied_file).items() if part not in known]
 
 
-def _parts(varied_file: Path) -> tuple[str, ...]:
+def _parts(varied_file: Path) -> dict[str, str]:
+    """Label of each value that the file has now → what its keys begin with."""
     found = varied(varied_file)
-    return found[0].parts if found is not None else ()
+    return dict(zip(found[0].labels, found[0].parts, strict=True)) if found is not None else {}
 
 
 def file_stamp(source: StudySource, path: Path) -> str:

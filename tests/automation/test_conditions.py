@@ -6,6 +6,7 @@ from pipeline_study import DAGSTER_WARNINGS, write_adaptive, write_study, write_
 
 from flops_fit.errors import StudyError
 from flops_fit_assets.automation.watch import watch_sensor
+from flops_fit_assets.compared import ComparedStudies
 from flops_fit_assets.definitions import build_study_definitions, definitions_of
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
@@ -218,6 +219,33 @@ def test_the_watch_observes_a_change_and_only_once(tmp_path):
         study.write_text(COUNTED.format(budgets=["1e14", "1e15", "1e16"]))
         changed = watching(runs.source, instance, commented.cursor)
         assert [event.asset_key.path[-1] for event in changed.asset_events] == ["sweep"]
+
+
+def test_one_watch_looks_after_all_values_and_names_new_ones(tmp_path):
+    study = tmp_path / "study.toml"
+    vary = '\n[sweep.vary]\n"trainer.command" = {}\nlabels = {}\n'
+    counted = COUNTED.format(budgets=["1e14"]).replace("command = ", "version = '1'\n#")
+    commands = {name: f"{name} {{num_params}} {{num_tokens}} {{result_path}}" for name in ("a", "b", "c")}
+
+    def write(*names):
+        study.write_text(counted + vary.format([commands[name] for name in names], [*names]))
+
+    write("a", "b")
+    compared = ComparedStudies.in_file(study, home=tmp_path)
+    sensor = watch_sensor(list(compared.sources.values()), compared.name, varied_file=study)
+    assert sensor.name == "watch_tiny"
+    with open_instance(tmp_path, 2) as instance:
+        first = sensor(dg.build_sensor_context(instance=instance))
+        parts = [source.prefix[0] for source in compared.sources.values()]
+        assert [event.asset_key.path for event in first.asset_events] == [
+            [part, "study", which] for part in parts for which in ("model", "sweep")
+        ]
+        for event in first.asset_events:
+            instance.report_runless_asset_event(event)
+        write("b", "c")
+        changed = sensor(dg.build_sensor_context(instance=instance, cursor=first.cursor))
+    assert not changed.asset_events, "a is kept as it is, b is the same"
+    assert changed.skip_reason.skip_message.endswith("has new values: c; reload the code location to see them")
 
 
 def test_a_half_written_study_fails_the_watch_with_its_reason(tmp_path):
