@@ -82,7 +82,7 @@ def _answers(found: Comparison | Ranking, summary: str) -> list[str]:
         f'<div class="verdict {"ok" if sure else "warn"}">{html.escape(said)}.</div>'
         for sure, said in zip(told_apart, found.sentences, strict=True)
     ]
-    others = [line.strip() for line in summary.splitlines() if line not in found.sentences]
+    others = [line.strip().removeprefix("-> ") for line in summary.splitlines() if line not in found.sentences]
     return [*boxes, f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in others)}</ul>" if others else ""]
 
 

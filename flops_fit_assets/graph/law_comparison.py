@@ -34,7 +34,7 @@ def law_comparison_asset(compared: ComparedStudies) -> dg.AssetsDefinition:
         deps=compared.law_keys,
         group_name=compared.name,
         kinds={"scipy"},
-        description=f"Which of {', '.join(compared.sources)} is the best at the targets, how sure that is, and what it "
+        description=f"Which {compared.axis or 'law'} of {', '.join(compared.sources)} is the best at the targets, how sure that is, and what it "
         "is worth in compute and in time. Refreshed when any of the laws changes.",
         code_version=versions.CODE_VERSION,
         automation_condition=automation.comparison_condition(),

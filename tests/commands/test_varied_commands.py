@@ -63,7 +63,7 @@ def test_every_value_is_trained_and_their_laws_compared(story):
         "dropout_0/training_run": 8, "dropout_0_5/training_run": 8,
         "dropout_0/scaling_law": 1, "dropout_0_5/scaling_law": 1, "law_comparison": 1,
     }  # fmt: skip
-    assert re.search(r"^0(\.5)? is the best at 6\.00e\+05 FLOPs with .* %", first["said"], re.MULTILINE)
+    assert re.search(r"^dropout 0(\.5)? is the best at 6\.00e\+05 FLOPs with .* %", first["said"], re.MULTILINE)
     assert "tried, so that the optimum may lie beyond it" in first["said"]
     folder = story["folder"]
     assert (folder / "tiny" / "law_comparison.html").is_file()

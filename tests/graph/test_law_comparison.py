@@ -95,8 +95,8 @@ def test_it_is_made_of_the_laws_and_again_when_one_changes(varied, tmp_path):
 
     labels = list(shown)
     assert labels[0] == "answer"
-    assert shown["answer"].value.startswith("**0.2 is the best at")
-    assert after["answer"].value.startswith("**0.1 is the best at")
+    assert shown["answer"].value.startswith("**dropout 0.2 is the best at")
+    assert after["answer"].value.startswith("**dropout 0.1 is the best at")
     assert "](data:image/" in shown["laws compared"].value
     (table,) = [shown[name].value for name in labels if name.startswith("at ")][:1]
     assert "| 0.1 |" in table

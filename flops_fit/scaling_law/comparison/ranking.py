@@ -51,7 +51,11 @@ class Ranking:
     def sentences(self) -> tuple[str, ...]:
         """For each target which law is the best, and of an axis of numbers whether its best value is inside."""
         return tuple(
-            "; ".join(filter(None, [words.sentence(at, self.names), words.axis_sentence(at, self.names, self.axis)]))
+            "; ".join(
+                filter(
+                    None, [words.sentence(at, self.names, self.axis), words.axis_sentence(at, self.names, self.axis)]
+                )
+            )
             for at in self.targets
         )
 

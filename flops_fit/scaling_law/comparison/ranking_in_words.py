@@ -42,9 +42,9 @@ def rows(at: RankedAt, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def sentence(at: RankedAt, names: Sequence[str]) -> str:
+def sentence(at: RankedAt, names: Sequence[str], axis: Axis | None) -> str:
     """Which is the best at one target, or which of them cannot be told apart."""
-    where, best = f"at {format_flops(at.compute)} FLOPs", names[at.best]
+    where, best = f"at {format_flops(at.compute)} FLOPs", f"{axis.name} {names[at.best]}" if axis else names[at.best]
     if at.told_apart:
         needed = (
             f"{name} {'needs' if one.value < float('inf') else 'comes to its loss with'} {one.words()}"

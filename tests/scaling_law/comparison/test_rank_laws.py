@@ -45,7 +45,7 @@ def test_the_best_and_what_the_others_need(exact_laws):
     assert at.multipliers[1] is None
     assert [at.multipliers[place].value for place in (0, 2)] == pytest.approx([1.25, 1.25 / 1.1], rel=1e-4)
     assert found.sentences == (
-        "4 is the best at 1.00e+21 FLOPs with more than 99 %: 2 needs 1.25 times the compute (1.25 to 1.25), 8 needs "
+        "depth 4 is the best at 1.00e+21 FLOPs with more than 99 %: 2 needs 1.25 times the compute (1.25 to 1.25), 8 needs "
         "1.14 times the compute (1.14 to 1.14); the best depth lies inside those tried, between 2 and 8, with more "
         "than 99 %",
     )
@@ -64,10 +64,11 @@ def test_a_best_value_at_the_edge_says_what_to_add(exact_laws):
 
 def test_values_without_an_order_have_no_edge(exact_laws):
     named = dict(zip(("gelu", "relu", "silu"), exact_laws.values(), strict=True))
-    for ranking in (rank_laws(named, at=1e21, axis="activation"), rank_laws(named, at=1e21)):
+    for axis, best in (("activation", "activation relu"), (None, "relu")):
+        ranking = rank_laws(named, at=1e21, axis=axis)
         assert "inside" not in ranking.summary()
         assert "->" not in ranking.summary()
-        assert ranking.sentences[0].startswith("relu is the best at 1.00e+21 FLOPs")
+        assert ranking.sentences[0].startswith(f"{best} is the best at 1.00e+21 FLOPs")
 
 
 def test_what_is_alike_cannot_be_told_apart(alike):
