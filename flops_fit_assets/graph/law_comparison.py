@@ -29,12 +29,13 @@ def law_comparison_asset(compared: ComparedStudies) -> dg.AssetsDefinition:
             tags={versions.MADE_FROM_TAG: versions.comparison_made_from(laws, compared.at)},
         )
 
+    which = f"{compared.axis or 'law'} of {', '.join(compared.sources)}"
     return dg.asset(
         key=compared.key,
         deps=compared.law_keys,
         group_name=compared.name,
         kinds={"scipy"},
-        description=f"Which {compared.axis or 'law'} of {', '.join(compared.sources)} is the best at the targets, how sure that is, and what it "
+        description=f"Which {which} is the best at the targets, how sure that is, and what it "
         "is worth in compute and in time. Refreshed when any of the laws changes.",
         code_version=versions.CODE_VERSION,
         automation_condition=automation.comparison_condition(),

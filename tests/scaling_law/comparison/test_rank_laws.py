@@ -45,9 +45,9 @@ def test_the_best_and_what_the_others_need(exact_laws):
     assert at.multipliers[1] is None
     assert [at.multipliers[place].value for place in (0, 2)] == pytest.approx([1.25, 1.25 / 1.1], rel=1e-4)
     assert found.sentences == (
-        "depth 4 is the best at 1.00e+21 FLOPs with more than 99 %: 2 needs 1.25 times the compute (1.25 to 1.25), 8 needs "
-        "1.14 times the compute (1.14 to 1.14); the best depth lies inside those tried, between 2 and 8, with more "
-        "than 99 %",
+        "depth 4 is the best at 1.00e+21 FLOPs with more than 99 %: 2 needs 1.25 times the compute (1.25 to 1.25), 8 "
+        "needs 1.14 times the compute (1.14 to 1.14); the best depth lies inside those tried, between 2 and 8, with "
+        "more than 99 %",
     )
     assert "add depth" not in found.summary()
 
