@@ -161,7 +161,8 @@ def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> Traini
     if recipe.compile:
         torch.compiler.reset()  # what is compiled for others counts towards the most that torch compiles of one class
         model.compile(dynamic=False)  # as it would be after a resume too, whatever batches came first
-    alone, together = (TrunkLoop, TrunkRankLoop) if recipe.share_trunk else (TrainingLoop, RankLoop)
+    shares = recipe.share_trunk and experiment.trunk
+    alone, together = (TrunkLoop, TrunkRankLoop) if shares else (TrainingLoop, RankLoop)
     kind = alone if job.ranks is None else together
     return kind(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_log=on_log)
 

@@ -32,10 +32,8 @@ class Trunk:
 
     @classmethod
     def of(cls, experiment: Experiment, output_dir: Path) -> Trunk:
-        """That of `experiment`, whose results are kept in `output_dir`; one without siblings has a trunk of its own."""
-        return cls(
-            directory=output_dir / FOLDER / (experiment.trunk or experiment.experiment_id), experiment=experiment
-        )
+        """That of `experiment`, which has one and whose results are kept in `output_dir`."""
+        return cls(directory=output_dir / FOLDER / experiment.trunk, experiment=experiment)
 
     def steps(self, until: int) -> list[int]:
         """Where it was left, in steps up to `until`, the latest first."""

@@ -249,11 +249,12 @@ def test_seeds_have_trunks_of_their_own(tmp_path, alone):
     assert results[1].trunk_tokens == 0
 
 
-def test_one_of_no_plan_has_a_trunk_of_its_own(tmp_path, alone):
+def test_one_of_no_plan_is_trained_on_its_own(tmp_path, alone):
     study, plan, _ = alone
     item = dataclasses.replace(plan.experiments[0], experiment_id="own", recipe_tokens=None, outcome_fingerprint="")
     result = run_experiment(study, item, output_dir=tmp_path)
     assert (result.status, result.trunk) == ("completed", "")
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_what_cannot_share_is_refused_by_name():
