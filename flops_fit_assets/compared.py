@@ -61,13 +61,18 @@ class ComparedStudies:
         key_prefix: str | Sequence[str] = (),
         home: str | os.PathLike[str] | None = None,
         storage: str | os.PathLike[str] | None = None,
+        *,
+        served: bool = False,
     ) -> ComparedStudies | None:
-        """The studies of a file with [sweep.vary]; None for any other file, and for `study.toml@value`."""
+        """The studies of a file with [sweep.vary]; None for any other file, and for `study.toml@value`. `served` as of
+        `StudySource`."""
         found = varied(Path(path))
         if found is None:
             return None
         vary, paths = found
-        sources = {label: StudySource.of(each, key_prefix, home, storage) for label, each in paths.items()}
+        sources = {
+            label: StudySource.of(each, key_prefix, home, storage, served=served) for label, each in paths.items()
+        }
         return cls(
             name=name_of_all(Path(path)),
             prefix=_prefix(key_prefix),

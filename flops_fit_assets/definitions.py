@@ -21,6 +21,7 @@ from flops_fit_assets.compared import ComparedStudies
 from flops_fit_assets.graph.assets import study_assets
 from flops_fit_assets.graph.io_manager import study_io_manager
 from flops_fit_assets.graph.law_comparison import law_comparison_asset
+from flops_fit_assets.graph.progress import progress_sensor
 from flops_fit_assets.graph.rounds_sensor import rounds_sensor
 from flops_fit_assets.instance.home import DEMO_STUDY, STUDY_VARIABLE
 from flops_fit_assets.instance.sqlite import lighten
@@ -46,10 +47,24 @@ def build_study_definitions(
         storage: directory or URL that fsspec knows, for machines that share no disk: what is in
             `<storage>/<study name>` counts, and `home` holds a working copy; default `FLOPS_FIT_STORAGE`, or none.
     """
-    compared = None if isinstance(study, Study) else ComparedStudies.in_file(Path(study), key_prefix, home, storage)
+    if isinstance(study, Study):
+        return definitions_of(StudySource.of(study, key_prefix, home, storage))
+    return _definitions_of_file(Path(study), key_prefix, home, storage)
+
+
+def _definitions_of_file(
+    path: Path,
+    key_prefix: str | Sequence[str] = (),
+    home: str | os.PathLike[str] | None = None,
+    storage: str | os.PathLike[str] | None = None,
+    *,
+    served: bool = False,
+) -> dg.Definitions:
+    """`build_study_definitions` of a study file; `served` as of `StudySource`."""
+    compared = ComparedStudies.in_file(path, key_prefix, home, storage, served=served)
     if compared is not None:
-        return _varied_definitions(compared, Path(study))  # type: ignore[arg-type]  # a path, of which it was read
-    return definitions_of(StudySource.of(study, key_prefix, home, storage))
+        return _varied_definitions(compared, path)
+    return definitions_of(StudySource.of(path, key_prefix, home, storage, served=served))
 
 
 def build_comparison_definitions(
@@ -107,7 +122,7 @@ def _definitions(
     return dg.Definitions(
         assets=[*(asset for source in sources for asset in study_assets(source, on_log)), *more],
         schedules=[replan_schedule(source) for source in sources],
-        sensors=[*sensors, *map(retry_sensor, sources), *rounds],
+        sensors=[*sensors, *map(retry_sensor, sources), *map(progress_sensor, sources), *rounds],
         resources={source.resource_key: study_io_manager(source) for source in sources},
         executor=dg.in_process_executor,
     )
@@ -132,4 +147,4 @@ def study_path() -> Path:
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location of the study that `study_path` names."""
-    return build_study_definitions(study_path())
+    return _definitions_of_file(study_path(), served=True)

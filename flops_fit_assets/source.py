@@ -31,12 +31,14 @@ class StudySource:
             [sweep.vary] it ends in the value's part, such as "embedding_8".
         home: the directory that holds `<study name>/`.
         storage: the URL below which `<study name>/` is the truth and the one in `home` a working copy; None for none.
+        served: whether the pages that show it serve its files too, so that what they show may link to them.
     """
 
     origin: Study | Path
     prefix: tuple[str, ...]
     home: Path
     storage: str | None = None
+    served: bool = False
 
     @classmethod
     def of(
@@ -45,6 +47,8 @@ class StudySource:
         key_prefix: str | Sequence[str] = (),
         home: str | os.PathLike[str] | None = None,
         storage: str | os.PathLike[str] | None = None,
+        *,
+        served: bool = False,
     ) -> StudySource:
         """Raises `StudyError` where the file, or an owner in it, is not valid, `StorageError` for a URL that is not."""
         prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
@@ -55,6 +59,7 @@ class StudySource:
             prefix=(*prefix, part) if part else prefix,
             home=where,
             storage=storage_url(storage),
+            served=served,
         )
         _check_owners(source.study)
         return source
@@ -79,7 +84,7 @@ class StudySource:
     @property
     def store(self) -> StudyStore:
         """The study's files."""
-        return StudyStore(directory=self.directory, mirror=self.mirror)
+        return StudyStore(directory=self.directory, mirror=self.mirror, served=self.served)
 
     @property
     def partitions(self) -> DynamicPartitionsDefinition:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from flops_fit.basics.formatting import format_flops
 from flops_fit.errors import StudyError
 from flops_fit.sweep.experiment import DroppedPoint, Experiment
 from flops_fit.sweep.reasons import ADMITS_NO_SIZE
@@ -35,6 +36,13 @@ def refuse_too_few(problem: str | None, to_train_anyway: str) -> None:
     if problem is not None:
         anyway = "" if problem.startswith(EMPTY) else f"; {to_train_anyway} trains it all the same"
         raise StudyError(f"nothing was trained: {problem}{anyway}")
+
+
+def empty_budgets(by_budget: Mapping[float, Sequence[Experiment]], notes: Sequence[str]) -> str | None:
+    """Why budgets of a plan have no experiment, and what would do, as its `notes` say it; None where all have some."""
+    empty = [format_flops(budget) for budget, experiments in by_budget.items() if not experiments]
+    said = [note for note in notes if ADMITS_NO_SIZE in note]
+    return ("; ".join(said) or f"no size is admitted at {', '.join(empty)} FLOPs; leave that out") if empty else None
 
 
 def _why_empty(notes: Sequence[str]) -> str:

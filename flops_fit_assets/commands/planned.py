@@ -15,6 +15,7 @@ from flops_fit.kept_size_map import kept_size_map
 from flops_fit.results.results import ExperimentResult, load_results
 from flops_fit.stages import plan_to_look_at, rounds_plan, study_cost, study_progress
 from flops_fit.study.study import Study
+from flops_fit.sweep.enough import empty_budgets
 from flops_fit.sweep.experiment import parse_budget
 from flops_fit_assets.graph.centring import centres_of
 from flops_fit_assets.graph.tuned_study import with_recipe
@@ -48,8 +49,12 @@ class Planned:
     @property
     def refusals(self) -> list[str]:
         """Why `flops-fit run` would train nothing."""
-        too_few = self.plan.too_few if self.study.adaptive is None else None
-        return list(filter(None, [over_limit(self.spent, self.study.hardware), too_few]))
+        refusals = [over_limit(self.spent, self.study.hardware)]
+        if self.study.adaptive is None:
+            refusals.append(self.plan.too_few)
+        if self.study.adaptive is None and self.plan.experiments:
+            refusals += [empty_budgets(self.plan.by_budget(), self.plan.notes)]
+        return list(filter(None, refusals))
 
     @property
     def is_empty(self) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HOST = "127.0.0.1"
+FIRST_PAGE, LINEAGE = "/assets/study/progress", "/asset-groups"  # of several studies each has its own
 _LOOK_SECONDS = 0.2
 _WORKSPACE = """\
 # Written by flops-fit each time its pages are opened.
@@ -60,7 +61,7 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
                 f"runs whose processes were gone when the pages were opened: {lost}; now failed, and tried again as "
                 f"run_retries in {home / 'dagster' / 'dagster.yaml'} says",
             )
-        say(console, f"{name}: http://{HOST}:{port}/asset-groups (Ctrl-C ends it)")
+        say(console, f"{name}: http://{HOST}:{port}{LINEAGE if found else FIRST_PAGE} (Ctrl-C ends it)")
         process = subprocess.Popen(
             dagster_command(port, home),
             env=dagster_environment(study, home, loaded.hardware.num_workers())

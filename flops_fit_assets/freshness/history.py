@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from dagster import AssetKey, AssetMaterialization, AssetRecordsFilter, DagsterInstance
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetObservation,
+    AssetRecordsFilter,
+    DagsterInstance,
+    JsonMetadataValue,
+)
 
+from flops_fit_assets.freshness.settings import SETTINGS
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG, MADE_FROM_TAG
 
 _PAGE = 1000
+_LOOK_BACK = 20  # observations: those made with the button keep no settings
 _MOST_PARTITIONS = 500  # in one query: SQLite limits the variables of a statement
 
 
@@ -58,3 +68,21 @@ def _latest_of(instance: DagsterInstance, key: AssetKey, partitions: list[str]) 
         if not page.has_more:
             return found
         cursor = page.cursor
+
+
+def latest_settings(instance: DagsterInstance, keys: Iterable[AssetKey]) -> Mapping[str, Any]:
+    """What the newest observation of `keys` that kept a study's settings says they were; empty where none did."""
+    found: list[tuple[float, Mapping[str, Any]]] = []
+    for key in keys:
+        for record in instance.fetch_observations(key, limit=_LOOK_BACK).records:
+            if kept := settings_in(record.asset_observation):
+                found.append((record.timestamp, kept))
+                break
+    return max(found, key=lambda item: item[0])[1] if found else {}
+
+
+def settings_in(event: AssetMaterialization | AssetObservation | None) -> Mapping[str, Any]:
+    """The settings of a study that an event keeps; empty where it keeps none."""
+    kept = event.metadata.get(SETTINGS) if event else None
+    data = kept.data if isinstance(kept, JsonMetadataValue) else None
+    return data if isinstance(data, Mapping) else {}

@@ -12,11 +12,13 @@ import dagster as dg
 
 from flops_fit.all_measured import with_all_measured
 from flops_fit.cost.spending import over_limit, spending
+from flops_fit.errors import StudyError
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
 from flops_fit.stages import fit_study, study_cost, study_plan, study_size_map
 from flops_fit.study.study import Study
+from flops_fit.sweep.enough import empty_budgets
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
 from flops_fit.training.run_log import first_loss
@@ -25,11 +27,13 @@ from flops_fit_assets.automation import conditions as automation
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.changed_results import set_aside_if_changed
 from flops_fit_assets.freshness.fingerprints import PARTS, fingerprints
+from flops_fit_assets.freshness.observations import plan_change
 from flops_fit_assets.graph import checks
 from flops_fit_assets.graph.centring import centred_metadata, centres_of, expected_ratios
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.graph.partitions import announce, experiment_spec
 from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
+from flops_fit_assets.graph.progress import progress_key, progress_spec
 from flops_fit_assets.graph.recipe_law import (
     TUNING,
     kept_trials,
@@ -42,9 +46,11 @@ from flops_fit_assets.graph.stage_asset import stage_asset
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
+from flops_fit_assets.metadata.progress import page_link
 from flops_fit_assets.metadata.published_files import publish
 from flops_fit_assets.metadata.rounds import rounds_metadata
 from flops_fit_assets.metadata.scaling_law import law_metadata
+from flops_fit_assets.metadata.shared import file_value
 from flops_fit_assets.metadata.size_map import size_map_metadata
 from flops_fit_assets.metadata.study_figures import study_figures
 from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata, recipe_metadata
@@ -68,6 +74,7 @@ def study_assets(source: StudySource, on_log: OnLog | None = None) -> list[Any]:
         experiment_spec(source),
         training_run_asset(source, on_log),
         scaling_law_asset(source),
+        progress_spec(source),
     ]
 
 
@@ -118,7 +125,7 @@ def size_map_asset(source: StudySource) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=made,
             data_version=dg.DataVersion(versions.version_of(made)),
-            metadata=size_map_metadata(made, source.store.path("size_map")),
+            metadata=size_map_metadata(made, file_value(source.store, source.store.path("size_map"))),
             check_results=checks.size_map_checks(made),
             tags={versions.MADE_FROM_TAG: versions.size_map_made_from(source.study)},
         )
@@ -134,9 +141,8 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         source,
         "sweep_plan",
         "For every compute budget, which sizes to train on how many tokens. "
-        "Materialize it after changing budgets: only experiments that are new get trained. What it shows as done and "
-        "as still to spend is of that moment; materializing it again updates them and, the plan being the same, "
-        "starts nothing.",
+        "Materialize it after changing budgets: only experiments that are new get trained. How far they are is on the "
+        "page of study/progress.",
         "table",
         ins={stage: dg.AssetIn(key=source.key(stage)) for stage in stages},
         deps=[source.key("study", part) for part in ("sweep", *(["rounds"] if source.study.adaptive else []))],
@@ -155,8 +161,12 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         else:
             centres = centres_of(store, study, size_map, overrides)
             plan = study_plan(study, size_map, overrides=overrides, centre=centres)
+            if empty := empty_budgets(plan.by_budget(), plan.notes):
+                raise StudyError(f"{empty}; the plan that was there stands")
             if centres is not None:
                 store.push(centres.save(store))
+        now = dg.MetadataValue.md(page_link(progress_key(source), "how far it is now"))
+        about = {"now": now} | plan_change(source, context.instance, plan)
         announce(context, source, plan, kept=kept_trials(store, study))
         settled = settled_version(source, context.instance) if study.adaptive else ""
         found = "" if recipe_law is None else versions.version_of(recipe_law)
@@ -164,7 +174,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
         results = _results(context, source, plan)
         cost = study_cost(study, plan, results.values(), store.directory)
         spent = spending(plan, cost, results, study.hardware)
-        shown = plan_metadata(plan, cost, spent, results, store.path("sweep_plan"), overrides)
+        shown = plan_metadata(plan, cost, spent, results, file_value(store, store.path("sweep_plan")), overrides, about)
         return dg.MaterializeResult(
             value=plan,
             data_version=dg.DataVersion(versions.version_of(plan)),
@@ -210,7 +220,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
             result = run_experiment(study, experiment, output_dir=store.runs, on_log=report, siblings=plan.trainings)
         seconds = study_cost(study, plan, directory=store.directory).seconds[experiment.experiment_id]
         path = store.path("training_run", experiment.experiment_id)
-        metadata = run_metadata(experiment, result, seconds, study.hardware, path)
+        metadata = run_metadata(experiment, result, seconds, study.hardware, store)
         if not result.is_final:
             raise dg.Failure(result.reason, metadata=metadata, allow_retries=False)
         return dg.MaterializeResult(

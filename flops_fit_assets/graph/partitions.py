@@ -52,6 +52,6 @@ def _materialization(source: StudySource, experiment: Experiment) -> dg.AssetMat
     return dg.AssetMaterialization(
         source.key("experiment"),
         partition=experiment.experiment_id,
-        metadata=experiment_metadata(experiment),
+        metadata=experiment_metadata(experiment, source.store),
         tags={DATA_VERSION_TAG: version_of(experiment)},
     )

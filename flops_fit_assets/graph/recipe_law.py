@@ -20,6 +20,7 @@ from flops_fit_assets.graph.partitions import add_partitions
 from flops_fit_assets.graph.rounds import ended_experiments
 from flops_fit_assets.graph.stage_asset import stage_asset
 from flops_fit_assets.metadata.recipe_law import recipe_law_metadata
+from flops_fit_assets.metadata.shared import file_value
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 
@@ -66,7 +67,7 @@ def recipe_law_asset(source: StudySource) -> dg.AssetsDefinition:
             value=now.found,
             data_version=dg.DataVersion(versions.version_of(now.found)),
             check_results=judged,
-            metadata=recipe_law_metadata(now.found, design, store.path("recipe_law")),
+            metadata=recipe_law_metadata(now.found, design, file_value(store, store.path("recipe_law"))),
             tags={versions.MADE_FROM_TAG: versions.recipe_law_made_from(study, versions.version_of(size_map), trials)},
         )
 

@@ -153,7 +153,7 @@ _LISTENER = _Listener()
 
 @functools.cache
 def _source(runs: AssetRuns) -> StudySource:
-    source = StudySource.of(runs.path, home=runs.home, storage=runs.storage or "")
+    source = StudySource.of(runs.path, home=runs.home, storage=runs.storage or "", served=True)
     if not runs.until:
         return source
     study = source.study

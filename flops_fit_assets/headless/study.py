@@ -30,9 +30,12 @@ from flops_fit.sweep.enough import refuse_too_few
 from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import longest_first
 from flops_fit_assets.freshness import versions
-from flops_fit_assets.freshness.fingerprints import fingerprints
+from flops_fit_assets.freshness.fingerprints import Reading, fingerprints
 from flops_fit_assets.freshness.history import latest_made_from, latest_observed, latest_version
+from flops_fit_assets.freshness.observations import observations
+from flops_fit_assets.freshness.settings import settings_of
 from flops_fit_assets.graph.io_manager import StudyIOManager
+from flops_fit_assets.graph.progress import say_progress
 from flops_fit_assets.graph.recipe_law import kept_tuning, tuning_version
 from flops_fit_assets.graph.rounds import kept_rounds, rounds_progress, settled_version
 from flops_fit_assets.graph.tuned_study import with_recipe
@@ -125,12 +128,15 @@ class HeadlessStudy:
                     refuse_too_few(plan.too_few, "--train-anyway")
                 for item in self._rounds[known:]:
                     say(self.console, round_text(item))
+                say_progress(self._source, self.instance)
                 results, new = self._train_what_is_missing(plan, workers, tried)
+                say_progress(self._source, self.instance)
                 tried |= {name: results[name] for name in new}
                 fitted, failure = self._ensure_law(plan, results)
                 done, trained = [*done, *made, *fitted], [*trained, *new]
                 if not self._is_adaptive or not (made or new):
                     break
+        say_progress(self._source, self.instance)
         if failure is not None:
             raise failure
         law = self._store.read("scaling_law")
@@ -240,7 +246,11 @@ class HeadlessStudy:
         return StudyIOManager(self._store, self.instance)
 
     def _observe(self) -> None:
-        observed = fingerprints(self._source.study)
+        study, observed = self._source.study, dict[str, str]()
+        reading = Reading(versions=fingerprints(study), settings=settings_of(study))
+        events, _ = observations(self._source, self.instance, reading)
+        for event in events:
+            self.instance.report_runless_asset_event(event)
         if self._source.study.adaptive is not None:
             observed["rounds"] = settled_version(self._source, self.instance)
         if self._source.study.tuning is not None:

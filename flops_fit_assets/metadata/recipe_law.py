@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue
 
@@ -16,14 +15,14 @@ from flops_fit.recipe_law.shown import (
     rule_rows,
     trial_rows,
 )
-from flops_fit_assets.metadata.shared import Figure, Metadata, figure_markdown, finite, inline_table
+from flops_fit_assets.metadata.shared import Figure, Metadata, figure_markdown, finite, inline_table, rounded
 
 if TYPE_CHECKING:
     from flops_fit.recipe_law.design import TuningDesign
     from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 
 
-def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, path: Path) -> Metadata:
+def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, file: Any) -> Metadata:
     """The rule with its exponents, values and intervals where it is used, curves, trials, cost and findings."""
     shown: Metadata = {
         "rule": inline_table(RULE_HEADERS, rule_rows(found.law)),
@@ -32,10 +31,10 @@ def recipe_law_metadata(found: TunedRecipe, design: TuningDesign, path: Path) ->
         "loss expected to be lost at the largest": found.excess_text,
         "trials": len(found.trials),
         "trials that diverged": int(found.law.diverged),
-        "FLOPs of trials": float(found.flops),
+        "FLOPs of trials": rounded(float(found.flops)),
         "share of the study": f"{found.share:.1%} of {format_flops(found.study_flops)} FLOPs",
         "trials one by one": inline_table(TRIAL_HEADERS, trial_rows(found)),
-        "file": MetadataValue.path(str(path)),
+        "file": file,
     }
     if found.left_out:
         lines = [f"- `{name}`: {reason}" for name, reason in found.left_out.items()]

@@ -17,7 +17,15 @@ from flops_fit.scaling_law.by_set import SET_HEADERS, set_rows
 from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, metric_doubts, metric_rows
 from flops_fit.stages import study_rate_check
 from flops_fit_assets.metadata.forecasts import forecast_metadata
-from flops_fit_assets.metadata.shared import Metadata, figure_markdown, finite, inline_table
+from flops_fit_assets.metadata.shared import (
+    Metadata,
+    figure_markdown,
+    file_value,
+    finite,
+    inline_table,
+    rounded,
+    shown_figure,
+)
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from flops_fit.study.study import Study
     from flops_fit.sweep.sweep_plan import SweepPlan
 
+KEPT = ("isoflop", "frontier")  # of the figures, inside the page for ever
 NOT_SHOWN = ("exponents", "contours")  # of the figures, which the report has and plots/
 
 
@@ -38,15 +47,48 @@ def law_metadata(
     figures: Mapping[str, Drawn | NotDrawn],
     forecasts: Calibration,
 ) -> Metadata:
-    """The law's numbers, its predictions and figures, how forecasts came out, and which experiments it lacks."""
-    hours = sum(result.own_seconds for result in results.values()) / 3600
+    """The verdict, the law, its predictions, figures and findings, then how forecasts came out, numbers that plot, and
+    which experiments it lacks."""
     missing = [item for item in plan.experiments if item.experiment_id not in results]
     shown: dict[str, Any] = {
-        "law": MetadataValue.md(law_text(law)),
-        "predictions": MetadataValue.md(prediction_table(law, plan.target_budgets)),
-        **{figure.title: figure_markdown(figure) for name, figure in figures.items() if name not in NOT_SHOWN},
         "verdict": law.verdict,
+        "law": MetadataValue.md(law_text(law)),
+        "report": file_value(store, store.report),
+        **prediction_tables(law, plan.target_budgets),
+        **{figure.title: shown_figure(store, figure) for name, figure in figures.items() if name not in NOT_SHOWN},
+        **findings(law),
+        **_tables(law, study, plan, results),
         **forecast_metadata(forecasts),
+        **_numbers(law, study, plan, results),
+        "experiments missing": len(missing),
+        "file": file_value(store, store.path("scaling_law")),
+        "columns of runs.csv": MetadataValue.table_schema(runs_schema()),
+    }
+    if missing:
+        shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
+    if store.served:  # those above are gone when the law is fitted again
+        kept = [str(figure_markdown(figures[name]).value) for name in KEPT if name in figures]
+        shown["figures of this fit"] = MetadataValue.md("\n\n".join(kept))
+    return finite(shown)
+
+
+def _tables(law: ScalingLaw, study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> Metadata:
+    """What only some studies have: checks of the learning rate, several held-out sets, metrics."""
+    shown: Metadata = {}
+    if checked := study_rate_check(study, plan, results.values(), law):
+        shown["checks of the learning rate"] = inline_table(CHECK_HEADERS, check_rows(checked))
+    if by_set := set_rows(law):
+        shown["held-out sets"] = MetadataValue.md(markdown_table(SET_HEADERS, by_set))
+    if metrics := metric_rows(law):
+        shown["metrics"] = MetadataValue.md("\n\n".join([markdown_table(METRIC_HEADERS, metrics), *metric_doubts(law)]))
+    return shown
+
+
+def _numbers(law: ScalingLaw, study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> Metadata:
+    """Numbers of their own, which Dagster plots from fit to fit."""
+    hours = sum(result.own_seconds for result in results.values()) / 3600
+    price = study.hardware.price_per_hour
+    return {
         "exponent a": round(law.a, 4),
         "exponent b": round(law.b, 4),
         "exponent alpha": round(law.alpha, 4),
@@ -54,25 +96,10 @@ def law_metadata(
         "irreducible loss E": round(law.E, 4),
         **predicted_numbers(law, plan.target_budgets),
         "runs used": len(law.runs),
-        "experiments missing": len(missing),
-        "FLOPs spent": float(sum(result.flops for result in results.values())),
-        "device-hours spent": hours,
-        **({"cost so far": hours * price} if (price := study.hardware.price_per_hour) else {}),
-        "report": MetadataValue.path(str(store.report)),
-        "file": MetadataValue.path(str(store.path("scaling_law"))),
-        "columns of runs.csv": MetadataValue.table_schema(runs_schema()),
+        "FLOPs spent": rounded(float(sum(result.flops for result in results.values()))),
+        "device-hours spent": rounded(hours),
+        **({"cost so far": rounded(hours * price)} if price else {}),
     }
-    if checked := study_rate_check(study, plan, results.values(), law):
-        shown["checks of the learning rate"] = inline_table(CHECK_HEADERS, check_rows(checked))
-    if by_set := set_rows(law):
-        shown["held-out sets"] = MetadataValue.md(markdown_table(SET_HEADERS, by_set))
-    if metrics := metric_rows(law):
-        shown["metrics"] = MetadataValue.md("\n\n".join([markdown_table(METRIC_HEADERS, metrics), *metric_doubts(law)]))
-    if missing:
-        shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
-    if law.diagnostics:
-        shown["findings"] = MetadataValue.md(findings_table(law))
-    return finite(shown)
 
 
 def predicted_numbers(law: ScalingLaw, targets: Sequence[float]) -> Metadata:
@@ -81,7 +108,7 @@ def predicted_numbers(law: ScalingLaw, targets: Sequence[float]) -> Metadata:
     for compute in targets:
         at = law.predict(compute)
         for what in ("optimal_params", "optimal_tokens", "expected_loss"):
-            shown[f"{what.replace('_', ' ')} at {format_flops(compute)}"] = float(at[what])
+            shown[f"{what.replace('_', ' ')} at {format_flops(compute)}"] = rounded(float(at[what]), 6)
     return shown
 
 
@@ -106,19 +133,31 @@ def law_text(law: ScalingLaw) -> str:
     )
 
 
-def prediction_table(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
-    """The compute optimum at the runs' budgets, 10 and 100 times the largest, and at `targets`, with 90 % intervals.
-
-    Below it, which of `targets` are too far from the runs.
-    """
+def prediction_tables(law: ScalingLaw, targets: Sequence[float] = ()) -> Metadata:
+    """The compute optimum at the runs' budgets, 10 and 100 times the largest, and at `targets`, with 90 % intervals: in
+    two tables, each as wide as the page of a laptop. Below the first, which of `targets` are too far from the runs."""
     from flops_fit.scaling_law.checks.verdict import too_far
     from flops_fit.scaling_law.prediction_table import PREDICTION_HEADERS, budgets_to_show, prediction_rows
 
-    table = markdown_table(PREDICTION_HEADERS, prediction_rows(law, budgets_to_show(law.default_budgets(), targets)))
-    return "\n\n".join([table, *too_far(law.runs, targets)])
+    rows = [
+        [cell.replace(" to ", "–") for cell in row]
+        for row in prediction_rows(law, budgets_to_show(law.default_budgets(), targets))
+    ]
+
+    def table(*columns: int) -> str:
+        headers = [PREDICTION_HEADERS[at].replace("Compute (FLOPs)", "FLOPs") for at in columns]
+        return markdown_table(headers, [[row[at] for at in columns] for row in rows])
+
+    sizes, losses = table(0, 1, 2, 3, 4), table(0, 5, 6)
+    return {
+        "predictions": MetadataValue.md("\n\n".join([sizes, *too_far(law.runs, targets)])),
+        "predicted loss": MetadataValue.md(losses),
+    }
 
 
-def findings_table(law: ScalingLaw) -> str:
-    """What would make the answer untrustworthy, gravest first."""
-    rows = [(item.severity, item.message, item.remedy) for item in law.diagnostics]
-    return markdown_table(("severity", "finding", "remedy"), rows)
+def findings(law: ScalingLaw) -> Metadata:
+    """What would make the answer untrustworthy, gravest first, each short enough to be shown without a click."""
+    return {
+        f"finding {number}": MetadataValue.md(f"**{item.severity}**: {item.message}. {item.remedy}")
+        for number, item in enumerate(law.diagnostics, 1)
+    }

@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dagster import MetadataValue
 
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.drawing.drawn import Drawn, NotDrawn
+from flops_fit_assets.storage.store import StudyStore
 
 Metadata = dict[str, Any]
+FIGURE_WIDTH = 430  # pixels
 _ROWS = 60  # of a table shown inline; the file has all
+
+
+def file_value(store: StudyStore, path: Path) -> MetadataValue:
+    """A link that opens `path` from the pages which serve the study's files; elsewhere its path, to be copied: browsers
+    follow no `file://` link of a page."""
+    address = store.address(path)
+    return MetadataValue.url(address) if address else MetadataValue.path(str(path))
+
+
+def shown_figure(store: StudyStore, figure: Drawn | NotDrawn) -> MetadataValue:
+    """A figure that is kept among the study's plots: visible without a click where the pages serve it, else inside them.
+
+    Dagster shows short Markdown at once, and that of a whole image behind a click. What is shown is as wide as the page
+    of a laptop leaves room for, and leads to the figure in full. An address with the hash of the figure shows that one
+    or, when it was drawn again since, none.
+    """
+    address = store.address(store.directory / "plots" / f"{figure.name}.png")
+    if address is None or isinstance(figure, NotDrawn):
+        return figure_markdown(figure)
+    version = hashlib.sha256(figure.png).hexdigest()[:16]
+    shown = f"![{figure.title}]({address}?sha256={version}&width={FIGURE_WIDTH})"
+    return MetadataValue.md(f"[{shown}]({address}?sha256={version})")
 
 
 def finite(shown: Metadata) -> Metadata:
@@ -43,6 +69,11 @@ def figure_markdown(figure: Figure | Drawn | NotDrawn) -> MetadataValue:
 def svg_markdown(alt: str, svg: str) -> MetadataValue:
     """A vector graphic inside Dagster's page, as an image in Markdown."""
     return MetadataValue.md(f"![{alt}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
+
+
+def rounded(value: float, digits: int = 4) -> float:
+    """`value` to so many digits: what nobody reads and no plot shows is left out."""
+    return float(f"{value:.{digits}g}")
 
 
 def inline_table(headers: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> MetadataValue:

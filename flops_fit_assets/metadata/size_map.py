@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue
 
-from flops_fit.basics.formatting import (
-    format_flops,
-)
+from flops_fit.basics.formatting import format_flops
 from flops_fit_assets.metadata.shared import Metadata, finite, inline_table
 
 if TYPE_CHECKING:
     from flops_fit.sizes.size_map import SizeMap
 
 
-def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
-    """The table of sizes, the conventions, and what was skipped."""
+def size_map_metadata(size_map: SizeMap, file: Any) -> Metadata:
+    """The table of sizes, the conventions, and what was skipped; `file` is its file as metadata."""
     entries = size_map.entries
     experts = any(entry.active_params for entry in entries)
     headers = (
@@ -39,12 +36,13 @@ def size_map_metadata(size_map: SizeMap, path: Path) -> Metadata:
     shown = {
         "model": size_map.model_name,
         "sizes": len(entries),
+        "N counts": f"{size_map.param_count} parameters",
         "smallest": size_map.label(entries[0]),
         "largest": size_map.label(entries[-1]),
         "FLOPs per token": size_map.flops_method,
         "size table": inline_table(headers, rows),
         "skipped sizes": len(size_map.skipped),
-        "file": MetadataValue.path(str(path)),
+        "file": file,
     }
     if size_map.skipped:
         skipped = [(item.label or item.size, item.reason) for item in size_map.skipped]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster import MetadataValue
 
 from flops_fit.cost.hardware import Hardware
-from flops_fit.loss_curves.curves import curve_of
+from flops_fit.loss_curves.curves import LOG_FILE, curve_of
 from flops_fit.loss_curves.one_curve import curve_blocks, curve_svg, curve_text
 from flops_fit.results.results import ExperimentResult
-from flops_fit_assets.metadata.shared import Metadata, finite, svg_markdown
+from flops_fit_assets.metadata.shared import FIGURE_WIDTH, Metadata, file_value, finite, rounded, svg_markdown
+from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
@@ -25,29 +25,35 @@ def state_of(result: ExperimentResult) -> str:
     return result.source if result.status == "completed" else f"{result.source}, {result.status}"
 
 
-def experiment_metadata(experiment: Experiment) -> Metadata:
-    """The planned numbers of one partition of `experiment`."""
+def experiment_metadata(experiment: Experiment, store: StudyStore) -> Metadata:
+    """The planned numbers of one partition of `experiment`, and where its training can be watched."""
     shown = {
-        "compute budget": experiment.compute_budget,
+        **training_links(store, experiment.experiment_id),
+        "compute budget (FLOPs)": rounded(experiment.compute_budget),
         "size" if experiment.label else experiment.size_param: experiment.size_cell,
         **_sets(experiment),
         "parameters": experiment.num_params,
         "tokens": experiment.num_tokens,
-        "tokens per parameter": experiment.tokens_per_param,
-        "planned FLOPs": experiment.planned_flops,
+        "tokens per parameter (ratio)": rounded(experiment.tokens_per_param),
+        "planned FLOPs": rounded(experiment.planned_flops, 5),
         "seed": experiment.seed,
         **_tuned(experiment),
     }
     return finite(shown)
 
 
-def _curve(experiment: Experiment, result: ExperimentResult, log: Path) -> Metadata:
-    """The loss on the way, in a line that shows without a click and as a picture; nothing where no log has it."""
+def _curve(experiment: Experiment, result: ExperimentResult, store: StudyStore) -> Metadata:
+    """The loss on the way, in a line and as a picture, which shows without a click where the pages serve it; nothing
+    where no log has it."""
+    folder = store.runs / result.experiment_id
     try:
-        curve = curve_of(experiment, result, log)
+        curve = curve_of(experiment, result, folder / LOG_FILE)
         if curve is None:
             return {}
+        address = store.address(folder / "curve.svg")
         picture = svg_markdown(curve_text(curve), curve_svg(curve))
+        if address:
+            picture = MetadataValue.md(f"[![loss against FLOPs]({address}?width={FIGURE_WIDTH})]({address})")
         return {"loss in training": curve_blocks(curve), "loss curve": picture}
     except (ValueError, ArithmeticError, IndexError):  # no picture is worth a training
         return {}
@@ -70,46 +76,63 @@ def _tuned(experiment: Experiment) -> Metadata:
 
 
 def run_metadata(
-    experiment: Experiment, result: ExperimentResult, predicted_seconds: float, hardware: Hardware, path: Path
+    experiment: Experiment, result: ExperimentResult, predicted_seconds: float, hardware: Hardware, store: StudyStore
 ) -> Metadata:
-    """What one training did and cost, against what was planned."""
-    rate = result.flops / result.seconds if result.seconds else 0.0
-    peak = hardware.flops_per_second / hardware.utilisation
-    measured = {
-        "seconds": result.own_seconds,
-        "seconds predicted": predicted_seconds,
-        "seconds over predicted": result.own_seconds / predicted_seconds if predicted_seconds else math.nan,
-        "tokens per second": result.tokens_per_second,
-        "FLOP/s": rate,
-        "utilisation": rate / peak,
-    }
-    if hardware.price_per_hour:
-        measured["cost"] = result.own_seconds / 3600 * hardware.price_per_hour
+    """What one training came to and cost, against what was planned, and where its curve and its log are."""
     losses = {"held-out loss": result.loss, "training loss": result.train_loss}
     losses |= {f"held-out loss on {name}": loss for name, loss in result.losses.items()}
     shown = {
         "status": result.status,
         **({"reason": result.reason} if result.reason else {}),
-        **{name: loss for name, loss in losses.items() if loss is not None},
-        **{name.replace("_", " "): value for name, value in result.metrics.items()},
-        "compute budget": experiment.compute_budget,
+        **{name: rounded(loss, 6) for name, loss in losses.items() if loss is not None},
+        **{name.replace("_", " "): rounded(value, 6) for name, value in result.metrics.items()},
+        **training_links(store, result.experiment_id),
+        **_curve(experiment, result, store),
+        "compute budget (FLOPs)": rounded(experiment.compute_budget),
         "size" if experiment.label else result.size_param: experiment.size_cell,
         **_sets(experiment),
         "parameters": result.num_params,
         "tokens": result.num_tokens,
-        "FLOPs": float(result.flops),
-        "FLOPs over budget": float(result.flops / experiment.compute_budget),
+        "FLOPs": rounded(result.flops, 5),
         **_of_trunk(result),
-        **{name: float(f"{value:.5g}") for name, value in measured.items()},
+        **_speed(result, predicted_seconds, hardware),
+        "FLOPs over budget (ratio)": rounded(result.flops / experiment.compute_budget, 5),
         "optimizer steps": result.steps,
         **_tuned(experiment),
+        **({"epochs": rounded(result.epochs)} if result.epochs is not None else {}),
         "device": result.device,
         "source": result.source,
-        "file": MetadataValue.path(str(path)),
+        **_files(store, result),
     }
+    return finite(shown)
+
+
+def training_links(store: StudyStore, experiment_id: str) -> Metadata:
+    """The page with the curve and the log of a training, also while it is under way, where the pages serve it."""
+    address = store.address(store.runs / experiment_id)
+    return {"curve and log": MetadataValue.url(address)} if address else {}
+
+
+def _speed(result: ExperimentResult, predicted_seconds: float, hardware: Hardware) -> Metadata:
+    """Seconds, speed and money, and the ratios to what was expected of them."""
+    rate = result.flops / result.seconds if result.seconds else 0.0
+    measured = {
+        "seconds": result.own_seconds,
+        "seconds predicted": predicted_seconds,
+        "seconds over predicted (ratio)": result.own_seconds / predicted_seconds if predicted_seconds else math.nan,
+        "tokens per second": result.tokens_per_second,
+        "FLOP/s": rate,
+        "utilisation (share of peak)": rate / (hardware.flops_per_second / hardware.utilisation),
+    }
+    if hardware.price_per_hour:
+        measured["cost"] = result.own_seconds / 3600 * hardware.price_per_hour
+    return {name: rounded(value) for name, value in measured.items()}
+
+
+def _files(store: StudyStore, result: ExperimentResult) -> Metadata:
+    path = store.path("training_run", result.experiment_id)
+    files = {"file": file_value(store, path)}
     if result.source == "trained":
         log = path.with_name("trainer.log" if path.with_name("trainer.log").exists() else "log.jsonl")
-        shown |= {"training log": MetadataValue.path(str(log))} | _curve(experiment, result, log)
-    if result.epochs is not None:
-        shown |= {"epochs": result.epochs}
-    return finite(shown)
+        files["training log"] = file_value(store, log)
+    return files

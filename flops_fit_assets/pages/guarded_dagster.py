@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flops_fit_assets.instance.where import home_directory
+from flops_fit_assets.pages.files import StudyFiles
 from flops_fit_assets.pages.guard import Guard, checked_hosts
 
 ALLOWED_VARIABLE = "FLOPS_FIT_ALLOW_HOST"  # separated by spaces
@@ -40,7 +42,7 @@ def dev() -> None:
 
 
 def web_server() -> None:
-    """`dagster-webserver` behind the guard."""
+    """`dagster-webserver` behind the guard, with the files of the home's studies."""
     from dagster_webserver import cli
 
     from flops_fit_assets.instance.sqlite import lighten
@@ -50,7 +52,7 @@ def web_server() -> None:
     allowed = checked_hosts(os.environ.get(ALLOWED_VARIABLE, "").split())
 
     def make_guarded(*context: Any, **options: Any) -> Any:
-        return Guard(app=make(*context, **options), allowed=allowed)
+        return Guard(app=StudyFiles(app=make(*context, **options), home=home_directory()), allowed=allowed)
 
     cli.create_app_from_workspace_process_context = make_guarded
     cli.main()

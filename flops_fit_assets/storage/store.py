@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from flops_fit.basics.files import read_value, set_aside, write_value
 from flops_fit.errors import FileError, FlopsFitWarning
@@ -28,10 +29,13 @@ class StudyStore:
 
     With a `mirror`, `directory` is a working copy: what is read is brought from the storage first, what is written is
     stored. Code that reads or writes files of the study by other means calls `pull` before and `push` after.
+
+    `served` says that the pages which show the study serve its files too, as those of `flops-fit ui` do.
     """
 
     directory: Path
     mirror: Mirror | None = None
+    served: bool = False
 
     @property
     def runs(self) -> Path:
@@ -47,6 +51,12 @@ class StudyStore:
     def report(self) -> Path:
         """The report, one self-contained page."""
         return self.directory / "report.html"
+
+    def address(self, path: Path) -> str | None:
+        """Where the pages serve a file or folder of the study; None where they do not."""
+        if not self.served:
+            return None
+        return quote(f"/flops_fit/{self.directory.name}/{path.relative_to(self.directory).as_posix()}", safe="/=+,")
 
     def room_for(self, path: Path) -> Path:
         """`path`, free to be written: a folder there, or a file where one of its folders belongs, is set aside."""
