@@ -64,7 +64,7 @@ def pages(address, plan):
         page.wait_for_text("scaling_law")
         for what, path, texts in (
             ("lineage", "/asset-groups", ("sweep_plan", "training_run", "scaling_law")),
-            ("page of sweep_plan with its table", "/assets/sweep_plan", ("plan table", "id ends in")),
+            ("page of sweep_plan with its table", "/assets/sweep_plan", ("plan table", "when planned")),
             ("partitions of training_run", "/assets/training_run?view=partitions", ("Partitions Selected",)),
             ("one training's page", f"/assets/training_run?view=partitions&partition={first}", ("held-out loss",)),
             ("page of scaling_law", "/assets/scaling_law", ("Description",)),

@@ -17,6 +17,7 @@ from flops_fit.results.matching import Unmatched, match_runs
 from flops_fit.stages import study_cost
 from flops_fit.study.named_sets import measured_columns
 from flops_fit_assets.freshness import versions
+from flops_fit_assets.graph.progress import say_progress
 from flops_fit_assets.headless.study import HeadlessStudy, headless_study
 from flops_fit_assets.metadata.training_run import run_metadata
 
@@ -51,6 +52,7 @@ def import_study_runs(table: Path, path: Path, home: Path, console: Console) -> 
         new = _take(study, plan, results)
         if new:  # so that its table shows them; its content, and so whatever follows from it, stays as it is
             study.runs.materialize(study.instance, "sweep_plan")
+        say_progress(study.runs.source, study.instance)
     kept = [result.experiment_id for result in results if result.experiment_id not in new]
     return Imported(new=new, kept=kept, unmatched=unmatched, num_experiments=plan.num_experiments)
 
@@ -76,7 +78,7 @@ def _take(study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentRes
     experiments = {item.experiment_id: item for item in plan.experiments}
     for result in taken:
         name = result.experiment_id
-        _report(study, experiments[name], result, seconds[name], store.path("training_run", name))
+        _report(study, experiments[name], result, seconds[name])
     return [result.experiment_id for result in taken]
 
 
@@ -89,7 +91,7 @@ def _written(path: Path, result: ExperimentResult) -> bool:
     return True
 
 
-def _report(study: HeadlessStudy, experiment: Experiment, result: ExperimentResult, seconds: float, path: Path) -> None:
+def _report(study: HeadlessStudy, experiment: Experiment, result: ExperimentResult, seconds: float) -> None:
     source = study.runs.source
     tags = {
         versions.DATA_VERSION_TAG: versions.version_of(result),
@@ -99,7 +101,7 @@ def _report(study: HeadlessStudy, experiment: Experiment, result: ExperimentResu
         AssetMaterialization(
             source.key("training_run"),
             partition=result.experiment_id,
-            metadata=run_metadata(experiment, result, seconds, source.study.hardware, path),
+            metadata=run_metadata(experiment, result, seconds, source.study.hardware, source.store),
             tags=tags,
         )
     )

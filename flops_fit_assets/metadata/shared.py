@@ -29,7 +29,7 @@ def file_value(store: StudyStore, path: Path) -> MetadataValue:
 
 
 def shown_figure(store: StudyStore, figure: Drawn | NotDrawn) -> MetadataValue:
-    """A figure that is kept among the study's plots: visible without a click where the pages serve it, else inside them.
+    """A figure that is kept among the study's plots: seen without a click where the pages serve it, else inside them.
 
     Dagster shows short Markdown at once, and that of a whole image behind a click. What is shown is as wide as the page
     of a laptop leaves room for, and leads to the figure in full. An address with the hash of the figure shows that one

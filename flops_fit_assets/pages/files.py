@@ -1,7 +1,7 @@
 """Serves files of a home's studies beside Dagster's pages, whose links to files on disk no browser would follow.
 
     /flops_fit/<study>/report.html          also runs.csv, *.json, plots/*.png
-    /flops_fit/<study>/runs/<experiment>/   its curve, its numbers and its log on one page; also the files
+    /flops_fit/<study>/runs/<experiment>/   its curve, its numbers and its log on one page; also curve.svg and the files
 
 A report runs in a sandbox of its own: nothing in it can ask Dagster for anything. Other sites can neither read nor
 embed what is served. Only files of these kinds are, by their names; nothing is listed, and nothing is written.
@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from flops_fit_assets.pages.training_page import training_page
+from flops_fit_assets.pages.training_page import training_curve, training_page
 
 if TYPE_CHECKING:
     from flops_fit_assets.pages.guard import App, Receive, Scope, Send
@@ -33,9 +33,10 @@ _FILE = re.compile(
     rf"(?P<study>{_NAME})/(?P<file>report\.html|runs\.csv|{_NAME}\.json|plots/{_NAME}\.(png|svg)"
     rf"|runs/{_NAME}/(result\.json|log\.jsonl|trainer\.log))"
 )
-_TRAINING = re.compile(rf"(?P<study>{_NAME})/runs/(?P<training>{_NAME})/?")
+_TRAINING = re.compile(rf"(?P<study>{_NAME})/runs/(?P<training>{_NAME})/?(?P<curve>(?<=/)curve\.svg)?")
 _KINDS = {".html": "text/html", ".png": "image/png", ".svg": "image/svg+xml"}
 _SANDBOX = "sandbox allow-scripts allow-downloads allow-popups; connect-src 'none'; form-action 'none'"
+_ALONE = {"content-security-policy": _SANDBOX}
 _STILL = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'"  # a page without a script
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -63,7 +64,7 @@ class StudyFiles:
 
     def _answer(self, path: str, version: str, width: str) -> Response:
         if found := _TRAINING.fullmatch(path):
-            return self._training(found["study"], found["training"])
+            return self._training(found["study"], found["training"], found["curve"] is not None, width)
         found = _FILE.fullmatch(path)
         file = self._inside(found["study"], found["file"]) if found else None
         if file is None:
@@ -74,12 +75,17 @@ class StudyFiles:
         if file.suffix == ".png" and width.isdecimal():
             return Response(_narrowed(content, int(width)), media_type=_KINDS[".svg"], headers=_HEADERS)
         kind = _KINDS.get(file.suffix, "text/plain; charset=utf-8")
-        guarded = {"content-security-policy": _SANDBOX} if file.suffix in (".html", ".svg") else {}
+        guarded = _ALONE if file.suffix in (".html", ".svg") else {}
         return Response(content, media_type=kind, headers=_HEADERS | guarded)
 
-    def _training(self, study: str, training: str) -> Response:
+    def _training(self, study: str, training: str, curve: bool, width: str) -> Response:
         folder = self._inside(study, f"runs/{training}")
         plan = self._inside(study, "sweep_plan.json")
+        if curve:
+            drawn = training_curve(training, folder, plan)
+            if drawn is None:
+                return _missing(f"{training} has no curve yet: its log has fewer than two steps")
+            return Response(_sized(drawn, width), media_type=_KINDS[".svg"], headers=_HEADERS | _ALONE)
         shown = training_page(training, folder, plan)
         if shown is None:
             return _missing(f"{self.home / study} has no training {training!r}: it is neither planned nor begun")
@@ -89,6 +95,15 @@ class StudyFiles:
         """What is there, if it is in the home once links are followed."""
         found = self.home.joinpath(*parts).resolve()
         return found if found.exists() and self.home.resolve() in found.parents else None
+
+
+def _sized(svg: str, width: str) -> str:
+    """A graphic that says what space it is for, as wide as asked for."""
+    own = re.search(r'width="(\d+)" height="(\d+)"', svg)
+    if own is None or not width.isdecimal():
+        return svg
+    height = round(int(width) * int(own[2]) / int(own[1]))
+    return svg.replace(own[0], f'width="{int(width)}" height="{height}"', 1)
 
 
 def _narrowed(png: bytes, width: int) -> str:

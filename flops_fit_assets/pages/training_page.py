@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flops_fit.basics.formatting import format_count, format_flops, format_loss, format_seconds
-from flops_fit_assets.pages.curve import curve_svg
+from flops_fit.loss_curves.curves import LOG_FILE, RUNNING, LossCurve, read_log
+from flops_fit.loss_curves.one_curve import curve_svg
 
 _TAIL = 12  # lines of a log
 _REFRESH = 5  # seconds, while it is not finished
@@ -37,7 +38,7 @@ def training_page(name: str, folder: Path | None, plan: Path | None) -> str | No
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{again}<title>{html.escape(name)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         f"<h1>{html.escape(name)}</h1>{reason}{_table(_facts(status, planned, result, lines))}"
-        f"{_curve(lines, result)}{_end_of_log(folder)}</body></html>"
+        f"{_curve(name, folder, plan)}{_end_of_log(folder)}</body></html>"
     )
 
 
@@ -65,12 +66,34 @@ def _table(facts: Sequence[tuple[str, str]]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _curve(lines: Sequence[Mapping[str, float]], result: Mapping[str, Any]) -> str:
-    if len(lines) < 2:
-        return "<p>No curve yet: the log has fewer than two steps.</p>"
-    held_out = result.get("loss")
-    points = [(line["tokens"], line["loss"]) for line in lines]
-    return f"<h2>Curve</h2>{curve_svg(points, held_out if isinstance(held_out, int | float) else None)}"
+def _curve(name: str, folder: Path | None, plan: Path | None) -> str:
+    drawn = training_curve(name, folder, plan)
+    return f"<h2>Curve</h2>{drawn}" if drawn else "<p>No curve yet: the log has fewer than two steps.</p>"
+
+
+def training_curve(name: str, folder: Path | None, plan: Path | None) -> str | None:
+    """The curve of a training as an SVG, also while it is under way; None where its log has fewer than two steps."""
+    if folder is None:
+        return None
+    known = {**_planned(name, plan), **_json(folder / "result.json")}
+    tokens, loss = read_log(folder / LOG_FILE)
+    held_out = known.get("loss")
+    if len(tokens) < 2:
+        return None
+    try:
+        curve = LossCurve(
+            experiment_id=name,
+            compute_budget=float(known.get("compute_budget", 0)),
+            num_params=int(known.get("num_params", 0)),
+            tokens=tokens,
+            loss=loss,
+            flops_per_token=float(known.get("flops_per_token", 1)),
+            status=str(known.get("status", RUNNING)),
+            held_out=float(held_out) if isinstance(held_out, int | float) else None,
+        )
+        return curve_svg(curve)
+    except (ValueError, ArithmeticError, TypeError, IndexError):  # no picture is worth a page
+        return None
 
 
 def _end_of_log(folder: Path | None) -> str:

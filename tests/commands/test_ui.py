@@ -42,7 +42,7 @@ def test_the_plan_is_materialized_with_the_button_and_shows_its_table(pages, pag
     home, address = pages
     before = materializations(home)
     page.open(f"{address}/assets/sweep_plan")
-    page.wait_for_text("plan table", "budgets", "id ends in")
+    page.wait_for_text("plan table", "budgets", "when planned")
     page.click_text("Materialize", tags="button")
     wait_for(lambda: materializations(home)["sweep_plan"] > before["sweep_plan"], 180, "a new plan")
     assert materializations(home) == before | {"sweep_plan": before["sweep_plan"] + 1}
@@ -103,7 +103,7 @@ def test_a_trainings_numbers_plot_over_the_partitions(pages, page):
     page.open(f"{address}/assets/training_run")
     page.wait_for_text("held-out loss", "utilisation", "seconds predicted")
     page.press("//button[normalize-space()='Plots']")
-    page.wait_for_text("FLOPs over budget", "Partition", reload=False)
+    page.wait_for_text("FLOPs over budget (ratio)", "Partition", reload=False)
     wait_for(lambda: page.run("return document.querySelectorAll('canvas').length") >= 10, 60, "the plots")
     keep(page, "training")
 

@@ -78,10 +78,12 @@ def test_budgets_in_another_order_make_the_same_plan(planned):
         ({"compute_budgets": [-1]}, "compute budget -1 must be above 0"),
         ({"compute_budgets": ["1e18 FLOPs"]}, "compute budget '1e18 FLOPs' is text that is no number"),
         ({"compute_budgets": []}, "sweep.compute_budgets"),
+        ({"compute_budgets": ["3e5", 1.0]}, "budget 1.00e+00 FLOPs admits no size: the smallest"),
         ({"num_sizes_per_budget": 0}, "num_sizes_per_budget"),
         ({"tokens_per_param": -3.0}, "tokens_per_param"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:budget .* admits no size")
 def test_a_bad_value_is_refused_and_the_plan_stands(planned, config, message):
     runs, instance, plan_again = planned
     before, keys = the_plan(runs), instance.get_dynamic_partitions("tiny_experiments")
@@ -115,6 +117,7 @@ def test_what_plans_by_itself_is_off_until_switched_on_and_what_keeps_promised_r
         "watch_tiny": dg.DefaultSensorStatus.STOPPED,
         "automation_tiny": dg.DefaultSensorStatus.STOPPED,
         "retries_tiny": dg.DefaultSensorStatus.RUNNING,
+        "progress_tiny": dg.DefaultSensorStatus.RUNNING,
     }
 
 

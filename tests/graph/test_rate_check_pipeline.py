@@ -59,14 +59,14 @@ def test_plan_law_and_report_show_it(story):
             instance.get_latest_materialization_event(dg.AssetKey(name)).asset_materialization.metadata
             for name in ("sweep_plan", "scaling_law")
         )
-    assert "| checks of the rate | 2 of 2 |" in plan["budgets"].value
+    assert "| checks of the rate | 2 |" in plan["budgets"].value
     assert plan["checks of the learning rate"].value == 2
     assert "the learning rate is checked at 3.00e+05 FLOPs: 2 trainings of the centre size" in plan["notes"].value
-    checks = [record.data["checks the rate"] for record in plan["plan table"].records]
+    checks = [record.data["rate"] for record in plan["plan table"].records]
     assert sorted(filter(None, checks)) == ["0.01", "0.04"]
     assert "| 3.00e+05 |" in law["checks of the learning rate"].value
     assert "9.00e+05, carried on" in law["checks of the learning rate"].value
-    assert "learning rate" in law["findings"].value
+    assert any("learning rate" in law[name].value for name in law if name.startswith("finding "))
     report = (story["home"] / "tiny" / "report.html").read_text()
     assert "<h2>The learning rate, checked</h2>" in report
     assert law["experiments missing"].value == 0

@@ -54,16 +54,16 @@ def test_numbers_to_plot_are_there_and_fit_together(ran):
     plan, training, law = shown["sweep_plan"], shown["training_run"], shown["scaling_law"]
     for label in ("FLOPs spent", "device-hours spent", "device-hours still to spend", "hours to train", "cost so far"):
         assert isinstance(number(plan[label]), float), label
-    assert next(iter(plan)) == "state"
-    assert re.match(r"0 of 8 trained, \S+ FLOPs, .* s and \$0\.00 left$", plan["state"].value)
+    assert next(iter(plan)) == "when planned"
+    assert re.match(r"0 of 8 trained, \S+ FLOPs, .* s and \$0\.00 left$", plan["when planned"].value)
     assert (plan["N counts"].value, plan["FLOPs per token"].value) == ("total parameters", "6nd")
     ratio = number(training["seconds"]) / number(training["seconds predicted"])
-    assert number(training["seconds over predicted"]) == pytest.approx(ratio, rel=3 * 5e-5), "each of five digits"
+    assert number(training["seconds over predicted (ratio)"]) == pytest.approx(ratio, rel=3e-3), "each of four digits"
     spent = sum(result.flops for result in outcome.results.values())
     hours = sum(result.seconds for result in outcome.results.values()) / 3600
-    assert number(law["FLOPs spent"]) == pytest.approx(spent)
-    assert number(law["device-hours spent"]) == pytest.approx(hours)
-    assert number(law["cost so far"]) == pytest.approx(2.0 * hours)
+    assert number(law["FLOPs spent"]) == pytest.approx(spent, rel=1e-3)
+    assert number(law["device-hours spent"]) == pytest.approx(hours, rel=1e-3)
+    assert number(law["cost so far"]) == pytest.approx(2.0 * hours, rel=1e-3)
     assert {"exponent a", "exponent b", "exponent alpha", "exponent beta"} <= law.keys()
 
 
@@ -72,8 +72,8 @@ def test_a_target_budget_is_predicted_in_the_table_and_as_numbers(ran):
     law = shown["scaling_law"]
     assert "1.00e+09" in law["predictions"].value
     assert "beyond 100 the law is a guess" in law["predictions"].value
-    assert number(law["optimal params at 1.00e+09"]) == pytest.approx(outcome.law.N_opt(1e9))
-    assert number(law["expected loss at 1.00e+09"]) == pytest.approx(outcome.law.L_opt(1e9))
+    assert number(law["optimal params at 1.00e+09"]) == pytest.approx(outcome.law.N_opt(1e9), rel=1e-5)
+    assert number(law["expected loss at 1.00e+09"]) == pytest.approx(outcome.law.L_opt(1e9), rel=1e-5)
 
 
 def test_the_schema_is_that_of_the_runs_table(ran):
@@ -178,6 +178,8 @@ def test_of_a_plan_of_thousands_the_table_shows_those_still_to_train_and_says_so
     metadata = plan_metadata(plan, cost, spending(plan, cost, done, hardware), done, Path("plan.json"), {})
     rows = metadata["plan table"].records
     assert metadata["plan table shows"].startswith(f"{MOST_ROWS} of {count} experiments, those still to train first")
-    assert [row.data["state"] for row in rows].count("to train") == count - 300
-    assert [row.data["parameters"] for row in rows] == sorted(row.data["parameters"] for row in rows)
+    assert [row.data["when planned"] for row in rows].count("to train") == count - 300
+    sizes = [row.data["params"] for row in rows]
+    assert len(sizes) == MOST_ROWS
+    assert (sizes[199], sizes[200]) == ("1.20k", "1.30k"), "the last hundred of those that are done are left out"
     assert metadata["experiments"] == count

@@ -176,7 +176,7 @@ def test_imported_trainings_are_done_and_only_the_others_are_trained(flops_fit, 
 
     with open_instance(tmp_path, 2) as instance:
         latest = latest_materialization(instance, StudySource.of(path, home=tmp_path).key("sweep_plan"))
-        states = [record.data["state"] for record in latest.metadata["plan table"].records]
+        states = [record.data["when planned"] for record in latest.metadata["plan table"].records]
         assert sorted(states) == ["imported"] * 5 + ["to train"] * 3
         latest = latest_materialization(instance, StudySource.of(path, home=tmp_path).key("training_run"))
         assert latest.metadata["source"].value == "imported"

@@ -27,6 +27,7 @@ from flops_fit_assets.commands.plan import print_plan
 from flops_fit_assets.metadata.size_map import size_map_metadata
 from flops_fit_assets.metadata.sweep_plan import plan_metadata
 from flops_fit_assets.metadata.training_run import experiment_metadata
+from flops_fit_assets.storage.store import StudyStore
 
 REST = """
 [data]
@@ -227,7 +228,7 @@ def test_the_pages_show_labels_and_what_they_set(table, tmp_path):
     first = of_plan["plan table"].records[0].data
     item = plan.experiments[0]
     assert (first["size"], first["width"]) == (item.label, str(item.arguments["width"]))
-    of_one = experiment_metadata(item)
+    of_one = experiment_metadata(item, StudyStore(directory=tmp_path))
     assert (of_one["size"], of_one["sets width"]) == (item.label, item.arguments["width"])
     assert f">{item.label}</td>" in _plan(plan)
     assert f">width {item.arguments['width']}, depth {item.arguments['depth']}</td>" in _plan(plan)
