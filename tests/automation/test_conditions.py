@@ -5,11 +5,15 @@ import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_adaptive, write_study, write_tuned
 
 from flops_fit.errors import StudyError
+from flops_fit.stages import study_grid
+from flops_fit.study.study import Study
 from flops_fit_assets.automation.watch import watch_sensor
 from flops_fit_assets.compared import ComparedStudies
 from flops_fit_assets.definitions import build_study_definitions, definitions_of
 from flops_fit_assets.freshness.fingerprints import fingerprints
+from flops_fit_assets.freshness.history import latest_version
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
+from flops_fit_assets.graph.progress import new_progress
 from flops_fit_assets.graph.rounds_sensor import rounds_sensor
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
@@ -96,6 +100,17 @@ def test_a_removed_budget_starts_no_training_and_neither_does_its_return_or_a_ta
 def test_a_plan_made_again_by_hand_wakes_nothing(automation):
     automation.runs.materialize(automation.instance, "sweep_plan")
     assert automation.settle() == []
+
+
+def test_how_far_it_is_is_said_once_and_wakes_nothing(automation):
+    source, instance = automation.runs.source, automation.instance
+    versions = [latest_version(instance, source.key(name)) for name in ("sweep_plan", "scaling_law")]
+    event, said = new_progress(source, instance)
+    instance.report_runless_asset_event(event)
+    assert said == "9 of 9 trained, nothing left to train"
+    assert new_progress(source, instance) is None
+    assert automation.settle() == []
+    assert [latest_version(instance, source.key(name)) for name in ("sweep_plan", "scaling_law")] == versions
 
 
 def test_two_studies_in_one_place_do_not_wake_each_other(tmp_path):
@@ -212,6 +227,8 @@ def test_the_watch_observes_a_change_and_only_once(tmp_path):
         assert isinstance(watching(runs.source, instance, first.cursor), dg.SkipReason)
         for event in first.asset_events:
             instance.report_runless_asset_event(event)
+        for stage in ("size_map", "sweep_plan"):
+            runs.materialize(instance, stage)
         study.write_text("# a comment\n" + study.read_text())
         commented = watching(runs.source, instance, first.cursor)
         assert not commented.asset_events
@@ -219,6 +236,14 @@ def test_the_watch_observes_a_change_and_only_once(tmp_path):
         study.write_text(COUNTED.format(budgets=["1e14", "1e15", "1e16"]))
         changed = watching(runs.source, instance, commented.cursor)
         assert [event.asset_key.path[-1] for event in changed.asset_events] == ["sweep"]
+        kept = len(runs.source.store.read("sweep_plan").experiments)
+        planned = study_grid(Study.from_toml(study), runs.source.store.read("size_map"))
+        said = f"compute_budgets + 1e16: {len(planned.experiments) - kept} added, {kept} kept"
+        assert changed.skip_reason.skip_message == said
+        assert changed.asset_events[0].metadata["changed"].value == said
+        study.write_text(COUNTED.format(budgets=["1e14", "1e3"]))
+        with pytest.raises(StudyError, match=r"1\.00e\+03 FLOPs admits no size.*the earlier plan stays in force"):
+            watching(runs.source, instance, changed.cursor)
 
 
 def test_one_watch_looks_after_all_values_and_names_new_ones(tmp_path):
