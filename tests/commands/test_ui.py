@@ -6,11 +6,14 @@
 import json
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from dagster_pages import schedule_state
 from pipeline_study import DAGSTER_WARNINGS, materializations
 from webdriver import CHROMEDRIVER, CHROMIUM, browser, wait_for
+
+from flops_fit_assets.commands.ui import FIRST_PAGE
 
 pytestmark = [
     pytest.mark.browser,
@@ -128,12 +131,93 @@ def test_the_schedule_can_be_switched_on(pages, page):
     keep(page, "schedule")
 
 
-def test_the_law_shows_exponent_predictions_and_figures(pages, page):
+def test_the_law_shows_verdict_predictions_and_figures_without_a_click(pages, page):
     _, address = pages
     page.open(f"{address}/assets/scaling_law")
-    page.wait_for_text("N_opt ~ C^", "predictions", "D_opt", "exponent a", "Show Markdown")
+    page.wait_for_text("verdict", "N_opt ~ C^", "predictions", "D_opt", "exponent a")
+    seen = "return [...document.images].filter(i => i.alt === 'IsoFLOP curves').some(i => i.naturalWidth >= 400)"
+    wait_for(lambda: page.run(seen), 30, "the IsoFLOP figure")
     keep(page, "law")
-    page.click_text("[Show Markdown]", tags="*")
-    script = "return [...document.images].some(i => i.src.startsWith('data:image/svg') && i.naturalWidth > 400)"
-    wait_for(lambda: page.run(script), 30, "the IsoFLOP figure")
-    keep(page, "figure")
+
+
+FIRST_WORDS = {
+    "study/progress": ("trained", "time left", "spent", "verdict"),
+    "sweep_plan": ("when planned", "changed", "in all", "budgets"),
+    "scaling_law": ("verdict", "law", "report", "predictions"),
+    "training_run": ("status", "held-out loss", "curve and log"),
+    "size_map": ("model", "sizes"),
+}
+CUT_OFF = """
+    return [...document.querySelectorAll('table')].filter(table => {
+        if (table.parentElement.closest('table') || !table.innerText.includes('Timestamp')) return false;
+        for (let box = table.parentElement; box && box !== document.body; box = box.parentElement)
+            if (/auto|scroll|hidden/.test(getComputedStyle(box).overflowX))
+                return table.getBoundingClientRect().right > box.getBoundingClientRect().right + 1;
+        return table.getBoundingClientRect().right > innerWidth;
+    }).length"""
+TOP = """
+    return [...document.querySelectorAll('td')].filter(cell => cell.innerText.trim() === arguments[0])
+        .map(cell => cell.getBoundingClientRect()).map(box => [box.left >= 0, box.bottom])[0]"""
+
+
+@pytest.mark.parametrize("width", [1440, 1920])
+def test_state_cost_and_verdict_are_seen_without_scrolling(pages, width):
+    _, address = pages
+    with browser(width, 1150) as page:
+        for asset, words in FIRST_WORDS.items():
+            page.open(f"{address}/assets/{asset}")
+            page.wait_for_text(*words)
+            wait_for(lambda: page.run("return [...document.images].every(i => i.complete)"), 30, "the figures")
+            assert page.run(CUT_OFF) == 0, f"{asset}: a table goes beyond the side"
+            for word in words[:4]:
+                left, bottom = page.run(TOP, word)
+                assert left, (asset, word)
+                assert bottom < 1000, (asset, word, bottom)
+            keep(page, f"{asset.replace('/', '_')}_{width}")
+
+
+def opened_by(page, text):
+    """The address and the text of what a link opens, as a click on it does."""
+    link = "[...document.querySelectorAll('a')].find(a => a.innerText.trim() === arguments[0])"
+    wait_for(lambda: page.run(f"return !!{link}", text), 60, f"a link {text!r}")
+    address = page.run(f"return {link}.href", text)
+    page.run(f"{link}.target = '_self'; {link}.click();", text)  # in this window, which is the one that is watched
+    wait_for(lambda: page.run("return location.href") == address, 60, f"{address} to open")
+    return address
+
+
+def test_report_curve_and_log_open_from_the_pages(pages, page):
+    home, address = pages
+    page.open(f"{address}/assets/scaling_law")
+    assert opened_by(page, "/flops_fit/tiny/report.html") == f"{address}/flops_fit/tiny/report.html"
+    page.wait_for_text("IsoFLOP curves", reload=False)
+    assert page.run("return origin") == "null", "nothing in it can ask Dagster"
+    name = sorted(path.name for path in (home / "tiny" / "runs").iterdir())[0]
+    page.open(f"{address}/assets/training_run?view=partitions&partition={quote(name)}")
+    page.wait_for_text("curve and log")
+    opened_by(page, f"/flops_fit/tiny/runs/{name}")
+    page.wait_for_text(name, "completed", "held-out loss", '"learning_rate"', reload=False)
+    assert page.run("return document.querySelectorAll('svg polyline').length") == 1
+    opened_by(page, "log.jsonl")
+    page.wait_for_text('"step": 1,', reload=False)
+
+
+def test_a_training_is_one_click_from_the_first_page(pages, page):
+    home, address = pages
+    page.open(f"{address}{FIRST_PAGE}")
+    page.wait_for_text("last trained", "time left", "none")
+    name = next(path.name for path in (home / "tiny" / "runs").iterdir() if path.name in page.text())
+    opened_by(page, name)
+    page.wait_for_text("completed", "held-out loss", reload=False)
+
+
+def test_a_budget_that_admits_nothing_is_refused_and_the_plan_stands(pages, page):
+    home, address = pages
+    plan, made = (home / "tiny" / "sweep_plan.json").read_bytes(), materializations(home)
+    _, put = open_launchpad(page, address)
+    put("ops:\n  sweep_plan:\n    config:\n      compute_budgets:\n        - 3e5\n        - 1.0\n")
+    page.wait_for_text("No errors", reload=False)
+    press_materialize_in_dialog(page)
+    page.wait_for_text("budget 1.00e+00 FLOPs admits no size", "raise the budget to at least", reload=False)
+    assert (home / "tiny" / "sweep_plan.json").read_bytes() == plan
+    assert materializations(home) == made
