@@ -59,7 +59,7 @@ def test_yaml_gives_what_python_gives(project):
         built = names(build_study_definitions(study, key_prefix="gpt", home=study.parent / "data"))
     assert found == built
     assert {"gpt/size_map", "gpt/sweep_plan", "gpt/training_run", "gpt/scaling_law"} <= found["assets"]
-    assert found["sensors"] == {"automation_tiny", "watch_tiny", "retries_tiny"}
+    assert found["sensors"] == {"automation_tiny", "watch_tiny", "retries_tiny", "progress_tiny"}
     assert found["schedules"] == {"replan_tiny_schedule"}
 
 
@@ -84,7 +84,7 @@ def test_two_components_do_not_disturb_each_other(project):
             for key in definition.keys
         }
     assert found["sensors"] == {
-        f"{sensor}_{name}" for sensor in ("automation", "watch", "retries") for name in ("gpt", "mamba")
+        f"{sensor}_{name}" for sensor in ("automation", "watch", "retries", "progress") for name in ("gpt", "mamba")
     }
     assert found["schedules"] == {"replan_gpt_schedule", "replan_mamba_schedule"}
     of = {study: {name for name in found["assets"] if name.startswith(f"lm/{study}/")} for study in ("gpt", "mamba")}

@@ -53,7 +53,7 @@ def _curve(experiment: Experiment, result: ExperimentResult, store: StudyStore) 
         address = store.address(folder / "curve.svg")
         picture = svg_markdown(curve_text(curve), curve_svg(curve))
         if address:
-            picture = MetadataValue.md(f"[![loss against FLOPs]({address}?width={FIGURE_WIDTH})]({address})")
+            picture = MetadataValue.md(f"[![{curve_text(curve)}]({address}?width={FIGURE_WIDTH})]({address})")
         return {"loss in training": curve_blocks(curve), "loss curve": picture}
     except (ValueError, ArithmeticError, IndexError):  # no picture is worth a training
         return {}

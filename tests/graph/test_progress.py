@@ -28,7 +28,7 @@ def test_every_step_is_told(tmp_path):
         begun = shown(runs, instance)
         assert (begun["trained"], begun["spent"], begun["verdict"]) == ("0 of 6", "nothing", "no law yet")
         assert begun["time left"].endswith(" s on 1 worker")
-        first, second, *rest = [item.experiment_id for item in runs.source.store.read("sweep_plan").experiments]
+        first, *rest = [item.experiment_id for item in runs.source.store.read("sweep_plan").experiments]
         runs.materialize(instance, "training_run", first)
         told = shown(runs, instance)
         result = runs.source.store.read("training_run", first)
@@ -38,11 +38,7 @@ def test_every_step_is_told(tmp_path):
         assert f"[{first}](/flops_fit/tiny/runs/{first}), loss {result.loss:.4f}" in told["last trained"]
         assert "| 3.00e+05 | 1 of 3 |" in told["budgets"]
         assert new_progress(runs.source, instance) is None, "nothing new"
-        broken = runs.source.store.path("training_run", second)
-        broken.parent.mkdir(parents=True)
-        broken.write_text("torn")
-        assert new_progress(runs.source, instance) is None, "no run has ended"
-        for name in (second, *rest):
+        for name in rest:
             runs.materialize(instance, "training_run", name)
         runs.materialize(instance, "scaling_law")
         ended = shown(runs, instance)

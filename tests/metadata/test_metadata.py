@@ -1,6 +1,5 @@
 """Numbers that Dagster can plot: finite, named, and with the study's owners and target budgets."""
 
-import base64
 import json
 import math
 import re
@@ -27,6 +26,7 @@ from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.metadata.published_files import missing_files
 from flops_fit_assets.metadata.shared import finite
 from flops_fit_assets.metadata.sweep_plan import MOST_ROWS, plan_metadata
+from flops_fit_assets.pages.training_page import training_curve
 from flops_fit_assets.source import StudySource
 
 pytestmark = DAGSTER_WARNINGS
@@ -128,9 +128,11 @@ def test_a_training_shows_how_its_loss_fell(ran):
     name = Path(training["file"].value).parent.name
     losses = [json.loads(line)["loss"] for line in (home / "tiny" / "runs" / name / "log.jsonl").open()]
     assert blocks.startswith(f"{losses[0]:.4f} █"), "the first line is not averaged with others"
-    alt, picture = re.match(r"!\[(.*)\]\(data:image/svg\+xml;base64,(.*)\)", training["loss curve"].value).groups()
+    alt, address = re.match(r"\[!\[(.*)\]\((.*)\?width=430\)\]", training["loss curve"].value).groups()
+    assert address == f"/flops_fit/tiny/runs/{name}/curve.svg"
     assert f"held out {outcome.results[name].loss:.4f}" in alt
-    svg = ElementTree.fromstring(base64.b64decode(picture))
+    folder = home / "tiny" / "runs" / name
+    svg = ElementTree.fromstring(training_curve(name, folder, home / "tiny" / "sweep_plan.json"))
     assert len(svg.findall(".//{*}g/{*}circle")) == len(losses)
 
 
