@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableSchema
@@ -12,7 +12,7 @@ from flops_fit.basics.formatting import format_flops, markdown_table
 from flops_fit.drawing.drawn import Drawn, NotDrawn
 from flops_fit.rate_check.shown import HEADERS as CHECK_HEADERS
 from flops_fit.rate_check.shown import check_rows
-from flops_fit.results.results import ExperimentResult
+from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.scaling_law.by_set import SET_HEADERS, set_rows
 from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, metric_doubts, metric_rows
 from flops_fit.stages import study_rate_check
@@ -62,7 +62,7 @@ def law_metadata(
         **_numbers(law, study, plan, results),
         "experiments missing": len(missing),
         "file": file_value(store, store.path("scaling_law")),
-        "columns of runs.csv": MetadataValue.table_schema(runs_schema()),
+        "columns of runs.csv": MetadataValue.table_schema(runs_schema(results.values())),
     }
     if missing:
         shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
@@ -112,12 +112,12 @@ def predicted_numbers(law: ScalingLaw, targets: Sequence[float]) -> Metadata:
     return shown
 
 
-def runs_schema() -> TableSchema:
-    """The columns of `runs.csv`."""
-    columns = []
+def runs_schema(results: Iterable[ExperimentResult]) -> TableSchema:
+    """The columns of `runs.csv` that it has of every study, and of these `results`."""
+    columns, written = [], set(results_frame(results).columns)
     for item in dataclasses.fields(ExperimentResult):
         kind, _, other = str(item.type).partition(" | ")
-        if not kind.startswith("Mapping"):
+        if item.name in written:
             columns.append(
                 TableColumn(item.name, "string" if kind == "str" else kind, description=other and "may be empty")
             )
