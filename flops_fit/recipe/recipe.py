@@ -24,6 +24,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 AUTO = "auto"
 _LONGEST_MEMORY, _MEMORY_SHARE = 5e6, 0.01  # half-life of the second moment: in tokens, and of the run, at most
 DEFAULT_RATE, TRUNK_RATE = "min(0.02, 0.47*sqrt(batch)*params^-0.6)", "min(0.012, 0.28*sqrt(batch)*params^-0.6)"
+_TRUNK_MEMORY_SHARE = 0.03  # of the tokens that a trunk has seen
 _LEAST_BETA = 0.9  # of a run of so few steps that a hundredth of it is less than seven
 
 
@@ -178,7 +179,8 @@ class Recipe:
         own = self._with_own_values(experiment)
         first, second = own.betas
         if second == AUTO:
-            memory = min(_LONGEST_MEMORY, _MEMORY_SHARE * experiment.for_recipe.num_tokens)
+            share = _TRUNK_MEMORY_SHARE if self.share_trunk else _MEMORY_SHARE
+            memory = min(_LONGEST_MEMORY, share * experiment.for_recipe.num_tokens)
             second = 0.5 ** (own.tokens_per_step(experiment) / memory)
             own = replace(own, betas=(first, max(_LEAST_BETA, second)))
         return own
