@@ -1,7 +1,7 @@
 """What sharing trunks saves, and what it costs in loss: `python benchmarks/trunks.py demo|gpt [--home DIR] [--write]`.
 
-The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of every trunk once more
-from its first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear
+The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of four trunks once
+more from its first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear
 decay over each run's own length), with two seeds, whose difference tells the noise of one training.
 """
 
@@ -19,6 +19,7 @@ from written import write_page
 from flops_fit import Hardware, Recipe, ScalingLaw, Study, fit_scaling_law
 from flops_fit.basics.formatting import format_count, format_flops, markdown_table
 from flops_fit.examples import tiny_gpt
+from flops_fit.recipe.steps import plan_steps
 from flops_fit.recipe.trunk import by_trunk, own_parts, saving_text
 from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.stages import study_plan, study_size_map
@@ -26,6 +27,7 @@ from flops_fit.sweep.experiment import Experiment
 from flops_fit.training.side_by_side import train_all
 
 EXAMPLES = Path(tiny_gpt.__file__).parent
+AGAIN = 4  # trunks, of those with the fewest steps
 BEYOND = (1.0, 10.0)  # times the largest budget, where laws are compared
 
 
@@ -58,8 +60,9 @@ def measured(name: str, home: Path) -> str:
     plan = study_plan(shared, study_size_map(shared))
     items, tokens = plan.experiments, shared.prepared_data.tokens_per_example
     branches = trained(shared, items, home / "shared")
-    longest = [mine[-1] for mine in by_trunk(items).values()]
-    again = [trained(shared, [item], home / "from_its_first_step" / item.experiment_id)[0] for item in longest]
+    steps = {item.experiment_id: plan_steps(shared.training, item, tokens).steps for item in items}
+    longest = sorted((mine[-1] for mine in by_trunk(items).values()), key=lambda item: steps[item.experiment_id])
+    again = [trained(shared, [item], home / "from_its_first_step" / item.experiment_id)[0] for item in longest[:AGAIN]]
     first, second = (trained(usual, alone(usual, items, seed), home / "alone") for seed in (0, 1))
     of_longest = {result.experiment_id: result for result in branches}
     equal = sum(of_longest[result.experiment_id].weights_sha256 == result.weights_sha256 for result in again)
@@ -69,7 +72,7 @@ def measured(name: str, home: Path) -> str:
     noise = np.std([np.log(b.loss / a.loss) for a, b in zip(first, second, strict=True)]) / np.sqrt(2)
     said = [
         f"{saving_text(shared.training, items, tokens)}.",
-        f"Tokens trained: {done:,}, planned {planned:,}. The longest of each trunk, trained again from its first step: "
+        f"Tokens trained: {done:,}, planned {planned:,}. The longest of {len(again)} trunks, trained again from its first step: "
         f"{equal} of {len(again)} have the same bits. Noise of one training (two seeds): {noise:.2%}.",
         f"Optimizer steps: {sum(part.steps for part in own.values()):,} with trunks, "
         f"{sum(result.steps for result in first):,} alone; seconds of training {seconds(branches):.0f} and "

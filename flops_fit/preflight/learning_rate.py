@@ -124,10 +124,15 @@ def check_learning_rate(
 
     All of them side by side. The results are kept in `output_dir`, under the experiment's id and the factor, and are
     not trained again. The cost is that of `2 * len(factors)` experiments of the cheapest budget. Raises `StudyError`
-    for a plan without experiments or fewer than three factors.
+    for a plan without experiments, fewer than three factors, or a recipe that shares trunks.
     """
     if len(factors) < 3 or any(factor <= 0 for factor in factors):
         raise StudyError(f"factors = {tuple(factors)!r} must be at least 3 positive numbers, such as {DEFAULT_FACTORS}")
+    if study.training.share_trunk:
+        raise StudyError(
+            "share_trunk = true: the rate of a trunk may change with the tokens it has seen, and the check has one for "
+            'each training; check without share_trunk, with schedule = "linear", and take 0.6 of what it finds'
+        )
     for item in checked_experiments(plan):
         study.refuse_unless_planned(item.outcome_fingerprint, plan.made_from)
     tried = {item: _at_rates(study, item, sorted(factors)) for item in checked_experiments(plan)}

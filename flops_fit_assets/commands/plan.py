@@ -82,7 +82,8 @@ def _lines(found: Planned) -> Iterator[str]:
     )
     if plan.experiments and study.trainer is None:
         yield f"recipe: {recipe_text(study.training, plan.experiments, plan.data_unit)}"
-        yield learning_rate_cost(study, plan, cost)
+        if not study.training.share_trunk:  # which the check does not know
+            yield learning_rate_cost(study, plan, cost)
     counted = study.prepared_data.tokens.note if study.prepared_data else None
     yield from filter(None, [cost.memory_text(), counted, held_out_note(study)])
     yield from lacking_sets(study, found.done.values())

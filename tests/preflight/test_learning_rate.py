@@ -3,6 +3,7 @@
 import pytest
 from played_trials import PlayedTuning, tuned_study
 from tiny_study import tiny_size_map, tiny_study
+from trunk_study import plan_of, trunk_study
 
 from flops_fit import Hardware, Recipe
 from flops_fit.errors import StudyError
@@ -88,3 +89,9 @@ def test_noise_does_not_move_the_optimum_as_it_moves_the_lowest_loss():
 def test_too_few_factors_are_refused(tmp_path):
     with pytest.raises(StudyError, match="at least 3 positive"):
         check(tmp_path, 0.01, factors=(1.0, 2.0))
+
+
+def test_a_recipe_that_shares_trunks_is_told_what_to_check_instead(tmp_path):
+    study = trunk_study()
+    with pytest.raises(StudyError, match="check without share_trunk, with schedule"):
+        check_learning_rate(study, plan_of(study), output_dir=tmp_path)
