@@ -15,9 +15,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 CONTEXT = 1024
@@ -65,6 +67,11 @@ def x_transformers_flops(width: int) -> float:
 
 
 def vit_pytorch() -> Any:
+    with suppress(ImportError, RuntimeError):
+        import torchvision  # noqa: F401
+    if "torchvision" not in sys.modules:  # its package imports it for what is not used here
+        sys.modules["torchvision"] = stand_in = ModuleType("torchvision")
+        stand_in.transforms = None  # type: ignore[attr-defined]
     from vit_pytorch import ViT
 
     def vit(width: int) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from own_study import own_study, planned, run_first
 
 from flops_fit import ModelSpec, Study, SweepOptions, run_experiment
+from flops_fit.all_measured import with_all_measured
 from flops_fit.errors import StudyError
 from flops_fit.results.matching import match_runs
 from flops_fit.results.results import results_frame
@@ -146,6 +147,9 @@ def test_the_law_is_of_the_set_that_is_named_for_it(tmp_path):
     law = fit_study(study, plan, results)
     assert law.L_opt(1e16) == pytest.approx(min(row["loss_code"] for row in rows), rel=0.02)
     assert fit_study(study, plan, results, eval_set="web").L_opt(1e16) == pytest.approx(2 * law.L_opt(1e16), rel=0.02)
+    law = with_all_measured(study, plan, results, law)
+    assert "| web |" in law.held_out_sets_table()
+    assert "accuracy_code" in law.summary()
 
 
 def test_results_of_before_a_set_was_named_are_left_out_with_what_to_do(tmp_path):
