@@ -22,6 +22,7 @@ from flops_fit.data.batches import Examples
 from flops_fit.data.nested import to_device
 from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged
+from flops_fit.preflight.held_out_draws import doubt_of_draws
 from flops_fit.preflight.mean_loss import doubt_of_mean
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.training.evaluation import refuse_endless
@@ -117,12 +118,13 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
     batch = stages.run("reading training data", lambda: _first_batch(loop))
     timed = None if batch is None else stages.run("training step", lambda: _rehearse(loop, batch))
     reading = None if timed is None else stages.run("reading training data", lambda: _reading_seconds(loop))
-    doubt = doubt_of_mean(loop.model, to_device(batch, device), loop.job.loss_fn) if timed else None
+    doubts = [doubt_of_mean(loop.model, to_device(batch, device), loop.job.loss_fn)] if timed else []
     stages.run("optimizer", lambda: _check_optimizer(loop))
     held_out = stages.run("reading held-out data", lambda: _with_one_held_out_batch(loop))
     if held_out is not None:
         loop.job = dataclasses.replace(loop.job, data=held_out)
-        stages.run("held-out step", loop.measured)
+        measured = stages.run("held-out step", loop.measured)
+        doubts += filter(None, [doubt_of_draws(loop) if measured else None])
     return Trial(
         experiment=experiment,
         problems=tuple(stages.problems),
@@ -131,7 +133,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
         initial_loss=timed[0] if timed else None,
         seconds_per_step=None if timed is None or reading is None else timed[1] + reading,
         memory_bytes=_memory(study, experiment, device),
-        doubts=(doubt,) if doubt else (),
+        doubts=tuple(filter(None, doubts)),
     )
 
 

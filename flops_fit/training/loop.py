@@ -141,8 +141,9 @@ class TrainingLoop:
         measured_by = self.job.study.measured_by
         return {"loss": next(iter(losses.values())), "losses": named, "metrics": metrics, "measured_by": measured_by}
 
-    def held_out_loss(self, name: str = "") -> float:
-        """The mean loss at the end on a held-out set; raises `Diverged` where it is not finite."""
+    def held_out_loss(self, name: str = "", draws: int | None = None) -> float:
+        """The mean loss at the end on a held-out set; raises `Diverged` where it is not finite. `draws` of each example
+        are as the study says, if not given."""
         job = self.job
         loss = held_out_loss(
             self.model,
@@ -151,7 +152,7 @@ class TrainingLoop:
             job.recipe.eval_batch_examples,
             self.device,
             autocast(self.job.recipe.precision, self.device),
-            self.job.data.eval_draws,
+            draws or self.job.data.eval_draws,
         )
         if not math.isfinite(loss):
             where = f" on {name}" if name else ""

@@ -21,9 +21,9 @@ from flops_fit.training.run_log import RunLog
 class RankLoop(TrainingLoop):
     """The loop of one process among several; `job.ranks` says which."""
 
-    def held_out_loss(self, name: str = "") -> float:
+    def held_out_loss(self, name: str = "", draws: int | None = None) -> float:
         """The main process's held-out loss, in every process."""
-        return self._ranks.vote(super().held_out_loss(name) if self._ranks.is_main else 0.0)
+        return self._ranks.vote(super().held_out_loss(name, draws) if self._ranks.is_main else 0.0)
 
     def held_out_metrics(self, name: str = "") -> dict[str, float]:
         """The main process's metrics, in every process."""

@@ -12,6 +12,7 @@ from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.data.study_data import open_examples
 from flops_fit.errors import StudyError
 from flops_fit.loss import cross_entropy
+from flops_fit.preflight.first_steps import try_experiment
 from flops_fit.training.evaluation import held_out_loss, held_out_metrics
 
 CPU, PLAIN = torch.device("cpu"), torch.inference_mode(False)
@@ -169,3 +170,14 @@ def test_find_optimal_hands_arguments_to_the_data():
     assert plan.num_experiments
     with pytest.raises(StudyError, match="data_kwargs given without dataset"):
         find_optimal(TinyMLP, "width", None, None, loss, [1e6], data_kwargs={"count": 5000}, train=False)
+
+
+def test_draws_of_what_draws_nothing_are_doubted_before_anything_is_trained():
+    def trial(**data):
+        study = tiny_study(data=DataSpec(train=train, **data))
+        return try_experiment(study, experiment(), torch.device("cpu"))
+
+    (doubt,) = trial(eval=held_out, eval_draws=4).doubts
+    assert doubt.startswith("eval_draws = 4 measures every held-out example 4 times, and neither the model")
+    assert trial(eval=held_out).doubts == ()
+    assert trial(eval=Doubtful(), eval_draws=4).doubts == ()
