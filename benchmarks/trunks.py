@@ -1,7 +1,7 @@
 """What sharing trunks saves, and what it costs in loss: `python benchmarks/trunks.py demo|gpt [--home DIR] [--write]`.
 
-The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of four trunks once
-more from its first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear
+The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of four trunks once more
+from its first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear
 decay over each run's own length), with two seeds, whose difference tells the noise of one training.
 """
 
@@ -72,8 +72,8 @@ def measured(name: str, home: Path) -> str:
     noise = np.std([np.log(b.loss / a.loss) for a, b in zip(first, second, strict=True)]) / np.sqrt(2)
     said = [
         f"{saving_text(shared.training, items, tokens)}.",
-        f"Tokens trained: {done:,}, planned {planned:,}. The longest of {len(again)} trunks, trained again from its first step: "
-        f"{equal} of {len(again)} have the same bits. Noise of one training (two seeds): {noise:.2%}.",
+        f"Tokens trained: {done:,}, planned {planned:,}. The longest of {len(again)} trunks, trained again from its "
+        f"first step: {equal} of {len(again)} have the same bits. Noise of one training (two seeds): {noise:.2%}.",
         f"Optimizer steps: {sum(part.steps for part in own.values()):,} with trunks, "
         f"{sum(result.steps for result in first):,} alone; seconds of training {seconds(branches):.0f} and "
         f"{sum(result.seconds for result in first):.0f}, on a machine that did other work beside it.",
