@@ -25,4 +25,5 @@ class MapProgress:
             return
         self._last = now
         steps = f", {measured} of them measured" if measured else ""
-        print(f"size map of {self._name}: {found} sizes{steps}, {at}; {now - self._begin:.0f} s", file=self._stream)
+        sizes = f"{found} size{'' if found == 1 else 's'}"
+        print(f"size map of {self._name}: {sizes}{steps}, {at}; {now - self._begin:.0f} s", file=self._stream)

@@ -52,6 +52,7 @@ from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe_law.options import TuningOptions
+from flops_fit.study.missing import missing_file, missing_keys, not_a_study
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 from flops_fit.study.vary import MARK, Vary, content_of, refuse_unknown_argument, split, vary_in
 
@@ -156,12 +157,10 @@ def _index(vary: Vary, asked: str | None, path: Path) -> int:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StudyError(f"{path} does not exist; give the path of a study.toml") from error
-    except IsADirectoryError as error:
-        raise StudyError(f"{path} is a directory; give the path of a study.toml") from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise StudyError(missing_file(path)) from error
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or too deep a nesting
-        raise StudyError(f"{path} is not valid TOML: {error}") from error
+        raise StudyError(not_a_study(path, error)) from error
 
 
 def _section(name: str, content: Any, path: Path) -> Any:
@@ -185,11 +184,10 @@ def _section(name: str, content: Any, path: Path) -> Any:
     try:
         return ModelSpec.from_counts(**values) if by_counts else kind(**values)
     except FlopsFitError as error:
-        raise StudyError(f"{path}: [{name}] {str(error).removeprefix(f'[{name}] ')}") from error
+        said = str(error).removeprefix(f"[{name}] ").removeprefix(f"{name}.")
+        raise StudyError(f"{path}: [{name}] {said}") from error
     except TypeError as error:  # a required key is missing
-        raise StudyError(
-            f"{path}: [{name}] {str(error).split('__init__() ')[-1]}; known keys are {', '.join(sorted(known))}"
-        ) from error
+        raise StudyError(f"{path}: [{name}] {missing_keys(error, known)}") from error
 
 
 def _refuse_misplaced(sizes: Any, known: set[str], path: Path) -> None:

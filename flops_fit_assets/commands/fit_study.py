@@ -21,5 +21,8 @@ def law_of_study(path: Path, eval_set: str | None) -> tuple[ScalingLaw, Path]:
         plan = source.store.read("sweep_plan")
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
-    law = fit_study(source.study, plan, finished_results(source.store, plan).values(), eval_set=eval_set)
+    results = finished_results(source.store, plan)
+    if not results:
+        raise FlopsFitError(f"no training of {path} has finished; `flops-fit run {path}` trains them")
+    law = fit_study(source.study, plan, results.values(), eval_set=eval_set)
     return law, source.store.directory / f"{eval_set or 'law'}_report.html"

@@ -123,7 +123,8 @@ def _sentence(key: Key) -> str:
 
 def _next(template: Template, directory: Path) -> list[str]:
     first = [template.first] if template.first else []
-    return [f"cd {directory}", *first, "flops-fit plan", "flops-fit run", "flops-fit ui"]
+    there = [] if directory.resolve() == Path.cwd() else [f"cd {directory}"]
+    return [*there, *first, "flops-fit plan", "flops-fit run", "flops-fit ui"]
 
 
 def _readme(template: Template, directory: Path) -> str:
@@ -133,7 +134,7 @@ def _readme(template: Template, directory: Path) -> str:
         "flops-fit ui": "the same in Dagster's pages",
         template.first: template.prepares,
     }
-    lines = [f"{line:<28}# {about[line]}" for line in _next(template, directory)[1:]]
+    lines = [f"{line:<28}# {about[line]}" for line in _next(template, directory) if line in about]
     return "\n".join([f"# {directory.resolve().name}", "", f"An IsoFLOP study: {template.about}.", "", "```",
                       *lines, "```", ""])  # fmt: skip
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.spending import Spending, over_limit, spending
-from flops_fit.errors import PlanError
+from flops_fit.errors import FlopsFitWarning, PlanError
 from flops_fit.kept_size_map import kept_size_map
 from flops_fit.results.results import ExperimentResult, load_results
 from flops_fit.stages import plan_to_look_at, rounds_plan, study_cost, study_progress
@@ -79,7 +80,7 @@ def planned_study(path: Path, budgets: str | None = None) -> Planned:
     if study.adaptive is not None:
         plan, progress = _rounds(store, study, size_map)
     else:
-        plan = plan_to_look_at(study, size_map, centre=centres_of(store, study, size_map, {}))
+        plan = _said_once(lambda: plan_to_look_at(study, size_map, centre=centres_of(store, study, size_map, {})))
     done = finished_results(store, plan)
     cost = study_cost(study, plan, done.values(), store.directory)
     return Planned(
@@ -91,6 +92,17 @@ def planned_study(path: Path, budgets: str | None = None) -> Planned:
         progress=progress,
         instead_of=() if budgets is None else tuple(map(float, own.study.sweep.compute_budgets)),
     )
+
+
+def _said_once(make: Callable[[], SweepPlan]) -> SweepPlan:
+    """The plan that `make` gives, and its warnings but for those that the plan itself says as what is wrong with it."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", FlopsFitWarning)
+        plan = make()
+    for item in said:
+        if plan.experiments or str(item.message) not in (plan.too_few or ""):
+            warnings.warn(item.message, item.category, stacklevel=3)
+    return plan
 
 
 def _with_budgets(study: Study, text: str) -> Study:

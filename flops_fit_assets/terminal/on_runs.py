@@ -6,11 +6,16 @@ from pathlib import Path
 
 import click
 
-from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, console
+from flops_fit_assets.terminal.exampled import ExampledCommand
+from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, SourcePath, console
 
 
-@click.command(short_help="Fit a law to a table of runs or a study's results.")
-@click.argument("runs", type=click.Path(path_type=Path))
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit fit runs.csv --target 1e21",
+    short_help="Fit a law to a table of runs or a study's results.",
+)
+@click.argument("runs", type=SourcePath())
 @click.option(
     "--report",
     "report_path",
@@ -50,8 +55,12 @@ def fit(
     print_it(runs, console(), report_path, target, eval_set, of_table, as_json=as_json)
 
 
-@click.command(short_help="Seal what a law says of larger budgets, scored later.")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit forecast study.toml 1e21",
+    short_help="Seal what a law says of larger budgets, scored later.",
+)
+@click.argument("source", type=SourcePath())
 @click.argument("compute", nargs=-1)
 @click.option("--level", default=0.9, show_default=True, help="Probability that the intervals are to have.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Of a table's or a law's forecasts, if it is another.")
@@ -67,8 +76,12 @@ def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path 
         click.get_current_context().exit(SOME_NOT_COMPLETED)
 
 
-@click.command(short_help="Say what to train next, and what it should bring.")
-@click.argument("runs", type=click.Path(path_type=Path))
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit suggest runs.csv --target 1e22 --flops 1e21",
+    short_help="Say what to train next, and what it should bring.",
+)
+@click.argument("runs", type=SourcePath())
 @click.option("--target", type=float, required=True, help="FLOPs of the training that is asked about.")
 @click.option("--flops", type=float, help="What may be spent on experiments; by default 10 times the largest run.")
 @click.option("-n", "count", default=5, show_default=True, help="Experiments to suggest.")
@@ -84,8 +97,12 @@ def suggest(runs: Path, target: float, flops: float | None, count: int, quantity
     print_suggestions(runs, target, flops, count, quantity, output, console())
 
 
-@click.command(short_help="Say which of several recipes is best at a compute.")
-@click.argument("sources", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit compare old.csv new.csv --at 1e21",
+    short_help="Say which of several recipes is best at a compute.",
+)
+@click.argument("sources", type=SourcePath(), nargs=-1, required=True)
 @click.option("--at", help="FLOPs to compare at: 1e21, or several, 1e21,1e22; by default 10 times the largest run.")
 @click.option("--share", help="Of two tables, what is the same in both: alpha,beta or E,alpha,beta. Fitted together.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG file to draw both curves to.")

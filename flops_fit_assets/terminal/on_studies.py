@@ -8,10 +8,15 @@ import click
 
 from flops_fit_assets.instance.home import DEMO_STUDY
 from flops_fit_assets.instance.where import home_directory
+from flops_fit_assets.terminal.exampled import ExampledCommand
 from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, STUDY, console, refuse_early
 
 
-@click.command(short_help="Write a study to begin from: its file, model and data.")
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit init my_study --template gpt",
+    short_help="Write a study to begin from: its file, model and data.",
+)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--template", default="mlp", show_default=True, help="What to begin from; `--template list` names them.")
 def init(directory: Path, template: str) -> None:
@@ -29,7 +34,11 @@ def init(directory: Path, template: str) -> None:
     click.echo("\n".join(init_study(directory, template)))
 
 
-@click.command(short_help="Show what would be trained, and what it costs.")
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit plan study.toml --budgets 1e9,1e10",
+    short_help="Show what would be trained, and what it costs.",
+)
 @STUDY
 @click.option("--budgets", help="Compute budgets in FLOPs to plan with instead of the file's: 1e9,1e10. A what-if.")
 @JSON
@@ -48,7 +57,9 @@ def plan(study: Path, budgets: str | None, as_json: bool) -> None:
     print_plan(study, console(), budgets, as_json=as_json)
 
 
-@click.command(short_help="Take a few steps at both ends of the grid.")
+@click.command(
+    cls=ExampledCommand, example="flops-fit check study.toml", short_help="Take a few steps at both ends of the grid."
+)
 @STUDY
 @JSON
 def check(study: Path, as_json: bool) -> None:
@@ -65,7 +76,12 @@ def check(study: Path, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
-@click.command("learning-rate", short_help="Check the recipe's learning rate at both ends.")
+@click.command(
+    "learning-rate",
+    cls=ExampledCommand,
+    example="flops-fit learning-rate study.toml",
+    short_help="Check the recipe's learning rate at both ends.",
+)
 @STUDY
 def learning_rate(study: Path) -> None:
     """Train both ends of the cheapest budget of STUDY (default: study.toml) at five learning rates.
@@ -78,7 +94,9 @@ def learning_rate(study: Path) -> None:
     print_learning_rate(study, console())
 
 
-@click.command(short_help="Train what is missing and fit the law.")
+@click.command(
+    cls=ExampledCommand, example="flops-fit run study.toml", short_help="Train what is missing and fit the law."
+)
 @STUDY
 @click.option(
     "--until",
@@ -104,7 +122,11 @@ def demo() -> None:
     _run(DEMO_STUDY)
 
 
-@click.command(short_help="Write the report again from what has been fitted.")
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit report study.toml",
+    short_help="Write the report again from what has been fitted.",
+)
 @STUDY
 def report(study: Path) -> None:
     """Write the report of STUDY (default: study.toml) again from what has been fitted, and say where it is."""
@@ -114,7 +136,11 @@ def report(study: Path) -> None:
     click.echo("\n".join(map(str, write_all_again(study) if varies(study) else [write_again(study)])))
 
 
-@click.command(short_help="Open the study in Dagster, in the browser.")
+@click.command(
+    cls=ExampledCommand,
+    example="flops-fit ui study.toml --port 3001",
+    short_help="Open the study in Dagster, in the browser.",
+)
 @STUDY
 @click.option("--port", default=3000, show_default=True, help="Port on this machine.")
 @click.option(
@@ -134,7 +160,12 @@ def ui(study: Path, port: int, allow_host: tuple[str, ...]) -> None:
     click.get_current_context().exit(serve(study, port, console(), allow_host))
 
 
-@click.command("import", short_help="Take runs trained elsewhere as a study's results.")
+@click.command(
+    "import",
+    cls=ExampledCommand,
+    example="flops-fit import runs.csv study.toml",
+    short_help="Take runs trained elsewhere as a study's results.",
+)
 @click.argument("runs", type=click.Path(path_type=Path))
 @STUDY
 def import_runs(runs: Path, study: Path) -> None:

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from flops_fit.study.missing import STUDY_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-STUDY = click.argument("study", type=click.Path(path_type=Path), default=Path("study.toml"))
+
+class StudyPath(click.Path):
+    """The path of a study file; of a folder with a study.toml, that file."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path meant."""
+        path = super().convert(value, param, ctx)
+        return path / STUDY_FILE if self.is_of_a_study(path) else path
+
+    def is_of_a_study(self, path: Path) -> bool:
+        """Whether the folder at `path` stands for its study."""
+        return (path / STUDY_FILE).is_file()
+
+
+class SourcePath(StudyPath):
+    """What has runs or a law: as it is, but a folder that has neither, and a study.toml, stands for its study."""
+
+    def is_of_a_study(self, path: Path) -> bool:
+        """Whether it has no results of its own."""
+        return super().is_of_a_study(path) and not any(path.glob("*/result.json"))
+
+
+STUDY = click.argument("study", type=StudyPath(), default=Path(STUDY_FILE))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead, and nothing else, to stdout.")
 SOME_NOT_COMPLETED = 2
 

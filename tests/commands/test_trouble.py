@@ -124,7 +124,9 @@ def test_a_huge_number_in_a_study_file(tmp_path, old, new):
 
 
 def test_a_directory_instead_of_a_study_file(tmp_path):
-    assert "is a directory; give the path of a study.toml" in said("plan", tmp_path, home=tmp_path)
+    assert "is a directory without study.toml; give the path of a study.toml, or begin a study" in said(
+        "plan", tmp_path, home=tmp_path
+    )
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
