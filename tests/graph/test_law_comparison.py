@@ -46,6 +46,7 @@ def test_each_value_has_its_chain_and_one_comparison_stands_below(varied, tmp_pa
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     stages = {"size_map", "sweep_plan", "experiment", "training_run", "scaling_law", "study/model", "study/sweep"}
+    stages |= {"study/progress"}
     values = ("dropout_0_1", "dropout_0_2")
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         *(f"lm/{value}/{stage}" for value in values for stage in stages), "lm/law_comparison"
@@ -56,7 +57,8 @@ def test_each_value_has_its_chain_and_one_comparison_stands_below(varied, tmp_pa
     assert node.owners == ["team:scaling"]
     assert graph.get(dg.AssetKey(["lm", "dropout_0_1", "size_map"])).group_name == "tiny_dropout_0_1"
     assert {sensor.name for sensor in repository.sensor_defs} == {
-        "watch_tiny", "automation_tiny", "retries_tiny_dropout_0_1", "retries_tiny_dropout_0_2"
+        "watch_tiny", "automation_tiny", "retries_tiny_dropout_0_1", "retries_tiny_dropout_0_2",
+        "progress_tiny_dropout_0_1", "progress_tiny_dropout_0_2",
     }  # fmt: skip
     one_value = build_study_definitions(f"{varied}@0.1", key_prefix="lm", home=tmp_path).get_repository_def()
     assert {key.path[1] for key in one_value.asset_graph.get_all_asset_keys()} == {"dropout_0_1"}

@@ -17,7 +17,7 @@ from flops_fit.cost.estimate import estimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.spending import spending
 from flops_fit.errors import FlopsFitError, StudyError
-from flops_fit.report.report import _plan
+from flops_fit.report.run_tables import plan_table
 from flops_fit.results.finished import already_finished
 from flops_fit.results.matching import match_runs
 from flops_fit.stages import study_plan, study_size_map
@@ -230,8 +230,8 @@ def test_the_pages_show_labels_and_what_they_set(table, tmp_path):
     assert (first["size"], first["width"]) == (item.label, str(item.arguments["width"]))
     of_one = experiment_metadata(item, StudyStore(directory=tmp_path))
     assert (of_one["size"], of_one["sets width"]) == (item.label, item.arguments["width"])
-    assert f">{item.label}</td>" in _plan(plan)
-    assert f">width {item.arguments['width']}, depth {item.arguments['depth']}</td>" in _plan(plan)
+    assert f">{item.label}</td>" in plan_table(plan)
+    assert f">width {item.arguments['width']}, depth {item.arguments['depth']}</td>" in plan_table(plan)
 
 
 @pytest.mark.parametrize(
