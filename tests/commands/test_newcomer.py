@@ -47,7 +47,7 @@ def test_a_folder_stands_for_its_study(typed, tmp_path):
     (tmp_path / "mine").mkdir()
     write_study(tmp_path / "mine")
     assert "8 experiments, " in typed("plan mine")[1]
-    assert "mine/study.toml makes it" in typed("fit mine")[1].replace("`flops-fit run ", "")
+    assert "`flops-fit run mine/study.toml` makes it" in typed("fit mine")[1]
 
 
 @pytest.mark.parametrize(
