@@ -17,7 +17,7 @@ LIBRARY = (
     ("basics",),
     ("processes",),
     ("loss_faults",),
-    ("loss", "synthetic", "drawing"),
+    ("loss", "synthetic", "drawing", "tables"),
     ("data",),
     ("datasets", "metrics"),
     ("sizes",),

@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,10 +21,11 @@ from flops_fit.cost.estimate import peak_memory
 from flops_fit.data.batches import Examples
 from flops_fit.data.nested import to_device
 from flops_fit.data.study_data import StudyData
-from flops_fit.errors import Diverged
+from flops_fit.errors import Diverged, StudyError
 from flops_fit.preflight.held_out_draws import doubt_of_draws
 from flops_fit.preflight.mean_loss import doubt_of_mean
 from flops_fit.processes.process_state import process_state_kept
+from flops_fit.tables.losses import offset_for, why_no_law
 from flops_fit.training.evaluation import refuse_endless
 from flops_fit.training.failures import describe_failure
 from flops_fit.training.loop import Job, TrainingLoop
@@ -123,7 +124,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
     held_out = stages.run("reading held-out data", lambda: _with_one_held_out_batch(loop))
     if held_out is not None:
         loop.job = dataclasses.replace(loop.job, data=held_out)
-        measured = stages.run("held-out step", loop.measured)
+        measured = stages.run("held-out step", lambda: _check_losses(loop.measured()))
         doubts += filter(None, [doubt_of_draws(loop) if measured else None])
     return Trial(
         experiment=experiment,
@@ -212,6 +213,19 @@ def _with_one_held_out_batch(loop: TrainingLoop) -> StudyData:
 
     more = {name: first_of(examples) for name, examples in data.more_held_out.items()}
     return dataclasses.replace(data, held_out=first_of(data.held_out), more_held_out=more)
+
+
+def _check_losses(measured: Mapping[str, Any]) -> bool:
+    """Raise `StudyError` for a loss that no law can be fitted to: one that is not above 0 before any training."""
+    named: Mapping[str, float] = measured["losses"] or {"": measured["loss"]}
+    for name, loss in named.items():
+        if problem := why_no_law(loss):
+            of_set = f" of {name}" if name else ""
+            raise StudyError(
+                f"held-out{of_set}: {problem}; have the loss function add a number such as {offset_for(loss):g} (E and "
+                "every predicted loss hold it too), or change the sign of a log-likelihood or reward"
+            )
+    return True
 
 
 def _check_memory(study: Study, experiment: Experiment, device: torch.device) -> bool:

@@ -13,6 +13,8 @@ from flops_fit.results.results import ExperimentResult, load_runs
 from flops_fit.sizes.dial import ROW
 from flops_fit.sweep.experiment import PLAN_TOLERANCE, Experiment
 from flops_fit.sweep.sweep_plan import SweepPlan
+from flops_fit.tables.headings import SYNONYMS, likely
+from flops_fit.tables.losses import to_be_positive, why_no_law
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,19 +36,21 @@ def match_runs(
     plan: SweepPlan,
     table: pd.DataFrame | str | os.PathLike[str],
     measured: Mapping[str, tuple[str, str]] | None = None,
+    **reading: Any,
 ) -> tuple[list[ExperimentResult], list[Unmatched]]:
     """Results of the experiments of `plan` that rows of `table` are runs of, in the table's order; and the other rows.
 
-    `table` is a data frame, or a file or directory as for `flops_fit.load_runs`. A row needs `num_tokens` within 2 % of
-    those planned, `loss`, and at least one of `num_params`, the size (a column named as the plan's size parameter,
-    `size_param_value`, or `label` of sizes that have one) and `experiment_id`; what is given must all agree. `seed` is
-    0 where it is not given. Optional: `flops` (within 2 % of those planned), `train_loss`, `seconds`, `steps`, and
-    `status`: of rows that have one, "completed" and "diverged" are taken. `measured` are columns of
-    losses on held-out sets and of metrics, with what each is of and its hash
-    (`flops_fit.study.named_sets.measured_columns`); those that a row has are taken too.
+    `table` is a data frame, or a file or directory as for `flops_fit.load_runs`; its names, numbers and units are read
+    as `fit_scaling_law` reads them, and so are `units`, `columns`, `loss_kind` and `loss_offset` in `reading`
+    (`flops_fit.tables.named.named_table`). A row needs `num_tokens` within 2 % of those planned, `loss`, and at least
+    one of `num_params`, the size (a column named as the plan's size parameter, `size_param_value`, or `label` of sizes
+    that have one) and `experiment_id`; what is given must all agree. `seed` is 0 where it is not given. Optional:
+    `flops` (within 2 % of those planned), `train_loss`, `seconds`, `steps`, and `status`: of rows that have one,
+    "completed" and "diverged" are taken. `measured` are columns of losses on held-out sets and of metrics, with what
+    each is of and its hash (`flops_fit.study.named_sets.measured_columns`); those that a row has are taken too.
 
-    Raises `FileError` for a table without these columns, `FileNotFoundError` where there is none, and `StudyError` for
-    a plan whose experiments share trunks.
+    Raises `FileError` for a table without these columns, `FitError` for names and units that it does not have,
+    `FileNotFoundError` where there is none, and `StudyError` for a plan whose experiments share trunks.
     """
     import pandas as pd
 
@@ -56,6 +60,7 @@ def match_runs(
             "leave share_trunk out, or fit the runs by themselves (flops-fit fit)"
         )
     frame = table if isinstance(table, pd.DataFrame) else load_runs(table)
+    frame = _read(plan, frame, measured or {}, reading)
     _check_columns(plan, frame)
     found: dict[str, ExperimentResult] = {}
     first, unmatched = dict[str, int](), []
@@ -70,14 +75,36 @@ def match_runs(
     return list(found.values()), unmatched
 
 
+def _read(
+    plan: SweepPlan, frame: pd.DataFrame, measured: Mapping[str, Any], reading: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The table under our names. What a tracker calls a run is no id of an experiment, and a status is what it says."""
+    import pandas as pd
+
+    from flops_fit.tables.named import named_table
+
+    own = {plan.size_param, "size_param_value", "label", *measured}
+    named = named_table(frame, apart=own, **reading)
+    read = named.frame
+    for name, cells in named.unread.items():  # which are said with the row
+        if name in read and cells:
+            read[name] = pd.Series([cells.get(at, value) for at, value in enumerate(read[name])], dtype=object)
+    if "experiment_id" not in frame.columns and "experiment_id" not in (reading.get("columns") or {}):
+        read = read.drop(columns="experiment_id", errors="ignore")
+    if "status" in read:
+        read["status"] = read["status"].astype(str).str.lower()
+    return read
+
+
 def _check_columns(plan: SweepPlan, frame: pd.DataFrame) -> None:
     columns, names = set(frame.columns), ("num_params", *_size_columns(plan), "experiment_id")
     missing = [name for name in ("num_tokens", "loss") if name not in columns]
     if missing or not columns.intersection(names):
         needed = missing or [f"one of {', '.join(dict.fromkeys(names))}"]
-        raise FileError(
-            f"a table of runs to import needs the column {needed[0]}; it has {', '.join(map(str, columns))}"
-        )
+        found = [str(column) for column in frame.columns]
+        may_be = [f"{name}={other}" for name in missing for other in likely(name, found) if other not in SYNONYMS]
+        remedy = f"; if so, give --columns {','.join(may_be)}" if may_be else ""
+        raise FileError(f"a table of runs to import needs the column {needed[0]}; it has {', '.join(found)}{remedy}")
 
 
 def _size_columns(plan: SweepPlan) -> tuple[str, ...]:
@@ -99,6 +126,8 @@ def _matched(plan: SweepPlan, run: Mapping[str, Any], measured: Mapping[str, tup
     if status not in ("completed", "diverged"):
         raise _NoMatch(f"status = {status!r}; only completed and diverged runs are taken")
     tokens, loss = _number(run, "num_tokens"), _number(run, "loss") if status == "completed" else None
+    if loss is not None and (problem := why_no_law(loss)):
+        raise _NoMatch(f"{problem}; {to_be_positive(loss)}")
     experiment = _experiment(plan, run, tokens, status)
     flops = _number(run, "flops") if "flops" in run else experiment.flops_per_token * tokens
     if status == "completed" and not _is_near(flops, experiment.planned_flops):
@@ -155,6 +184,7 @@ def _experiment(plan: SweepPlan, run: Mapping[str, Any], tokens: float, status: 
         raise _NoMatch(
             f"num_tokens = {tokens:,.12g} where the nearest planned are {nearest.num_tokens:,} "
             f"({nearest.experiment_id}): {tokens / nearest.num_tokens - 1:+.1%}, more than {PLAN_TOLERANCE:.0%}"
+            + _of_unit("num_tokens", tokens, [nearest.num_tokens])
         )
     return nearest
 
@@ -164,9 +194,19 @@ def _narrowed(left: Sequence[Experiment], column: str, value: Any, field: str) -
     if not kept:
         known = sorted({getattr(item, field) for item in left})
         shown = ", ".join(str(item) for item in known[:8]) + (", …" if len(known) > 8 else "")
+        unit = _of_unit(column, value, known) if column == "num_params" else ""
         value = f"{value:.12g}" if isinstance(value, float) else value
-        raise _NoMatch(f"{column} = {value} is in no experiment of the plan that fits otherwise; planned are {shown}")
+        raise _NoMatch(
+            f"{column} = {value} is in no experiment of the plan that fits otherwise; planned are {shown}{unit}"
+        )
     return kept
+
+
+def _of_unit(column: str, value: float, planned: Sequence[float]) -> str:
+    """What to type where `value` is one of those planned in thousands, millions or billions."""
+    units = (factor for factor in (1e3, 1e6, 1e9) for count in planned if _is_near(value * factor, count))
+    factor = next(units, None)
+    return "" if factor is None else f"; in units of {factor:g} it would be: --units {column}={factor:g}"
 
 
 def _number(run: Mapping[str, Any], name: str) -> float:

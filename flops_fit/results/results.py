@@ -184,17 +184,19 @@ def load_results(directory: str | os.PathLike[str]) -> list[ExperimentResult]:
 
 
 def load_runs(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """A runs table from a directory of results, or from a file (`flops_fit.results.table_files`).
+    """A runs table from a directory of results, or from a file (`flops_fit.tables.files`).
 
     Raises `FileNotFoundError` where nothing is there and `FileError` for another kind of file or an empty directory.
     """
-    from flops_fit.results.table_files import read_table
+    from flops_fit.tables.files import read_table
 
     path = Path(path)
     if path.is_dir():
         results = load_results(path) or load_results(path / "runs")
         if not results:
-            raise FileError(f"{path} holds no */{RESULT_FILE}; give the directory that the trainings wrote to")
+            tables = sorted(item.name for item in path.glob("*.csv"))[:3]
+            instead = f", or a table of its: {', '.join(tables)}" if tables else ""
+            raise FileError(f"{path} holds no */{RESULT_FILE}; give the directory that the trainings wrote to{instead}")
         return results_frame(results)
     return read_table(path)
 

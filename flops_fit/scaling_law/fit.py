@@ -29,6 +29,7 @@ from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.prediction import FORMS, Prediction, bent, unbent
 from flops_fit.scaling_law.quantities import PARAMETERS, law_loss
 from flops_fit.scaling_law.table.runs import Runs, read_runs
+from flops_fit.tables.named import Units
 
 WEIGHTINGS = ("auto", "plain", "valley")
 
@@ -43,9 +44,11 @@ def fit_scaling_law(
     fix: Mapping[str, float | tuple[float, float]] | None = None,
     bootstraps: int = 1000,
     seed: int = 0,
-    units: Mapping[str, float] | None = None,
+    units: Units | None = None,
     loss_unit: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    loss_kind: str | None = None,
+    loss_offset: float = 0.0,
     flops_per_token: Any = None,
 ) -> ScalingLaw:
     """Fit `L(N, D) = E + A/N^alpha + B/D^beta` to runs, with each budget's own minimum and bootstrap intervals.
@@ -66,10 +69,14 @@ def fit_scaling_law(
             the same in all forms; with others held the form is "chinchilla", since no other has them in this sense.
         bootstraps: resamples for the intervals.
         seed: of the bootstrap; the same numbers every time.
-        units: factor per column, such as `{"num_params": 1e9}` for billions; 1 confirms a column as it is.
+        units: factor per column, such as `{"num_params": 1e9}` for billions, or "log10" or "ln" for logarithms; 1
+            confirms a column as it is.
         loss_unit: of the losses, in words such as "bits per byte", for what is printed and drawn; by default what the
             column's name says (`val_bpb`), else nats per token. No number depends on it: errors are shares of the loss.
-        columns: our name → the table's, such as `{"loss": "val_loss"}`, where names do not say it.
+        columns: our name → the table's, such as `{"loss": "val_loss"}`, where names do not say it; None for none.
+        loss_kind: what the losses are where they are no loss yet, such as "perplexity" or "accuracy", or "other" for a
+            loss that is in no doubt (`flops_fit.tables.losses.KINDS`, docs/fitting.md).
+        loss_offset: added to the losses, which must be above 0 then; E and every predicted loss hold it too.
         flops_per_token: FLOPs per token as a function of N: a `FlopsPerToken` or a size map; by default learned from
             the runs.
 
@@ -80,10 +87,26 @@ def fit_scaling_law(
             f"method = {method!r} is unknown; give 'parametric' (for the others see isoflop_minima, envelope)"
         )
     options = checked_options(delta=delta, weighting=weighting, form=form, bootstraps=bootstraps, seed=seed)
-    table = read_runs(runs, units=units, loss_unit=loss_unit, columns=columns)
+    table = read_runs(
+        runs, units=units, loss_unit=loss_unit, columns=columns, loss_kind=loss_kind, loss_offset=loss_offset
+    )
     table = without_diverged(table) if delta == "auto" else table
     held = checked(fix, float(table.loss.min()))
+    _refuse_too_few(table, sum(held.get(name, (0.0, 1.0))[0] < held.get(name, (0.0, 1.0))[1] for name in PARAMETERS))
     return fit_table(table, flops_per_token_of(flops_per_token, table), options | with_fix(held))
+
+
+def _refuse_too_few(table: Runs, free: int) -> None:
+    """Raise `FitError` for fewer runs than the law has free parameters, and say what became of the others."""
+    if len(table) > free:
+        return
+    left_out = [item.reason for item in table.excluded]
+    why = f"; {len(left_out)} were left out ({left_out[0]})" if left_out else ""
+    kinds = [finding for finding in table.doubts if finding.code == "loss_kind"]
+    remedy = kinds[0].remedy if kinds else f"give at least {free + 1}"
+    if left_out and left_out[0].startswith("taken for diverged"):
+        remedy += "; if none diverged, losses that have been shifted need --loss-offset, in Python loss_offset=1"
+    raise FitError(f"{len(table)} usable runs cannot fix the law's {free} parameters{why}; {remedy}")
 
 
 def checked_options(

@@ -31,6 +31,7 @@ from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.prediction import Prediction
 from flops_fit.scaling_law.quantities import PARAMETERS
 from flops_fit.scaling_law.table.runs import Runs, read_runs
+from flops_fit.tables.named import Units
 
 SHAREABLE = ("E", "alpha", "beta")
 UNLIKELY = 0.01  # chance below which the tables do not share what they were asked to
@@ -56,8 +57,11 @@ def fit_scaling_law_together(
     fix: Mapping[str, float | tuple[float, float]] | None = None,
     bootstraps: int = 1000,
     seed: int = 0,
-    units: Mapping[str, float] | None = None,
+    units: Units | None = None,
     loss_unit: str | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    loss_kind: str | None = None,
+    loss_offset: float = 0.0,
     flops_per_token: Mapping[str, Any] | None = None,
 ) -> dict[str, ScalingLaw]:
     """The five-parameter law of each of several tables, with `shared` parameters the same in all: name to law.
@@ -72,7 +76,8 @@ def fit_scaling_law_together(
         tables: what `fit_scaling_law` takes, by name.
         shared: of "E", "alpha" and "beta"; E where the data and its units are the same.
         flops_per_token: by name of the table; learned from the runs where a name is left out.
-        delta, weighting, fix, bootstraps, seed, units, loss_unit: as of `fit_scaling_law`, for every table.
+        delta, weighting, fix, bootstraps, seed, units, loss_unit, columns, loss_kind, loss_offset: as of
+            `fit_scaling_law`, for every table.
 
     Raises `FitError` for no tables, unknown names among `shared` or `flops_per_token`, and runs that no law can be
     fitted to.
@@ -88,7 +93,9 @@ def fit_scaling_law_together(
     options = checked_options(delta=delta, weighting=weighting, form="chinchilla", bootstraps=bootstraps, seed=seed)
     apart = {}
     for name, runs in tables.items():
-        table = read_runs(runs, units=units, loss_unit=loss_unit)
+        table = read_runs(
+            runs, units=units, loss_unit=loss_unit, columns=columns, loss_kind=loss_kind, loss_offset=loss_offset
+        )
         table = without_diverged(table) if delta == "auto" else table
         per_token = flops_per_token_of((flops_per_token or {}).get(name), table)
         apart[name] = _table(table, per_token, options, checked(fix, float(table.loss.min())))

@@ -12,6 +12,10 @@ from flops_fit.sweep.reasons import ADMITS_NO_SIZE
 LAW_PARAMETERS = 5  # E, A, B, alpha, beta
 FEWEST = LAW_PARAMETERS + 1
 EMPTY = "the plan has no experiments to train"
+ONE_BUDGET = (
+    "the plan has one compute budget, at which tokens follow from the size, so that its runs determine no law; give at "
+    "least one more of compute_budgets, three times as large or more"
+)
 
 
 def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], notes: Sequence[str]) -> str | None:
@@ -21,7 +25,7 @@ def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], 
     """
     different = len({(item.num_params, item.num_tokens) for item in experiments})
     if different >= FEWEST:
-        return None
+        return ONE_BUDGET if _is_one_budget(experiments) else None
     if different == 0:
         return f"{EMPTY}: {_why_empty(notes)}"
     plural = "s" if different > 1 else ""
@@ -29,6 +33,12 @@ def too_few(experiments: Sequence[Experiment], dropped: Sequence[DroppedPoint], 
         f"the plan has {different} experiment{plural} that differ in size or tokens, too few for a law of "
         f"{LAW_PARAMETERS} parameters, which needs at least {FEWEST}; {_remedy(dropped, different)}"
     )
+
+
+def _is_one_budget(experiments: Sequence[Experiment]) -> bool:
+    """Whether all are of one budget, each size on as many tokens: D follows from N, and no law is determined."""
+    pairs = {(item.num_params, item.num_tokens) for item in experiments}
+    return len({item.compute_budget for item in experiments}) == 1 and len(dict(pairs)) == len(pairs)
 
 
 def refuse_too_few(problem: str | None, to_train_anyway: str) -> None:

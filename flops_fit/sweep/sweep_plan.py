@@ -30,6 +30,7 @@ from flops_fit.sweep.diff import PlanDiff, diff_plans
 from flops_fit.sweep.enough import too_few
 from flops_fit.sweep.experiment import DroppedPoint, Experiment, parse_budgets
 from flops_fit.sweep.grid import plan_budgets
+from flops_fit.sweep.near_budgets import one_of_near
 from flops_fit.sweep.options import GridOptions
 
 if TYPE_CHECKING:
@@ -278,8 +279,8 @@ def plan_from_size_map(
     and one size may serve several budgets.
 
     Args:
-        compute_budgets: training FLOPs, numbers or text such as "1e18", in any order; one that is repeated is planned
-            once and warned of.
+        compute_budgets: training FLOPs, numbers or text such as "1e18", in any order; one that is repeated, or within
+            1 % of one before it, is planned once and warned of.
         identity: hash of what decides an outcome besides size, tokens and seed (model, data, loss, recipe).
         grid: fields of `flops_fit.sweep.options.GridOptions`, such as `num_sizes_per_budget` or `seeds`.
 
@@ -289,10 +290,10 @@ def plan_from_size_map(
     need("size_map", size_map, made_of(SizeMap, "a SizeMap, as build_size_map makes it"))
     need("model_kwargs", model_kwargs, ARGUMENTS | LEFT_OUT)
     need("identity", identity, made_of(str, "text"))
-    budgets = parse_budgets(compute_budgets)
+    budgets, near = one_of_near(parse_budgets(compute_budgets))
     identity = identity or content_hash([size_map.model_name, size_map.size_param, canonical(model_kwargs or {})])
     experiments, dropped, notes = plan_budgets(size_map, sorted(set(budgets)), options, identity)
-    notes = [*_repeated(budgets), *notes]
+    notes = [*near, *_repeated(budgets), *notes]
     for note in notes:
         warnings.warn(note, FlopsFitWarning, stacklevel=2)
     return SweepPlan(

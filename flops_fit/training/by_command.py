@@ -21,6 +21,7 @@ from flops_fit.results.results import ExperimentResult
 from flops_fit.sweep.command import PATHS, fill, values_of
 from flops_fit.sweep.experiment import PLAN_TOLERANCE
 from flops_fit.sweep.export import SCHEMA
+from flops_fit.tables.losses import offset_for, why_no_law
 from flops_fit.training.attempt import attempt
 from flops_fit.training.child_process import run_command
 from flops_fit.training.log_events import OnLog
@@ -119,6 +120,9 @@ def read_report(path: Path, experiment: Experiment, sets: Sequence[str] = (), me
         raise BadReport(f"{path} {found}; {_REMEDY}")
     loss = _number(content, "loss", path) if content["loss"] is not None else None
     loss = loss if loss is not None and math.isfinite(loss) else None
+    if loss is not None and (problem := why_no_law(loss)):
+        raise BadReport(f"{problem} (in {path}); have the command add a number to all its losses, such as "
+                        f"{offset_for(loss):g}, or change the sign of a log-likelihood or reward")  # fmt: skip
     tokens = _whole(content, "num_tokens", path)
     params = content.get("num_params")
     if params is not None and params != experiment.num_params:

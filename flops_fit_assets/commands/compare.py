@@ -17,6 +17,7 @@ from flops_fit.scaling_law import ScalingLaw, compare_laws, fit_scaling_law_toge
 from flops_fit.study.study_file import varied
 from flops_fit.study.vary import file_of
 from flops_fit_assets.commands.forecast import LAW_FILE, law_in, law_kept_for
+from flops_fit_assets.commands.reading import Reading
 from flops_fit_assets.commands.varied import kept_ranking, varies
 from flops_fit_assets.compared import timed_runs
 
@@ -45,6 +46,7 @@ def print_comparison(
     as_json: bool,
     console: Console,
     report: Path | None = None,
+    reading: Reading | None = None,
 ) -> None:
     """Compare what `sources` (laws, tables or study files) hold at each FLOPs of `at`, with commas between.
 
@@ -56,7 +58,7 @@ def print_comparison(
 
     if plot is not None and plot.suffix != ".png":
         raise FlopsFitError(f"--plot = {plot} must end with .png, the only kind of figure that is drawn here")
-    found, typed = _found(sources, _targets(at), share)
+    found, typed = _found(sources, _targets(at), share, reading or Reading())
     written = [] if plot is None else [f"figure: {write_bytes(plot, figure_png(found.plot()))}"]
     written += [] if report is None else [f"report: {write_comparison_report(found, report, commands=typed)}"]
     if as_json:
@@ -67,11 +69,12 @@ def print_comparison(
 
 
 def _found(
-    sources: Sequence[Path], targets: list[float] | None, share: str | None
+    sources: Sequence[Path], targets: list[float] | None, share: str | None, reading: Reading
 ) -> tuple[Comparison | Ranking, dict[str, str]]:
     """What the sources say side by side, and by name what is typed to find the next experiments."""
     varying = [source for source in sources if varies(source)]
     if varying:
+        reading.refuse(str(varying[0]), "tables of runs")
         if len(sources) > 1 or share is not None:
             beside = "--share" if share is not None else "another source"
             raise FlopsFitError(
@@ -85,15 +88,15 @@ def _found(
             f"{sources[0]} alone was given; give two laws, tables of runs or study files, as in: "
             f"flops-fit compare {sources[0]} new.csv --at 1e21"
         )
-    sides = _named([_side(source) for source in sources], sources)
-    typed = {side.name: shlex.join(["flops-fit", "suggest", str(side.suggest_from)]) for side in sides}
+    sides = _named([_side(source, reading) for source in sources], sources)
+    typed = {side.name: shlex.join(["flops-fit", "suggest", str(side.suggest_from), *reading.typed]) for side in sides}
     timed = {side.name: side.timed for side in sides if side.timed is not None} or None
     laws = {side.name: side.law for side in sides}
     if len(sides) > 2:
         if share is not None:
             raise FlopsFitError(f"--share = {share} fits two tables together, and {len(sides)} were given; give two")
         return rank_laws(laws, targets, timed=timed), typed
-    laws = laws if share is None else _together(sides, sources, share)
+    laws = laws if share is None else _together(sides, sources, share, reading)
     return compare_laws(laws, at=targets, timed=timed), typed
 
 
@@ -111,18 +114,19 @@ def _targets(at: str | None) -> list[float] | None:
         raise FlopsFitError(f"--at = {at!r} must be FLOPs with commas between, such as --at 1e21,1e22") from None
 
 
-def _side(source: Path) -> Side:
+def _side(source: Path, reading: Reading) -> Side:
     if not file_of(source).exists():
         raise FlopsFitError(
             f"{source} does not exist; give two laws, tables of runs or study files, as in: "
             "flops-fit compare old.csv new.csv --at 1e21"
         )
     if file_of(source).suffix == ".toml":
+        reading.refuse(str(source), "the runs.csv of both")
         law, store = law_kept_for(source)
         timed = timed_runs(store, law)
         return Side(name=store.directory.name, law=law, suggest_from=store.directory / LAW_FILE, timed=timed)
     name = source.resolve().parent.name if source.name == LAW_FILE else source.resolve().stem
-    return Side(name=name, law=law_in(source), suggest_from=source, timed=_runs_of(source))
+    return Side(name=name, law=law_in(source, reading), suggest_from=source, timed=_runs_of(source))
 
 
 def _runs_of(source: Path) -> Any:
@@ -154,10 +158,10 @@ def _twice(sides: Sequence[Side]) -> tuple[int, int]:
     return files.index(files[second]), second
 
 
-def _together(sides: Sequence[Side], sources: Sequence[Path], share: str) -> dict[str, ScalingLaw]:
+def _together(sides: Sequence[Side], sources: Sequence[Path], share: str, reading: Reading) -> dict[str, ScalingLaw]:
     of_laws = [source for source in sources if file_of(source).suffix == ".toml" or source.name == LAW_FILE]
     if of_laws:
         raise FlopsFitError(f"--share fits tables of runs together, and {of_laws[0]} is none; give its runs.csv")
     tables = {side.name: load_runs(source) for side, source in zip(sides, sources, strict=True)}
-    laws = fit_scaling_law_together(tables, shared=[name.strip() for name in share.split(",")])
+    laws = fit_scaling_law_together(tables, shared=[name.strip() for name in share.split(",")], **reading.options())
     return dict(laws)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from flops_fit.scaling_law.fitting.held import from_text
 from flops_fit.scaling_law.from_loss.metric_law import with_metrics
 from flops_fit.study.vary import file_of
 from flops_fit.sweep.experiment import parse_budget
-from flops_fit_assets.commands.named_values import factors, pairs
+from flops_fit_assets.commands.reading import Reading
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,14 +34,14 @@ class TableOptions:
     """How a table is read, as typed: options that a study file has no use for."""
 
     fix: Sequence[str] = ()
-    units: str | None = None
-    columns: str | None = None
+    reading: Reading = field(default_factory=Reading)
     metric: Sequence[str] = ()
 
     @property
     def given(self) -> list[str]:
         """The options that were typed."""
-        return [f"--{item.name}" for item in fields(self) if getattr(self, item.name)]
+        of_reading = [option.partition("=")[0] for option in self.reading.typed]
+        return [*(["--fix"] if self.fix else []), *of_reading, *(["--metric"] if self.metric else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,8 @@ def print_fit(
     is_study = file_of(runs).suffix == ".toml"
     found = _of_study(runs, eval_set, options) if is_study else _of_table(runs, eval_set, options)
     law, forecasts = found.law, found.forecasts
+    if not as_json:  # before the report, which may fail on its way to the disk
+        say(console, law.summary(targets))
     curves = drawn_curves(load_curves(runs), law.loss_unit) if runs.is_dir() else None
     written = write_report(law, report_path or found.report, forecasts=forecasts, figures=curves)
     if as_json:
@@ -78,7 +80,6 @@ def print_fit(
 
         print_json(fit_json(law, targets, written))
         return
-    say(console, law.summary(targets))
     say_markdown(console, "\n".join([*(forecasts.record() if forecasts else ()), f"report: {written}"]))
 
 
@@ -95,7 +96,7 @@ def _of_table(runs: Path, eval_set: str | None, options: TableOptions) -> _Fitte
             f"--eval-set {eval_set} is for a study file, such as study.toml; of a table give --columns "
             f"loss=loss_{eval_set}"
         )
-    reading: dict[str, Any] = {"units": factors(options.units), "columns": pairs(options.columns, "--columns")}
+    reading = options.reading.options()
     try:
         table = load_runs(runs)
     except FileNotFoundError as error:

@@ -18,6 +18,7 @@ from flops_fit.scaling_law.fitted import LAW_SCHEMA
 from flops_fit.scaling_law.forecasts.folder import keep, load_forecasts
 from flops_fit.study.vary import file_of
 from flops_fit_assets.commands.plan import write_again
+from flops_fit_assets.commands.reading import Reading
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 
@@ -36,14 +37,22 @@ class Subject:
     store: StudyStore | None = None
 
 
-def print_forecast(source: Path, targets: Sequence[str], level: float, folder: Path | None, console: Console) -> bool:
+def print_forecast(
+    source: Path,
+    targets: Sequence[str],
+    level: float,
+    folder: Path | None,
+    console: Console,
+    reading: Reading | None = None,
+) -> bool:
     """Forecast `targets` (FLOPs), or without any show how forecasts came out; whether all could be used.
 
     Args:
         source: a study file, a law, or a table of runs or directory of results, to which a law is fitted.
         folder: of the forecasts, where it is not the one that belongs to `source`.
+        reading: how a table is read.
     """
-    subject = _subject(source, folder)
+    subject = _subject(source, folder, reading or Reading())
     lines, usable = _make(subject, source, targets, level) if targets else _list(subject, source)
     say_markdown(console, "\n".join(lines))
     return usable
@@ -83,8 +92,9 @@ def _list(subject: Subject, source: Path) -> tuple[list[str], bool]:
     return [calibration.summary(), *files], not calibration.problems
 
 
-def _subject(source: Path, folder: Path | None) -> Subject:
+def _subject(source: Path, folder: Path | None, reading: Reading) -> Subject:
     if file_of(source).suffix == ".toml":
+        reading.refuse(str(source), "its runs.csv")
         if folder is not None:
             raise FlopsFitError(
                 f"--folder = {folder} is for tables and laws; {source} keeps forecasts in its own folder"
@@ -99,7 +109,7 @@ def _subject(source: Path, folder: Path | None) -> Subject:
         raise FlopsFitError(
             f"{named} a study file, a law or a table of runs, as in: flops-fit forecast study.toml 1e21"
         )
-    return Subject(law=law_in(source), folder=folder or folder_beside(source))
+    return Subject(law=law_in(source, reading), folder=folder or folder_beside(source))
 
 
 def _of_study(path: Path) -> Subject:
@@ -117,12 +127,14 @@ def law_kept_for(study: Path) -> tuple[ScalingLaw, StudyStore]:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {study}` makes it") from error
 
 
-def law_in(source: Path) -> ScalingLaw:
-    """The law in a file or directory; else that of the runs which are there."""
+def law_in(source: Path, reading: Reading | None = None) -> ScalingLaw:
+    """The law in a file or directory; else that of the runs which are there, read as `reading` says."""
+    reading = reading or Reading()
     path = source / LAW_FILE if source.is_dir() else source
     if path.suffix == ".json" and path.exists() and LAW_SCHEMA in read_text(path)[:200]:
+        reading.refuse(str(path), "the table of its runs")
         return ScalingLaw.load(path)
-    return fit_scaling_law(load_runs(source))
+    return fit_scaling_law(load_runs(source), **reading.options())
 
 
 def _is_compute(source: Path) -> bool:

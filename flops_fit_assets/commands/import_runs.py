@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from dagster import AssetMaterialization
 from filelock import FileLock
 
+from flops_fit.basics.files import set_aside
 from flops_fit.basics.terminal import say
 from flops_fit.errors import FlopsFitError
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.matching import Unmatched, match_runs
 from flops_fit.stages import study_cost
 from flops_fit.study.named_sets import measured_columns
+from flops_fit_assets.commands.reading import Reading
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.graph.progress import say_progress
 from flops_fit_assets.headless.study import HeadlessStudy, headless_study
@@ -31,48 +33,79 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What came of a table of runs: experiments that have their result from it, those that had one, rows left out."""
+    """What came of a table of runs: experiments that have their result from it, those of them that had another one
+    imported before, those that keep theirs, and rows left out."""
 
     new: Sequence[str]
+    replaced: Sequence[str]
     kept: Sequence[str]
     unmatched: Sequence[Unmatched]
     num_experiments: int
 
 
-def import_study_runs(table: Path, path: Path, home: Path, console: Console) -> Imported:
+def import_study_runs(
+    table: Path, path: Path, home: Path, console: Console, reading: Reading | None = None, *, replace: bool = False
+) -> Imported:
     """Plan the study at `path` where it is out of date, and give its experiments the results in `table`.
 
-    An experiment that has a final result keeps it. Raises `FlopsFitError` for a study or table that is not valid.
+    An experiment that has a final result keeps it; with `replace` an imported one is set aside for another. The table
+    is read as `reading` says. Raises `FlopsFitError` for a study or table that is not valid.
     """
     if not table.exists():
         raise FlopsFitError(f"{table} does not exist; give a table of runs or a directory of results")
     with headless_study(path, home, console) as study:
         plan, _ = study.bring_plan_up_to_date()
-        results, unmatched = match_runs(plan, table, measured_columns(study.runs.source.study))
-        new = _take(study, plan, results)
+        columns = measured_columns(study.runs.source.study)
+        results, unmatched = match_runs(plan, table, columns, **(reading or Reading()).options())
+        there = _imported(study, results) if replace else {}
+        new = _take(study, plan, results, there)
         if new:  # so that its table shows them; its content, and so whatever follows from it, stays as it is
             study.runs.materialize(study.instance, "sweep_plan")
         say_progress(study.runs.source, study.instance)
     kept = [result.experiment_id for result in results if result.experiment_id not in new]
-    return Imported(new=new, kept=kept, unmatched=unmatched, num_experiments=plan.num_experiments)
+    replaced = [name for name in new if name in there]
+    return Imported(new=new, replaced=replaced, kept=kept, unmatched=unmatched, num_experiments=plan.num_experiments)
 
 
-def print_import(table: Path, path: Path, home: Path, console: Console) -> bool:
+def print_import(
+    table: Path, path: Path, home: Path, console: Console, reading: Reading | None = None, *, replace: bool = False
+) -> bool:
     """Import, say what came of it, and return whether every row was used."""
-    done = import_study_runs(table, path, home, console)
+    done = import_study_runs(table, path, home, console, reading, replace=replace)
     lines = [f"imported {len(done.new)} of {done.num_experiments} experiments"]
+    if done.replaced:
+        lines.append(f"{len(done.replaced)} replace what was imported before: {', '.join(done.replaced)}")
     if done.kept:
-        lines.append(f"{len(done.kept)} had a result already, which stays: {', '.join(done.kept)}")
+        trained = " (trained here, or the same)" if replace else "; --replace replaces what was imported"
+        lines.append(f"{len(done.kept)} had a result already, which stays{trained}: {', '.join(done.kept)}")
     lines += [f"row {item.row} is left out: {item.reason}" for item in done.unmatched]
     say(console, *lines)
     return not done.unmatched
 
 
-def _take(study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentResult]) -> list[str]:
-    """Keep the results of experiments that have no final one, report their materialization; which those are."""
+def _imported(study: HeadlessStudy, results: Sequence[ExperimentResult]) -> dict[str, ExperimentResult]:
+    """Of the experiments of `results`, the results that they have from an earlier import and that differ."""
     store = study.runs.source.store
     store.pull_results(result.experiment_id for result in results)
-    taken = [result for result in results if _written(store.path("training_run", result.experiment_id), result)]
+    there = {
+        item.experiment_id: load_finished(store.path("training_run", item.experiment_id).parent) for item in results
+    }
+    new = {item.experiment_id: item for item in results}
+    return {name: old for name, old in there.items() if old and old.source == "imported" and old != new[name]}
+
+
+def _take(
+    study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentResult], replaced: Container[str]
+) -> list[str]:
+    """Keep the results of experiments that have no final one, or one that is `replaced`, and report their
+    materialization; which those are."""
+    store = study.runs.source.store
+    store.pull_results(result.experiment_id for result in results)
+    taken = [
+        result
+        for result in results
+        if _written(store.path("training_run", result.experiment_id), result, result.experiment_id in replaced)
+    ]
     store.push(*(store.path("training_run", result.experiment_id) for result in taken))
     seconds = study_cost(study.runs.source.study, plan).seconds
     experiments = {item.experiment_id: item for item in plan.experiments}
@@ -82,11 +115,13 @@ def _take(study: HeadlessStudy, plan: SweepPlan, results: Sequence[ExperimentRes
     return [result.experiment_id for result in taken]
 
 
-def _written(path: Path, result: ExperimentResult) -> bool:
+def _written(path: Path, result: ExperimentResult, replaces: bool) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(LOCK_FILE)):
         if load_finished(path.parent) is not None:
-            return False
+            if not replaces:
+                return False
+            set_aside(path)
         result.save(path)
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flops_fit.errors import FlopsFitError
+from flops_fit.tables.unit_words import SCALES, factor_of
 
 
 def pairs(text: str | None, option: str) -> dict[str, str]:
@@ -13,12 +14,22 @@ def pairs(text: str | None, option: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in parts}
 
 
-def factors(text: str | None) -> dict[str, float]:
-    """The factors of `--units`; raises `FlopsFitError` for one that is no number."""
-    found = {}
+def factors(text: str | None) -> dict[str, float | str]:
+    """The factors of `--units`, "log10" or "ln"; raises `FlopsFitError` for one that is neither number nor unit."""
+    found: dict[str, float | str] = {}
     for name, value in pairs(text, "--units").items():
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise FlopsFitError(f"--units has {name}={value}; give a number, such as {name}=1e6") from None
+        factor = _number(value) if value not in SCALES else value
+        factor = factor_of(value, flops=True) if factor is None else factor
+        if factor is None:
+            raise FlopsFitError(
+                f"--units has {name}={value}; give a number or a unit: {name}=1e6, {name}=millions or {name}=log10"
+            )
+        found[name] = factor
     return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

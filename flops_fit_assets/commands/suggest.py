@@ -15,17 +15,27 @@ from flops_fit_assets.commands.forecast import law_in
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flops_fit_assets.commands.reading import Reading
+
 
 def print_suggestions(
-    source: Path, target: float, flops: float | None, count: int, quantity: str, output: Path | None, console: Console
+    source: Path,
+    target: float,
+    flops: float | None,
+    count: int,
+    quantity: str,
+    output: Path | None,
+    console: Console,
+    reading: Reading | None = None,
 ) -> None:
     """Print which `count` experiments would narrow the answer at `target` FLOPs most, of `flops` to spend.
 
-    `source` is a table of runs, a directory of results or a law; `output` a CSV file to write them to.
+    `source` is a table of runs, read as `reading` says, a directory of results or a law; `output` a CSV file to write
+    them to.
     """
     if not source.exists():
         raise FlopsFitError(f"{source} does not exist; give a table of runs, a directory of results or a law")
-    law = law_in(source)
+    law = law_in(source, reading)
     found = law.next_experiments(count, target=target, total_flops=flops, quantity=quantity)
     spend = "10 times the largest run" if flops is None else f"{format_flops(flops)} FLOPs"
     lines = [f"to narrow the answer at {format_flops(target)} FLOPs, with {spend} to spend in all:"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flops_fit_assets.terminal.exampled import ExampledCommand
-from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, SourcePath, console
+from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, SourcePath, console, reading_options
+
+if TYPE_CHECKING:
+    from flops_fit_assets.commands.reading import Reading
 
 
 @click.command(
@@ -24,8 +28,7 @@ from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, SourcePat
 )
 @click.option("--target", help="FLOPs to extrapolate to, several with commas: 1e20,1e21.")
 @click.option("--fix", multiple=True, help="What is known: E=1.69, or a range, alpha=0.3:0.4. It may be repeated.")
-@click.option("--units", help="Factors by column: num_params=1e6,num_tokens=1e9. 1 confirms a column as it is.")
-@click.option("--columns", help="Which column is what, where its name does not say it: loss=val_loss,flops=C.")
+@reading_options
 @click.option(
     "--metric", multiple=True, help="A column to predict from the loss, such as accuracy. It may be repeated."
 )
@@ -36,13 +39,12 @@ def fit(
     report_path: Path | None,
     target: str | None,
     fix: tuple[str, ...],
-    units: str | None,
-    columns: str | None,
+    reading: Reading,
     metric: tuple[str, ...],
     eval_set: str | None,
     as_json: bool,
 ) -> None:
-    """Fit a scaling law to RUNS: a .csv, .json or .jsonl table, a directory of results, or a study file.
+    """Fit a scaling law to RUNS: a table in nearly any form, a directory of results, or a study file.
 
     Forecasts that `flops-fit forecast RUNS` made are scored by them. Of a study file the results that it has are taken,
     with their losses on its own held-out set or on another (--eval-set).
@@ -50,7 +52,7 @@ def fit(
     from flops_fit_assets.commands.fit import TableOptions, print_fit
     from flops_fit_assets.commands.varied import print_fits, varies
 
-    of_table = TableOptions(fix=fix, units=units, columns=columns, metric=metric)
+    of_table = TableOptions(fix=fix, reading=reading, metric=metric)
     print_it = print_fits if varies(runs) else print_fit
     print_it(runs, console(), report_path, target, eval_set, of_table, as_json=as_json)
 
@@ -64,7 +66,8 @@ def fit(
 @click.argument("compute", nargs=-1)
 @click.option("--level", default=0.9, show_default=True, help="Probability that the intervals are to have.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Of a table's or a law's forecasts, if it is another.")
-def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path | None) -> None:
+@reading_options
+def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path | None, reading: Reading) -> None:
     """Seal what the law of SOURCE (a study file, a law, or a table of runs) says of budgets of COMPUTE FLOPs.
 
     Without COMPUTE, show all forecasts, scored by the runs that are there now. Exit code 0; 2 if one cannot be used;
@@ -72,7 +75,7 @@ def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path 
     """
     from flops_fit_assets.commands.forecast import print_forecast
 
-    if not print_forecast(source, compute, level, folder, console()):
+    if not print_forecast(source, compute, level, folder, console(), reading):
         click.get_current_context().exit(SOME_NOT_COMPLETED)
 
 
@@ -87,14 +90,17 @@ def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path 
 @click.option("-n", "count", default=5, show_default=True, help="Experiments to suggest.")
 @click.option("--quantity", default="both", show_default=True, help="What must be known: N_opt, loss or both.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file to write them to.")
-def suggest(runs: Path, target: float, flops: float | None, count: int, quantity: str, output: Path | None) -> None:
+@reading_options
+def suggest(
+    runs: Path, target: float, flops: float | None, count: int, quantity: str, output: Path | None, reading: Reading
+) -> None:
     """Say what to train next, after RUNS (a table, a directory of results or a law), to know more at --target.
 
     Nothing is written without --output, whose column `loss` is to be filled in.
     """
     from flops_fit_assets.commands.suggest import print_suggestions
 
-    print_suggestions(runs, target, flops, count, quantity, output, console())
+    print_suggestions(runs, target, flops, count, quantity, output, console(), reading)
 
 
 @click.command(
@@ -107,6 +113,7 @@ def suggest(runs: Path, target: float, flops: float | None, count: int, quantity
 @click.option("--share", help="Of two tables, what is the same in both: alpha,beta or E,alpha,beta. Fitted together.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG file to draw both curves to.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML file to write a report to.")
+@reading_options
 @JSON
 def compare(
     sources: tuple[Path, ...],
@@ -114,6 +121,7 @@ def compare(
     share: str | None,
     plot: Path | None,
     report: Path | None,
+    reading: Reading,
     as_json: bool,
 ) -> None:
     """Say which of SOURCES (laws, tables of runs, or study files) is the best at a compute, and how sure that is.
@@ -122,4 +130,4 @@ def compare(
     """
     from flops_fit_assets.commands.compare import print_comparison
 
-    print_comparison(sources, at, share, plot, as_json, console(), report)
+    print_comparison(sources, at, share, plot, as_json, console(), report, reading)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flops_fit_assets.instance.home import DEMO_STUDY
 from flops_fit_assets.instance.where import home_directory
 from flops_fit_assets.terminal.exampled import ExampledCommand
-from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, STUDY, console, refuse_early
+from flops_fit_assets.terminal.shared import JSON, SOME_NOT_COMPLETED, STUDY, console, reading_options, refuse_early
+
+if TYPE_CHECKING:
+    from flops_fit_assets.commands.reading import Reading
 
 
 @click.command(
@@ -168,15 +172,17 @@ def ui(study: Path, port: int, allow_host: tuple[str, ...]) -> None:
 )
 @click.argument("runs", type=click.Path(path_type=Path))
 @STUDY
-def import_runs(runs: Path, study: Path) -> None:
-    """Take RUNS trained elsewhere (.csv, .json, .jsonl or a directory) as results of the experiments of STUDY.
+@click.option("--replace", is_flag=True, help="Put these in the place of results that were imported before.")
+@reading_options
+def import_runs(runs: Path, study: Path, replace: bool, reading: Reading) -> None:
+    """Take RUNS trained elsewhere, a table as `flops-fit fit` reads it, as results of the experiments of STUDY.
 
-    A run is an experiment's if size, seed and, within 2 %, tokens agree. Results that are there stay. Exit code 0; 2 if
-    some runs were left out, each with the reason; 1 otherwise.
+    A run is an experiment's if size, seed and, within 2 %, tokens agree. Results that are there stay, without
+    --replace. Exit code 0; 2 if some runs were left out, each with the reason; 1 otherwise.
     """
     from flops_fit_assets.commands.import_runs import print_import
 
-    if not print_import(runs, study, home_directory(), console()):
+    if not print_import(runs, study, home_directory(), console(), reading, replace=replace):
         click.get_current_context().exit(SOME_NOT_COMPLETED)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,26 @@ class SourcePath(StudyPath):
 STUDY = click.argument("study", type=StudyPath(), default=Path(STUDY_FILE))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead, and nothing else, to stdout.")
 SOME_NOT_COMPLETED = 2
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say how a table is read, which the command gets as `reading`."""
+
+    @click.option("--units", help="Factors by column: num_params=1e6,num_tokens=billions,flops=log10. 1 confirms one.")
+    @click.option("--columns", help="Which column is what: loss=val_loss,flops=C. status=none is for none.")
+    @click.option("--loss-kind", help="What the losses are: nats, bits, bits-per-byte, perplexity, log-likelihood, "
+                                      "accuracy, reward or other.")  # fmt: skip
+    @click.option("--loss-offset", type=float, default=0.0, help="Added to losses, which must be above 0 then.")
+    @wraps(command)
+    def with_reading(
+        *, units: str | None, columns: str | None, loss_kind: str | None, loss_offset: float, **options: Any
+    ) -> Any:
+        from flops_fit_assets.commands.reading import Reading
+
+        reading = Reading(units=units, columns=columns, loss_kind=loss_kind, loss_offset=loss_offset)
+        return command(reading=reading, **options)
+
+    return with_reading
 
 
 def console() -> Console:

@@ -121,6 +121,8 @@ def test_every_failure_of_both_sizes_is_reported_at_once():
         ({"model": NoNumber}, "training step", "loss of the first batch is not finite (nan)"),
         ({"training": Recipe(learning_rate=lambda experiment: -1.0)}, "building model and optimizer", "learning_rate"),
         ({"loss": LossSpec(fn=lambda outputs, targets: outputs)}, "training step", "one number is needed"),
+        ({"loss": LossSpec(fn=lambda outputs, targets: torch.nn.functional.cross_entropy(outputs, targets) - 9)},
+         "held-out step", "is not above 0, and no law can be fitted to it; have the loss function add a number"),
         ({"data": DataSpec(train=train, eval=torch.utils.data.TensorDataset(torch.zeros(9, 3), torch.zeros(9).long()))},
          "held-out step", "shapes cannot be multiplied"),
     ],

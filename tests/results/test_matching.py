@@ -1,5 +1,6 @@
 """Runs trained elsewhere: which experiments they belong to, and that the pipeline takes them for done."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from own_study import own_study, planned
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, run, write_study
 from trunk_study import plan_of, trunk_study
 
-from flops_fit import ExperimentResult, Study, SweepOptions, plan_from_counts
+from flops_fit import Experiment, ExperimentResult, Study, SweepOptions, SweepPlan, plan_from_counts
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.hardware import Hardware
-from flops_fit.errors import FileError, StudyError
+from flops_fit.errors import FileError, FitError, StudyError
 from flops_fit.results.matching import match_runs
 from flops_fit.stages import study_plan, study_size_map
 from flops_fit.study.sections import ModelSpec
@@ -46,6 +47,60 @@ def left_out(plan, **changes):
     (one,) = unmatched
     assert one.row == 1
     return one.reason
+
+
+TRACKED = {
+    "num_params": "config.n_params",
+    "num_tokens": "tokens (B)",
+    "loss": "val/loss",
+    "seed": "config.seed",
+    "status": "State",
+}
+
+
+def test_a_trackers_export_is_read_as_a_law_reads_it(plan):
+    rows = rows_of(plan, status="FINISHED", Name="bold-fox", num_params=lambda rows: rows.num_params.map("{:_}".format))
+    rows = rows.assign(num_tokens=rows.num_tokens / 1e9, train_loss=9.0).rename(columns=TRACKED)
+    results, unmatched = match_runs(plan, rows)
+    assert unmatched == []
+    assert [result.experiment_id for result in results] == [item.experiment_id for item in plan.experiments]
+    assert [result.loss for result in results] == [2.0 + index / 10 for index in range(8)]
+
+
+def test_units_columns_and_kinds_of_loss_are_given_as_for_a_law(plan):
+    rows = rows_of(plan).assign(num_tokens=lambda rows: rows.num_tokens / 1e6, other=lambda rows: -rows.loss)
+    results, unmatched = match_runs(
+        plan, rows, units={"num_tokens": 1e6}, columns={"loss": "other"}, loss_kind="reward", loss_offset=1.0
+    )
+    assert unmatched == []
+    assert results[0].loss == pytest.approx(3.0)
+    with pytest.raises(FitError, match="units name 'tokens'"):
+        match_runs(plan, rows, units={"tokens": 1e6})
+
+
+def test_a_size_that_is_called_as_one_of_our_quantities_stays_the_size():
+    items = [Experiment(f"e{d}", 1e17, d, 100 * d, 1000, size_param="d") for d in (8, 16)]
+    plan = SweepPlan(items, "Model", "d", [1e17])
+    rows = pd.DataFrame(
+        [{"d": item.size_param_value, "tokens": item.num_tokens, "loss": 2.0} for item in plan.experiments]
+    )
+    results, unmatched = match_runs(plan, rows)
+    assert (len(results), unmatched) == (len(plan.experiments), [])
+
+
+def test_another_unit_is_named_with_what_to_type(plan):
+    first = plan.experiments[0]
+    assert "--units num_tokens=1e+06" in left_out(plan, num_tokens=first.num_tokens / 1e6)
+    assert "--units num_params=1000" in left_out(plan, num_params=first.num_params / 1e3)
+    with pytest.raises(FileError, match=r"needs the column loss; .* if so, give --columns loss=train_loss"):
+        match_runs(plan, rows_of(plan).rename(columns={"loss": "train_loss"}))
+
+
+@pytest.mark.parametrize("loss", [0, -3.2])
+def test_a_loss_that_no_law_can_be_fitted_to_is_left_out_with_an_offset(plan, loss):
+    reason = left_out(plan, loss=loss)
+    assert f"loss = {loss} is not above 0, and no law can be fitted to it" in reason
+    assert f"--loss-offset {1 - loss:g}" in reason
 
 
 def test_every_run_finds_its_experiment_whatever_the_order(plan):
@@ -204,6 +259,42 @@ def test_results_that_are_there_stay(flops_fit, finished_home, tmp_path):
     assert imported.exit_code == 0, imported.output
     assert "imported 0 of 8 experiments\n8 had a result already, which stays: c300000-" in imported.output
     assert (result_files(tmp_path), materializations(tmp_path)) == (before, made)
+
+
+def test_a_corrected_import_replaces_a_wrong_one_and_no_training(flops_fit, tmp_path):
+    path = write_study(tmp_path)
+    study = Study.from_toml(path)
+    experiments = study_plan(study, study_size_map(study)).experiments
+    rows = study_rows(path, experiments[:3])
+    rows.assign(loss=rows.loss + 5).to_csv("wrong.csv", index=False)
+    rows.to_csv("right.csv", index=False)
+    assert flops_fit("import", "wrong.csv").exit_code == 0
+    own = result_folder(tmp_path, experiments[2]) / "result.json"
+    dataclasses.replace(ExperimentResult.load(own), source="trained").save(own)
+
+    kept = flops_fit("import", "right.csv")
+    assert "imported 0 of 8" in kept.output
+    assert "--replace replaces what was imported" in " ".join(kept.output.split())
+    made = materializations(tmp_path)["training_run"]
+    replaced = flops_fit("import", "right.csv", "--replace")
+    said = " ".join(replaced.output.split())
+    assert replaced.exit_code == 0, replaced.output
+    assert "imported 2 of 8 experiments 2 replace what was imported before:" in said
+    assert "1 had a result already, which stays (trained here, or the same)" in said
+    losses = {name: json.loads(text)["loss"] for name, (_, text) in result_files(tmp_path).items()}
+    expected = dict(zip((item.experiment_id for item in experiments[:3]), rows.loss, strict=True))
+    assert losses == expected | {experiments[2].experiment_id: expected[experiments[2].experiment_id] + 5}
+    aside = list(tmp_path.glob("**/result.json.unusable"))
+    assert len(aside) == 2, "what was replaced is kept"
+    assert materializations(tmp_path)["training_run"] == made + 2
+    again = flops_fit("import", "right.csv", "--replace")
+    assert "imported 0 of 8" in again.output
+    assert len(list(tmp_path.glob("**/result.json.unusable"))) == 2
+
+
+def result_folder(home, experiment):
+    (folder,) = home.glob(f"**/{experiment.experiment_id}/result.json")
+    return folder.parent
 
 
 def test_a_table_that_is_not_there_is_named(flops_fit, tmp_path):

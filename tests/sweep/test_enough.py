@@ -7,10 +7,11 @@ import pytest
 import torch
 from tiny_study import OPTIONS, TinyMLP, held_out, train
 
-from flops_fit import Experiment, SweepPlan, find_optimal, plan_from_size_map
+from flops_fit import Experiment, SweepPlan, find_optimal, fit_scaling_law, plan_from_size_map
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
 from flops_fit.sizes.size_map import SizeEntry, SizeMap
 from flops_fit.sweep.enough import refuse_too_few
+from flops_fit.synthetic import synthetic_runs
 
 
 def plan_of(*pairs, seeds=(0,)):
@@ -26,6 +27,13 @@ def test_six_different_trainings_are_enough_and_five_are_not():
         "the plan has 5 experiments that differ in size or tokens, too few for a law of 5 parameters, which needs at "
         "least 6; give more compute_budgets or a larger num_sizes_per_budget"
     )
+
+
+def test_one_budget_is_too_few_however_many_its_sizes_are():
+    plan = plan_of(*((100 * size, 60_000 // size) for size in range(1, 10)))
+    assert plan.too_few.startswith("the plan has one compute budget, at which tokens follow from the size")
+    law = fit_scaling_law(synthetic_runs(compute_budgets=(1e18,), sizes_per_budget=9, noise=0.002), bootstraps=10)
+    assert not law.determined, "which is why"
 
 
 def test_other_seeds_of_the_same_training_do_not_count():

@@ -69,6 +69,17 @@ def test_what_the_study_does_not_name_is_kept_too(tmp_path):
     assert (report.losses, report.metrics) == ({"web": 3.0, "code": 2.0}, {"f1_code": 1.0, "mmlu": 0.3})
 
 
+@pytest.mark.parametrize("loss", [0, -1.5])
+def test_a_loss_that_no_law_can_be_fitted_to_is_refused_with_what_to_add(tmp_path, loss):
+    path, experiment = reported(tmp_path, loss=loss)
+    said = f"loss = {loss} is not above 0"
+    with pytest.raises(BadReport, match=f"{said}.* add a number to all its losses, such as {1 - loss:g}, or change"):
+        read_report(path, experiment)
+    result = run_first(own_study(writes(loss=loss)), tmp_path)
+    assert result.status == "failed"
+    assert said in result.reason
+
+
 def test_a_training_that_diverged_need_not_measure_anything(tmp_path):
     result = run_first(own_study(writes(loss=None), **SETS), tmp_path)
     assert (result.status, result.losses, result.metrics) == ("diverged", {}, {})

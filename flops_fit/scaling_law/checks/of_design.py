@@ -98,12 +98,16 @@ def _flops_deviate(evidence: Evidence) -> Diagnostic | None:
     misfit = evidence.flops_per_token.misfit
     if misfit <= DEVIATES:
         return None
+    runs = evidence.runs
+    away = np.log(runs.flops / (evidence.flops_per_token(runs.num_params) * runs.num_tokens))
+    worst = np.argsort(-np.abs(away), kind="stable")[:3]
+    named = ", ".join(f"{runs.experiment_id[at]} x{np.exp(away[at]):.3g}" for at in worst)
     return Diagnostic(
         code="flops_deviate",
         severity="warning",
-        message=f"the runs' FLOPs deviate by {misfit:.0%} from any smooth function of N times their tokens, so what a "
-        "budget of so many FLOPs buys is not known",
-        remedy="correct the columns flops, num_params and num_tokens, or leave flops out for 6·N·D",
+        message=f"the runs' FLOPs deviate by {misfit:.0%} from any smooth function of N times their tokens "
+        f"(most {named}), so what a budget of so many FLOPs buys is not known",
+        remedy="correct the columns flops, num_params and num_tokens, or have 6·N·D: --columns flops=none",
     )
 
 
@@ -111,14 +115,16 @@ def _excluded(evidence: Evidence) -> Diagnostic | None:
     excluded = evidence.runs.excluded
     if not excluded:
         return None
-    lost = [item for item in excluded if not item.reason.startswith("repeats")]
+    lost = [item for item in excluded if not item.reason.startswith(("repeats", "step "))]
+    diverged = sum(item.reason.startswith("taken for diverged") for item in excluded)
     share = len(lost) / (len(lost) + len(evidence.runs))
     first = "; ".join(f"{item.experiment_id}: {item.reason}" for item in excluded[:3])
     return Diagnostic(
         code="excluded_runs",
         severity="warning" if share > 0.2 else "info",
         message=f"{len(excluded)} runs were excluded ({first}{'; …' if len(excluded) > 3 else ''})",
-        remedy="see law.runs.excluded for all of them; train them again if they failed by accident",
+        remedy="see law.runs.excluded for all of them; train them again if they failed by accident"
+        + ("; if the column holds losses of two kinds, keep one of them" if diverged > len(evidence.runs) / 10 else ""),
     )
 
 

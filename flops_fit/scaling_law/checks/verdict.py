@@ -29,6 +29,8 @@ OF_SIZE = {  # these speak against N_opt and D_opt, not against the loss, which 
     "weighting_matters",
 }
 
+OF_LOSS = {"loss_offset"}  # and this against the loss alone
+
 
 def diagnose(evidence: Evidence, further: Iterable[Diagnostic] = ()) -> tuple[Diagnostic, ...]:
     """Every finding and the `further` ones, gravest first; of a fit that the runs do not determine only that.
@@ -50,7 +52,7 @@ def verdict(diagnostics: Iterable[Diagnostic], quantity: str, error: float) -> s
     error among the findings; "provisional" between. An error of `DOUBTS` is one only where `error` is not within the
     limit. Warnings about N_opt alone do not count against the loss.
     """
-    counted = [finding for finding in diagnostics if quantity != "loss" or finding.code not in OF_SIZE]
+    counted = [finding for finding in diagnostics if finding.code not in (OF_SIZE if quantity == "loss" else OF_LOSS)]
     errors = {finding.code for finding in counted if finding.severity == "error"}
     ratio = math.log1p(error) / math.log1p(LIMITS[quantity])
     if errors - DOUBTS or (errors and ratio > 1) or not ratio <= EVEN:

@@ -18,13 +18,16 @@ MOST_BUDGETS = 6  # that are told one by one
 def isoflop_text(law: FittedLaw) -> str:
     """How many runs and budgets, and where each budget has its minimum."""
     data = isoflop_data(law)
+    losses, budgets = _span(law.runs.loss, format_loss), len(law.isoflops) or "no common"
+    runs = f"Loss against parameters of {len(law.runs)} runs at {budgets} compute budgets, from {losses}."
+    if not law.determined:
+        return f"{runs} They do not determine a law."
     at = [
         f"at {format_flops(curve.compute_budget)} FLOPs N = {format_count(curve.law_minimum[0])}, loss "
         f"{format_loss(curve.law_minimum[1])}" + _own(curve.own_minimum)
         for curve in _few(data.curves)
+        if curve.law_minimum is not None
     ]
-    losses, budgets = _span(law.runs.loss, format_loss), len(law.isoflops) or "no common"
-    runs = f"Loss against parameters of {len(law.runs)} runs at {budgets} compute budgets, from {losses}."
     return f"{runs} The law has its minima {'; '.join(at)}."
 
 

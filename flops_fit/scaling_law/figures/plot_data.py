@@ -10,7 +10,6 @@ from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.scaling_law.approaches.isoflop import IsoflopMinimum
 from flops_fit.scaling_law.fitted import FittedLaw
 
-MAX_CURVES = 10
 FAR = 30.0  # times the runs' sizes, up to which a curve is drawn to reach its minimum
 MOST_DRAWN = 3000  # runs that a figure shows as points
 
@@ -29,7 +28,7 @@ class IsoflopCurve:
     own_N: np.ndarray
     own_loss: np.ndarray
     own_minimum: tuple[float, float] | None
-    law_minimum: tuple[float, float]
+    law_minimum: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,19 +160,18 @@ def isoflop_data(law: FittedLaw) -> IsoflopData:
     names[drawn] = run_names(law)
     own = {minimum.compute_budget: minimum for minimum in law.isoflops}
     budgets = sorted(own) or list(np.geomspace(runs.flops.min(), runs.flops.max(), 6))
-    if len(budgets) > MAX_CURVES:
-        budgets = [budgets[i] for i in np.unique(np.linspace(0, len(budgets) - 1, MAX_CURVES).round().astype(int))]
     curves = tuple(_curve(law, budget, own.get(budget), drawn, names) for budget in budgets)
     other = drawn & ~np.isin(runs.budget, budgets)
     path_C = np.geomspace(budgets[0] / 1.5, budgets[-1] * 1.5, 60)
+    path = (law.N_opt(path_C), law.L_opt(path_C)) if law.determined else (np.empty(0), np.empty(0))
     return IsoflopData(
         curves=curves,
         other_flops=runs.flops[other],
         other_N=runs.num_params[other],
         other_loss=runs.loss[other],
         other_names=tuple(names[other]),
-        path_N=law.N_opt(path_C),
-        path_loss=law.L_opt(path_C),
+        path_N=path[0],
+        path_loss=path[1],
     )
 
 
@@ -283,7 +281,7 @@ def _curve(
     centre = law.N_opt(compute)
     near = np.clip(centre, members.num_params.min() / FAR, members.num_params.max() * FAR) if len(members) else centre
     sizes = np.append(members.num_params, near)
-    N = np.geomspace(sizes.min() / 1.4, sizes.max() * 1.4, 80)
+    N = np.geomspace(sizes.min() / 1.4, sizes.max() * 1.4, 80) if law.determined else np.empty(0)
     own_N = np.geomspace(members.num_params.min(), members.num_params.max(), 60) if minimum else np.empty(0)
     return IsoflopCurve(
         compute_budget=budget,
@@ -295,7 +293,7 @@ def _curve(
         own_N=own_N,
         own_loss=np.polyval(minimum.coefficients, np.log(own_N) - minimum.centre) if minimum else np.empty(0),
         own_minimum=(minimum.N, minimum.loss) if minimum and minimum.interior else None,
-        law_minimum=(centre, law.L_opt(compute)),
+        law_minimum=(centre, law.L_opt(compute)) if law.determined else None,
     )
 
 

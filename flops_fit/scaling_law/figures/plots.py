@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -42,6 +43,7 @@ from flops_fit.scaling_law.figures.ratio_plot import ratio_figure
 from flops_fit.scaling_law.figures.residual_plot import residual_figure
 from flops_fit.scaling_law.fitted import FittedLaw
 
+MOST_NAMED = 14  # budgets in the legend; all are drawn
 BANDS = ("90 % interval", "of it, sampling error")
 
 
@@ -53,23 +55,28 @@ def isoflop_figure(law: FittedLaw) -> ShownFigure:
     colour_of = budget_colours(computes)
     colours = [colour_of(compute) for compute in computes]
     _draw_other_runs(axes, data, colour_of)
-    for curve, colour, marker in zip(data.curves, colours, MARKERS, strict=False):
-        axes.plot(curve.law_N, curve.law_loss, color=colour, lw=1.6, zorder=2)
+    named = set(np.linspace(0, len(computes) - 1, min(len(computes), MOST_NAMED)).round().astype(int).tolist())
+    thin = 1.0 if len(computes) <= MOST_NAMED else 0.6
+    for at, (curve, colour, marker) in enumerate(zip(data.curves, colours, itertools.cycle(MARKERS), strict=False)):
+        axes.plot(curve.law_N, curve.law_loss, color=colour, lw=1.6 * thin, zorder=2)
         if len(data.curves) <= FEW:
             axes.plot(curve.own_N, curve.own_loss, ":", color=colour, lw=1.4, zorder=2)
-        runs: dict[str, Any] = {"color": colour, "ms": 6, "mec": "white", "mew": 0.6, "zorder": 3}
-        points(axes, curve.N, curve.loss, marker, curve.names, **runs, label=power(curve.compute_budget))
+        runs: dict[str, Any] = {"color": colour, "ms": 6 * thin**0.5, "mec": "white", "mew": 0.6 * thin, "zorder": 3}
+        label = power(curve.compute_budget) if at in named else None
+        points(axes, curve.N, curve.loss, marker, curve.names, **runs, label=label)
     onto = "" if law.form == "chinchilla" else ", moved onto\nthe largest budget"
-    axes.plot([], [], "-", color=INK, lw=1.6, label=f"the law{onto}")
+    if law.determined:
+        axes.plot([], [], "-", color=INK, lw=1.6, label=f"the law{onto}")
     if len(data.curves) <= FEW:
         axes.plot([], [], ":", color=INK, lw=1.4, label="budget's own parabola")
-    axes.plot(data.path_N, data.path_loss, "--", color=INK, lw=1.2, zorder=4, label="optimum of the law")
+    if law.determined:
+        axes.plot(data.path_N, data.path_loss, "--", color=INK, lw=1.2, zorder=4, label="optimum of the law")
     inside = [curve.own_minimum for curve in data.curves if curve.own_minimum]
     if inside:
         N, loss = zip(*inside, strict=True)
         axes.plot(N, loss, "*", **MINIMUM, label="budget's own minimum")
     axes.set_xscale("log")
-    sizes = np.concatenate([*[curve.law_N for curve in data.curves], data.other_N])
+    sizes = np.concatenate([*[curve.law_N for curve in data.curves], *[curve.N for curve in data.curves], data.other_N])
     axes.set_xlim(sizes.min() / 1.3, sizes.max() * 1.3)
     _loss_limits(axes, data)
     counts(axes, "x")
@@ -78,6 +85,7 @@ def isoflop_figure(law: FittedLaw) -> ShownFigure:
     tidy(axes)
     handles, labels = axes.get_legend_handles_labels()
     said = drawn_words(law).replace(" (", "\n(")
+    said += "" if len(named) == len(computes) else f"\n{len(named)} of {len(computes)} budgets named"
     where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1 - 2.4 / 9.6, 0.5)}
     figure.legend(handles, labels, title=f"Compute (FLOPs){said}", alignment="left", frameon=False, **where)
     return figure
@@ -196,7 +204,7 @@ def _loss_limits(axes: Axes, data: IsoflopData) -> None:
     minima = [minimum for curve in data.curves for minimum in (curve.law_minimum, curve.own_minimum) if minimum]
     lowest = min([*losses, *(loss for _, loss in minima)])
     highest = float(np.quantile(losses, 0.985)) if len(losses) > 60 else float(losses.max())
-    margin = 0.06 * (highest - lowest)
+    margin = 0.06 * (highest - lowest) or 0.02 * abs(lowest)  # of losses that do not differ
     axes.set_ylim(lowest - margin, highest + margin)
 
 

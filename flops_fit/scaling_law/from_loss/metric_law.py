@@ -20,6 +20,7 @@ from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, METRICS_OPTION
 from flops_fit.scaling_law.from_loss.sigmoid import FREE, fit_sigmoid, limits_of, refit_sigmoid, sigmoid
 from flops_fit.scaling_law.quantities import one_compute
 from flops_fit.scaling_law.table.columns import runs_table
+from flops_fit.tables.named import Units
 
 LawKind = TypeVar("LawKind", bound=FittedLaw)
 FEWEST = FREE + 2  # runs
@@ -144,8 +145,10 @@ def fit_metric(
     runs: Any,
     metric: str,
     *,
-    columns: Mapping[str, str] | None = None,
-    units: Mapping[str, float] | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    units: Units | None = None,
+    loss_kind: str | None = None,
+    loss_offset: float = 0.0,
     floor: float | None = None,
     ceiling: float | None = None,
     resamples: int = 400,
@@ -156,12 +159,11 @@ def fit_metric(
     Args:
         law: of the loss; best of a held-out set of the same task, which says more than a general one.
         runs: a table with a column `metric` and the loss: DataFrame, path (.csv, ...) or list of results.
-        columns, units: how the table is read, as of `fit_scaling_law`. The loss is by default the column of the law's
-            held-out set (`loss_code`), else `loss`.
-        floor: the metric without any skill, such as 0.25 for four choices; by default fitted.
-        ceiling: the metric of a perfect model; by default fitted.
-        resamples: refits for the intervals, on resampled residuals.
-        seed: of the resampling; the same numbers every time.
+        columns, units, loss_kind, loss_offset: how the table is read, as of `fit_scaling_law`. The loss is by default
+            the column of the law's held-out set (`loss_code`), else `loss`. floor: the metric without any skill, such
+            as 0.25 for four choices; by default fitted. ceiling: the metric of a perfect model; by default fitted.
+            resamples: refits for the intervals, on resampled residuals. seed: of the resampling; the same numbers every
+            time.
 
     Raises `FitError` for fewer than 6 runs that have both, for a metric that rises with the loss, and for a law that
     its runs do not determine.
@@ -175,7 +177,7 @@ def fit_metric(
         raise FitError(f"floor = {floor:g} must lie below ceiling = {ceiling:g}")
     if not law.determined:
         raise FitError("the law's runs do not determine it, so there is no loss to read a metric at; see its findings")
-    x, y = _columns(law, runs_table(runs, units, columns).frame, metric, columns or {})
+    x, y = _columns(law, runs_table(runs, units, columns, loss_kind, loss_offset).frame, metric, columns or {})
     limits = limits_of(y, floor, ceiling)
     found = fit_sigmoid(x, y, limits)
     residual = y - sigmoid(found, x)
@@ -204,7 +206,7 @@ def with_metrics(law: LawKind, runs: Any, metrics: Iterable[str], **reading: Any
 
 
 def _columns(
-    law: FittedLaw, frame: pd.DataFrame, metric: str, named: Mapping[str, str]
+    law: FittedLaw, frame: pd.DataFrame, metric: str, named: Mapping[str, str | None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Losses and values of the metric, of the runs that have both."""
     own = f"loss_{law.options[SET_OPTION]}" if SET_OPTION in law.options and "loss" not in named else "loss"

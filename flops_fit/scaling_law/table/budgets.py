@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from flops_fit.scaling_law.table.units import outlying_flops
+
 BUDGET_WIDTH = 0.4  # without a compute_budget column: the most that ln FLOPs may vary within a budget,
 EQUAL_BUDGET = 0.02  # what counts as equal,
 MOSTLY = 0.6  # and the share of runs that must fall into budgets for there to be any
@@ -27,10 +29,21 @@ def with_sensible_budgets(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str,
     if why := _senseless(given, flops, away):
         said = f"column compute_budget is put aside, and budgets are groups of equal FLOPs: {why}"
         return table.drop(columns="compute_budget"), (said,)
-    filled = _filled(given, flops)
-    added = int(np.isfinite(filled).sum() - np.isfinite(given).sum())
-    said = f"compute_budget was missing for {added} runs that have the FLOPs of one; they are of it"
-    return table.assign(compute_budget=filled), ((said,) if added else ())
+    wrong = np.isfinite(given) & np.isfinite(flops) & ~(away <= NEAR_BUDGET)
+    if outlying_flops(table[flops > 0]):  # then it is their FLOPs that are wrong, and these rows are left out
+        wrong &= ~table.index.isin(list(outlying_flops(table[flops > 0])))
+    filled = _filled(_near_as_one(np.where(wrong, np.nan, given)), flops)
+    added = int(np.isfinite(filled).sum() - (np.isfinite(given) & ~wrong).sum())
+    told: list[str] = []
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        told.append(
+            f"compute_budget of {int(wrong.sum())} runs is put aside, such as {given[at]:.3g} of a run of "
+            f"{flops[at]:.3g} FLOPs"
+        )
+    if added:
+        told.append(f"compute_budget of {added} runs is that which their FLOPs are equal to")
+    return table.assign(compute_budget=filled), tuple(told)
 
 
 def _senseless(given: np.ndarray, flops: np.ndarray, away: np.ndarray) -> str:
@@ -46,6 +59,19 @@ def _senseless(given: np.ndarray, flops: np.ndarray, away: np.ndarray) -> str:
     if there.sum() < RUNS_A_BUDGET * values and np.ptp(np.log(flops[there])) > BUDGET_WIDTH:
         return f"it has {values} values for {int(there.sum())} runs"
     return ""
+
+
+def _near_as_one(given: np.ndarray) -> np.ndarray:
+    """Budgets that differ by no more than what counts as equal, as the lowest of them; NaN stays NaN."""
+    values = np.unique(given[np.isfinite(given) & (given > 0)])
+    if len(values) < 2:
+        return given
+    lowest = values.copy()
+    for at in range(1, len(values)):
+        if np.log(values[at] / lowest[at - 1]) <= EQUAL_BUDGET:
+            lowest[at] = lowest[at - 1]
+    known = np.isfinite(given) & (given > 0)
+    return np.where(known, lowest[np.searchsorted(values, np.where(known, given, values[0]))], given)
 
 
 def _filled(given: np.ndarray, flops: np.ndarray) -> np.ndarray:

@@ -16,12 +16,18 @@ from flops_fit.basics.arguments import need
 from flops_fit.basics.diagnostic import Diagnostic
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.table.budgets import grouped_by_flops, with_sensible_budgets
-from flops_fit.scaling_law.table.columns import LOSS_UNIT, NATS, runs_table, trunks
-from flops_fit.scaling_law.table.units import doubts, outlying_flops
+from flops_fit.scaling_law.table.columns import LOSS_UNIT, Table, runs_table
+from flops_fit.scaling_law.table.conventions import flops_conventions
+from flops_fit.scaling_law.table.histories import earlier_steps
+from flops_fit.scaling_law.table.loss_values import loss_doubts
+from flops_fit.scaling_law.table.units import outlying_flops, unit_doubts
+from flops_fit.tables.losses import NATS, to_be_positive
+from flops_fit.tables.named import Units, trunks
 
 FEWEST_RUNS = 8  # named runs below which resampling them would say nothing
 NEEDED = ("loss", "num_params", "num_tokens", "flops")
 EXTREME = 1e100  # numbers beyond it, or below its inverse, are no measurements
+EXTREME_LOSS = 1e15  # likewise: a fit of such would leave the digits of floating point
 ROUNDING = 1e-12  # relative: numbers closer than this are one number, computed in two ways or on two machines
 
 
@@ -114,9 +120,11 @@ ARRAYS = ("num_params", "num_tokens", "flops", "loss", "budget", "weight", "clus
 def read_runs(
     runs: Any,
     *,
-    units: Mapping[str, float] | None = None,
+    units: Units | None = None,
     loss_unit: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
+    loss_kind: str | None = None,
+    loss_offset: float = 0.0,
 ) -> Runs:
     """Usable runs from a DataFrame, path or list of results; see `runs_table` for what is accepted.
 
@@ -125,7 +133,7 @@ def read_runs(
     nothing usable is left.
     """
     need("loss_unit", loss_unit, LOSS_UNIT, FitError)
-    read = runs_table(runs, units, columns)
+    read = runs_table(runs, units, columns, loss_kind, loss_offset)
     table, said = with_sensible_budgets(read.frame)
     ids = (
         table["experiment_id"].astype(str) if "experiment_id" in table else pd.Series([f"row {i}" for i in table.index])
@@ -133,7 +141,7 @@ def read_runs(
     for name in ("num_params", "num_tokens", "compute_budget"):
         if name in table:
             table[name] = without_rounding(table[name].to_numpy(dtype=float))
-    reasons = _reasons(table)
+    reasons = _reasons(table, read.unread)
     excluded = tuple(
         ExcludedRun(row=int(row), experiment_id=ids.iloc[row], reason=reason)
         for row, reason in enumerate(reasons)
@@ -155,14 +163,31 @@ def read_runs(
         epochs=table["epochs"].to_numpy(dtype=float) if "epochs" in table else np.full(len(table), np.nan),
         experiment_id=tuple(ids),
         excluded=excluded,
-        notes=(*read.notes, *joined, *said),
+        notes=(*read.notes, *(read.of_unit if loss_unit is None else ()), *joined, *said),
         loss_unit=read.loss_unit if loss_unit is None else loss_unit,
         row=table["_row"].to_numpy(),
         trunk=trunks(table),
-        doubts=doubts(
-            *values.values(), confirmed=(*read.confirmed, *(["loss"] if loss_unit else [])), derived=read.derived
-        ),
+        doubts=_doubts(read, values, tuple(ids), loss_unit),
     )
+
+
+def _doubts(
+    read: Table, values: Mapping[str, np.ndarray], names: tuple[str, ...], loss_unit: str | None
+) -> tuple[Diagnostic, ...]:
+    """What speaks against the units of the columns and the kind of the losses."""
+    N, D, C, loss = values.values()
+    confirmed = (*read.confirmed, *(["loss"] if loss_unit else []))
+    alike = None if read.derived or "flops" in confirmed else flops_conventions(N, D, C, names)
+    of_counts = unit_doubts(N, D, C, confirmed=confirmed, derived=read.derived, mixed=alike is not None)
+    of_losses = loss_doubts(C, loss, _not_positive(read.frame), confirmed=confirmed, offset=read.loss_offset)
+    return (*of_counts, *([alike] if alike else []), *of_losses)
+
+
+def _not_positive(table: pd.DataFrame) -> np.ndarray:
+    """Losses of finished runs that are finite and not above 0."""
+    loss = table["loss"].to_numpy(dtype=float)
+    done = (table["status"] == "completed").to_numpy() if "status" in table else np.ones(len(table), dtype=bool)
+    return loss[done & np.isfinite(loss) & (loss <= 0)]
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -175,12 +200,12 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
 def _nothing_usable(table: pd.DataFrame, excluded: tuple[ExcludedRun, ...]) -> str:
     why = excluded[0].reason if excluded else "the table is empty"
     said = f"none of {len(table)} runs can be used ({why}); a fit needs completed runs with N, D and loss"
-    if len(table) and (table["loss"] < 0).all():
-        said += (
-            ". A law is of a loss above 0 that falls as models grow: give log-likelihoods and rewards with their "
-            "sign changed, and add what makes a loss that has been shifted positive again"
-        )
-    return said
+    if len(table) and len(refused := _not_positive(table)):
+        return f"{said}; {to_be_positive(float(refused.min()))}"
+    if why.startswith("status is"):
+        return f'{said}; if all of them are complete, give --columns status=none, in Python columns={{"status": None}}'
+    named = next((name for name in NEEDED if why.startswith(name)), None)
+    return f"{said}; if another column is {named}, give --columns {named}=its name" if named else said
 
 
 def _clusters(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
@@ -228,11 +253,11 @@ def without_rounding(values: np.ndarray) -> np.ndarray:
     return merged
 
 
-def _reasons(table: pd.DataFrame) -> list[str]:
+def _reasons(table: pd.DataFrame, unread: Mapping[str, Mapping[int, str]]) -> list[str]:
     """Why each row cannot be used; empty where it can."""
-    reasons = [""] * len(table)
+    reasons = earlier_steps(table)
     for row in np.flatnonzero(_is_doubtful(table)).tolist():
-        reasons[row] = _reason(table.iloc[row])
+        reasons[row] = _reason(table.iloc[row], {name: of.get(row, "") for name, of in unread.items()}) or reasons[row]
     identity = [name for name in ("experiment_id", "num_params", "num_tokens", "loss", "seed") if name in table]
     compared = table[identity].assign(loss=without_rounding(table["loss"].to_numpy(dtype=float)))
     for row in np.flatnonzero(compared.duplicated().to_numpy()).tolist():
@@ -247,6 +272,7 @@ def _is_doubtful(table: pd.DataFrame) -> np.ndarray:
     """Which rows `_reason` may have something against, (rows,) bool; it reads row by row, which takes its time."""
     numbers = table[[name for name in (*NEEDED, "weight") if name in table]].to_numpy(dtype=float)
     doubtful = ~((numbers > 1 / EXTREME) & (numbers < EXTREME)).all(axis=1)
+    doubtful |= ~((numbers[:, 0] > 1 / EXTREME_LOSS) & (numbers[:, 0] < EXTREME_LOSS))  # NEEDED begins with the loss
     if "compute_budget" in table:
         budget = table["compute_budget"].to_numpy(dtype=float)
         doubtful |= (budget <= 0) | (budget >= EXTREME)
@@ -255,7 +281,7 @@ def _is_doubtful(table: pd.DataFrame) -> np.ndarray:
     return np.asarray(doubtful)
 
 
-def _reason(row: pd.Series) -> str:
+def _reason(row: pd.Series, unread: Mapping[str, str]) -> str:
     status = row.get("status", "completed")
     if isinstance(status, str) and status != "completed":
         why = row.get("reason")
@@ -263,7 +289,9 @@ def _reason(row: pd.Series) -> str:
     for name in NEEDED:
         value = row[name]
         if not np.isfinite(value):
-            return f"{name} is {'missing or not a number' if np.isnan(value) else 'infinite'}"
+            text = unread.get(name, "")
+            missing = f"{name} = {text[:40]!r} is no number" if text else f"{name} is missing"
+            return missing if np.isnan(value) else f"{name} is infinite"
         if value <= 0:
             return f"{name} = {value:g} is not positive"
     weight = row.get("weight", 1.0)
@@ -275,7 +303,8 @@ def _reason(row: pd.Series) -> str:
 def _extreme(row: pd.Series) -> str:
     """What is no number of FLOPs, or so large or small that a fit would leave the range of floating point."""
     for name in (*NEEDED, "weight", "compute_budget"):
-        value = row.get(name, 1.0)
-        if not np.isnan(value) and not 1 / EXTREME < value < EXTREME:
-            return f"{name} = {value:g} is not between {1 / EXTREME:g} and {EXTREME:g}"
+        value, most = row.get(name, 1.0), EXTREME_LOSS if name == "loss" else EXTREME
+        if not np.isnan(value) and not 1 / most < value < most:
+            scale = f"; in another unit it may be: --units loss={1 / value:.0e}" if name == "loss" else ""
+            return f"{name} = {value:g} is not between {1 / most:g} and {most:g}{scale}"
     return ""

@@ -32,6 +32,38 @@ def test_isoflop_data_has_every_run_and_the_minima(law):
         assert curve.own_minimum[0] == pytest.approx(float(REPLICATION.N_opt(curve.compute_budget)), rel=0.2)
 
 
+def test_every_budget_is_drawn_and_only_some_are_named_where_they_are_many():
+    for budgets, named in ((14, 14), (30, 14)):
+        runs = synthetic_runs(noise=0.004, compute_budgets=np.geomspace(1e17, 1e21, budgets), sizes_per_budget=4)
+        many = fit_scaling_law(runs, bootstraps=10, form="chinchilla")
+        assert len(isoflop_data(many).curves) == budgets
+        figure = isoflop_figure(many)
+        drawn = [
+            line for line in figure.axes[0].get_lines() if line.get_linestyle() == "None" and line.get_marker() != "*"
+        ]
+        assert sum(len(line.get_xdata()) for line in drawn) == len(runs)
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert sum("10" in text and "the law" not in text for text in texts) == named
+        assert ("14 of 30 budgets named" in figure.legends[0].get_title().get_text()) == (budgets == 30)
+
+
+@pytest.mark.parametrize("losses", [3.0, 2.0 + 1e-9 * np.random.default_rng(0).standard_normal(35)])
+def test_of_a_law_that_is_not_determined_the_runs_are_drawn_and_no_curve(losses):
+    lost = fit_scaling_law(synthetic_runs(span=6).assign(loss=losses), bootstraps=10)
+    data = isoflop_data(lost)
+    assert sum(len(curve.N) for curve in data.curves) == 35
+    assert not any(len(curve.law_N) for curve in data.curves)
+    low, high = isoflop_figure(lost).axes[0].get_xlim()
+    assert high / low < 1e5, "the picture is of the runs"
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_losses_of_any_size_are_drawn_and_said_with_few_digits(scale):
+    law = fit_scaling_law(synthetic_runs(noise=0.003).assign(loss=lambda runs: runs.loss * scale), bootstraps=10)
+    assert all(isinstance(figure, Drawn) for figure in law_figures(law).values())
+    assert not re.search(r"\d{15}", law.summary())
+
+
 def test_frontier_data_keeps_to_compute_and_reaches_a_hundred_times_beyond(law):
     data = frontier_data(law)
     assert data.C[-1] == pytest.approx(100 * law.runs.flops.max())

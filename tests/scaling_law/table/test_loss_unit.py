@@ -50,7 +50,7 @@ def test_a_unit_is_words():
 
 
 def test_losses_below_0_are_told_what_to_do():
-    with pytest.raises(FitError, match=r"not positive.*sign\s+changed"):
+    with pytest.raises(FitError, match=r"not positive.*--loss-kind log-likelihood.*--loss-offset 4.9"):
         fit_scaling_law(runs().assign(loss=-runs()["loss"]))
 
 

@@ -10,8 +10,8 @@ import pytest
 from flops_fit import fit_scaling_law
 from flops_fit.errors import FitError
 from flops_fit.scaling_law import read_runs
-from flops_fit.scaling_law.table.values import numbers, statuses
 from flops_fit.synthetic import synthetic_runs
+from flops_fit.tables.values import numbers, statuses
 
 BASE = synthetic_runs(noise=0.003, span=6, seed=3)
 
@@ -22,11 +22,17 @@ BASE = synthetic_runs(noise=0.003, span=6, seed=3)
         ("1.3B", True, 1.3e9), ("124M", True, 1.24e8), ("7k", True, 7e3), ("2.5T", True, 2.5e12),
         ("1,234", True, 1234), ("1,234,567", True, 1234567), ("1_000", True, 1000), ("1e9 ", True, 1e9),
         (" 3.27", False, 3.27), ("3,27", False, 3.27), ("2,345", False, 2.345), ("-0,5", False, -0.5),
-        ("n/a", True, np.nan), ("", True, np.nan),
+        ("n/a", True, np.nan), ("", True, np.nan), ("350M", True, 3.5e8), ("7b", True, 7e9), ("1,3B", True, 1.3e9),
+        ("1.234.567", True, 1234567), ("1 234 567", True, 1234567), ("1'234'567", True, 1234567),
+        ("1.234,5", False, 1234.5), ("1.3 e9", True, 1.3e9), ("1.3 x 10^9", True, 1.3e9), ("1.3·10⁹", True, 1.3e9),
+        ("2*10**18", True, 2e18), ("10^9", True, 1e9), ("1.3 billion", True, 1.3e9), ("20B tokens", True, 2e10),
+        ("1.2e18 FLOPs", True, 1.2e18), ("2 ZFLOP", True, 2e21), ("0.5 PF-days", True, 4.32e19),
+        ("3.27 ± 0.01", False, 3.27), ("3.27 nats", False, 3.27), ("~3.3", False, 3.3), ("36.4%", False, 0.364),
+        ("3.27M", False, np.nan), ("gpt-350M", True, np.nan), ("inf", True, np.inf), ("1,2,3", True, np.nan),
     ],
 )  # fmt: skip
 def test_a_cell_is_the_number_that_it_says(cell, counts, expected):
-    read, _ = numbers(pd.Series([cell, "x"]), counts=counts)
+    read, _ = numbers(pd.Series([cell, "x"]), counts=counts, flops=counts)
     assert read.iloc[0] == pytest.approx(expected, nan_ok=True)
 
 
@@ -54,6 +60,11 @@ def test_numbers_written_for_people_are_the_same_table():
     for name in ("num_params", "num_tokens", "loss", "budget"):
         assert getattr(read, name) == pytest.approx(getattr(plain, name))
     assert sum("read from text" in note for note in read.notes) == 3
+
+
+def test_points_between_thousands_are_told_by_the_column():
+    german = BASE.assign(num_params=[f"{int(N):,}".replace(",", ".") for N in BASE.num_params])
+    assert read_runs(german).num_params == pytest.approx(np.sort(np.floor(BASE.num_params)))
 
 
 def test_which_column_is_the_loss_is_said_and_can_be_changed():
