@@ -135,7 +135,7 @@ def curves_caption(curves: Sequence[LossCurve]) -> str:
     kept = f"{points} of up to {longest} logged" if points < longest else f"all of up to {longest} logged"
     return (
         f"One line a training: its losses of single batches, averaged over a factor {NEAR} in tokens each way; {kept} "
-        f"points are drawn of each. The black line is the lowest average of {STEADY} or more that any had reached by "
+        f"points are drawn of each. The stepped line is the lowest average of {STEADY} or more that any had reached by "
         "then; dots are the held-out losses at the end, which the law is fitted to. A curve that still falls steeply "
         "at its end, or rises, says that its recipe does not suit it."
     )
