@@ -17,6 +17,7 @@ from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
 from flops_fit.basics.files import set_aside, write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.basics.shown_options import with_options
+from flops_fit.basics.terminal import say
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.loss import validate_loss_fn
@@ -165,7 +166,7 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
                 results = already_finished(plan.experiments, runs)
             now = next_tuning(design, rounds, judged(study, results), workers=workers, settle=study.tuning.settle)
             if how and how["progress"]:
-                _console().print(now.reason, markup=False)
+                say(_console(), now.reason)
             if now.planned is None or how is None:
                 break
             save_tuning(folder, design, now.planned)
@@ -202,7 +203,7 @@ def _in_rounds(study: Study, size_map: SizeMap, directory: Path, how: Mapping[st
             results |= _train_new(study, plan, results, directory, {**how, "workers": workers}, is_round=True)
             now = study_progress(study, size_map, rounds, results)
             if how["progress"]:
-                _console().print(now.state(), markup=False)
+                say(_console(), now.state())
             if now.step.planned is None:
                 break
             save_round(folder, now.step.planned)
@@ -285,22 +286,22 @@ def _check_first_steps(
     if found is not None and found.timed is not None:
         found.timed.save(directory)
     if found is not None and progress:
-        _console().print(found.cost(), markup=False)
+        say(_console(), found.cost())
 
 
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(stderr=True)
 
 
 def _show(plan: SweepPlan) -> None:
     """Say what will be trained, and what will not and why."""
     console = _console()
-    console.print(f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs", markup=False)
+    say(console, f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs")
     for note in of_sharing(plan.notes):
-        console.print(note, markup=False)
+        say(console, note)
     if plan.checks:
-        console.print(cost_text(plan.checks, plan.experiments), markup=False)
+        say(console, cost_text(plan.checks, plan.experiments))
     for point in plan.dropped:
-        console.print(f"not planned at {format_flops(point.compute_budget)} FLOPs: {point.reason}", markup=False)
+        say(console, f"not planned at {format_flops(point.compute_budget)} FLOPs: {point.reason}")

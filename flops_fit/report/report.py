@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def write_report(
     tuned: TunedRecipe | None = None,
     checked: RateCheck | None = None,
     measured: Mapping[str, Mapping[str, float]] | None = None,
+    targets: Sequence[float] = (),
 ) -> Path:
     """Write the report to `path` and return it; the file needs nothing beside it.
 
@@ -54,11 +55,13 @@ def write_report(
     (`flops_fit.scaling_law.figures.of_law`) and of the study ("training_curves", "cost"); `forecasts` how those of the
     study came out so far; `rounds` how far an adaptive study has come; `tuned` the rule that its recipe was found to
     follow; `checked` what came of the checks of its learning rate; `measured` the losses on held-out sets and the
-    metrics of each experiment. A figure that cannot be drawn is left out, with a note.
+    metrics of each experiment; `targets` are FLOPs to predict at besides those of the plan. A figure that cannot be
+    drawn is left out, with a note.
     """
     name = title or (str(study["name"]) if study and "name" in study else "Scaling law")
     parts: dict[str, Any] = {"plan": plan, "study": study, "cost": cost, "figures": figures}
     parts |= {"forecasts": forecasts, "rounds": rounds, "tuned": tuned, "checked": checked, "measured": measured}
+    parts["targets"] = targets
     return write_text(path, report_html(law, name, **parts))
 
 
@@ -75,6 +78,7 @@ def report_html(
     tuned: TunedRecipe | None = None,
     checked: RateCheck | None = None,
     measured: Mapping[str, Mapping[str, float]] | None = None,
+    targets: Sequence[float] = (),
 ) -> str:
     """The report as one HTML document; arguments as of `write_report`."""
     there = dict(figures or {})
@@ -91,7 +95,7 @@ def report_html(
         head(law, name),
         verdict_box(law),
         figure("isoflop"),
-        section("What to train at a budget", predictions(law, plan.target_budgets if plan else ())),
+        section("What to train at a budget", predictions(law, [*(plan.target_budgets if plan else ()), *targets])),
         section("Held-out sets", held_out_sets(law) if set_rows(law) else ""),
         section("Metrics", metrics_section(law) if metric_rows(law) else ""),
         section("Rounds", rounds_section(rounds, texts) if rounds else ""),
@@ -114,7 +118,7 @@ def report_html(
         details(f"{len(law.runs)} runs used", runs_table(law)),
         details("Losses on each held-out set, and metrics", measured_table(measured)) if measured else "",
         details(f"{len(law.runs.excluded)} runs excluded", excluded_table(law)) if law.runs.excluded else "",
-        details("Summary as text", f"<pre>{html.escape(law.summary())}</pre>"),
+        details("Summary as text", f"<pre>{html.escape(law.summary(targets))}</pre>"),
         point_texts(texts),
     ]
     return document(f"{name}: scaling law", "\n".join(part for part in sections if part))

@@ -74,7 +74,7 @@ def print_fit(
     if not as_json:  # before the report, which may fail on its way to the disk
         say(console, law.summary(targets))
     curves = drawn_curves(load_curves(runs), law.loss_unit) if runs.is_dir() else None
-    written = write_report(law, report_path or found.report, forecasts=forecasts, figures=curves)
+    written = write_report(law, report_path or found.report, forecasts=forecasts, figures=curves, targets=targets)
     if as_json:
         from flops_fit_assets.commands.printed_json import print_json
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from flops_fit.basics.formatting import format_money
+from flops_fit.basics.terminal import say
 from flops_fit.cost.spending import Spending, spending
 from flops_fit.errors import StudyError
 from flops_fit.stages import study_cost
@@ -55,7 +56,7 @@ def run_each(
     _plan_all(compared, paths, home, console, train_anyway=train_anyway)
     outcomes = {}
     for label, each in paths.items():
-        console.print(f"{compared.axis} {label}:", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"{compared.axis} {label}:")
         outcomes[label] = run_study(each, home, console, until, train_anyway=train_anyway)
     return VariedOutcome(outcomes=outcomes, ranking=_ensure_comparison(compared, home), compared=compared)
 

@@ -146,10 +146,11 @@ def test_a_fit_as_json_holds_the_law_at_the_target(flops_fit, exact_runs):
     assert far["num_params_interval"][0] <= far["num_params"] <= far["num_params_interval"][1]
 
 
-def test_a_target_is_shown_with_how_far_it_is(flops_fit, exact_runs):
+def test_a_target_is_shown_with_how_far_it_is(flops_fit, exact_runs, tmp_path):
     _, said, _ = flops_fit("fit", exact_runs, "--target", "1e23", "--units", "num_params=1")
     assert re.search(r"^  1\.00e\+23 ", said, re.MULTILINE)
     assert "1.00e+23 FLOPs is 1.00k times beyond the runs" in said
+    assert "1.00e+23 FLOPs is 1.00k times beyond the runs" in (tmp_path / "runs_report.html").read_text()
     code, _, told = flops_fit("fit", exact_runs, "--target", "far")
     assert (code, "--target 'far' is text that is no number" in told) == (1, True)
 
