@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flops_fit.basics.terminal import say, say_markdown
-from flops_fit.errors import FitError, FlopsFitError
+from flops_fit.errors import FlopsFitError
 from flops_fit.loss_curves import load_curves
 from flops_fit.loss_curves.drawn_curves import drawn_curves
 from flops_fit.report.report import write_report
@@ -101,12 +101,7 @@ def _of_table(runs: Path, eval_set: str | None, options: TableOptions) -> _Fitte
         table = load_runs(runs)
     except FileNotFoundError as error:
         raise FlopsFitError(f"{runs} does not exist; give a table of runs or a directory of results") from error
-    try:
-        law = fit_scaling_law(table, fix=from_text(options.fix), **reading)
-    except FitError as error:
-        if "no column" not in str(error):
-            raise
-        raise FitError(f"{runs}: {error}; where one goes by another name, say so: --columns loss=val_loss") from error
+    law = fit_scaling_law(table, fix=from_text(options.fix), **reading)
     law = with_metrics(law, table, options.metric, **reading)
     forecasts = score_forecasts(folder_beside(runs), law.runs)
     return _Fitted(law=law, report=runs.with_name(f"{runs.stem}_report.html"), forecasts=forecasts)
