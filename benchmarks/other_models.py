@@ -186,7 +186,8 @@ def main(names: list[str]) -> None:
     for name in names or families():
         done = subprocess.run([sys.executable, __file__, "one", name], capture_output=True, text=True, check=False)
         last = (done.stdout.splitlines() or [""])[-1]
-        failed = {"family": name, "error": (done.stderr.splitlines() or ["ended"])[-1][:120]}
+        said = (done.stderr.splitlines() or ["ended"])[-1][:120]
+        failed = {"family": name, "error": "not installed here" if said.startswith("ModuleNotFound") else said}
         rows.append(row(json.loads(last) if done.returncode == 0 else failed))
         print(rows[-1], flush=True)
         write_page(__file__, "Public model families outside of Hugging Face", TEXT + "\n".join(rows))

@@ -16,21 +16,41 @@ _OURS = 'loss_fn = flops_fit.loss.cross_entropy ([loss] fn = "flops_fit.loss:cro
 
 
 def of_inputs(error: BaseException, inputs: Any) -> str | None:
-    """Why a model could not take `inputs`, where they are float64 and its weights most likely float32."""
+    """Why a model could not take `inputs`, where they are of another type than its weights most likely are, or one
+    example alone."""
     said = str(error)
-    if not _TYPES_DIFFER.search(said) or not re.search("double|float64", said, re.IGNORECASE):
+    if "Expected more than 1 value per channel" in said:
+        return (
+            "batch normalisation needs two examples in a step, and this one has a single one; raise batch_tokens, or "
+            "the tokens of the smallest experiments (larger budgets, a greater min_tokens_per_param)"
+        )
+    if not _TYPES_DIFFER.search(said):
         return None
-    if "float64" not in _dtypes(inputs):
-        return None
+    found = _dtypes(inputs)
+    if "float64" not in found or not re.search("double|float64", said, re.IGNORECASE):
+        return _of_whole_inputs(found, said)
     return (
         f"the data holds float64, which NumPy makes, and the model's weights are of another type ({_short(said)}); "
         'give the inputs, and targets that are numbers, as float32: tensor.float(), array.astype("float32")'
     )
 
 
+def _of_whole_inputs(found: set[str], said: str) -> str | None:
+    """Inputs that are whole numbers, such as pixels, where the model multiplies them."""
+    whole = next((name for name in sorted(found) if name.startswith(("int", "uint"))), None)
+    if whole is None or "float32" in found or not re.search("Byte|Char|Short|Int|Long", said):
+        return None
+    return (
+        f"the data holds {whole}, and the model multiplies it by its weights ({_short(said)}); give the inputs as "
+        "float32, such as images.float() / 255, or have the model do so"
+    )
+
+
 def of_loss(error: BaseException, outputs: Any, targets: Any) -> str | None:
     """Why a loss could not take these `outputs` and `targets`; None where nothing is known of it."""
     shape, wanted = getattr(outputs, "shape", None), getattr(targets, "shape", None)
+    if isinstance(targets, list | tuple) and targets and isinstance(targets[0], str):
+        return f"targets are text, such as {targets[0]!r}; give each class a number, counted from 0"
     if shape is None or wanted is None:
         return None
     said, shown = str(error), f"outputs of shape {tuple(shape)} for targets of {tuple(wanted)}"
@@ -48,6 +68,8 @@ def of_loss(error: BaseException, outputs: Any, targets: Any) -> str | None:
             f"a target is {beyond[1]}, and classes are counted from 0: {classes} have too few of them; give the model "
             f"at least {int(beyond[1]) + 1} classes, or targets that begin at 0"
         )
+    if whole and len(shape) == 2 == len(wanted) and tuple(wanted) == (shape[0], 1):
+        return f"there are {shown}, and torch's cross-entropy takes one class an example; give targets.squeeze(-1)"
     if whole and len(shape) == 3 and tuple(shape[:2]) == tuple(wanted):
         return f"torch's cross-entropy wants classes in the second place, and there are {shown}; give {_OURS}"
     if whole and len(shape) == 2 == len(wanted) and shape[0] == wanted[0] and wanted[1] > 1:

@@ -17,7 +17,7 @@ from torch.utils.data import (
 )
 
 from flops_fit import DataSpec, LossSpec, ModelSpec
-from flops_fit.data.study_data import open_examples
+from flops_fit.data.study_data import open_examples, prepare_data
 from flops_fit.errors import DataError, LossError
 from flops_fit.loss import batch_loss, cross_entropy, model_loss, validate_loss_fn
 from flops_fit.preflight.first_steps import try_experiment
@@ -44,6 +44,7 @@ class Logits(nn.Module):
 
 LINE = nn.Linear(6, 1)
 MLP = TinyMLP(8)
+NORMED = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,11 @@ MLP = TinyMLP(8)
         (MLP, (ROWS, torch.ones(BATCH, CLASSES).long()), nn.BCEWithLogitsLoss(), r"int64, .*give targets.float\(\)"),
         (MLP, (ROWS, IDS[:, 0]), lambda logits, targets: cross_entropy(logits, targets).item(), r"without \.item\(\)"),
         (MLP, (ROWS, ROWS), cross_entropy, None),
+        (MLP, (ROWS.byte(), IDS[:, 0]), cross_entropy, r"data holds uint8, .*images.float\(\) / 255"),
+        (MLP, (ROWS, IDS[:, :1]), nn.CrossEntropyLoss(), r"one class an example; give targets.squeeze\(-1\)"),
+        (MLP, (ROWS, IDS[:, 0].float()), cross_entropy, r"targets are float32, and classes are int64"),
+        (MLP, (ROWS, ("cat",) * BATCH), nn.CrossEntropyLoss(), "targets are text, such as 'cat'; give each class"),
+        (NORMED, (ROWS[:1], IDS[:1, 0]), cross_entropy, "batch normalisation needs two examples in a step"),
     ],
 )  # fmt: skip
 def test_what_a_loss_cannot_take_is_told_with_what_to_write(model, batch, loss_fn, message):
@@ -191,3 +197,17 @@ def test_a_study_that_cannot_take_its_loss_says_so_when_it_is_planned():
     )
     with pytest.raises(TypeError, match=r"give targets.float\(\)"):
         study_size_map(study)
+
+
+@pytest.mark.parametrize("what", [None, object(), slice(1)])
+def test_examples_of_which_no_batch_can_be_made_are_named(what):
+    with pytest.raises(DataError, match=r"examples hold <class '\w+'>, of which torch makes no batch; make tensors"):
+        open_examples([(ROWS[0], what)] * 9).first(2)
+
+
+def test_rows_of_numbers_that_are_lists_are_refused():
+    rows = [(row.tolist(), 1) for row in ROWS]
+    with pytest.raises(
+        DataError, match=r"6 numbers, of which torch makes 6 inputs; make them tensors: torch.tensor\(row\)$"
+    ):
+        prepare_data(rows)

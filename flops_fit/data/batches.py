@@ -53,7 +53,15 @@ class Examples:
         try:
             return self.collate(items)
         except (RuntimeError, TypeError) as error:
-            if self.collate is not default_collate or (shapes := _different_shapes(items)) is None:
+            if self.collate is not default_collate:
+                raise
+            if (shapes := _different_shapes(items)) is None:
+                if isinstance(error, TypeError) and "batch must contain" in str(error):
+                    found = str(error).rpartition("found ")[2]
+                    raise DataError(
+                        f"examples hold {found}, of which torch makes no batch; make tensors of it in the dataset "
+                        "(numpy.array of an image, a number for a class), or give a DataLoader with a collate_fn"
+                    ) from error
                 raise
             raise DataError(
                 f"examples differ in shape, such as {shapes}, and nothing makes one batch of them; give a padding "

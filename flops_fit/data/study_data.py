@@ -334,17 +334,18 @@ def _of_padding(padding: Padding | None, ignored: int) -> str:
 
 
 def _refuse_lists(examples: Examples) -> None:
-    """Raise `DataError` for rows of whole numbers that are Python's lists: torch makes an input of each place,
+    """Raise `DataError` for rows of numbers that are Python's lists: torch makes an input of each place,
     and an example would be one token."""
     if examples.num_examples is None or examples.collate is not default_collate:
         return
     (item,) = examples.spread(1)
     parts = item.values() if isinstance(item, Mapping) else item if isinstance(item, list | tuple) else ()
     row = next((part for part in parts if isinstance(part, list) and len(part) > 1), None)
-    if row is not None and all(isinstance(number, int) for number in row):
+    if row is not None and all(isinstance(number, int | float) for number in row):
+        ragged = ", or give pad (pad = 0, in [data])" if all(isinstance(number, int) for number in row) else ""
         raise DataError(
             f"examples hold lists, such as {str(row[:3])[:-1]}, ...] of {len(row)} numbers, of which torch makes "
-            f"{len(row)} inputs; make them tensors: torch.tensor(row), or give pad (pad = 0, in [data])"
+            f"{len(row)} inputs; make them tensors: torch.tensor(row){ragged}"
         )
 
 
