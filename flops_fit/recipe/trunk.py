@@ -12,7 +12,7 @@ from flops_fit.recipe.steps import BranchSteps, plan_steps
 from flops_fit.sweep.experiment import Experiment
 
 _BRANCH = " experiments branch from "  # what is in every note about sharing
-FOLDER = ".trunks"  # beside the folders of experiments; hidden, as what it holds can be made again
+FOLDER = "trunks"  # beside the folders of experiments; what it holds can be made again
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The trunk of experiments of one size: its states where experiments leave it, and who may extend it.
 
-In `<output_dir>/.trunks/<trunk>/` there is one file for each place where an experiment has left the trunk, named by the
+In `<output_dir>/trunks/<trunk>/` there is one file for each place where an experiment has left the trunk, named by the
 steps done: weights, optimizer and random state, as in a checkpoint. All of it can be made again, and may be deleted at
 any time: what needs a state goes on from the nearest one before it, or begins anew, to the same result.
 """

@@ -214,7 +214,8 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         plan, experiment = planned_in(source, context.partition_key, lambda: files.load(source.key("sweep_plan")))
         report = on_log or _LogProgress(context)
         gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
-        with store.training(experiment.experiment_id, context.log.warning), gpu:
+        held = store.training(experiment.experiment_id, context.log.warning), store.trunk(experiment.trunk)
+        with held[0], held[1], gpu:
             set_aside_if_changed(context, source, experiment)
             study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
             result = run_experiment(study, experiment, output_dir=store.runs, on_log=report, siblings=plan.trainings)

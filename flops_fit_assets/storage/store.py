@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from flops_fit.basics.files import read_value, set_aside, write_value
 from flops_fit.errors import FileError, FlopsFitWarning
+from flops_fit.recipe.trunk import FOLDER
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit_assets.storage.background_upload import uploading
 from flops_fit_assets.storage.mirror import Mirror
@@ -131,6 +132,18 @@ class StudyStore:
             return
         with uploading(self.mirror, self.path("training_run", partition).parent, on_problem):
             yield
+
+    @contextmanager
+    def trunk(self, name: str) -> Iterator[None]:
+        """Hold a trunk (`Experiment.trunk`) in step with the storage: its states are brought here before the body, and
+        those that the body has left are stored after it."""
+        if self.mirror is None or not name:
+            yield
+            return
+        folder = self.runs / FOLDER / name
+        self.mirror.pull_folder(folder)
+        yield
+        self.mirror.push_folder(folder, remove=False)
 
 
 def _is_file_name(partition: str) -> bool:
