@@ -14,7 +14,7 @@ from dagster import AssetKey
 from flops_fit.basics.arguments import need
 from flops_fit.errors import FileError, FlopsFitError, StudyError
 from flops_fit.results.results import ExperimentResult, results_frame
-from flops_fit.study.study import STUDY_NAME
+from flops_fit.study.study import STUDY_NAME, Study
 from flops_fit.study.study_file import name_of_all, varied
 from flops_fit.sweep.experiment import parse_budget
 from flops_fit_assets.instance.where import home_directory
@@ -80,7 +80,7 @@ class ComparedStudies:
             home=_home(home),
             axis=vary.name,
             values=vary.values,
-            at=next(iter(sources.values())).study.sweep.target_budgets,  # type: ignore[arg-type]  # numbers once made
+            at=_targets(next(iter(sources.values())).study),
             storage=storage_url(storage),
         )
 
@@ -190,6 +190,12 @@ def timed_runs(store: StudyStore, law: ScalingLaw) -> pd.DataFrame:
         except (FileError, FileNotFoundError):
             continue
     return results_frame(found)
+
+
+def _targets(study: Study) -> tuple[float, ...]:
+    """What the study is asked about; none stands for the laws' own."""
+    asked = (study.adaptive.target_budget,) if study.adaptive else study.sweep.target_budgets
+    return tuple(parse_budget(budget, "target budget") for budget in asked)
 
 
 def _prefix(key_prefix: str | Sequence[str]) -> tuple[str, ...]:

@@ -55,6 +55,8 @@ def print_plans(path: Path, console: Console, budgets: str | None = None, *, as_
     if dropped:
         said = ", ".join(f"{count} of {label}" for label, count in dropped.items())
         say(console, f"points of the grid that are dropped: {said}; the plan of a value has the reasons")
+    if any(planned.study.adaptive for planned in plans.values()):
+        say(console, "every value goes in rounds of its own, until its answer is sure enough or its own total is spent")
     say(console, f"times: {next(iter(plans.values())).cost.basis}")
     say(console, f"each value's experiments: {_typed('plan', path, compared)}")
     say(console, *(f"would be refused: {refusal}" for refusal in refused))

@@ -27,5 +27,5 @@ def test_its_python_finds_the_truth():
 def test_its_commands_have_the_options_that_it_types():
     known = {option for parameter in main.commands["compare"].params for option in parameter.opts}
     typed = re.findall(r"flops-fit compare (.*)", PAGE)
-    assert len(typed) == 4
+    assert len(typed) == 5
     assert set(re.findall(r" (--\w+)", " ".join(typed))) <= known

@@ -20,8 +20,8 @@ APART = (
 
 def headers(axis: Axis | None, *, in_time: bool) -> tuple[str, ...]:
     """Of the table; `in_time` where it says what the compute is in time."""
-    return ("Compute (FLOPs)", axis.name if axis else "Law", "Loss (90 %)", "is the best with",
-            "For the loss of the best it needs", *(["In time"] if in_time else []), "N_opt (90 %)")  # fmt: skip
+    return ("Compute (FLOPs)", axis.name if axis else "Law", "Loss (90 %)", "Best with",
+            "Compute for the best loss", *(["In time"] if in_time else []), "N_opt (90 %)")  # fmt: skip
 
 
 def rows(at: RankedAt, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -36,8 +36,8 @@ def rows(at: RankedAt, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
             name,
             f"{format_loss(at.losses[place])} ({format_loss(low)} to {format_loss(high)})",
             percent(at.probabilities[place]),
-            needed.words() if needed else "(it is the best)",
-            *([clock.in_time() if clock else ""] if in_time else []),
+            needed.words("times", "never") if needed else "–",
+            *([clock.words("times", "never") if clock else "–"] if in_time else []),
             f"{format_count(at.sizes[place])} ({format_count(smallest)} to {format_count(largest)})",
         )
 
@@ -63,6 +63,8 @@ def axis_sentence(at: RankedAt, names: Sequence[str], axis: Axis | None) -> str:
     best = names[at.best]
     if axis.is_edge(at.best):
         which = "largest" if at.best == axis.order[-1] else "smallest"
+        if axis.beyond(at.best) is None:
+            return f"{best} is the {which} {axis.name} tried, and none lies beyond it"
         return f"{best} is the {which} {axis.name} tried, so that the optimum may lie beyond it"
     place = axis.order.index(at.best)
     below, above = names[axis.order[place - 1]], names[axis.order[place + 1]]

@@ -62,6 +62,12 @@ def test_a_best_value_at_the_edge_says_what_to_add(exact_laws):
     assert "add depth = 2 to see whether the optimum lies there: depth = [2, 8, 32]" in turned
 
 
+def test_nothing_lies_below_zero(exact_laws):
+    found = rank_laws({"0": exact_laws["4"], "0.1": exact_laws["8"]}, at=1e21, axis="decay")
+    assert "0 is the smallest decay tried, and none lies beyond it" in found.sentences[0]
+    assert "add decay" not in found.summary()
+
+
 def test_values_without_an_order_have_no_edge(exact_laws):
     named = dict(zip(("gelu", "relu", "silu"), exact_laws.values(), strict=True))
     for axis, best in (("activation", "activation relu"), (None, "relu")):
