@@ -52,7 +52,8 @@ def sentence(at: RankedAt, names: Sequence[str], axis: Axis | None) -> str:
             if one is not None
         )
         return f"{best} is the best {where} with {percent(at.sure)}: {', '.join(needed)}"
-    rivals = " and ".join(f"{names[place]} ({percent(at.probabilities[place])})" for place in at.rivals)
+    *others, last = (f"{names[place]} ({percent(at.probabilities[place])})" for place in at.rivals)
+    rivals = f"{', '.join(others)} and {last}" if others else last
     return f"{best} is the best {where} with {percent(at.sure)}, and cannot be told apart from {rivals}"
 
 

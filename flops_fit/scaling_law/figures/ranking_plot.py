@@ -24,6 +24,12 @@ COLOURS = (BLUE, RED, GREEN, "#CC79A7", ORANGE, "#56B4E9", GREY)  # of Okabe and
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 POINTS = 40
+BESIDE: dict[str, Any] = {  # a point, above whatever line passes there
+    "xytext": (7, 7),
+    "textcoords": "offset points",
+    "fontsize": 9,
+    "bbox": {"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+}
 LEGEND: dict[str, Any] = {"framealpha": 0.9, "edgecolor": "none", "fontsize": 9}
 
 
@@ -89,8 +95,9 @@ def _draw_values(axes: Axes, names: Sequence[str], targets: Sequence[RankedAt], 
         there = x * (x.max() / x.min()) ** aside if logarithmic else x + aside * (x.max() - x.min())
         axes.errorbar(there, losses, errors, color=colour, ls=line, marker="o", ms=5, capsize=4, lw=1.4, label=label)
         for place, where in zip(order, there, strict=True):
-            axes.annotate(f"{at.probabilities[place]:.0%}", (where, at.losses[place]), xytext=(6, 6),
-                          textcoords="offset points", fontsize=9, color=colour)  # fmt: skip
+            chance = at.probabilities[place]
+            said = "<1%" if chance < 0.005 else f"{chance:.0%}"
+            axes.annotate(said, (where, at.losses[place]), color=colour, **BESIDE)
     if logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
