@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flops_fit.basics.terminal import say, say_markdown
+from flops_fit.drawing.drawn import Drawn, NotDrawn
 from flops_fit.errors import FlopsFitError
 from flops_fit.loss_curves import load_curves
 from flops_fit.loss_curves.drawn_curves import drawn_curves
@@ -46,10 +47,12 @@ class TableOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    """A law, where its report belongs, and lines on the forecasts that its runs score."""
+    """A law, where its report belongs, the folder of its trainings if it has one, and lines on the forecasts that its
+    runs score."""
 
     law: ScalingLaw
     report: Path
+    trainings: Path | None = None
     forecasts: Any = None
 
 
@@ -73,7 +76,7 @@ def print_fit(
     law, forecasts = found.law, found.forecasts
     if not as_json:  # before the report, which may fail on its way to the disk
         say(console, law.summary(targets))
-    curves = drawn_curves(load_curves(runs), law.loss_unit) if runs.is_dir() else None
+    curves = _curves(found)
     written = write_report(law, report_path or found.report, forecasts=forecasts, figures=curves, targets=targets)
     if as_json:
         from flops_fit_assets.commands.printed_json import print_json
@@ -86,6 +89,14 @@ def print_fit(
 def targets_of(text: str | None) -> list[float]:
     """Compute in FLOPs, with commas between."""
     return [parse_budget(part.strip(), "--target") for part in (text or "").split(",") if part.strip()]
+
+
+def _curves(found: _Fitted) -> dict[str, Drawn | NotDrawn]:
+    """The training curves of the law's runs, used or not, where their logs are here."""
+    runs = found.law.runs
+    ours = {*runs.experiment_id, *(item.experiment_id for item in runs.excluded)}
+    curves = load_curves(found.trainings) if found.trainings is not None else []
+    return drawn_curves([curve for curve in curves if curve.experiment_id in ours], found.law.loss_unit)
 
 
 def _of_table(runs: Path, eval_set: str | None, options: TableOptions) -> _Fitted:
@@ -104,7 +115,8 @@ def _of_table(runs: Path, eval_set: str | None, options: TableOptions) -> _Fitte
     law = fit_scaling_law(table, fix=from_text(options.fix), **reading)
     law = with_metrics(law, table, options.metric, **reading)
     forecasts = score_forecasts(folder_beside(runs), law.runs)
-    return _Fitted(law=law, report=runs.with_name(f"{runs.stem}_report.html"), forecasts=forecasts)
+    report = runs.with_name(f"{runs.stem}_report.html")
+    return _Fitted(law=law, report=report, trainings=runs if runs.is_dir() else None, forecasts=forecasts)
 
 
 def _of_study(study: Path, eval_set: str | None, options: TableOptions) -> _Fitted:
@@ -112,7 +124,7 @@ def _of_study(study: Path, eval_set: str | None, options: TableOptions) -> _Fitt
 
     refuse_of_tables(options)
     law, beside = law_of_study(study, eval_set)
-    return _Fitted(law=law, report=beside)
+    return _Fitted(law=law, report=beside, trainings=beside.parent)
 
 
 def refuse_of_tables(options: TableOptions) -> None:
