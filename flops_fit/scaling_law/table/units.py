@@ -20,7 +20,8 @@ from flops_fit.tables.unit_words import PF_DAY
 FLOPS_RATIOS = (0.05, 3e4)  # of FLOPs to N·D, that models may have
 USUAL_RATIOS = (1.0, 60.0)  # that a unit has to explain them by
 USUAL = (2, 3, 6, 8)
-TOKENS_PER_PARAM = (0.3, 3e3)
+TOKENS_PER_PARAM = (0.3, 500.0)
+CONFIRMED = 60.0  # times that, where FLOPs say that N and D are right
 LEAST_PARAMS, LEAST_TOKENS = 1e5, 1e6  # the largest of a table without FLOPs: below, they may be thousands or millions
 JUMP = 300.0  # from one size to the next, or one number of tokens: then some rows may be in another unit
 TIGHT = 0.005  # of ln FLOPs/(N·D), within which it is the same number in all runs
@@ -180,6 +181,7 @@ def _is_usual(ratio: float) -> bool:
 def _tokens_per_param(N: np.ndarray, D: np.ndarray, C: np.ndarray, derived: bool) -> Diagnostic | None:
     ratio = float(np.median(D / N))
     low, high = TOKENS_PER_PARAM
+    high *= 1.0 if derived else CONFIRMED
     if low <= ratio <= high:
         return None
     hints, remedies = _what_it_may_be(ratio, float(np.median(C / N / D)), derived)
