@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from flops_fit.basics.arguments import LEFT_OUT, need, number, one_of
 from flops_fit.errors import FitError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NATS = "nats per token"
 
@@ -27,11 +29,17 @@ def _same(values: np.ndarray) -> np.ndarray:
 
 
 def _errors(values: np.ndarray) -> np.ndarray:
-    share = 100.0 if np.nanmax(values, initial=0.0) > 1 else 1.0
+    share = 100.0 if (values > 1).any() else 1.0
     return 1.0 - values / share
 
 
+def _negative(values: np.ndarray) -> np.ndarray:
+    return -values
+
+
 def _logarithm(values: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.log(values)
 
@@ -41,9 +49,9 @@ KINDS = {
     "bits": Kind(loss=_same, unit="bits per token"),
     "bits-per-byte": Kind(loss=_same, unit="bits per byte"),
     "perplexity": Kind(loss=_logarithm, unit=NATS, said="the logarithm of perplexities"),
-    "log-likelihood": Kind(loss=np.negative, unit=NATS, said="log-likelihoods with their sign changed"),
+    "log-likelihood": Kind(loss=_negative, unit=NATS, said="log-likelihoods with their sign changed"),
     "accuracy": Kind(loss=_errors, unit="share of errors", said="1 - accuracy"),
-    "reward": Kind(loss=np.negative, unit="reward lost", said="rewards with their sign changed"),
+    "reward": Kind(loss=_negative, unit="reward lost", said="rewards with their sign changed"),
     "other": Kind(loss=_same, unit=""),
 }
 
