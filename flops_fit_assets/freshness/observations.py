@@ -29,7 +29,7 @@ def observations(
     before = latest_settings(instance, keys.values())
     differences = differences_in_words(before, reading.settings) if before else []
     said = change_text(differences, reading.effect) or f"{' and '.join(changed)} as first seen"
-    kept = {CHANGE: said, SETTINGS: dg.MetadataValue.json(dict(reading.settings))}
+    kept: dict[str, Any] = {CHANGE: said, SETTINGS: dg.MetadataValue.json(dict(reading.settings))}
     found = [
         dg.AssetObservation(key, tags={DATA_VERSION_TAG: reading.versions[part]}, metadata=kept)
         for part, key in changed.items()

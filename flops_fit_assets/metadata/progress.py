@@ -121,7 +121,7 @@ def _failures(failed: Mapping[str, ExperimentResult]) -> Metadata:
 
 def last_trained(store: StudyStore, results: Mapping[str, ExperimentResult], names: Iterable[str]) -> Metadata:
     """The trainings that ended last, each with its loss and a link to its curve and log, where the pages serve them."""
-    lines = []
+    lines: list[str] = []
     for name in names:
         if (result := results.get(name)) is None or len(lines) == _LAST_SHOWN:
             continue
