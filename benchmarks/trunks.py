@@ -122,12 +122,11 @@ def laws(shared: ScalingLaw, usual: ScalingLaw) -> str:
         budget = times * float(usual.runs.budget.max())
         for what, show in (("N_opt", format_count), ("L_opt", "{:.4f}".format)):
             values = [float(getattr(law, what)(budget)) for law in (usual, shared)]
-            name = {"L_opt": "loss"}.get(what, what)
-            intervals = [law.interval(name, budget) for law in (usual, shared)]
+            intervals = [law.interval(what, budget) for law in (usual, shared)]
             shown = [f"{show(v)} [{show(low)}, {show(high)}]" for v, (low, high) in zip(values, intervals, strict=True)]
             inside = ["yes" if low <= value <= high else "no"
                       for value, (low, high) in zip(values[::-1], intervals, strict=True)]  # fmt: skip
-            rows.append((format_flops(budget), name, *shown, *inside))
+            rows.append((format_flops(budget), what, *shown, *inside))
     return markdown_table(("FLOPs", "", "default", "trunks", "trunks' within default's", "default's within"), rows)
 
 
