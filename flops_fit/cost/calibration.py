@@ -9,7 +9,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
+
+from flops_fit.cost.not_negative import fit_not_negative
 
 _FEWEST_FOR_STEPS = 4
 _PRIOR_WEIGHT = 0.3  # of the prior's relative error against that of one run
@@ -71,7 +72,7 @@ def _fit(runs: Sequence[Any], peak_flops: float) -> Calibration:
         relative = np.vstack([relative, [0.0, 0.0, _PRIOR_WEIGHT * peak_flops]])
         ones = np.append(ones, _PRIOR_WEIGHT)
     units = np.where(relative.any(axis=0), relative.max(axis=0), 1.0)
-    solution, _ = nnls(relative / units, ones)
+    solution = fit_not_negative(relative / units, ones)
     per_step, per_token, per_flop = (float(value) for value in solution / units)
     return Calibration(
         per_step=per_step, per_token=per_token, per_flop=per_flop, scale=scale, power=power, num_runs=len(runs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import numpy as np
 from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.from_json import from_json
 from flops_fit.cost.hardware import Hardware
+from flops_fit.cost.not_negative import fit_not_negative
 from flops_fit.errors import FileError
 from flops_fit.recipe.steps import plan_steps
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SCHEMA = "flops_fit.step_seconds/2"
 FILE = ".step_seconds.json"  # hidden: of this machine, as locks are
 _TERMS = ((0, 2), (0, 1), (1, 2), (0, 1, 2), (2,), (0,), (1,))  # of 1, tokens, FLOPs; of equals the first is taken
-_AS_GOOD = 1e-6
 OVERHEAD = {"cpu": 0.5e-3, "other": 5e-3}  # seconds of a step beside its FLOPs: calls, and the optimizer
 
 
@@ -67,23 +66,7 @@ class StepSeconds:
         """Seconds of a step, of a token and of a FLOP, none negative: least squares of relative errors, (3,)."""
         rows = np.array([[1.0, item.tokens, item.flops] for item in self.timed])
         rows /= np.array([item.seconds for item in self.timed])[:, None]
-        best, least = np.zeros(3), np.inf
-        for costs in self._fits(rows):
-            error = float(np.square(rows @ costs - 1).sum())
-            if error < least - _AS_GOOD:
-                best, least = costs, error
-        return best
-
-    def _fits(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """What every choice of terms gives, no more of them than there are steps, where all are positive."""
-        scale = rows.max(axis=0)
-        for terms in _TERMS:
-            if len(terms) <= len(rows):
-                costs = np.zeros(3)
-                found, *_ = np.linalg.lstsq(rows[:, [*terms]] / scale[[*terms]], np.ones(len(rows)), rcond=None)
-                costs[[*terms]] = found / scale[[*terms]]
-                if (costs >= 0).all():
-                    yield costs
+        return fit_not_negative(rows, np.ones(len(rows)), _TERMS)
 
     def save(self, directory: Path) -> Path:
         """Keep them in a study's folder, of this machine."""
