@@ -74,7 +74,7 @@ def test_find_optimal_refuses_before_training(tmp_path):
 
     with pytest.raises(StudyError, match=r"nothing was trained: .* more than max_hours = 1e-12"):
         flops_fit.find_optimal(
-            TinyMLP, "width", None, train(), cross_entropy, [2e6], eval_dataset=held_out(), max_size=64,
+            TinyMLP, "width", None, train(), cross_entropy, [2e6, 6e6], eval_dataset=held_out(), max_size=64,
             device="cpu", max_hours=1e-12, output_dir=tmp_path, progress=False,
         )  # fmt: skip
     assert not list(tmp_path.glob("runs/*"))
