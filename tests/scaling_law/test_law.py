@@ -76,7 +76,7 @@ def test_excluded_runs_are_listed_with_reasons():
     law = fit_scaling_law(pd.concat([table, table.iloc[[9]]]), bootstraps=10)
     assert {item.row: item.reason for item in law.runs.excluded} == {
         0: "status is diverged",
-        1: "loss is missing or not a number",
+        1: "loss is missing",
         2: "num_tokens = -5 is not positive",
         35: "repeats another row exactly (same N, D and loss)",
     }

@@ -30,8 +30,8 @@ def with_sensible_budgets(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str,
         said = f"column compute_budget is put aside, and budgets are groups of equal FLOPs: {why}"
         return table.drop(columns="compute_budget"), (said,)
     wrong = np.isfinite(given) & np.isfinite(flops) & ~(away <= NEAR_BUDGET)
-    if outlying_flops(table[flops > 0]):  # then it is their FLOPs that are wrong, and these rows are left out
-        wrong &= ~table.index.isin(list(outlying_flops(table[flops > 0])))
+    counted = (table[["num_params", "num_tokens", "flops"]] > 0).all(axis=1)
+    wrong &= ~table.index.isin(list(outlying_flops(table[counted])))  # there the FLOPs are wrong: left out elsewhere
     filled = _filled(_near_as_one(np.where(wrong, np.nan, given)), flops)
     added = int(np.isfinite(filled).sum() - (np.isfinite(given) & ~wrong).sum())
     told: list[str] = []
