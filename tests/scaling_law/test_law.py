@@ -120,7 +120,7 @@ def test_column_synonyms_paths_and_results_are_read(tmp_path):
             "num_params goes up to .* billions",
         ),
         (lambda t: t.drop(columns="loss"), "no column loss"),
-        (lambda t: t.drop(columns=["num_tokens", "flops"]), "no column num_tokens"),
+        (lambda t: t.drop(columns=["num_tokens", "flops", "compute_budget"]), "no column num_tokens"),
         (lambda t: t.assign(loss=np.nan), "none of 35 runs can be used"),
         (lambda t: t.head(5), "5 usable runs cannot fix"),
     ],
@@ -168,13 +168,23 @@ def test_options_that_no_fit_has_are_refused_with_the_limit(options, message):
         fit_scaling_law(synthetic_runs(), **options)
 
 
-@pytest.mark.parametrize(("column", "value"), [("compute_budget", 0), ("compute_budget", np.inf), ("loss", 1e300)])
-def test_numbers_that_are_no_measurement_are_excluded_by_name(column, value):
+def test_a_loss_that_is_no_measurement_is_excluded_by_name():
     runs = synthetic_runs(noise=0.003)
-    runs.loc[3, column] = value
+    runs.loc[3, "loss"] = 1e300
     (excluded,) = fit_scaling_law(runs, bootstraps=10).runs.excluded
     assert excluded.row == 3
-    assert excluded.reason == f"{column} = {value:g} is not between 1e-100 and 1e+100"
+    assert excluded.reason.startswith("loss = 1e+300 is not between 1e-15 and 1e+15")
+
+
+@pytest.mark.parametrize("value", [0, np.inf])
+def test_a_budget_that_is_none_is_that_of_the_FLOPs(value):
+    runs = synthetic_runs(noise=0.003)
+    whole = fit_scaling_law(runs, bootstraps=10)
+    runs.loc[3, "compute_budget"] = value
+    law = fit_scaling_law(runs, bootstraps=10)
+    assert law.parameters.tolist() == whole.parameters.tolist()
+    assert [m.compute_budget for m in law.isoflops] == [m.compute_budget for m in whole.isoflops]
+    assert any("compute_budget of 1 runs" in note for note in law.runs.notes)
 
 
 def test_an_infinite_number_is_not_taken_for_the_largest_finite_one():

@@ -29,8 +29,9 @@ def with_sensible_budgets(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str,
     if why := _senseless(given, flops, away):
         said = f"column compute_budget is put aside, and budgets are groups of equal FLOPs: {why}"
         return table.drop(columns="compute_budget"), (said,)
-    wrong = np.isfinite(given) & np.isfinite(flops) & ~(away <= NEAR_BUDGET)
-    counted = (table[["num_params", "num_tokens", "flops"]] > 0).all(axis=1)
+    wrong = ~np.isnan(given) & np.isfinite(flops) & ~(away <= NEAR_BUDGET)
+    numbers = table[["num_params", "num_tokens", "flops"]]
+    counted = ((numbers > 0) & np.isfinite(numbers)).all(axis=1)
     wrong &= ~table.index.isin(list(outlying_flops(table[counted])))  # there the FLOPs are wrong: left out elsewhere
     filled = _filled(_near_as_one(np.where(wrong, np.nan, given)), flops)
     added = int(np.isfinite(filled).sum() - (np.isfinite(given) & ~wrong).sum())
