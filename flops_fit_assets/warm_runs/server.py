@@ -26,7 +26,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from flops_fit_assets.warm_runs.sources import Sources, now
+from flops_fit_assets.warm_runs.sources import FilesRead, Sources, now
 
 LONGEST = 100_000  # bytes of a request
 _LOADED = ("torch", "torch._dynamo", "dagster._cli.api", "flops_fit_assets.definitions")
@@ -74,11 +74,11 @@ def _serve_location(requests: socket.socket, end: int, request: dict[str, Any], 
     """Load a code location, then fork its runs. Answers each request with one message, and says how each run ended."""
     requests.close()
     asked, before, threads = connection.Connection(end), set(sys.modules), _threads()
-    began = now()
+    began, files = now(), FilesRead()
     problem = _load_location(request["origin"])
     if not problem and _threads() > threads:
         problem = "importing it begins threads, and a process with threads cannot be forked safely"
-    own = Sources.loaded(began, besides=before)
+    own = Sources.loaded(began, besides=before, read=files.stop())
     gc.freeze()
     runs: dict[str, ForkProcess] = {}
     while True:

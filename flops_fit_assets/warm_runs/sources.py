@@ -8,14 +8,17 @@ import sysconfig
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _INSTALLED = tuple(sysconfig.get_path(which) for which in ("stdlib", "platstdlib", "purelib", "platlib"))
+_MADE_UP = ("/proc/", "/sys/", "/dev/")
 _CLOCK_NS = 50_000_000  # a file system's clock may be behind that of `time` by as much
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The files of modules, and the names in the folders that they are found in, as they were when they were loaded.
+    """The files of modules and what was read with them, and the names in the folders that modules are found in, as they
+    were when they were loaded.
 
     `settled` is whether none of them was written while they were loaded: else what is loaded may be older.
     """
@@ -25,12 +28,14 @@ class Sources:
     settled: bool
 
     @classmethod
-    def loaded(cls, since: float, besides: Collection[str] = (), installed: bool = True) -> Sources:
-        """Of what this process has imported but the modules `besides`, having begun at the time `since`.
+    def loaded(
+        cls, since: float, besides: Collection[str] = (), installed: bool = True, read: Collection[str] = ()
+    ) -> Sources:
+        """Of what this process has imported but the modules `besides`, having begun at the time `since`, and `read`.
 
-        Without `installed`, those of the standard library and of site-packages are left out.
+        Without `installed`, modules of the standard library and of site-packages are left out.
         """
-        names = {file for file in _files(besides) if installed or not file.startswith(_INSTALLED)}
+        names = {file for file in _files(besides) if installed or not file.startswith(_INSTALLED)} | set(read)
         files = {file: _state(file) for file in names}
         return cls(
             files=files,
@@ -51,6 +56,27 @@ class Sources:
 def now() -> float:
     """The time, as `Sources.loaded` takes it."""
     return time.time()
+
+
+class FilesRead:
+    """Notes which files this process opens to read from now on, until `stop`: a study file, settings, small data."""
+
+    def __init__(self) -> None:
+        self._names: set[str] | None = set()
+        sys.addaudithook(self._note)  # which nobody can take away again
+
+    def stop(self) -> set[str]:
+        """What was read, but what the system makes up and what Python has compiled."""
+        names, self._names = self._names or set(), None
+        return {name for name in names if not name.startswith(_MADE_UP) and "__pycache__" not in name}
+
+    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or self._names is None:
+            return
+        path, mode, flags = arguments
+        reading = flags & os.O_ACCMODE == os.O_RDONLY if mode is None else mode.strip("bt") == "r"
+        if reading and isinstance(path, (str, os.PathLike)):
+            self._names.add(os.path.abspath(path))
 
 
 def _files(besides: Collection[str]) -> Iterator[str]:

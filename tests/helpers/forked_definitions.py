@@ -10,13 +10,14 @@ import numpy as np
 from forked_value import VALUE
 
 LOADED_BY = os.getpid()
+SETTING = Path(__file__).with_name("setting.txt").read_text()
 
 
 @dg.asset
 def says() -> dg.MaterializeResult:
     number = float(np.random.rand())  # noqa: NPY002  what is looked at is the generator of the process
     return dg.MaterializeResult(
-        metadata={"value": VALUE, "loaded by": LOADED_BY, "runs in": os.getpid(), "number": number}
+        metadata={"value": VALUE, "setting": SETTING, "loaded by": LOADED_BY, "runs in": os.getpid(), "number": number}
     )
 
 

@@ -32,6 +32,7 @@ class Place:
         self.folder = folder
         shutil.copy(f"{HELPERS}/forked_definitions.py", folder)
         self.write("VALUE = 1\n")
+        (folder / "setting.txt").write_text("one")
         (folder / "dagster").mkdir()
         self.instance = dg.DagsterInstance.local_temp(str(folder / "dagster"), overrides=LAUNCHER)
         file = str(folder / "forked_definitions.py")
@@ -100,6 +101,16 @@ def test_an_edited_source_is_loaded_anew(place):
     location.leave()
     wait_for(lambda: place.ask(place.forks(), "says")[1] == "began", 30, "a location that trusts what it loaded")
     assert place.said(place.forks())["value"] == 2
+
+
+def test_what_the_definitions_read_when_they_are_made_is_read_anew_once_it_changes(place):
+    """Such as the study file, in a project whose definitions are made when its module is imported."""
+    location = place.forks()
+    assert place.said(location)["setting"] == "one"
+    (place.folder / "setting.txt").write_text("two")
+    assert place.ask(location, "says")[1] == "stale"
+    wait_for(lambda: place.ask(place.forks(), "says")[1] == "began", 30, "a location that trusts what it read")
+    assert place.said(place.forks())["setting"] == "two"
 
 
 def test_a_run_whose_process_is_killed_fails_with_the_signal(place):

@@ -3,10 +3,11 @@
 import importlib
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
-from flops_fit_assets.warm_runs.sources import Sources, now
+from flops_fit_assets.warm_runs.sources import FilesRead, Sources, now
 
 
 @pytest.fixture
@@ -65,3 +66,22 @@ def test_installed_modules_count_where_they_are_asked_for():
     assert pytest.__file__ in with_installed
     assert pytest.__file__ not in without
     assert Sources.__module__.replace(".", "/") in " ".join(without)
+
+
+def test_files_that_are_read_count_and_what_is_written_does_not(tmp_path):
+    (tmp_path / "read.txt").write_text("one")
+    files = FilesRead()
+    (tmp_path / "read.txt").read_text()
+    os.close(os.open(tmp_path / "low.txt", os.O_RDONLY | os.O_CREAT))
+    (tmp_path / "written.txt").write_text("one")
+    Path("/proc/self/stat").read_text()
+    names = files.stop()
+    Path(__file__).read_text()
+    assert {name for name in names if "site-packages" not in name} == {
+        str(tmp_path / "read.txt"),
+        str(tmp_path / "low.txt"),
+    }
+    sources = Sources.loaded(now() + 1, besides=set(sys.modules), read=names)
+    assert sources.unchanged
+    (tmp_path / "read.txt").write_text("two")
+    assert not sources.unchanged
