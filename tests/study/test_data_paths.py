@@ -110,10 +110,10 @@ def test_lists_and_globs_and_text_and_options(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ('train = "data/train.bin"\n', r"\[data\] data.train = '.*data/train\.bin' is a path; set context"),
+        ('train = "data/train.bin"\n', r"\[data\] train = '.*data/train\.bin' is a path; set context"),
         ('train = "my_data.train"\ncontext = 8\n', r"train = 'my_data.train' must be \"package.module:attr"),
-        ('train = "streams:Stream"\ncontext = 8\n', r"data.context = 8 is for data given as a path, such as"),
-        ('train = "data/train.bin"\ncontext = 0\n', "data.context = 0 must be a whole number of at least 1"),
+        ('train = "streams:Stream"\ncontext = 8\n', r"\[data\] context = 8 is for data given as a path, such as"),
+        ('train = "data/train.bin"\ncontext = 0\n', r"\[data\] context = 0 must be a whole number of at least 1"),
         ('train = "data/train.bin"\ncontex = 8\n', "unknown key 'contex'; did you mean 'context'"),
         (
             'train = "data/train.bin"\ncontext = 8\nseparator = 50256\n',
