@@ -259,9 +259,9 @@ def test_counts_from_a_list_are_the_sizes_there_are(tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("num_params = [1e6]", r"model\.num_params = \(1000000\.0,\) must be \[smallest, largest\]"),
+        ("num_params = [1e6]", r"\[model\] num_params = \(1000000\.0,\) must be \[smallest, largest\]"),
         ("num_params = [1e6, 0]", "each of num_params = 0 must be a number of at least 1"),
-        ('num_params = [1e6, 1e8]\nsize_param = "width"', r"model\.size_param = 'width' must be \"num_params\""),
+        ('num_params = [1e6, 1e8]\nsize_param = "width"', r"\[model\] size_param = 'width' must be \"num_params\""),
     ],
 )
 def test_counts_that_make_no_plan_are_refused(tmp_path, model, message):
