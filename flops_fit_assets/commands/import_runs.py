@@ -76,8 +76,9 @@ def print_import(
     if done.replaced:
         lines.append(f"{len(done.replaced)} replace what was imported before: {', '.join(done.replaced)}")
     if done.kept:
-        trained = " (trained here, or the same)" if replace else "; --replace replaces what was imported"
-        lines.append(f"{len(done.kept)} had a result already, which stays{trained}: {', '.join(done.kept)}")
+        why = " (trained here, or the same)" if replace else ""
+        lines.append(f"{len(done.kept)} had a result already, which stays{why}: {', '.join(done.kept)}")
+        lines += [] if replace else ["to put these in the place of what was imported before: --replace"]
     lines += [f"row {item.row} is left out: {item.reason}" for item in done.unmatched]
     say(console, *lines)
     return not done.unmatched

@@ -274,7 +274,7 @@ def test_a_corrected_import_replaces_a_wrong_one_and_no_training(flops_fit, tmp_
 
     kept = flops_fit("import", "right.csv")
     assert "imported 0 of 8" in kept.output
-    assert "--replace replaces what was imported" in " ".join(kept.output.split())
+    assert "to put these in the place of what was imported before: --replace" in " ".join(kept.output.split())
     made = materializations(tmp_path)["training_run"]
     replaced = flops_fit("import", "right.csv", "--replace")
     said = " ".join(replaced.output.split())

@@ -81,6 +81,16 @@ def test_what_is_missing_or_no_number_is_named_with_what_to_type(columns, messag
     assert "\n" not in str(raised.value)
 
 
+def test_a_unit_of_losses_that_no_heading_says_is_assumed_and_said():
+    told = {
+        column: read_runs(BASE.rename(columns={"loss": column})) for column in ("val_loss", "loss (bits)", "val_bpb")
+    }
+    assert [runs.loss_unit for runs in told.values()] == ["nats per token", "bits per token", "bits per byte"]
+    said = [any("losses are taken for nats per token" in note for note in runs.notes) for runs in told.values()]
+    assert said == [True, False, False]
+    assert read_runs(BASE.rename(columns={"loss": "val_loss"}), loss_kind="bits").loss_unit == "bits per token"
+
+
 def test_no_column_is_asked_for_with_none():
     odd = BASE.assign(status=0, compute_budget=range(35))
     runs = read_runs(odd, columns={"status": None, "compute_budget": "none"})
