@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Any]
 SETTINGS = "settings"  # under which name events in Dagster keep them
 CHANGE = "changed"  # and what was changed, in words
+_BESIDE = ("hardware", "schedule", "owners")  # sections that no experiment follows from: said last
 _LONGEST = 60  # characters of a value that are repeated
 
 
@@ -29,6 +30,7 @@ def differences_in_words(before: Settings, now: Settings) -> list[str]:
     """What was changed, one phrase each: keys with what they were and are, sources that were edited, other data."""
     old, new = before.get("values", {}), now.get("values", {})
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    changed.sort(key=lambda name: name.partition(".")[0] in _BESIDE)
     said = [_phrase(name, old.get(name), new.get(name)) for name in changed]
     said += _edited(before.get("code", {}), now.get("code", {}))
     if before.get("data") != now.get("data") and not said:

@@ -27,7 +27,7 @@ def test_an_edit_starts_exactly_what_it_affects(pages):
     live.edit(budgets=(3e5, 6e5, 2e8), **FINISHED)  # two of its four sizes would need more tokens than there are
     started, tick = live.settle()
     assert started == {"sweep_plan": 1, "training_run": 2, "scaling_law": 1}
-    assert tick["skipReason"] == "compute_budgets + 2e8: 2 added, 8 kept"
+    assert tick["skipReason"] == "compute_budgets + 2e8, workers of [hardware] from 2 to 1: 2 added, 8 kept"
     assert any("warm_runs.server" in command for command in of_home(live.folder).values()) == forks.POSSIBLE
     with open_instance(live.folder, 2) as instance:
         forked = [run for run in instance.get_runs(limit=4) if PROCESS_TAG in run.tags]

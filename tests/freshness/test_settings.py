@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from tiny_study import tiny_study
 
-from flops_fit import ModelSpec, SweepOptions
+from flops_fit import Hardware, ModelSpec, SweepOptions
 from flops_fit_assets.freshness.changes import change_text
 from flops_fit_assets.freshness.settings import differences_in_words, settings_of
 
@@ -23,6 +23,9 @@ BEFORE = tiny_study()
          ["learning_rate of [training] from 0.02 to 0.03"]),
         ({"model": ModelSpec(factory=BEFORE.model.factory, size_param="width", max_size=64, kwargs={"dropout": 0.1})},
          ["kwargs of [model] from {} to none", "kwargs.dropout of [model] from none to 0.1"]),
+        ({"hardware": Hardware(device="cpu", workers=3),
+          "sweep": SweepOptions(compute_budgets=(2e6, 4e6), num_sizes_per_budget=4)},
+         ["num_sizes_per_budget from 3 to 4", "workers of [hardware] from 2 to 3"]),
         ({}, []),
     ],
 )  # fmt: skip
