@@ -8,12 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from flops_fit.basics.files import read_value, write_value
 from flops_fit.basics.from_json import from_json
 from flops_fit.cost.hardware import Hardware
-from flops_fit.cost.not_negative import fit_not_negative
 from flops_fit.errors import FileError
 from flops_fit.recipe.steps import plan_steps
 
@@ -59,14 +56,18 @@ class StepSeconds:
 
     def total(self, steps: float, tokens: float, flops: float) -> float:
         """Of so many `steps` with so many `tokens` and `flops` together."""
-        return float(np.dot(self._costs, (steps, tokens, flops)))
+        return sum(cost * of for cost, of in zip(self._costs, (steps, tokens, flops), strict=True))
 
     @functools.cached_property
-    def _costs(self) -> np.ndarray:
-        """Seconds of a step, of a token and of a FLOP, none negative: least squares of relative errors, (3,)."""
+    def _costs(self) -> list[float]:
+        """Seconds of a step, of a token and of a FLOP, none negative: least squares of relative errors."""
+        import numpy as np  # not on the way of what only shows help
+
+        from flops_fit.cost.not_negative import fit_not_negative
+
         rows = np.array([[1.0, item.tokens, item.flops] for item in self.timed])
         rows /= np.array([item.seconds for item in self.timed])[:, None]
-        return fit_not_negative(rows, np.ones(len(rows)), _TERMS)
+        return [float(cost) for cost in fit_not_negative(rows, np.ones(len(rows)), _TERMS)]
 
     def save(self, directory: Path) -> Path:
         """Keep them in a study's folder, of this machine."""

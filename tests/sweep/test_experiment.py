@@ -20,6 +20,7 @@ def test_six_values_in_order_make_one():
         "arguments": {},
         "label": "",
         "active_params": None,
+        "recipe_tokens": None,
     } == dataclasses.asdict(experiment)
     assert "tuned" not in experiment.to_dict(), "as ids and hashes were made before anything could be tuned"
     assert list(experiment.to_dict())[:6] == [
