@@ -56,6 +56,8 @@ _AFTER = re.compile(r"^(.*?)(?:,\s*|\s+in\s+|_in_|[_ ])([A-Za-z0-9^·×*.+/ -]+)
 _LOGARITHM = re.compile(r"^(log10|log_10|lg|ln|log)[\s_]*(?:of[\s_]+)?[(\[]?\s*([^()\[\]]+?)\s*[)\]]?$", re.IGNORECASE)
 _PARTS = re.compile(r"[/.:|]+")
 _PREFIXED = re.compile(r"^(total|train|training|compute)([kmgtpezy]flops?)$")
+_RATE = re.compile(r"/\s*s(?:ec(?:ond)?s?)?\s*[)\]]?$", re.IGNORECASE)  # FLOP/s is a speed
+_COUNTERS, _LAST = {"n", "d", "c"}, (99,)  # which may count rows or layers: taken where no other column says more
 _OF_TRAINING = {"train", "training"}
 _WITHIN = (
     "num_params",
@@ -87,9 +89,11 @@ def plain(column: object) -> str:
 def heading(column: object) -> Heading | None:
     """What the heading of a column says, None where it is no quantity of a run."""
     text = str(column).strip()
+    if _RATE.search(text):
+        return None
     found = _named(text)
     if found is not None:
-        return found
+        return replace(found, rank=_LAST) if text in _COUNTERS else found
     if (match := _LOGARITHM.match(text)) and (inner := _named(match[2])) and inner.name != "loss":
         return replace(inner, scale=LN if match[1].lower() == "ln" else LOG10)
     for pattern in (_BRACKETS, _AFTER):

@@ -42,8 +42,7 @@ class Trunk:
 
     def log_until(self, step: int) -> str:
         """The lines of the log up to `step`; none where they are gone."""
-        path = self._log(step)
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        return log_text(self._log(step))
 
     def leave(self, model: torch.nn.Module, optimizer: ScheduledOptimizer, progress: Progress, log: str) -> None:
         """Keep the state after `progress`, and the lines of `log` before it, which are there once the state is."""
@@ -80,3 +79,11 @@ class Trunk:
 
     def _made_by(self, step: int) -> dict[str, str]:
         return {"schema": SCHEMA, "trunk": self.directory.name, "step": str(step)}
+
+
+def log_text(path: Path) -> str:
+    """What a log has, "" where it is gone; bytes that are no text as signs that no line of a log has."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""

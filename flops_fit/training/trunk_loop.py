@@ -20,7 +20,7 @@ from flops_fit.sweep.experiment import Experiment
 from flops_fit.training.loop import Clock, TrainingLoop
 from flops_fit.training.rank_loop import RankLoop
 from flops_fit.training.run_log import LOG_FILE
-from flops_fit.training.trunk import Trunk
+from flops_fit.training.trunk import Trunk, log_text
 
 _POLL_SECONDS = 0.5
 
@@ -99,7 +99,7 @@ class TrunkLoop(TrainingLoop):
 
     def _keep(self, clock: Clock) -> None:
         if self.progress.step in self._places and self.progress.step not in self._trunk.steps(self.progress.step)[:1]:
-            log = (self.job.directory / LOG_FILE).read_text(encoding="utf-8")
+            log = log_text(self.job.directory / LOG_FILE)
             self._trunk.leave(self.model, self.optimizer, self.progress, log)
         if self.progress.step >= self._branching.branch:
             self._let_go()

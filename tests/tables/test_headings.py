@@ -45,7 +45,7 @@ def test_a_loss_is_told_with_its_unit(column, unit):
     "column",
     ["train/loss", "train_loss", "loss/train", "loss [train]", "loss_code", "accuracy", "tokens_per_param", "tflops",
      "flops_per_token", "n_layers", "n_t", "d_model", "lr", "params.lr", "weight_decay", "steps", "Runtime",
-     "config.d"],
+     "config.d", "FLOP/s", "train TFLOP/s", "tokens/sec", "compute (TFLOP/s)"],
 )  # fmt: skip
 def test_what_is_none_of_these_is_left_alone(column):
     assert heading(column) is None
@@ -76,3 +76,9 @@ def test_words_for_units(word, factor):
 def test_what_a_column_may_be_is_not_the_loss_on_training_data_if_there_is_another():
     assert likely("loss", ["train_loss", "best_score_loss"]) == ["best_score_loss"]
     assert likely("loss", ["lr", "train_loss"]) == ["train_loss"]
+
+
+def test_a_small_letter_that_may_count_rows_gives_way_to_a_word():
+    for letter, word in (("n", "params"), ("d", "tokens"), ("c", "compute")):
+        assert heading(letter).name == heading(word).name
+        assert heading(letter).rank > heading(word).rank > heading(letter.upper()).rank

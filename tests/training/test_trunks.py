@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -187,6 +188,20 @@ def test_a_trunk_that_is_gone_or_damaged_is_trained_again(tmp_path, alone):
     again = run_experiment(study, long, output_dir=tmp_path)
     assert same(again, whole[long.experiment_id])
     assert again.trunk_tokens == 0
+
+
+@pytest.mark.parametrize("damage", [b"\xa5\x81 no text\n", None])
+def test_a_damaged_log_of_a_trunk_costs_the_log_alone(tmp_path, alone, damage):
+    study, plan, whole = alone
+    short, middle, _ = longest_trunk(plan)
+    run_experiment(study, short, output_dir=tmp_path, siblings=[middle])
+    (state, *_) = states(tmp_path, short)
+    log = state.with_suffix(".jsonl")
+    log.unlink() if damage is None else log.write_bytes(damage)
+    with pytest.warns(FlopsFitWarning, match="is damaged; kept as") if damage else nullcontext():
+        result = run_experiment(study, middle, output_dir=tmp_path)
+    assert same(result, whole[middle.experiment_id])
+    assert result.trunk_tokens > 0
 
 
 def test_two_at_once_train_their_trunk_once(tmp_path, alone, counted):

@@ -23,12 +23,14 @@ USUAL = (2, 3, 6, 8)
 TOKENS_PER_PARAM = (0.3, 500.0)
 CONFIRMED = 60.0  # times that, where FLOPs say that N and D are right
 LEAST_PARAMS, LEAST_TOKENS = 1e5, 1e6  # the largest of a table without FLOPs: below, they may be thousands or millions
+MOST_PARAMS, MOST_TOKENS = 1e14, 1e16  # of any run; beyond, a heading's unit was applied to plain counts
 JUMP = 300.0  # from one size to the next, or one number of tokens: then some rows may be in another unit
 TIGHT = 0.005  # of ln FLOPs/(N·D), within which it is the same number in all runs
 FAR_OFF, ALIKE = 1.5, 1.0  # of ln FLOPs/(N·D) from the median: rows that are wrong, and the most that others differ by
 FEW_RUNS, A_FEW = 8, 0.1  # the least of runs to tell by, and the largest share that may be wrong
 _COUNTS = (1.0, 1e3, 1e6, 1e9)
 _FLOPS = (1.0, 1e9, 1e12, 1e15, 1e18, PF_DAY, 1e21)
+AS_POWERS_OF_TEN = (10 ** float(np.log(6)), 10 ** float(np.log(8)))  # FLOPs/(N·D) of natural logarithms read as log10
 _LOGARITHMS = {"log10": 10.0, "ln": float(np.e)}
 _NAMES = ("num_params", "num_tokens", "flops")
 _TOGETHER = (("num_params",), ("num_tokens",), ("flops",), _NAMES[:2], _NAMES)  # columns that logarithms are taken of
@@ -49,10 +51,12 @@ def unit_doubts(
     known = derived or mixed or (len(counts) == 2 and "flops" in confirmed)
     ratio = None if known else _ratio(N, D, C, confirmed)
     small = _small(N, D, confirmed) if derived and len(counts) < 2 else None
+    huge = _huge(N, D, confirmed) if ratio is None else None
     found = [
         ratio,
         small,
-        _tokens_per_param(N, D, C, derived) if ratio is None and small is None and not counts else None,
+        huge,
+        _tokens_per_param(N, D, C, derived) if not (ratio or small or huge or counts) else None,
         _jump(N, D, confirmed),
     ]
     return tuple(filter(None, found))
@@ -131,6 +135,8 @@ def _ratio(N: np.ndarray, D: np.ndarray, C: np.ndarray, confirmed: Collection[st
     ratios = C / N / D
     ratio = float(np.median(ratios))
     same = float(np.ptp(np.log(ratios))) < TIGHT
+    if same and any(abs(np.log(ratio / other)) < TIGHT for other in AS_POWERS_OF_TEN):
+        return _natural_logarithms(ratio)
     if not (FLOPS_RATIOS[0] <= ratio <= FLOPS_RATIOS[1]) or (
         same and any(_is_usual(ratio / factor) for factor in (*_COUNTS[1:], *(1 / x for x in _COUNTS[1:])))
     ):
@@ -159,6 +165,18 @@ def _ratio(N: np.ndarray, D: np.ndarray, C: np.ndarray, confirmed: Collection[st
 
 def _has_logarithm(units: Mapping[str, float | str]) -> bool:
     return any(isinstance(unit, str) for unit in units.values())
+
+
+def _natural_logarithms(ratio: float) -> Diagnostic:
+    """Six FLOPs per parameter and token of `log(N)`, `log(D)` and `log(C)` that are natural, taken for log10."""
+    return Diagnostic(
+        code="units",
+        severity="warning",
+        message=f"FLOPs are {ratio:.3g} per parameter and token in all runs, as those of natural logarithms are that "
+        "are read as powers of ten",
+        remedy=f"if so, give {typed(dict.fromkeys(_NAMES, 'ln'))}; if they are log10, "
+        f"{typed(dict.fromkeys(_NAMES, 'log10'))}; if they are no logarithms, {typed(dict.fromkeys(_NAMES, 1))}",
+    )
 
 
 def _forward_alone(ratio: float) -> Diagnostic:
@@ -248,4 +266,22 @@ def _small(N: np.ndarray, D: np.ndarray, confirmed: Collection[str]) -> Diagnost
         severity="warning",
         message=f"{named}, and no FLOPs say whether these are plain counts or thousands or millions{steps}",
         remedy=f"give {typed(dict.fromkeys(small, 1e6))} for millions, 1 instead for plain counts; or a column flops",
+    )
+
+
+def _huge(N: np.ndarray, D: np.ndarray, confirmed: Collection[str]) -> Diagnostic | None:
+    most = {"num_params": (float(N.max()), MOST_PARAMS), "num_tokens": (float(D.max()), MOST_TOKENS)}
+    huge = {name: top for name, (top, limit) in most.items() if top > limit and name not in confirmed}
+    if not huge:
+        return None
+    named = " and ".join(f"{name} goes up to {top:.3g}" for name, top in huge.items())
+    limits = " and ".join(f"{most[name][1]:g} {name.removeprefix('num_')}" for name in huge)
+    return Diagnostic(
+        code="units",
+        severity="warning",
+        message=f"{named}, where no run has more than {limits}: plain counts under a heading that says millions or "
+        "billions, or natural logarithms read as powers of ten",
+        remedy=f"for the numbers as they are written, give {typed(dict.fromkeys(huge, 1))}; for natural logarithms, "
+        f"{typed(dict.fromkeys(huge, 'ln'))}; if they are right, the heading's factor, such as "
+        f"{typed(dict.fromkeys(huge, 1e6))}",
     )

@@ -254,3 +254,29 @@ def test_units_explain_only_what_is_usual():
     assert explained(1e3, 2e10, 6 * 1e9 * 2e10) == [{"num_params": 1e6}]
     assert explained(1e9, 2e10, 6 * 1e9 * 2e10 / 8.64e19) == [{"flops": 8.64e19}]
     assert explained(1e3, 2e10, 6 * 1e9 * 2e10, confirmed=("num_params",)) == []
+
+
+def natural_logs(runs):
+    """`log(N)`, `log(D)` and `log(C)`, none of which says that they are natural."""
+    named = {"log(N)": runs.num_params, "log(D)": runs.num_tokens, "log(C)": 6 * runs.num_params * runs.num_tokens}
+    return runs[["loss"]].assign(**{name: np.log(values) for name, values in named.items()})
+
+
+def test_plain_counts_under_a_heading_that_says_millions_are_found_out():
+    table = BASE[["loss"]].assign(**{"params (M)": BASE.num_params, "tokens (M)": BASE.num_tokens})
+    assert codes(table) == [("units", "warning")]
+    assert fit_scaling_law(table, bootstraps=10).verdict != "trustworthy"
+    as_written = read_runs(table, units={"num_params": 1, "num_tokens": 1})
+    assert as_written.doubts == ()
+    assert as_written.num_params.max() == BASE.num_params.max()
+    assert codes(table, units={"num_params": 1e6, "num_tokens": 1e6}) == [], "whoever says so is believed"
+
+
+@pytest.mark.parametrize("smaller", [1.0, 1e5])
+def test_natural_logarithms_under_log_are_found_out(smaller):
+    runs = BASE.assign(num_params=BASE.num_params / smaller, num_tokens=BASE.num_tokens / smaller)
+    table = natural_logs(runs)
+    assert codes(table) == [("units", "warning")]
+    assert codes(table, units=dict.fromkeys(("num_params", "num_tokens", "flops"), "ln")) == []
+    of_ten = table[["loss"]].assign(**{name: table[name] / np.log(10) for name in table if name != "loss"})
+    assert codes(of_ten) == []
