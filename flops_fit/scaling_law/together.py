@@ -28,6 +28,7 @@ from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.fitting.weighting import ValleyFit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.misfit import UNSEEN
 from flops_fit.scaling_law.prediction import Prediction
 from flops_fit.scaling_law.quantities import PARAMETERS
 from flops_fit.scaling_law.table.runs import Runs, read_runs
@@ -118,6 +119,7 @@ def _laws(apart: Mapping[str, _Table], shared: np.ndarray, options: dict[str, An
     draws, refits = bootstrap_jointly(
         fits, shared, [table.runs.cluster for table in tables], options["bootstraps"], options["seed"]
     )
+    draws = [_widened(own, fit.parameters) for own, fit in zip(draws, fits, strict=True)]
     chance = sharing_chance(separate, fits, shared)
     names = [name for name, is_shared in zip(PARAMETERS, shared, strict=True) if is_shared]
     said = options | {"shared": names, "tables": list(apart)}
@@ -140,6 +142,12 @@ def _laws(apart: Mapping[str, _Table], shared: np.ndarray, options: dict[str, An
             further=finding,
         )
     return laws
+
+
+def _widened(draws: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Draws (resamples, 5) in logarithms further from the fit, as the sampling error of every law without a bend is
+    (`misfit`): resamples of few budgets differ by less than studies do."""
+    return np.asarray(parameters * (draws / parameters) ** UNSEEN)
 
 
 def _thinned(runs: int, refits: str) -> dict[str, Any]:
