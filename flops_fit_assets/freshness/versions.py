@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"
 CODE_VERSION = "1"
+FIT_VERSION = "2"  # raised when laws are fitted another way, so that a run fits those that are there again
 _HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "trunk_tokens")
 
 
@@ -54,8 +55,8 @@ def plan_made_from(study: Study, size_map_version: str, settled: str = "", recip
 
 
 def law_made_from(plan_version: str, results: Iterable[ExperimentResult]) -> str:
-    """What a law follows from: the plan, and the results that belong to it."""
-    return _made_from(plan_version, sorted(version_of(result) for result in results))
+    """What a law follows from: how laws are fitted, the plan, and the results that belong to it."""
+    return _made_from(FIT_VERSION, plan_version, sorted(version_of(result) for result in results))
 
 
 def comparison_version(ranking: Ranking) -> str:
