@@ -54,7 +54,7 @@ _NOT_VARIED = {
     "loss": "changes what is measured, so that the laws' losses could not be compared",
 }
 _EXAMPLE = '[sweep.vary] "model.kwargs.depth" = [2, 4, 8]'
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
+_LABEL = re.compile(r"-?[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
 _LONGEST = 24  # letters of a value that stand in a study's name
 
 

@@ -8,9 +8,12 @@ import sysconfig
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import machinery
+from importlib.util import source_from_cache
 from typing import Any
 
 _INSTALLED = tuple(sysconfig.get_path(which) for which in ("stdlib", "platstdlib", "purelib", "platlib"))
+_MODULES = (*machinery.SOURCE_SUFFIXES, *machinery.EXTENSION_SUFFIXES)
 _MADE_UP = ("/proc/", "/sys/", "/dev/")
 _CLOCK_NS = 50_000_000  # a file system's clock may be behind that of `time` by as much
 
@@ -35,11 +38,12 @@ class Sources:
 
         Without `installed`, modules of the standard library and of site-packages are left out.
         """
-        names = {file for file in _files(besides) if installed or not file.startswith(_INSTALLED)} | set(read)
+        modules = {file for file in _files(besides) if installed or not file.startswith(_INSTALLED)}
+        names = modules | set(read)
         files = {file: _state(file) for file in names}
         return cls(
             files=files,
-            folders={folder: _names(folder) for folder in _own_folders()},
+            folders={folder: _names(folder) for folder in _own_folders(modules)},
             settled=all(max(state[:2], default=0) < since * 1e9 - _CLOCK_NS for state in files.values()),
         )
 
@@ -66,9 +70,9 @@ class FilesRead:
         sys.addaudithook(self._note)  # which nobody can take away again
 
     def stop(self) -> set[str]:
-        """What was read, but what the system makes up and what Python has compiled."""
+        """What was read, but what the system makes up; of what Python has compiled the source."""
         names, self._names = self._names or set(), None
-        return {name for name in names if not name.startswith(_MADE_UP) and "__pycache__" not in name}
+        return {_source(name) for name in names if not name.startswith(_MADE_UP)}
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or self._names is None:
@@ -94,14 +98,30 @@ def _state(file: str) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _own_folders() -> list[str]:
-    return [entry or os.getcwd() for entry in sys.path if not entry.startswith(_INSTALLED)]
+def _source(file: str) -> str:
+    try:
+        return source_from_cache(file)
+    except ValueError:  # nothing that Python has compiled
+        return file
+
+
+def _own_folders(modules: Collection[str]) -> set[str]:
+    """Those that modules are found in, and those of `modules`: a code location's own is in `sys.path` only while it is
+    loaded."""
+    found = {entry or os.getcwd() for entry in sys.path} | {os.path.dirname(os.path.abspath(file)) for file in modules}
+    return {folder for folder in found if not folder.startswith(_INSTALLED)}
 
 
 def _names(folder: str) -> tuple[str, ...]:
-    """The modules that could be imported from a folder."""
+    """The modules and packages that could be imported from a folder."""
     try:
         found = os.listdir(folder)
     except OSError:
         return ()
-    return tuple(sorted(name for name in found if name.endswith(".py")))
+    return tuple(sorted(name for name in found if _is_module(folder, name)))
+
+
+def _is_module(folder: str, name: str) -> bool:
+    if name.endswith(_MODULES):
+        return True
+    return "." not in name and os.path.exists(os.path.join(folder, name, "__init__.py"))

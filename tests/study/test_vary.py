@@ -174,3 +174,10 @@ def test_the_same_in_python_has_other_values_and_their_labels():
     rules = Vary(key="training.batch_tokens", values=["0.5*sqrt(tokens)", "0.5*tokens"])
     assert len(set(rules.parts)) == 2
     assert all(part.isidentifier() for part in rules.parts), "they stand in names of studies"
+
+
+def test_values_below_0_are_called_as_they_are_written():
+    vary = Vary(key="model.kwargs.shift", values=(-1, 0, 1, -0.5))
+    assert vary.labels == ("-1", "0", "1", "-0.5")
+    assert vary.parts == ("shift_m1", "shift_0", "shift_1", "shift_m0_5")
+    assert vary.index("-1") == 0

@@ -1,7 +1,9 @@
 """What a process has loaded is known to be as it was, or not to be."""
 
 import importlib
+import importlib.util
 import os
+import py_compile
 import sys
 from pathlib import Path
 
@@ -50,6 +52,40 @@ def test_a_module_beside_it_is_seen_and_what_is_none_is_not(loaded):
     assert sources.unchanged
     file.with_name("other_source.py").touch()
     assert not sources.unchanged
+
+
+def test_a_package_beside_it_that_would_be_found_first_is_seen(loaded):
+    sources, file = loaded
+    package = file.with_suffix("")
+    package.mkdir()
+    assert sources.unchanged
+    (package / "__init__.py").write_text("VALUE = 2\n")
+    assert not sources.unchanged
+
+
+def test_a_module_beside_it_is_seen_where_its_folder_is_no_longer_in_the_path(tmp_path, monkeypatch):
+    """As that of a code location's working directory."""
+    file, before = tmp_path / "passing_source.py", set(sys.modules)
+    file.write_text("VALUE = 1\n")
+    with monkeypatch.context() as while_loaded:
+        while_loaded.syspath_prepend(str(tmp_path))
+        importlib.import_module("passing_source")
+    sources = Sources.loaded(now() + 1, besides=before)
+    assert sources.unchanged
+    file.with_name("optional_source.py").touch()
+    assert not sources.unchanged
+    del sys.modules["passing_source"]
+
+
+def test_the_source_counts_of_what_is_read_compiled(tmp_path):
+    """Also of a module that `sys.modules` does not name."""
+    file = tmp_path / "unnamed_source.py"
+    file.write_text("VALUE = 1\n")
+    py_compile.compile(str(file))
+    files = FilesRead()
+    spec = importlib.util.spec_from_file_location("unnamed_source", file)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert str(file) in files.stop()
 
 
 def test_what_was_written_while_it_was_loaded_is_not_trusted(tmp_path, monkeypatch):
