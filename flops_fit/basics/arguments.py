@@ -77,7 +77,7 @@ def made_of(kind: Any, words: str) -> Rule:
 
 
 TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "text that is not empty")
-FLAG = made_of(bool, "True or False")
+FLAG = made_of(bool, "true or false")
 LEFT_OUT = Rule(lambda value: value is None, "left out")
 ARGUMENTS = Rule(
     lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"\s*\S+(?: \S+)*\s{2,}|\s*(?:->|-) |\s*")
 _WIDEST_LABEL = 24
 _NARROWEST = 40
+_LONGEST_NUMBER = 60  # "2.67 times (at least 0.53 times, perhaps never)" is one
 
 
 def say(console: Console, *texts: str, style: str | None = None) -> None:
@@ -40,7 +41,8 @@ def say_table(console: Console, title: str, headers: Sequence[str], rows: Iterab
 
 
 def _is_number(cell: str) -> bool:
-    return re.match(r"[<>x$]?-?\d|–?$", cell) is not None
+    """Whether it stands to the right: a number, also with its interval, but no sentence that begins with one."""
+    return len(cell) <= _LONGEST_NUMBER and re.match(r"[<>x$]?-?\d|–?$", cell) is not None
 
 
 def say_markdown(console: Console, text: str) -> None:

@@ -94,15 +94,17 @@ class Recipe:
             docs/training.md says on what. It decides the result, so check it for your model.
         batch_tokens: tokens per optimizer step: a number, the name of a published rule, or `"c*sqrt(tokens)"` or
             `"c*tokens^p"` of the experiment's own tokens.
-        betas, weight_decay, gradient_clip: AdamW's. The second of `betas` may be "auto": the second moment forgets half
-            in 5 million tokens or a hundredth of the run, whichever is less (Marek et al. 2025, arXiv 2507.07101, hold
-            it in tokens). Decay on matrices only; the gradient's norm is clipped at `gradient_clip` (None: never).
+        betas: AdamW's. The second may be "auto": the second moment forgets half in 5 million tokens or a hundredth of
+            the run, whichever is less (Marek et al. 2025, arXiv 2507.07101, hold it in tokens).
+        weight_decay: AdamW's, on matrices only.
+        gradient_clip: the gradient's norm is clipped at it; None, or a number out of its reach such as 1e9: never.
         warmup_fraction: share of the run with a rate that rises linearly.
-        schedule, final_fraction: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is
-            best for a known length: Bergsma et al. 2025, arXiv 2502.15938), cosine, constant, or "wsd": constant, then
-            linear over the last `decay_fraction` of the run (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024,
-            arXiv 2405.18392, who find 0.2 enough).
-        decay_fraction: of "wsd" alone; other schedules leave it aside.
+        schedule: decay from the peak to `final_fraction` of it: linear (to 0 by default, which is best for a known
+            length: Bergsma et al. 2025, arXiv 2502.15938), cosine, constant, or "wsd": constant, then linear over the
+            last `decay_fraction` of the run (Hu et al. 2024, arXiv 2404.06395; Hägele et al. 2024, arXiv 2405.18392,
+            who find 0.2 enough).
+        final_fraction: share of the peak rate that the decay ends at.
+        decay_fraction: share of the run that "wsd" decays over; other schedules leave it aside.
         share_trunk: whether experiments of one size share the part of "wsd" before the decay: a larger budget goes on
             from a smaller one's. Batch, rate and warmup are then those of the size, whatever the budget, and the
             default rate is 0.6 of the usual (docs/training.md#trunks-and-branches).

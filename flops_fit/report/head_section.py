@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 from flops_fit.basics.formatting import format_count, format_flops
 from flops_fit.report.report_style import html_table
 from flops_fit.scaling_law.law import ScalingLaw
 from flops_fit.scaling_law.next_experiments.in_words import next_in_words
-from flops_fit.scaling_law.prediction_table import VERDICT_HEADERS, verdict_rows
+from flops_fit.scaling_law.prediction_table import VERDICT_HEADERS, judged_budgets, verdict_rows
 
 VERDICTS = {
     "trustworthy": (
@@ -41,13 +42,12 @@ def head(law: ScalingLaw, name: str) -> str:
     return f"{law_there}<p class='lead'>The answers below are not this formula's. Prediction: {answering}.</p>"
 
 
-def verdict_box(law: ScalingLaw) -> str:
-    """The verdict, overall and at the largest targets, what would help most, and the findings."""
+def verdict_box(law: ScalingLaw, targets: Sequence[float] = ()) -> str:
+    """The verdict, overall, at the largest budgets and at `targets` (FLOPs), what would help most, and the findings."""
     kind, meaning = VERDICTS[law.verdict]
     box = f'<div class="verdict {kind}"><b>{law.verdict.capitalize()}.</b> {meaning}</div>'
-    targets = verdict_rows(law, law.default_budgets()[-2:])
-    if targets:
-        box += html_table(VERDICT_HEADERS, targets, text=(2, 4))
+    if judged := verdict_rows(law, judged_budgets(law, targets)):
+        box += html_table(VERDICT_HEADERS, judged, text=(2, 4))
     if following := next_in_words(law):
         box += f"<p>What would help most: {html.escape(following)}.</p>"
     rows = [

@@ -91,11 +91,12 @@ def report_html(
     def section(heading: str, content: str) -> str:
         return f"<h2>{heading}</h2>{content}" if content else ""
 
+    asked = [*(plan.target_budgets if plan else ()), *targets]
     sections = [
         head(law, name),
-        verdict_box(law),
+        verdict_box(law, asked),
         figure("isoflop"),
-        section("What to train at a budget", predictions(law, [*(plan.target_budgets if plan else ()), *targets])),
+        section("What to train at a budget", predictions(law, asked)),
         section("Held-out sets", held_out_sets(law) if set_rows(law) else ""),
         section("Metrics", metrics_section(law) if metric_rows(law) else ""),
         section("Rounds", rounds_section(rounds, texts) if rounds else ""),

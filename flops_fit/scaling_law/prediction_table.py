@@ -12,7 +12,7 @@ from flops_fit.scaling_law.quantities import checked_compute
 from flops_fit.scaling_law.table.runs import without_rounding
 
 PREDICTION_HEADERS = ("Compute (FLOPs)", "N_opt", "90 %", "D_opt", "D/N", "Loss", "90 %")
-VERDICT_HEADERS = ("Compute (FLOPs)", "N_opt, 90 %", "N_opt", "Loss, 90 %", "Loss")
+VERDICT_HEADERS = ("Compute (FLOPs)", "N_opt, 90 %", "Verdict on N_opt", "Loss, 90 %", "Verdict on loss")
 
 
 def budgets_to_show(own: Iterable[float], targets: Iterable[float]) -> list[float]:
@@ -28,6 +28,11 @@ def prediction_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str,
         _row(law, compute) if law.determined else (format_flops(compute), *dashes)
         for compute in checked_compute([*budgets])
     ]
+
+
+def judged_budgets(law: FittedLaw, targets: Iterable[float] = ()) -> list[float]:
+    """Where a verdict is shown: the two largest budgets that predictions are shown at without asking, and `targets`."""
+    return budgets_to_show(law.default_budgets()[-2:], targets)
 
 
 def verdict_rows(law: FittedLaw, budgets: Iterable[float]) -> list[tuple[str, ...]]:

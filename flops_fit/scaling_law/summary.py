@@ -15,7 +15,7 @@ from flops_fit.scaling_law.flops_per_token import optimal_params
 from flops_fit.scaling_law.from_loss.shown import metric_doubts, metric_rows
 from flops_fit.scaling_law.mixture import mixed_loss, mixed_optimum
 from flops_fit.scaling_law.next_experiments.in_words import next_in_words
-from flops_fit.scaling_law.prediction_table import budgets_to_show, prediction_rows, verdict_rows
+from flops_fit.scaling_law.prediction_table import budgets_to_show, judged_budgets, prediction_rows, verdict_rows
 from flops_fit.scaling_law.quantities import checked_compute
 from flops_fit.scaling_law.sensitivity import sensitivity_in_words
 
@@ -24,9 +24,11 @@ ROUNDING = 1e-9  # residuals on log loss below this are known to fewer digits th
 
 def summarise(law: FittedLaw, target_budgets: Sequence[float] = ()) -> str:
     """Estimates with 90 % intervals, predictions, each budget's minimum, verdict and findings."""
-    predictions = _predictions(law, checked_compute([*target_budgets]).tolist())
+    targets = checked_compute([*target_budgets]).tolist()
+    predictions = _predictions(law, targets)
     trust = _trust(law) if law.determined else ""
-    blocks = [_head(law), _parameters(law), _minima(law), predictions, _sets(law), _metrics(law), trust, _findings(law)]
+    blocks = [_head(law), _parameters(law), _minima(law), predictions, _sets(law), _metrics(law), trust]
+    blocks.append(_findings(law, targets))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -150,17 +152,17 @@ def _others(law: FittedLaw) -> str:
     )
 
 
-def _verdicts(law: FittedLaw) -> list[str]:
+def _verdicts(law: FittedLaw, targets: Sequence[float]) -> list[str]:
     """What is to be thought of each target: N_opt and loss apart."""
     lines = []
-    for compute, size, of_size, loss, of_loss in verdict_rows(law, law.default_budgets()[-2:]):
+    for compute, size, of_size, loss, of_loss in verdict_rows(law, judged_budgets(law, targets)):
         lines.append(f"    {compute:<12}  N_opt {size} at 90 %: {of_size}")
         lines.append(f"{' ' * 18}loss {loss} at 90 %: {of_loss}")
     return lines
 
 
-def _findings(law: FittedLaw) -> str:
-    lines = [f"  verdict     {law.verdict}", *_verdicts(law)]
+def _findings(law: FittedLaw, targets: Sequence[float]) -> str:
+    lines = [f"  verdict     {law.verdict}", *_verdicts(law, targets)]
     following = next_in_words(law)
     lines += [f"    next     {following}"] if following else []
     for finding in law.diagnostics:

@@ -99,7 +99,10 @@ class ModelSpec:
             such as `[{"label": "S", "width": 512, "depth": 8}, ...]`, each a size; then `size_param` may be left out.
         config: a class or function that takes all of these instead: the model is `factory(config(...))`.
         version: if given, replaces the hash of the source code in experiment ids.
-        min_size, max_size, size_values, max_params: which sizes may be used.
+        min_size: the least size that may be used.
+        max_size: the largest size that may be used.
+        size_values: the only sizes that may be used.
+        max_params: how many parameters a size may have.
         size_multiple: only multiples of it, such as 64, are used; or "powers of two".
         flops: "6nd" (FLOPs per token = `flops_per_param_per_token` * N), "measured", "model" (what its own
             `estimate_flops()` says), or a callable of a model.

@@ -102,6 +102,6 @@ def learning_rate_cost(study: Study, plan: SweepPlan, cost: CostEstimate) -> str
     price = study.hardware.price_per_hour
     money = f", {format_money(seconds / 3600 * price)}" if price else ""
     return (
-        f"learning-rate check: {trainings} trainings at the cheapest budget, {format_flops(flops)} FLOPs, "
+        f"learning-rate check: {trainings} trainings at the cheapest budget, {format_flops(flops)} FLOPs in all, "
         f"{format_seconds(seconds / min(cost.workers, trainings))}{money}"
     )

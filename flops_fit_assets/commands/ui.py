@@ -61,7 +61,8 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
                 f"runs whose processes were gone when the pages were opened: {lost}; now failed, and tried again as "
                 f"run_retries in {home / 'dagster' / 'dagster.yaml'} says",
             )
-        say(console, f"{name}: http://{HOST}:{port}{LINEAGE if found else FIRST_PAGE} (Ctrl-C ends it)")
+        first = LINEAGE if found else FIRST_PAGE
+        say(console, f"{name}: http://{HOST}:{port}{first} (answers after some ten seconds; Ctrl-C ends it)")
         process = subprocess.Popen(
             dagster_command(port, home),
             env=dagster_environment(study, home, loaded.hardware.num_workers())

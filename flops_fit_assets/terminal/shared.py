@@ -12,6 +12,8 @@ import click
 
 from flops_fit.study.missing import STUDY_FILE
 
+_WIDTH_OF_FILES = 240  # of a table, in signs, where no terminal shows it
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -66,10 +68,11 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def console() -> Console:
-    """Where a command prints its results."""
+    """Where a command prints its results: a terminal at its width, else tables as wide as they are."""
     from rich.console import Console
 
-    return Console()
+    found = Console()
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=_WIDTH_OF_FILES)
 
 
 def refuse_early(study: Path) -> bool:

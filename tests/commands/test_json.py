@@ -149,6 +149,7 @@ def test_a_fit_as_json_holds_the_law_at_the_target(flops_fit, exact_runs):
 def test_a_target_is_shown_with_how_far_it_is(flops_fit, exact_runs, tmp_path):
     _, said, _ = flops_fit("fit", exact_runs, "--target", "1e23", "--units", "num_params=1")
     assert re.search(r"^  1\.00e\+23 ", said, re.MULTILINE)
+    assert re.search(r"^    1\.00e\+23 +N_opt within x\d.* at 90 %: ", said, re.MULTILINE), "its verdict too"
     assert "1.00e+23 FLOPs is 1.00k times beyond the runs" in said
     assert "1.00e+23 FLOPs is 1.00k times beyond the runs" in (tmp_path / "runs_report.html").read_text()
     code, _, told = flops_fit("fit", exact_runs, "--target", "far")

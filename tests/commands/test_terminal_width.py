@@ -14,6 +14,7 @@ from rich.console import Console
 from flops_fit.basics.terminal import in_lines, say, say_markdown, say_table, shortened, wrapped
 from flops_fit_assets.cli import main
 from flops_fit_assets.commands.plan import print_plan
+from flops_fit_assets.terminal.shared import console
 
 pytestmark = DAGSTER_WARNINGS
 
@@ -63,6 +64,26 @@ def test_markdown_becomes_a_table_in_the_style_of_all():
     say_table(same, "", ["size", "loss of a|b"], [["w=8", "1.5"]])
     say(same, "after")
     assert console.file.getvalue() == same.file.getvalue()
+
+
+def test_a_table_in_a_file_has_one_line_a_row():
+    found = console()
+    assert not found.is_terminal, "pytest reads what is printed"
+    found.file = io.StringIO()
+    say_table(found, "", ["budget", "reason"], [["1e9", "no size is near " * 8]])
+    assert [line.count("near") for line in found.file.getvalue().splitlines() if "near" in line] == [8]
+
+
+def test_a_sentence_that_begins_with_a_number_stands_to_the_left():
+    found = terminal()
+    reasons = [
+        "1.2k tokens per parameter, above max_tokens_per_param = 1000; lower the budget or raise it",
+        "1 size only",
+    ]
+    say_table(found, "", ["budget", "reason"], [["6e9", reasons[0]], ["1.5e10", reasons[1]]])
+    lines = found.file.getvalue().splitlines()
+    assert next(line for line in lines if "1 size only" in line).index("1 size") == lines[1].index("reason")
+    assert next(line for line in lines if "6e9" in line).startswith("    6e9 "), "numbers stand to the right"
 
 
 def commands():

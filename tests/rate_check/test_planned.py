@@ -120,6 +120,6 @@ def test_where_it_cannot_be_checked_it_is_refused(sections, message):
 @pytest.mark.parametrize("given", ["yes", [], 2e6])
 def test_what_is_no_choice_is_refused(given):
     with pytest.raises(
-        Exception, match=r"check_learning_rate = .* must be True or False, or left out, or a list of bud"
+        Exception, match=r"check_learning_rate = .* must be true or false, or left out, or a list of bud"
     ):
         SweepOptions(compute_budgets=BUDGETS, check_learning_rate=given)

@@ -171,7 +171,9 @@ def test_options_that_no_fit_has_are_refused_with_the_limit(options, message):
 def test_a_loss_that_is_no_measurement_is_excluded_by_name():
     runs = synthetic_runs(noise=0.003)
     runs.loc[3, "loss"] = 1e300
-    (excluded,) = fit_scaling_law(runs, bootstraps=10).runs.excluded
+    law = fit_scaling_law(runs, bootstraps=10)
+    (excluded,) = law.runs.excluded
+    assert "1 run was excluded" in law.summary()
     assert excluded.row == 3
     assert excluded.reason.startswith("loss = 1e+300 is not between 1e-15 and 1e+15")
 

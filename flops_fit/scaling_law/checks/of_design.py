@@ -119,10 +119,11 @@ def _excluded(evidence: Evidence) -> Diagnostic | None:
     diverged = sum(item.reason.startswith("taken for diverged") for item in excluded)
     share = len(lost) / (len(lost) + len(evidence.runs))
     first = "; ".join(f"{item.experiment_id}: {item.reason}" for item in excluded[:3])
+    were = "run was" if len(excluded) == 1 else "runs were"
     return Diagnostic(
         code="excluded_runs",
         severity="warning" if share > 0.2 else "info",
-        message=f"{len(excluded)} runs were excluded ({first}{'; …' if len(excluded) > 3 else ''})",
+        message=f"{len(excluded)} {were} excluded ({first}{'; …' if len(excluded) > 3 else ''})",
         remedy="see law.runs.excluded for all of them; train them again if they failed by accident"
         + ("; if the column holds losses of two kinds, keep one of them" if diverged > len(evidence.runs) / 10 else ""),
     )
