@@ -19,6 +19,7 @@ from flops_fit.scaling_law.forecasts.folder import keep, load_forecasts
 from flops_fit.study.vary import file_of
 from flops_fit_assets.commands.plan import write_again
 from flops_fit_assets.commands.reading import Reading
+from flops_fit_assets.instance.where import DEFAULT_HOME
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.store import StudyStore
 
@@ -124,7 +125,16 @@ def law_kept_for(study: Path) -> tuple[ScalingLaw, StudyStore]:
     try:
         return store.read("scaling_law"), store
     except FileNotFoundError as error:
-        raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {study}` makes it") from error
+        raise FlopsFitError(
+            f"{error.filename} does not exist; `flops-fit run {study}` makes it{_run_elsewhere(study, store)}"
+        ) from error
+
+
+def _run_elsewhere(study: Path, store: StudyStore) -> str:
+    """What to give instead where the study was run in the folder of its file, and this is another."""
+    file = file_of(study)
+    law = (file if file.is_dir() else file.parent) / DEFAULT_HOME / store.directory.name / LAW_FILE
+    return f"; it was run in another folder, so give {law}" if law.exists() else ""
 
 
 def law_in(source: Path, reading: Reading | None = None) -> ScalingLaw:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 HOME_VARIABLE = "FLOPS_FIT_HOME"
+DEFAULT_HOME = "flops_fit_data"
 
 
 def home_directory() -> Path:
     """The absolute path of the home; nothing is created."""
-    return Path(os.environ.get(HOME_VARIABLE) or "flops_fit_data").resolve()
+    return Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).resolve()

@@ -124,6 +124,21 @@ def test_what_cannot_be_compared_is_said_with_the_remedy(compare, arguments, sai
     assert said in output
 
 
+def test_a_study_that_was_run_in_the_folder_of_its_file_says_what_to_give(compare, tmp_path):
+    """Two studies of `flops-fit init`, each run in its own folder."""
+    kept = tmp_path / "mine" / "flops_fit_data" / "demo" / "scaling_law.json"
+    kept.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "flops_fit/examples/demo/study.toml", "mine/study.toml")
+    fit_scaling_law("old.csv").save(kept)
+    code, said = compare("mine/study.toml", "new.csv", "--at", "1e21")
+    assert code == 1
+    given = said.strip().rpartition("so give ")[2]
+    assert given == "mine/flops_fit_data/demo/scaling_law.json"
+    code, said = compare(given, "new.csv", "--at", "1e21")
+    assert code == 0, said
+    assert "new is better at 1.00e+21 FLOPs" in said
+
+
 def test_losses_in_two_units_are_refused(compare):
     synthetic_runs(CHEAPER, noise=0.002, seed=5).rename(columns={"loss": "val_bpb"}).to_csv("bits.csv", index=False)
     code, output = compare("old.csv", "bits.csv")

@@ -33,7 +33,7 @@ def _shared(evidence: Evidence) -> Diagnostic | None:
             code="shared_trunks",
             severity="info",
             message=f"{said}; intervals take each trunk as one",
-            remedy="nothing",
+            remedy="nothing is to be done",
         )
     return Diagnostic(
         code="few_trunks",
