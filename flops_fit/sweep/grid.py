@@ -220,8 +220,7 @@ def _refusal(entry: SizeEntry, budget: float, tokens: int, options: GridOptions)
     if ratio < low:
         return f"{ratio:.3g} tokens per parameter, below min_tokens_per_param = {low:g}; raise the budget or lower it"
     if ratio > high:
-        found = format_count(ratio)
-        return f"{found} tokens per parameter, above max_tokens_per_param = {high:g}; lower the budget or raise it"
+        return f"{ratio:.3g} tokens per parameter, above max_tokens_per_param = {high:g}; lower the budget or raise it"
     spent = tokens * entry.flops_per_token
     if abs(spent - budget) > PLAN_TOLERANCE * budget:
         return (
