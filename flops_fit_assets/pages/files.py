@@ -34,6 +34,8 @@ _FILE = re.compile(
     rf"|runs/{_NAME}/(result\.json|log\.jsonl|trainer\.log))"
 )
 _TRAINING = re.compile(rf"(?P<study>{_NAME})/runs/(?P<training>{_NAME})/?(?P<curve>(?<=/)curve\.svg)?")
+_PNG_HEAD = 24  # bytes, with width and height at the end
+_PIXELS = re.compile(r"[0-9]{1,5}")
 _KINDS = {".html": "text/html", ".png": "image/png", ".svg": "image/svg+xml"}
 _SANDBOX = "sandbox allow-scripts allow-downloads allow-popups; connect-src 'none'; form-action 'none'"
 _ALONE = {"content-security-policy": _SANDBOX}
@@ -67,12 +69,12 @@ class StudyFiles:
             return self._training(found["study"], found["training"], found["curve"] is not None, width)
         found = _FILE.fullmatch(path)
         file = self._inside(found["study"], found["file"]) if found else None
-        if file is None:
+        if file is None or not file.is_file():
             return _missing(f"no study of {self.home} has a file {path!r} to show")
         content = file.read_bytes()
         if version and not hashlib.sha256(content).hexdigest().startswith(version):
             return _missing(f"{file} was written again since; look at the newest page that shows it")
-        if file.suffix == ".png" and width.isdecimal():
+        if file.suffix == ".png" and _PIXELS.fullmatch(width) and len(content) >= _PNG_HEAD and any(content[16:20]):
             return Response(_narrowed(content, int(width)), media_type=_KINDS[".svg"], headers=_HEADERS)
         kind = _KINDS.get(file.suffix, "text/plain; charset=utf-8")
         guarded = _ALONE if file.suffix in (".html", ".svg") else {}
@@ -93,14 +95,17 @@ class StudyFiles:
 
     def _inside(self, *parts: str) -> Path | None:
         """What is there, if it is in the home once links are followed."""
-        found = self.home.joinpath(*parts).resolve()
-        return found if found.exists() and self.home.resolve() in found.parents else None
+        try:
+            found = self.home.joinpath(*parts).resolve()
+            return found if found.exists() and self.home.resolve() in found.parents else None
+        except (OSError, RuntimeError):  # a name that is too long, links in a circle
+            return None
 
 
 def _sized(svg: str, width: str) -> str:
     """A graphic that says what space it is for, as wide as asked for."""
     own = re.search(r'width="(\d+)" height="(\d+)"', svg)
-    if own is None or not width.isdecimal():
+    if own is None or not _PIXELS.fullmatch(width):
         return svg
     height = round(int(width) * int(own[2]) / int(own[1]))
     return svg.replace(own[0], f'width="{int(width)}" height="{height}"', 1)

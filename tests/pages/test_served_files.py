@@ -41,6 +41,8 @@ def home(tmp_path):
     (study / "sweep_plan.json").write_text(json.dumps({"experiments": [experiment, planned]}))
     (tmp_path / "outside.json").write_text("{}")
     (study / "link.json").symlink_to(tmp_path / "outside.json")
+    (study / "circle.json").symlink_to(study / "circle.json")
+    (study / "folder.json").mkdir()
     return tmp_path / "home"
 
 
@@ -89,11 +91,25 @@ def test_tables_open_as_text(home, file):
 @pytest.mark.parametrize(
     "path",
     ["secret.txt", "runs", "runs.csv/", "link.json", "../outside.json", "%2e%2e/outside.json", "plots/../runs.csv",
-     ".lock", "runs/..", "plots/isoflop.png/../../../outside.json", "nothing.json", ""],
+     ".lock", "runs/..", "plots/isoflop.png/../../../outside.json", "nothing.json", "",
+     "circle.json", "folder.json", f"{'a' * 300}.json"],
 )  # fmt: skip
 def test_nothing_else_is_served(home, path):
     assert get(home, f"/flops_fit/demo/{path}")[0] == 404
     assert get(home, f"/flops_fit/../{path}")[0] == 404
+
+
+@pytest.mark.parametrize("width", ["9" * 5000, "-1", "\u00b2", "430px", ""])
+def test_a_width_that_is_none_is_not_heeded(home, width):
+    status, headers, _ = get(home, f"/flops_fit/demo/plots/isoflop.png?width={quote(width)}")
+    assert (status, headers["content-type"]) == (200, "image/png")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG", png(0, 0)])
+def test_a_torn_figure_is_served_as_it_is(home, content):
+    (home / "demo" / "plots" / "torn.png").write_bytes(content)
+    status, headers, body = get(home, "/flops_fit/demo/plots/torn.png?width=430")
+    assert (status, headers["content-type"], body) == (200, "image/png", content.decode("latin-1"))
 
 
 @pytest.mark.parametrize(
