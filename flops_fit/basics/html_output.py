@@ -6,14 +6,16 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 
-_CELL = "text-align:right;padding:3px 10px;white-space:nowrap"
+_CELL = "text-align:right;padding:3px 10px;vertical-align:top"
+_IN_A_LINE = ";white-space:nowrap"
 
 
-def plain_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of text in the notebook's own look, the first column flush left."""
-    head = _cells("th", headers)
-    body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
-    return f'<table style="font-size:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def plain_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, wrapped: bool = False) -> str:
+    """A table of text in the notebook's own look, the first column flush left; long cells in lines if `wrapped`."""
+    style = _CELL if wrapped else _CELL + _IN_A_LINE
+    head = _cells("th", headers, style)
+    body = "".join(f"<tr>{_cells('td', row, style)}</tr>" for row in rows)
+    return f'<table style="font-size:inherit;margin:10px 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def picture(png: bytes, alt: str, width: int) -> str:
@@ -27,7 +29,7 @@ def boxed(content: str) -> str:
     return f'<div class="flops-fit">{content}</div>'
 
 
-def _cells(kind: str, values: Sequence[str]) -> str:
-    styles = [_CELL.replace("right", "left"), *[_CELL] * (len(values) - 1)]
+def _cells(kind: str, values: Sequence[str], style: str) -> str:
+    styles = [style.replace("right", "left"), *[style] * (len(values) - 1)]
     cells = zip(styles, values, strict=True)
     return "".join(f'<{kind} style="{style}">{html.escape(value)}</{kind}>' for style, value in cells)

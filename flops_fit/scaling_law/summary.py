@@ -146,6 +146,11 @@ def _others(law: FittedLaw) -> str:
     each = np.array([candidate.parameters for candidate in law.candidates if not candidate.chosen])[:, None, :]
     N = mixed_optimum(each, compute, law.flops_per_token)
     loss = mixed_loss(each, N, compute / law.flops_per_token(N))
+    if len(each) == 1:
+        return (
+            f"the candidate not used gives N_opt {format_count(N.item())} and loss {format_loss(loss.item())} at "
+            f"{format_flops(compute)} FLOPs"
+        )
     return (
         f"candidates not used give N_opt from {format_count(N.min())} to {format_count(N.max())} and loss from "
         f"{format_loss(loss.min())} to {format_loss(loss.max())} at {format_flops(compute)} FLOPs"

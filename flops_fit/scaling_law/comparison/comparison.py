@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flops_fit.basics.formatting import markdown_table
+from flops_fit.basics.html_output import boxed, plain_table
 from flops_fit.scaling_law.comparison import in_words
 from flops_fit.scaling_law.comparison.at_target import AtTarget
 from flops_fit.scaling_law.comparison.crossing import Crossing
@@ -122,11 +123,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Sentences and table, for notebooks."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.headers)
-        rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in cells) for cells in self.rows]
         said = "".join(f"<p>{html.escape(line)}</p>" for line in self.summary().splitlines())
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return boxed(said + plain_table(self.headers, self.rows, wrapped=True))
 
 
 def plain_values(value: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.formatting import markdown_table
+from flops_fit.basics.html_output import boxed, plain_table
 from flops_fit.scaling_law.comparison import ranking_in_words as words
 from flops_fit.scaling_law.comparison.axis import Axis
 from flops_fit.scaling_law.comparison.comparison import plain_values
@@ -113,7 +114,5 @@ class Ranking:
 
     def _repr_html_(self) -> str:
         """Sentences and table, for notebooks."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.headers)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
         said = "".join(f"<p>{html.escape(line)}</p>" for line in self.summary().splitlines())
-        return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return boxed(said + plain_table(self.headers, self.rows, wrapped=True))
