@@ -110,11 +110,14 @@ def _megatron(path: Path, index: Path) -> Shard:
         if not head.startswith(_MEGATRON) or len(head) < 34:
             raise DataError(f"{index} is no index of Megatron-LM, or torn; remove it if {path.name} is tokens alone")
         version, code, sequences, documents = struct.unpack("<QBQQ", head[len(_MEGATRON) :])
+        name = _MEGATRON_TYPES.get(code, f"type {code}")
+        is_whole = index.stat().st_size >= len(head) + 12 * sequences + 8 * documents
+        if version != 1 or name not in DTYPES or not is_whole:
+            raise DataError(
+                f"{index} (version {version}, {name}) is torn or of another kind; write it with Megatron-LM"
+            )
         lengths = np.frombuffer(file.read(4 * sequences), "<i4")
         pointers, first = (np.frombuffer(file.read(8 * count), "<i8") for count in (sequences, documents))
-    name = _MEGATRON_TYPES.get(code, f"type {code}")
-    if version != 1 or name not in DTYPES or len(lengths) != sequences or len(first) != documents:
-        raise DataError(f"{index} (version {version}, {name}) is torn or of another kind; write it with Megatron-LM")
     ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     dtype = _little(name)
     if not np.array_equal(pointers, ends[:-1] * dtype.itemsize):

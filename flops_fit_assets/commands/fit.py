@@ -87,8 +87,11 @@ def print_fit(
 
 
 def targets_of(text: str | None) -> list[float]:
-    """Compute in FLOPs, with commas between."""
-    return [parse_budget(part.strip(), "--target") for part in (text or "").split(",") if part.strip()]
+    """Compute in FLOPs, with commas between; raises `FlopsFitError` where text names none."""
+    found = [parse_budget(part.strip(), "--target") for part in (text or "").split(",") if part.strip()]
+    if text is not None and not found:
+        raise FlopsFitError(f"--target {text!r} names no compute; give FLOPs with commas between: --target 1e21,1e22")
+    return found
 
 
 def _curves(found: _Fitted) -> dict[str, Drawn | NotDrawn]:

@@ -69,6 +69,7 @@ def test_what_is_no_table_takes_no_such_options(typed, tmp_path):
         ),
         (["--loss-kind", "ppl"], "loss_kind = 'ppl'"),
         (["--columns", "loss"], "--columns has 'loss'; give name=value"),
+        (["--target", ""], "--target '' names no compute; give FLOPs with commas between: --target 1e21,1e22"),
     ],
 )
 def test_an_option_that_cannot_be_read_is_refused_in_a_line(typed, options, message):

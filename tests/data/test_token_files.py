@@ -325,9 +325,11 @@ def test_an_index_that_does_not_fit_is_refused(tmp_path):
     path.with_suffix(".idx").write_bytes(whole[:-8] + struct.pack("<q", 9))
     with pytest.raises(DataError, match="names a sequence that it does not have"):
         TokenFile(path, context=2)
-    path.with_suffix(".idx").write_bytes(whole[:-8])
-    with pytest.raises(DataError, match="is torn or of another kind"):
-        TokenFile(path, context=2)
+    many = whole[: 9 + 8 + 1] + struct.pack("<QQ", 2**60, 3) + whole[34:]
+    for torn in (whole[:-8], whole[:-3], whole[: at + 3], whole[:35], many):
+        path.with_suffix(".idx").write_bytes(torn)
+        with pytest.raises(DataError, match="is torn or of another kind"):
+            TokenFile(path, context=2)
     with pytest.raises(DataError, match=r'separator = "index" and no .*b\.idx that says where documents begin'):
         TokenFile(write(tmp_path / "b.bin", range(9)), context=2, separator="index")
 
