@@ -45,7 +45,7 @@ def compare_laws(
     notes = refuse_incomparable(named)
     first, second = named.values()
     largest = max(float(law.runs.flops.max()) for law in (first, second))
-    targets = targets_of(BEYOND * largest if at is None else at)
+    targets = targets_of(beyond(largest) if at is None else at)
     pairs = pair(first, second)
     furthest = min(max([*targets, BEYOND * largest]), MOST_COMPUTE)
     a, b = named
@@ -68,6 +68,11 @@ def by_name(timed: Any, names: Iterable[str]) -> Mapping[str, Any] | None:
     if timed is None or isinstance(timed, Mapping):
         return timed
     return dict(zip(names, timed, strict=False))
+
+
+def beyond(largest: float) -> float:
+    """The compute that is asked about where nothing is said, as it is shown and typed: three digits."""
+    return float(f"{BEYOND * largest:.3g}")
 
 
 def targets_of(at: Any) -> list[float]:

@@ -10,7 +10,7 @@ from flops_fit.basics.arguments import TEXT, need
 from flops_fit.errors import FitError
 from flops_fit.scaling_law.comparison.axis import Axis
 from flops_fit.scaling_law.comparison.comparable import refuse_incomparable
-from flops_fit.scaling_law.comparison.compare import BEYOND, by_name, targets_of
+from flops_fit.scaling_law.comparison.compare import beyond, by_name, targets_of
 from flops_fit.scaling_law.comparison.paired import fitted_together
 from flops_fit.scaling_law.comparison.ranked_at import ranked_at
 from flops_fit.scaling_law.comparison.ranking import Ranking
@@ -66,7 +66,7 @@ def rank_laws(
         laws_by_name=kept,
         targets=tuple(
             ranked_at(list(kept.values()), compute, list(speeds.values()))
-            for compute in targets_of(BEYOND * largest if at is None else at)
+            for compute in targets_of(beyond(largest) if at is None else at)
         ),
         axis=varied,
         together=all(fitted_together(*both) for both in pairwise(kept.values())),

@@ -184,6 +184,16 @@ def test_what_is_not_said_is_asked_at_ten_times_the_runs():
     assert [at.compute for at in found.targets] == pytest.approx([1e21])
 
 
+def test_what_is_asked_by_default_is_typed_in_three_digits():
+    runs = synthetic_runs(STEEP, noise=0.002)
+    runs["flops"] *= 1.00001  # whole tokens, whole steps
+    law = fit_scaling_law(runs, bootstraps=20)
+    found = compare_laws([law, law])
+    assert [f"{at.compute:g}" for at in found.targets] == [f"{float(f'{10 * runs.flops.max():.3g}'):g}"]
+    assert f"target={found.targets[0].compute:g})" in found.summary()
+    assert len(f"{found.targets[0].compute:g}") <= len("1.23e+21")
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("others", "options", "said"),
