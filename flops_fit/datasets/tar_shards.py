@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from tarfile import BLOCKSIZE
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from flops_fit.basics.arguments import did_you_mean
 from flops_fit.datasets.content import content_of, stamp_of
 from flops_fit.datasets.files import Paths, files_of
 from flops_fit.datasets.tar_samples import READ, TEXTS, Member, content, decoded, samples_of
-from flops_fit.errors import DataError
+from flops_fit.errors import DataError, FlopsFitWarning
 from flops_fit.processes.alive import still_alive
 
 _IN_KWARGS = '(in a study file: kwargs = { inputs = "jpg", targets = "cls" } in [data])'
@@ -42,6 +44,7 @@ class TarShards(Dataset[Any]):
         counts, places = [], []
         for file in self._files:
             there = _places(file, (self.inputs, self.targets))
+            _warn_of_cut(file, len(there))
             counts.append(len(there))
             places.append(there)
         self._ends = np.cumsum(counts)
@@ -89,6 +92,19 @@ def _places(file: Path, endings: tuple[str, str]) -> np.ndarray[Any, Any]:
     if not rows:
         raise DataError(f"{file} holds no sample: members are called key.ending, such as 000001.jpg; write some to it")
     return np.array(rows, np.int64)
+
+
+def _warn_of_cut(file: Path, samples: int) -> None:
+    """A tar ends in two empty blocks; one that was cut between two samples looks whole but for these."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - 2 * BLOCKSIZE))
+        if any(opened.read()):
+            warnings.warn(
+                f"{file} does not end as a tar does, so it may be cut; it has {samples:,} samples: compare its size "
+                "with that of where it is from, or write it again",
+                FlopsFitWarning,
+                stacklevel=4,
+            )
 
 
 def _endings(file: Path, inputs: str | None, targets: str | None) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Recipe, Study, Sw
 from flops_fit.data.study_data import open_examples, prepare_data
 from flops_fit.datasets import TarShards, tokenize
 from flops_fit.datasets.paths import open_path
-from flops_fit.errors import DataError, StudyError
+from flops_fit.errors import DataError, FlopsFitWarning, StudyError
 
 
 @pytest.fixture(autouse=True)
@@ -217,3 +217,10 @@ def test_shards_that_are_packed_torn_or_beside_others_are_refused(tmp_path):
         open_path(tmp_path / "whole.tar", targets="cls", dtype="uint16")
     with pytest.raises(StudyError, match=r"is a path; set context"):
         DataSpec(train=str(tmp_path / "*.tar"), tokenizer="bytes")
+
+
+def test_one_that_was_cut_between_two_samples_is_warned_of(tmp_path):
+    shard = pack(tmp_path / "a.tar", rows(0, 7))
+    shard.write_bytes(shard.read_bytes()[: 3 * 4 * 512])  # a header and a block of content for each of two members
+    with pytest.warns(FlopsFitWarning, match=r"a\.tar does not end as a tar does, .*it has 3 samples"):
+        assert len(TarShards(shard, inputs="npy", targets="cls")) == 3
