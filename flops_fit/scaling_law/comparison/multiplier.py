@@ -32,6 +32,8 @@ class Multiplier:
         low = "" if np.isinf(self.low) else f" (at least {_times(self.low)} times, perhaps never)"
         if np.isinf(self.value):
             return f"{never}{low}"
+        if self.value < 1 / MANY:  # and its interval is not looked for so far off
+            return f"less than {1 / MANY:g} {times}"
         if np.isfinite(self.high):
             low = f" ({_times(self.low)} to {_times(self.high)})"
         return f"{_times(self.value)} {times}{low}"

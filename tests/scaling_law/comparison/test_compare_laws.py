@@ -8,6 +8,7 @@ import pytest
 
 from flops_fit import compare_laws, fit_scaling_law, fit_scaling_law_together
 from flops_fit.errors import FitError
+from flops_fit.scaling_law.comparison.multiplier import Multiplier
 from flops_fit.scaling_law.comparison.paired import pair
 from flops_fit.synthetic import REPLICATION, SYMMETRIC, KnownLaw, synthetic_runs
 
@@ -235,3 +236,8 @@ class TestRefused:
         assert not loose.determined
         with pytest.raises(FitError, match="the runs of B do not determine a law"):
             compare_laws([law, loose])
+
+
+def test_a_multiple_that_is_next_to_nothing_is_no_number_outside_of_its_interval():
+    said = Multiplier(value=8.8e-11, low=1e-3, high=1e-3).words()
+    assert said == "less than 0.001 times the compute"
