@@ -26,10 +26,11 @@ from flops_fit.scaling_law.fitting import weighting
 
 NARROW = ((np.inf, 2.0, 1.4), (np.inf, 4.0, 2.0, 1.0))
 WIDE = ((np.inf, 2.0, 1.4, 1.0, 0.7), (np.inf, 4.0, 2.0, 1.0, 0.5))
+BEFORE = "to 1.4 and 1, charge 2"
 CHOICES = {
     "all alike": (((np.inf,), (np.inf,)), 0.0),
-    "to 1.4 and 1, charge 2": (NARROW, 2.0),
-    "to 0.7 and 0.5, charge 2": (WIDE, 2.0),
+    BEFORE: (NARROW, 2.0),
+    "to 1.4 and 1, charge 1": (NARROW, 1.0),
     "to 0.7 and 0.5, charge 1": (WIDE, 1.0),
     "to 0.7 and 0.5, charge 0": (WIDE, 0.0),
 }
@@ -63,10 +64,9 @@ def report(found):
         judged = []
         for family in families:
             chosen = str(logs.drop(columns=family).mean(axis=1).idxmin())
-            before = "to 1.4 and 1, charge 2"
-            judged.append((family, chosen, f"{means.loc[chosen, family]:.2%}", f"{means.loc[before, family]:.2%}"))
+            judged.append((family, chosen, f"{means.loc[chosen, family]:.2%}", f"{means.loc[BEFORE, family]:.2%}"))
         parts += [f"## Error of {name}", markdown_table(("choice", *means), rows)]
-        parts += [markdown_table(("judged on", "chosen on the others", "error", "to 1.4 and 1, charge 2"), judged)]
+        parts += [markdown_table(("judged on", "chosen on the others", "error", BEFORE), judged)]
     return "\n\n".join(parts)
 
 

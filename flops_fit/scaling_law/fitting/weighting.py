@@ -2,8 +2,8 @@
 
 A run's residual scale is `s·sqrt(1 + (ln(N/N_opt)/v)^4 + (ln(C_top/C)/c)^2)`. The level (v, c) is the one with the
 highest profile likelihood under Huber's least favourable density, with one unit of log likelihood charged for each of
-v and c (Akaike 1974); no weighting at all is among the candidates. N_opt follows the fit. How far the levels reach was
-chosen on small parts of public tables, each family without itself (`benchmarks/weighting.py`).
+v and c (Akaike 1974); no weighting at all is among the candidates. N_opt follows the fit. Levels and charge were judged
+on small parts of public tables (`benchmarks/weighting.py`) and on whole ones without their largest budget.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from flops_fit.scaling_law.fitting.newton import Minimum, minimise
 from flops_fit.scaling_law.fitting.objective import LARGE, Centred, huber, residuals, sample
 from flops_fit.scaling_law.fitting.parametric import DELTA_FLOOR, TUNING, ParametricFit, as_fit, robust_sigma
 
-DISTANCES = (np.inf, 2.0, 1.4, 1.0, 0.7)  # v: |ln(N/N_opt)| at which the scale starts to grow
-AGES = (np.inf, 4.0, 2.0, 1.0, 0.5)  # c: ln(C_top/C) likewise
+DISTANCES = (np.inf, 2.0, 1.4)  # v: |ln(N/N_opt)| at which the scale starts to grow
+AGES = (np.inf, 4.0, 2.0, 1.0)  # c: ln(C_top/C) likewise
 LEVELS = tuple((v, c) for v in DISTANCES for c in AGES)
 ROUNDS = 2
 MIN_RUNS = 15
