@@ -66,7 +66,8 @@ def test_markdown_becomes_a_table_in_the_style_of_all():
     assert console.file.getvalue() == same.file.getvalue()
 
 
-def test_a_table_in_a_file_has_one_line_a_row():
+def test_a_table_in_a_file_has_one_line_a_row(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     found = console()
     assert not found.is_terminal, "pytest reads what is printed"
     found.file = io.StringIO()

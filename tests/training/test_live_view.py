@@ -142,6 +142,7 @@ def test_after_ctrl_c_the_cursor_is_there_again(tmp_path, signals):
         [sys.executable, "-m", "flops_fit_assets.cli", "run", str(study)],
         env=os.environ | {"FLOPS_FIT_HOME": str(tmp_path), "PYTHONPATH": f"{HELPERS}:{ROOT}", "TERM": "xterm"},
         stdin=subprocess.DEVNULL, stdout=there, stderr=there, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever runs the tests may be deaf to it
     )  # fmt: skip
     os.close(there)
     seen = b""
