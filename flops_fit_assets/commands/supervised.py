@@ -97,6 +97,8 @@ def _work(main: Callable[..., Any], arguments: Sequence[str], descriptors: Seque
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    for each in _SIGNALS:  # the next ones would only disturb what ends: the supervisor kills where they are many
+        signal.signal(each, signal.SIG_IGN)
     raise Interrupted(number)
 
 

@@ -52,7 +52,7 @@ def test_every_cell_runs_and_shows_what_it_speaks_of(tmp_path):
     assert re.search(r"SweepPlan\(1\d experiments, 4 budgets", plan["shown"]["html"])
     assert "L(N, D) = " in law["shown"]["html"]
     assert min(figure["shown"]["png"], both["shown"]["png"]) > 20_000
-    assert re.match(r"N = [\d,]+, D = [\d,]+, loss [12]\.\d{3}\n90 % of N: ", at["printed"])
+    assert re.match(r"N = [\d,]+, D = [\d,]+, loss [12]\.\d{3}\nN within [\d,]+ and [\d,]+ at 90 %; ", at["printed"])
     assert "narrow" in compared["shown"]["html"]
     assert "1.00e+10 FLOPs" in compared["shown"]["html"]
     assert len(list(tmp_path.glob("flops_fit_data/*/runs/*/result.json"))) > 24
