@@ -7,7 +7,7 @@ the losses are levelled to one compute first, by a slope in ln C that may change
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -125,16 +125,7 @@ def minimum_of(members: Runs) -> HeldMinimum | None:
         levelled = members.loss * np.exp(-(slope + turn * x) * spread)
     else:
         levelled = members.loss
-    frame = pd.DataFrame(
-        {
-            "num_params": members.num_params,
-            "num_tokens": members.num_tokens,
-            "flops": members.flops,
-            "loss": levelled,
-            "compute_budget": budget,
-        }
-    )
-    found = isoflop_minima(read_runs(frame))
+    found = isoflop_minima(replace(members, loss=levelled, budget=np.full(len(members), budget)))
     if not found or not found[0].interior:
         return None
     own = found[0]
