@@ -12,8 +12,9 @@ QUESTIONS = re.findall(r"^\| ([^|]+) \| `([^`]+)/` \| `([^`]+\.py)` \| `(\w+)` \
 
 
 def test_every_room_is_on_the_page_and_no_other():
-    named = set(re.findall(r"^\| `(flops_fit(?:_assets)?/\w+)(?:\.py|/)` \|", PAGE, flags=re.MULTILINE))
-    assert named - {"flops_fit/examples"} == {room.replace(".", "/") for room in rooms(graph())}
+    named = re.findall(r"^\| `(flops_fit(?:_assets)?/\w+)(?:\.py|/)` \|", PAGE, flags=re.MULTILINE)
+    assert set(named) - {"flops_fit/examples"} == {room.replace(".", "/") for room in rooms(graph())}
+    assert len(named) == len(set(named)), "each once"
 
 
 def test_there_are_twenty_questions():
