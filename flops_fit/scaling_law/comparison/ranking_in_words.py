@@ -14,7 +14,7 @@ from flops_fit.scaling_law.fitted import FittedLaw
 SURE_INSIDE = 0.9
 APART = (
     "fitted apart, each law trades its exponents for its coefficients; where all have the same exponents, "
-    "flops-fit compare A.csv B.csv --share tells smaller differences of two apart"
+    "flops-fit compare A.csv B.csv --share alpha,beta tells smaller differences of two apart"
 )
 
 
