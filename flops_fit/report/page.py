@@ -146,7 +146,7 @@ for (const picture of document.querySelectorAll(".picture[tabindex]")) {
     if (event.key === "Escape") hide();
     if (!step) return;
     event.preventDefault();
-    show((at + step + points.length) % points.length);
+    show(((at < 0 && step < 0 ? 0 : at) + step + points.length) % points.length);
   });
   addEventListener("scroll", () => ring.isConnected && show(at), { passive: true, capture: true });
 }

@@ -109,6 +109,19 @@ def test_arrow_keys_go_from_run_to_run(page, law):
     assert page.run(SHOWN) == ""
 
 
+def test_the_first_step_back_goes_to_the_last_run(page):
+    said, last = page.run("""
+        const picture = document.querySelector('figure.tokens_per_param .picture');
+        const points = JSON.parse(picture.querySelector('script').textContent);
+        const [, , text] = points.sort((a, b) => a[0] - b[0] || a[1] - b[1]).at(-1);
+        picture.scrollIntoView();
+        picture.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', cancelable: true }));
+        const texts = JSON.parse(document.getElementById('points').textContent);
+        return [document.getElementById('said').textContent, texts[text]];
+    """)
+    assert said == last
+
+
 @pytest.mark.parametrize("flags", [[], DARK], ids=["light", "dark"])
 def test_text_can_be_read_and_nothing_is_wider_than_the_page(address, flags):
     with browser(1440, 1000, flags) as page:
