@@ -176,8 +176,8 @@ def all_figures(law: FittedLaw, *, without: Collection[str] = ()) -> dict[str, S
         "frontier": frontier_figure,
         "tokens_per_param": ratio_figure,
         "residuals": residual_figure,
-        "contours": contour_figure,
         "exponents": cloud_figure,
+        "contours": contour_figure,
     }
     return {name: draw(law) for name, draw in drawn.items() if name not in without}
 

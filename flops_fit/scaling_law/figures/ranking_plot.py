@@ -56,14 +56,7 @@ def _draw_curves(axes: Axes, laws: Mapping[str, FittedLaw], targets: Sequence[Ra
         style: dict[str, Any] = {"color": colour, "ms": 4, "mew": 0, "alpha": 0.35}
         points(axes, law.runs.flops, law.runs.loss, MARKERS[place % len(MARKERS)], _run_names(label, law), **style)
         axes.fill_between(C, *band.T, color=colour, alpha=0.15, lw=0)
-        axes.plot(
-            C,
-            law.L_opt(C),
-            LINES[place % len(LINES)],
-            color=colour,
-            lw=2,
-            label=name if axis is None else f"{axis.name} {name}",
-        )
+        axes.plot(C, law.L_opt(C), LINES[place % len(LINES)], color=colour, lw=2, label=label)
         ends.append(float(np.quantile(band[:, 0], 0.02)))
         tops.append(float(np.quantile(law.runs.loss, 0.97)))
     axes.axvspan(low, high, color=GREY, alpha=0.10, lw=0)

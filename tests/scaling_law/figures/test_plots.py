@@ -183,7 +183,9 @@ def test_no_minimum_is_cut_off_where_a_parabola_lies_below_its_runs():
     ids=["one budget", "broken", "many budgets", "no budgets"],
 )
 def test_every_figure_can_be_drawn_for_any_study(runs):
-    for name, figure in all_figures(fit_scaling_law(runs, bootstraps=60)).items():
+    figures = all_figures(fit_scaling_law(runs, bootstraps=60))
+    assert list(figures) == list(KINDS), "in the order of the report"
+    for name, figure in figures.items():
         assert figure_png(figure, dpi=40).startswith(b"\x89PNG"), name
         assert all(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes), name
 
