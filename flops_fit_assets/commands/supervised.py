@@ -98,8 +98,13 @@ def _work(main: Callable[..., Any], arguments: Sequence[str], descriptors: Seque
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for each in _SIGNALS:  # the next ones would only disturb what ends: the supervisor kills where they are many
-        signal.signal(each, signal.SIG_IGN)
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, _pass_over)
     raise Interrupted(number)
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, nothing that a program begun from now on inherits."""
 
 
 def _end_with(life: int) -> None:

@@ -5,9 +5,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
-from live_processes import children_of, is_running
+from live_processes import children_of, is_running, kill
 from paths import HELPERS, ROOT
 from pipeline_study import write_study
 from webdriver import wait_for
@@ -81,6 +82,29 @@ def test_a_signal_says_how_to_go_on(study, name):
     assert f"interrupted ({name})" in errors
     assert "what is finished is kept" in errors
     assert "Traceback" not in errors
+
+
+def test_what_is_begun_after_a_signal_hears_the_next_and_the_command_only_the_third(study):
+    there = study.with_name("there_cleaning")
+    still = there.with_name(f"{there.name}_still")
+    process = start(study, "cleans up", AWKWARD_THERE=str(there))
+    wait_for(there.exists, 120, "the module to be imported")
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: still.exists() and still.read_text(), 60, "the clean-up")
+    begun = int(still.read_text())
+    try:
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert is_running(begun), "the clean-up goes on"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=5)  # before the supervisor's patience of 10 s
+        assert process.returncode == 128 + signal.SIGINT
+        assert "Traceback" not in errors
+        os.kill(begun, signal.SIGTERM)
+        wait_for(lambda: not is_running(begun), 10, "its end, which it was asked for")
+    finally:
+        kill(begun)
 
 
 def test_nothing_outlives_a_command_that_is_killed(study):

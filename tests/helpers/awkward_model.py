@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,15 @@ if KIND == "loop":
 if KIND == "wait":
     open(os.environ["AWKWARD_THERE"], "w").close()
     time.sleep(600)
+if KIND == "cleans up":
+    try:
+        open(os.environ["AWKWARD_THERE"], "w").close()
+        time.sleep(600)
+    finally:
+        begun = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(os.environ["AWKWARD_THERE"] + "_still", "w") as file:
+            file.write(f"{begun.pid} ")
+        begun.wait()
 if KIND == "closes":
     os.closerange(3, 256)
     os._exit(0)
