@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"
 CODE_VERSION = "1"
-FIT_VERSION = "2"  # raised when laws are fitted another way, so that a run fits those that are there again
+FIT_VERSION = "2"  # raised when laws are fitted another way: older ones are stale then, and a run fits them anew
 _HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "trunk_tokens")
 
 

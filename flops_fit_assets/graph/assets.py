@@ -248,6 +248,7 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
             "sweep_plan": dg.AssetIn(key=source.key("sweep_plan")),
             "training_run": dg.AssetIn(key=source.key("training_run"), metadata={"allow_missing_partitions": True}),
         },
+        code_version=f"{versions.CODE_VERSION}.{versions.FIT_VERSION}",  # the pages call a law of an earlier one stale
         automation_condition=automation.law_condition(source.key("training_run")),
     )
     def scaling_law(

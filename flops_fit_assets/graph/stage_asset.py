@@ -14,7 +14,7 @@ from flops_fit_assets.source import StudySource
 
 
 def stage_asset(source: StudySource, stage: str, description: str, kind: str, **options: Any) -> Callable[[Any], Any]:
-    """`dagster.asset` with what all our assets have in common."""
+    """`dagster.asset` with what all our assets have in common; its `options` go before that."""
 
     def decorate(function: Any) -> Any:
         del function.__annotations__["return"]  # with checks beside the value, Dagster would expect a tuple
@@ -24,10 +24,9 @@ def stage_asset(source: StudySource, stage: str, description: str, kind: str, **
             group_name=source.study.name,
             kinds={kind},
             owners=source.study.owners,
-            code_version=versions.CODE_VERSION,
             io_manager_key=source.resource_key,
             check_specs=checks.check_specs(stage, source.key(stage), adaptive=source.study.adaptive is not None),
-            **options,
+            **{"code_version": versions.CODE_VERSION} | options,
         )(failing_readably()(function))
 
     return decorate

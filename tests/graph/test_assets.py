@@ -6,9 +6,13 @@ import shutil
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 from pickles import pickles_in
 from pipeline_study import DAGSTER_WARNINGS, FINISHED, budget_of, materializations, result_files, run, write_study
 
+from flops_fit_assets.definitions import definitions_of
+from flops_fit_assets.freshness import versions
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import AlreadyRunning, study_lock
@@ -154,6 +158,31 @@ def test_a_torn_plan_is_made_again(story):
     outcome = run(home / "study.toml", home)
     assert outcome.done == ["sweep_plan"]
     assert path.read_text() == true_text
+
+
+def test_a_law_that_was_fitted_another_way_is_stale_in_the_pages_and_fitted_anew_by_a_run(finished_home, monkeypatch):
+    path, before = write_study(finished_home, **FINISHED), materializations(finished_home)
+    assert why_stale(path, finished_home) == {"size_map": [], "sweep_plan": [], "scaling_law": []}
+    monkeypatch.setattr(versions, "FIT_VERSION", "a later one")
+    assert why_stale(path, finished_home) == {
+        "size_map": [], "sweep_plan": [], "scaling_law": ["has a new code version"]
+    }  # fmt: skip
+    assert run(path, finished_home).done == ["scaling_law"]
+    made = {name: count - before[name] for name, count in materializations(finished_home).items()}
+    assert made == {"size_map": 0, "sweep_plan": 0, "experiment": 0, "training_run": 0, "scaling_law": 1}
+    assert not any(why_stale(path, finished_home).values())
+
+
+def why_stale(path, home):
+    """Of each stage that is no partition, what the pages say."""
+    source = AssetRuns.of(path, home).source
+    graph = definitions_of(source).resolve_asset_graph()
+    with open_instance(home, 2) as instance:
+        resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+        return {
+            stage: [cause.reason for cause in resolver.get_stale_root_causes(source.key(stage))]
+            for stage in ("size_map", "sweep_plan", "scaling_law")
+        }
 
 
 def test_two_runs_of_one_study_at_once_are_refused(story):
