@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetCost:
-    """One compute budget; seconds are of one device.
+    """One compute budget; seconds are of one device. What experiments share counts once, as in `Spending`.
 
     Attributes:
         planned, trained: experiments; imported ones were trained elsewhere and count in neither.
@@ -60,15 +60,15 @@ def costs_by_budget(
         ours = [item for item in ours if (known := final.get(item.experiment_id)) is None or known.source == "trained"]
         done = [final[item.experiment_id] for item in ours if item.experiment_id in final]
         left = [item.experiment_id for item in ours if item.experiment_id not in final]
-        took = sum(result.seconds for result in done)
+        took = sum(result.own_seconds for result in done)
         if ours:
             found.append(
                 BudgetCost(
                     compute_budget=budget,
                     planned=len(ours),
                     trained=len(done),
-                    flops_planned=float(sum(item.planned_flops for item in ours)),
-                    flops_done=float(sum(result.flops for result in done)),
+                    flops_planned=float(sum(map(before.own_flops, ours))),
+                    flops_done=float(sum(result.own_flops for result in done)),
                     seconds_before=sum(before.seconds[item.experiment_id] for item in ours),
                     seconds_done=took,
                     seconds_in_all=took + sum(now.seconds[name] for name in left),

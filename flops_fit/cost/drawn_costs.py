@@ -32,6 +32,11 @@ def drawn_costs(
         f"was finished ({before.basis}), what the finished ones took, and, where some are left, what all will have "
         "taken."
     )
+    if before.shares:
+        caption += (
+            " What trainings of a size share counts once: planned and estimated at the smallest budget that needs it, "
+            "done and taken at the one that trained it, most often the largest."
+        )
 
     def draw() -> ShownFigure:
         from flops_fit.cost.figures import cost_figure

@@ -1,10 +1,14 @@
 """What a budget was said to cost, has cost and will have cost, is the sum of its trainings'."""
 
+import dataclasses
+
 import pytest
 
 from flops_fit.cost.by_budget import costs_by_budget, costs_text
 from flops_fit.cost.drawn_costs import drawn_costs
 from flops_fit.cost.estimate import estimate
+from flops_fit.cost.hardware import Hardware
+from flops_fit.cost.spending import spending
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.sweep.experiment import Experiment
 from flops_fit.sweep.sweep_plan import SweepPlan
@@ -48,6 +52,25 @@ def test_budgets_are_the_sums_of_their_trainings(costs):
     left = now.seconds[third.experiment_id] + now.seconds[fourth.experiment_id]
     assert high.seconds_in_all == pytest.approx(left)
     assert high.flops_planned == pytest.approx(third.planned_flops + fourth.planned_flops)
+
+
+def test_what_experiments_share_counts_once():
+    short, long = PLAN.experiments[0], PLAN.experiments[2]  # of one size
+    plan = SweepPlan([short, long], "Model", "width", list(BUDGETS))
+    before = dataclasses.replace(estimate(plan), shares={long.experiment_id: 0.75})
+    results = {
+        short.experiment_id: result(short, 10.0, trunk_tokens=short.num_tokens * 4 // 5),
+        long.experiment_id: result(long, 100.0),
+    }
+    low, high = costs_by_budget(plan, results, before, before)
+    assert (low.flops_planned, high.flops_planned) == pytest.approx((short.planned_flops, 0.75 * long.planned_flops))
+    assert (low.flops_done, high.flops_done) == pytest.approx((0.2 * short.planned_flops, long.planned_flops))
+    assert (low.seconds_done, high.seconds_done) == pytest.approx((2.0, 100.0))
+    spent = spending(plan, before, results, Hardware())
+    assert spent.done_flops == pytest.approx(low.flops_done + high.flops_done)
+    assert spent.done_hours * 3600 == pytest.approx(low.seconds_done + high.seconds_done)
+    (figure,) = drawn_costs(plan, results, before, before).values()
+    assert "share counts once" in figure.caption
 
 
 def test_words_have_the_numbers(costs):
