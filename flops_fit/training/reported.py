@@ -25,12 +25,17 @@ def with_loss_of_first(content: dict[str, Any], first: str, path: Path) -> dict[
         return content | {"loss": losses[first]}
     loss: Any = losses.get(first)
     given = content["loss"]
-    if _is_number(given) and _is_number(loss) and not math.isclose(given, loss, rel_tol=_AGREE):
+    if _is_number(given) and _is_number(loss) and not _agree(given, loss):
         raise BadReport(
             f"loss = {given!r} in {path}, and losses.{first} = {loss!r}: loss is that of the first of "
             "trainer.eval_sets; leave it out, or correct one of them"
         )
     return content
+
+
+def _agree(one: float, other: float) -> bool:
+    """Whether they are one loss: alike, or both that of a training that diverged."""
+    return math.isclose(one, other, rel_tol=_AGREE) or not (math.isfinite(one) or math.isfinite(other))
 
 
 def measured_in(

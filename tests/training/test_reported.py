@@ -85,6 +85,15 @@ def test_a_training_that_diverged_need_not_measure_anything(tmp_path):
     assert (result.status, result.losses, result.metrics) == ("diverged", {}, {})
 
 
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_in_both_places_diverged(tmp_path, loss):
+    path, experiment = reported(tmp_path, loss=math.nan, losses={"web": loss, "code": 2.0})
+    assert read_report(path, experiment, *SETS.values()).loss is None
+    path, experiment = reported(tmp_path, loss=math.nan, losses={"web": 3.0, "code": 2.0})
+    with pytest.raises(BadReport, match=r"loss = nan in .*, and losses.web = 3.0"):
+        read_report(path, experiment, *SETS.values())
+
+
 @pytest.mark.parametrize(
     ("report", "message"),
     [
