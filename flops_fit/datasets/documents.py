@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from flops_fit.basics.arguments import did_you_mean
-from flops_fit.datasets.tar_samples import TAR, TEXTS, content, decoded, samples_of
+from flops_fit.datasets.tar_samples import TAR, TEXTS, Member, content, decoded, samples_of
 from flops_fit.errors import DataError
 
 Document = str | Sequence[int]
@@ -96,7 +96,7 @@ def _tar(path: Path, column: str) -> Iterator[Document]:
         where = f"{path}, sample {key}"
         found = next((ending for ending in endings if ending in members), None)
         if found is None and "json" in members:
-            yield field_of(_row(content(path, members["json"]).decode(), where), column, where)
+            yield field_of(_row(_text_of(path, members["json"]), where), column, where)
         elif found is None:
             raise DataError(
                 f"{where} has {', '.join(f'.{name}' for name in members)} and no .{endings[0]}; set column to the "
@@ -105,10 +105,14 @@ def _tar(path: Path, column: str) -> Iterator[Document]:
         elif found.rpartition(".")[2] == "npy":
             yield decoded(content(path, members[found]), found, f"{where}, its .{found}").tolist()
         else:
-            try:
-                yield content(path, members[found]).decode()
-            except UnicodeDecodeError as error:
-                raise _not_text(path, error) from error
+            yield _text_of(path, members[found])
+
+
+def _text_of(path: Path, member: Member) -> str:
+    try:
+        return content(path, member).decode()
+    except UnicodeDecodeError as error:
+        raise _not_text(path, error) from error
 
 
 def _row(line: str, where: str) -> Mapping[str, Any]:

@@ -133,6 +133,13 @@ def test_text_in_samples_is_tokenized(tmp_path):
     assert torch.cat([inputs for inputs, _ in packed]).tolist() == [5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("ending", ["txt", "json"])
+def test_text_in_samples_that_is_no_utf_8_is_refused_with_what_to_do(tmp_path, ending):
+    path = pack(tmp_path / "a.tar", [(f"a.{ending}", '{"text": "dé"}'.encode("latin1"))])
+    with pytest.raises(DataError, match=r"a\.tar is not UTF-8 text .*iconv"):
+        tokenize(path, context=2, tokenizer="bytes")
+
+
 class Student(torch.nn.Module):
     def __init__(self, width):
         super().__init__()
