@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import Any
 
@@ -85,11 +86,19 @@ def refuse_broadcast(loss_fn: Any, outputs: Any, targets: Any) -> str | None:
     shape, wanted = getattr(outputs, "shape", None), getattr(targets, "shape", None)
     if shape is None or wanted is None or shape == wanted or not _is_pointwise(loss_fn):
         return None
-    remedy = "outputs.squeeze(-1)" if len(shape) == len(wanted) + 1 else "targets.reshape(outputs.shape)"
     return (
         f"outputs of shape {tuple(shape)} and targets of {tuple(wanted)} would be broadcast, so that outputs are "
-        f"compared with the targets of other examples; make them agree: {remedy}, or targets.unsqueeze(-1) in the data"
+        f"compared with the targets of other examples; make them agree: {_to_agree(tuple(shape), tuple(wanted))}"
     )
+
+
+def _to_agree(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to write so that outputs of `shape` are compared with targets of shape `wanted`."""
+    if shape == (*wanted, 1):
+        return "outputs.squeeze(-1), or targets.unsqueeze(-1) in the data"
+    if math.prod(shape) == math.prod(wanted):
+        return "targets.reshape(outputs.shape)"
+    return f"have the model return {wanted}, or give targets of {shape}"
 
 
 def sums_up(loss_fn: Any) -> bool:

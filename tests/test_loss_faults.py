@@ -1,6 +1,7 @@
 """What people give first and torch refuses in words of its own, or does not refuse: the cause, and what to write."""
 
 import functools
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -58,6 +59,8 @@ NORMED = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
         (Logits(last=True), (IDS, IDS), cross_entropy, r"\(8, 4\) for targets of \(8, 5\): one prediction an example"),
         (LINE, (ROWS, ROWS[:, 0]), nn.MSELoss(), r"\(8, 1\) and targets of \(8,\) would be broadcast.*squeeze\(-1\)"),
         (LINE, (ROWS, ROWS[:, 0]), functools.partial(functional.huber_loss, delta=0.5), "would be broadcast"),
+        (MLP, (ROWS, ROWS[:, 0]), nn.MSELoss(), r"return \(8,\), or give targets of \(8, \d\)$"),
+        (LINE, (ROWS, ROWS[None, :, :1]), nn.L1Loss(), r"agree: targets.reshape\(outputs.shape\)$"),
         (MLP, (ROWS, torch.ones(BATCH, CLASSES).long()), nn.BCEWithLogitsLoss(), r"int64, .*give targets.float\(\)"),
         (MLP, (ROWS, IDS[:, 0]), lambda logits, targets: cross_entropy(logits, targets).item(), r"without \.item\(\)"),
         (MLP, (ROWS, ROWS), cross_entropy, None),
@@ -184,6 +187,20 @@ def test_a_held_out_stream_without_an_end_is_refused_before_anything_is_trained(
     (problem,) = try_experiment(study, experiment(), torch.device("cpu")).problems
     assert problem.startswith("reading held-out data: ")
     assert "did not end" in problem
+
+
+@pytest.mark.parametrize(("most", "is_refused"), [(100, False), (99, True)])
+def test_a_held_out_stream_that_ends_is_read_to_its_end(monkeypatch, most, is_refused):
+    class Hundred(IterableDataset):
+        def __iter__(self):
+            return iter([(ROWS[0], IDS[0, 0])] * 100)
+
+    monkeypatch.setattr(evaluation, "_MOST_OF_STREAM", most)
+    examples = open_examples(Hundred())
+    with pytest.raises(DataError, match="did not end") if is_refused else nullcontext():
+        refuse_endless(examples)
+    with pytest.raises(DataError, match="did not end") if is_refused else nullcontext():
+        held_out_loss(MLP, examples, cross_entropy, 33, torch.device("cpu"), torch.inference_mode(False))
 
 
 def test_a_study_that_cannot_take_its_loss_says_so_when_it_is_planned():

@@ -107,12 +107,12 @@ def _batches(held_out: Examples, batch_examples: int, draws: int) -> Iterator[An
     for draw in range(draws):
         batches = held_out.in_order(batch_examples)
         for number in itertools.count():
-            if held_out.num_examples is None and number * batch_examples > _MOST_OF_STREAM:
-                raise _endless()
             seed_everything(_SEED, number, *_of_draw(draw))
             batch = next(batches, None)
             if batch is None:
                 break
+            if held_out.num_examples is None and number * batch_examples >= _MOST_OF_STREAM:
+                raise _endless()
             yield batch
 
 
@@ -122,7 +122,7 @@ def refuse_endless(held_out: Examples) -> None:
         return
     until = time.monotonic() + _SECONDS_TO_READ
     for number, _ in enumerate(iter(held_out.dataset)):
-        if number > _MOST_OF_STREAM:
+        if number >= _MOST_OF_STREAM:
             raise _endless()
         if time.monotonic() > until:
             return
