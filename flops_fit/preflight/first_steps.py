@@ -38,11 +38,8 @@ if TYPE_CHECKING:
     from flops_fit.sweep.experiment import Experiment
 
 Result = TypeVar("Result")
-_FEWEST_STEPS, _MOST_STEPS, _WARM_UP = (
-    3,
-    40,
-    3,
-)  # the first load kernels and allocate: up to a third of them tell nothing
+_FEWEST_STEPS, _MOST_STEPS = 3, 40
+_WARM_UP = 3  # steps to one that tells nothing: the first load kernels and allocate
 _SOME_SECONDS, _ENOUGH_SECONDS = 1.0, 10.0  # what the steps after the fewest, and all, may take
 _READS = 5
 
@@ -125,7 +122,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
     if held_out is not None:
         loop.job = dataclasses.replace(loop.job, data=held_out)
         measured = stages.run("held-out step", lambda: _check_losses(loop.measured()))
-        doubts += filter(None, [doubt_of_draws(loop) if measured else None])
+        doubts += [stages.run("held-out step", lambda: doubt_of_draws(loop))] if measured else []
     return Trial(
         experiment=experiment,
         problems=tuple(stages.problems),
