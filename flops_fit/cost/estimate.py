@@ -10,7 +10,7 @@ from flops_fit.basics.formatting import format_bytes
 from flops_fit.cost.evaluation import Evaluation
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.step_seconds import StepSeconds, overhead, steps_of
-from flops_fit.recipe.trunk import own_shares
+from flops_fit.recipe.trunk import own_parts
 from flops_fit.recipe.trunk_parts import at_branch
 
 if TYPE_CHECKING:
@@ -101,17 +101,15 @@ def estimate(
     """
     evaluation = evaluation or Evaluation(tokens=0, batches=0)
     hardware = hardware or Hardware()
-    shares = own_shares(recipe, plan.trainings, tokens_per_example) if recipe else {}
+    own = own_parts(recipe, plan.trainings, tokens_per_example) if recipe else {}
+    shares = {name: part.share for name, part in own.items()}
     finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
     finished = [result for result in finished if result.source == "trained"]  # imported ones ran on another machine
     if finished:
         seconds, basis, error = _measured(plan, hardware, finished, evaluation, shares)
     else:
-        steps = {
-            item.experiment_id: steps_of(item, recipe, tokens_per_example) * shares.get(item.experiment_id, 1.0)
-            for item in plan.trainings
-            if recipe
-        }
+        steps = {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in plan.trainings if recipe}
+        steps |= {name: part.steps for name, part in own.items()}
         if timed and steps:
             seconds, basis = _timed(plan, steps, timed, evaluation, shares)
         else:

@@ -30,10 +30,10 @@ def own_parts(
     """Experiment id → what it trains itself, where those of each trunk are trained from the shortest to the longest.
 
     In another order each has another part, of the same sum. Those without a trunk are not in it, nor those of fewer
-    tokens than an example.
+    tokens than an example; of a recipe without trunks none is.
     """
     found: dict[str, OwnPart] = {}
-    for mine in by_trunk(experiments).values():
+    for mine in by_trunk(experiments if recipe.share_trunk else ()).values():
         before = 0
         for item in mine:
             if item.num_tokens < tokens_per_example:
@@ -50,8 +50,7 @@ def own_parts(
 
 def own_shares(recipe: Recipe, experiments: Iterable[Experiment], tokens_per_example: float = 1) -> dict[str, float]:
     """Experiment id → the share of its FLOPs that it does itself; of a recipe without trunks of none."""
-    own = own_parts(recipe, experiments, tokens_per_example) if recipe.share_trunk else {}
-    return {name: part.share for name, part in own.items()}
+    return {name: part.share for name, part in own_parts(recipe, experiments, tokens_per_example).items()}
 
 
 def by_trunk(experiments: Iterable[Experiment]) -> dict[str, list[Experiment]]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from trunk_study import longest_trunk, plan_of, trunk_study
 
 from flops_fit import Experiment, Hardware, Recipe, SweepPlan
 from flops_fit.cost.accelerators import ACCELERATORS
@@ -14,6 +15,7 @@ from flops_fit.cost.estimate import estimate
 from flops_fit.cost.evaluation import evaluation_of
 from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.errors import StudyError
+from flops_fit.recipe.steps import plan_steps
 from flops_fit.results.results import ExperimentResult
 
 
@@ -251,3 +253,19 @@ def test_the_evaluation_at_the_end_is_counted():
     both = (estimate(plan(item), recipe=recipe, timed=timed, evaluation=each) for each in (None, evaluation))
     before, after = (each.seconds["one"] for each in both)
     assert after - before == pytest.approx(2.0 * flops / step)
+
+
+def test_steps_of_a_trunk_are_taken_once():
+    items = longest_trunk(plan_of(trunk_study()))
+    recipe = trunk_study().training
+    ways = [plan_steps(recipe, item, 1) for item in items]
+    taken = ways[-1].branch + sum(steps.steps - steps.branch for steps in ways)
+    timed = StepSeconds(  # each step takes a second, whatever is in it
+        timed=(TimedStep(tokens=1, flops=1, seconds=1), TimedStep(tokens=9, flops=9e9, seconds=1)),
+        device="",
+        outcome="",
+    )
+    cost = estimate(plan(*items), recipe=recipe, timed=timed)
+    assert sum(cost.seconds.values()) == pytest.approx(taken, rel=1e-6)
+    assert len(items) > 2
+    assert taken < sum(steps.steps for steps in ways)
