@@ -50,7 +50,7 @@ class Trial:
 
     Attributes:
         problems: everything that failed, each with the stage it failed in; empty where all went well.
-        batch_examples: examples in one optimizer step.
+        batch_examples: examples in one optimizer step, in the mean of all.
         part_examples: examples that fit into memory at once, where the batch had to be split.
         initial_loss: of the first batch, with the weights as initialised.
         seconds_per_step: of a step once warm, the reading of its batch included; None where none was completed.
@@ -126,7 +126,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
     return Trial(
         experiment=experiment,
         problems=tuple(stages.problems),
-        batch_examples=loop.steps.end(1),
+        batch_examples=loop.steps.mean_examples,
         part_examples=loop.largest_part,
         initial_loss=timed[0] if timed else None,
         seconds_per_step=None if timed is None or reading is None else timed[1] + reading,
@@ -149,15 +149,15 @@ def _reader(loop: TrainingLoop) -> Any:
 
 
 def _first_batch(loop: TrainingLoop) -> Any:
-    return _reader(loop).read(loop.steps.end(1))
+    return _reader(loop).read(loop.steps.mean_examples)
 
 
 def _reading_seconds(loop: TrainingLoop) -> float:
     """What reading the batch of a step takes; the first is left out, with which the data is opened."""
     reader, seconds = _reader(loop), []
-    for step in range(min(_READS, loop.steps.steps)):
+    for _ in range(min(_READS, loop.steps.steps)):
         begin = time.perf_counter()
-        reader.read(loop.steps.end(step + 1) - loop.steps.end(step))
+        reader.read(loop.steps.mean_examples)
         seconds.append(time.perf_counter() - begin)
         if sum(seconds) > _ENOUGH_SECONDS:
             break

@@ -17,6 +17,11 @@ class Steps:
     examples: int
     steps: int
 
+    @property
+    def mean_examples(self) -> int:
+        """Examples of a step, in the mean of all, in whole ones."""
+        return self.examples // self.steps
+
     def end(self, step: int) -> int:
         """Examples seen once `step` steps are done."""
         return self.examples * step // self.steps

@@ -11,10 +11,13 @@ import pytest
 import torch
 from failing_model import FailsWhenWide
 from tiny_study import TinyMLP, held_out, tiny_size_map, tiny_study, train
+from trunk_study import longest_trunk, plan_of, trunk_study
 
 from flops_fit import DataSpec, LossSpec, ModelSpec, Recipe, find_optimal, load_runs
 from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.preflight.first_steps import try_experiment
 from flops_fit.preflight.preflight import preflight
+from flops_fit.recipe.steps import plan_steps
 from flops_fit.stages import study_plan, study_size_map
 
 PAUSE = 0.02
@@ -212,3 +215,13 @@ class Warming(TinyMLP):
 def test_the_first_steps_tell_nothing_of_how_long_it_takes():
     found, _ = checked(Warming)
     assert max(trial.seconds_per_step for trial in found.trials) < 0.02
+
+
+def test_a_step_of_a_trunk_whose_batches_grow_is_timed_at_their_mean():
+    study = trunk_study()
+    item = longest_trunk(plan_of(study))[-1]
+    steps = plan_steps(study.training, item, 1)
+    trial = try_experiment(study, item, torch.device("cpu"))
+    assert not trial.problems
+    assert steps.parts[0].batch < trial.batch_examples < steps.parts[-1].batch
+    assert trial.batch_examples == pytest.approx(item.num_tokens / steps.steps, abs=1)
