@@ -45,7 +45,7 @@ class Base:
         """A process with the code location of `origin`, loading it."""
         ours, theirs = connection.Pipe()
         request = {"origin": origin, "idle": idle_seconds}
-        with theirs:
+        with theirs, contextlib.suppress(OSError):  # it has ended just now: the location is "gone" at once
             socket.send_fds(self._socket, [json.dumps(request).encode()], [theirs.fileno()])
         return ForkedLocation(ours, on_end)
 

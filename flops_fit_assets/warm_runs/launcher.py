@@ -17,7 +17,7 @@ from dagster._utils import get_run_crash_explanation
 from flops_fit.processes import forks
 from flops_fit_assets.instance.sqlite import lighten
 from flops_fit_assets.warm_runs.forked_from import CannotFork, ForkedLocation, base, leave_base
-from flops_fit_assets.warm_runs.process_of_run import ProcessOfRun
+from flops_fit_assets.warm_runs.process_of_run import PROCESS_TAG, ProcessOfRun
 
 _IDLE_SECONDS = 600.0
 _LOADING_SECONDS = 120.0
@@ -53,6 +53,9 @@ class WarmRunLauncher(DefaultRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Have a fork begin the run, or the code server where it cannot be one."""
         if not forks.POSSIBLE or not self._forked(context):
+            run = context.dagster_run
+            if PROCESS_TAG in run.tags:  # that of the run which this one repeats: it would be looked for in vain
+                self._instance.add_run_tags(run.run_id, {PROCESS_TAG: ""})
             super().launch_run(context)
 
     def _forked(self, context: LaunchRunContext) -> bool:

@@ -95,6 +95,8 @@ def _serve_location(requests: socket.socket, end: int, request: dict[str, Any], 
                 wanted = json.loads(asked.recv_bytes())
             except (EOFError, ConnectionResetError):
                 return  # the process ends when its runs have
+            if asked.poll():  # one asks at a time, so this is the end: who asked has had it run elsewhere meanwhile
+                return
             if problem:
                 _say(asked, kind="cannot", why=problem)
             elif not (loaded.unchanged and own.unchanged):

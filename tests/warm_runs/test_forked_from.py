@@ -6,6 +6,7 @@ import shutil
 import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.launcher import LaunchRunContext
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 from paths import HELPERS
@@ -13,7 +14,7 @@ from pipeline_study import DAGSTER_WARNINGS
 from webdriver import wait_for
 
 from flops_fit.processes import forks
-from flops_fit_assets.warm_runs.forked_from import CannotFork, base
+from flops_fit_assets.warm_runs.forked_from import Base, CannotFork, base
 from flops_fit_assets.warm_runs.launcher import WarmRunLauncher
 from flops_fit_assets.warm_runs.process_of_run import PROCESS_TAG, ProcessOfRun
 
@@ -47,8 +48,13 @@ class Place:
         origin = serialize_value(self.job.get_python_origin().repository_origin)
         return base().location(origin, idle_seconds, self.instance.run_launcher._ended)
 
-    def ask(self, location, asset):
+    def ask(self, location, asset, timeout=60.0):
         """The run of an asset, and what the location answered."""
+        run, called = self.call(asset)
+        return run, location.run(run, called, timeout)
+
+    def call(self, asset):
+        """A run of an asset, and what a process is asked that is to run it."""
         origin = self.job.get_python_origin()
         run = self.instance.create_run(
             run_id=None, job_name="__ASSET_JOB", run_config={}, status=dg.DagsterRunStatus.STARTING, tags={},
@@ -58,7 +64,7 @@ class Place:
             job_code_origin=origin, asset_graph=None,
         )  # fmt: skip
         called = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self.instance.get_ref())
-        return run.run_id, location.run(run.run_id, serialize_value(called), 60)
+        return run.run_id, serialize_value(called)
 
     def ended(self, run):
         """The status that a run ends with."""
@@ -160,6 +166,42 @@ def test_what_cannot_be_forked_is_said(place, text, reason):
     place.write(text)
     with pytest.raises(CannotFork, match=reason):
         place.ask(place.forks(), "says")
+
+
+def test_who_is_no_longer_waited_for_runs_nothing_once_it_is_loaded(place):
+    """The code server has been asked for the run meanwhile."""
+    place.write("import pathlib, time\nVALUE = 1\nwhile not pathlib.Path(__file__).with_name('load').exists():\n"
+                "    time.sleep(0.05)\n")  # fmt: skip
+    location = place.forks()
+    run, called = place.call("waits")
+    with pytest.raises(CannotFork, match=r"not loaded within 0.2 s"):
+        location.run(run, called, 0.2)
+    (place.folder / "load").touch()
+    assert location._answers.get(timeout=60) == {"kind": "gone"}
+    assert place.instance.get_run_by_id(run).status.value == "STARTING"
+    assert not (place.folder / "begun").exists()
+
+
+def test_a_process_that_ended_just_now_is_gone_and_no_error(place):
+    ended = Base()
+    ended._process.kill()
+    ended._process.wait()
+    origin = serialize_value(place.job.get_python_origin().repository_origin)
+    assert place.ask(ended.location(origin, 60.0, place.instance.run_launcher._ended), "says")[1] == "gone"
+    ended.leave()
+
+
+def test_a_run_that_repeats_a_fork_and_is_none_is_not_looked_for_in_its_process(place, monkeypatch):
+    asked = []
+    monkeypatch.setattr(forks, "POSSIBLE", False)
+    monkeypatch.setattr(
+        dg.DefaultRunLauncher, "launch_run", lambda _, context: asked.append(context.dagster_run.run_id)
+    )
+    launcher, (run, _) = place.instance.run_launcher, place.call("says")
+    place.instance.add_run_tags(run, {PROCESS_TAG: "1 12@another boot"})
+    launcher.launch_run(LaunchRunContext(place.instance.get_run_by_id(run), workspace=None))
+    assert asked == [run]
+    assert launcher.check_run_worker_health(place.instance.get_run_by_id(run)).status.value == "RUNNING"
 
 
 def test_a_process_number_that_another_has_now_is_not_taken_for_the_run():
