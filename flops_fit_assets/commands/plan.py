@@ -18,7 +18,8 @@ from flops_fit.recipe.in_words import recipe_text
 from flops_fit.recipe.trunk import of_sharing
 from flops_fit.study.named_sets import held_out_note, lacking_sets
 from flops_fit_assets.commands.check import learning_rate_cost
-from flops_fit_assets.commands.planned import Planned, planned_study
+from flops_fit_assets.commands.planned import Planned, planned_study, rounds_so_far
+from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.finished import finished_results
 
@@ -123,11 +124,13 @@ def write_again(path: Path) -> Path:
     study, store = source.study, source.store
     try:
         plan, law = store.read("sweep_plan"), store.read("scaling_law")
+        rounds = rounds_so_far(store, with_recipe(source), store.read("size_map"), law) if study.adaptive else None
     except FileNotFoundError as error:
         raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
     results = finished_results(store, plan)
     figures = study_figures(store, study, plan, law, results)
-    publish(store, study, plan, law, results, figures, study_calibration(store, law))
+    shown = rounds if rounds is not None and rounds.rounds else None  # of a study edited since, none are of this law
+    publish(store, study, plan, law, results, figures, study_calibration(store, law), shown)
     return store.report
 
 

@@ -26,6 +26,7 @@ from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
     from flops_fit.adaptive.progress import Progress
+    from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
     from flops_fit.sweep.sweep_plan import SweepPlan
 
@@ -119,12 +120,17 @@ def _with_budgets(study: Study, text: str) -> Study:
 
 def _rounds(store: StudyStore, study: Study, size_map: SizeMap) -> tuple[SweepPlan, Progress]:
     """The plan with the round that would be next, and how far the study has come."""
+    progress = rounds_so_far(store, study, size_map)
+    new = () if progress.step.planned is None else (progress.step.planned,)
+    return rounds_plan(study, size_map, (*progress.rounds, *new)), progress
+
+
+def rounds_so_far(store: StudyStore, study: Study, size_map: SizeMap, law: ScalingLaw | None = None) -> Progress:
+    """How far an adaptive study has come by its results in `store`; `law`, of these, is fitted where it is needed."""
     from flops_fit_assets.graph.rounds import kept_rounds
 
     rounds = kept_rounds(store, study)
     ids = [item.experiment_id for item in rounds_plan(study, size_map, rounds).experiments]
     store.pull_results(ids)
     results = {item.experiment_id: item for item in load_results(store.runs) if item.experiment_id in set(ids)}
-    progress = study_progress(study, size_map, rounds, results)
-    new = () if progress.step.planned is None else (progress.step.planned,)
-    return rounds_plan(study, size_map, (*rounds, *new)), progress
+    return study_progress(study, size_map, rounds, results, law=law)

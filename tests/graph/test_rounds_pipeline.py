@@ -11,6 +11,7 @@ from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.errors import FileError
 from flops_fit.stages import rounds_folder
 from flops_fit.study.study import Study
+from flops_fit_assets.commands.plan import write_again
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.storage.store import StudyStore
@@ -114,6 +115,20 @@ def test_the_report_shows_the_rounds(story):
     assert "<h2>Rounds</h2>" in text
     assert "Stopped, the total is spent: " in text
     assert text.count("Why each experiment was chosen") == 1
+
+
+def test_a_report_that_is_written_again_shows_the_same_rounds(story, monkeypatch):
+    monkeypatch.setenv("FLOPS_FIT_HOME", str(story["home"]))
+    report = story["home"] / "tiny" / "report.html"
+    before = section_of(report)
+    assert "Stopped, the total is spent: " in before
+    assert write_again(story["home"] / "study.toml") == report
+    assert section_of(report) == before
+
+
+def section_of(report):
+    """What the report says of rounds."""
+    return report.read_text().partition("<h2>Rounds</h2>")[2].partition("<h2>")[0]
 
 
 def test_a_materialization_by_hand_plans_nothing_twice(story):
