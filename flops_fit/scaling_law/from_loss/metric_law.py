@@ -160,10 +160,11 @@ def fit_metric(
         law: of the loss; best of a held-out set of the same task, which says more than a general one.
         runs: a table with a column `metric` and the loss: DataFrame, path (.csv, ...) or list of results.
         columns, units, loss_kind, loss_offset: how the table is read, as of `fit_scaling_law`. The loss is by default
-            the column of the law's held-out set (`loss_code`), else `loss`. floor: the metric without any skill, such
-            as 0.25 for four choices; by default fitted. ceiling: the metric of a perfect model; by default fitted.
-            resamples: refits for the intervals, on resampled residuals. seed: of the resampling; the same numbers every
-            time.
+            the column of the law's held-out set (`loss_code`), else `loss`.
+        floor: the metric without any skill, such as 0.25 for four choices; by default fitted.
+        ceiling: the metric of a perfect model; by default fitted.
+        resamples: refits for the intervals, on resampled residuals.
+        seed: of the resampling; the same numbers every time.
 
     Raises `FitError` for fewer than 6 runs that have both, for a metric that rises with the loss, and for a law that
     its runs do not determine.
