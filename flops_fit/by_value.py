@@ -6,12 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.api import find_optimal
-from flops_fit.basics.arguments import made_of, need
+from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, made_of, need
 from flops_fit.errors import StudyError
 from flops_fit.results.results import load_runs
+from flops_fit.sizes.contract import check_model
+from flops_fit.study.options import study_from_options
 from flops_fit.study.vary import Vary, refuse_unknown_argument_of
 
 if TYPE_CHECKING:
@@ -55,14 +58,15 @@ def find_optimal_by_value(
     Args:
         key: as in [sweep.vary] of a study file; "model.factory" stands for `model_cls`, "data.train" for `dataset`.
         values: two or more.
-        labels: what the values are called; by default as they are written.
+        labels: what the values are called; by default as they are written. Objects without a name need them.
         output_dir: where each value's study has a folder of its own, called after the value.
 
-    All other arguments are as of `find_optimal`. Returns its plans by label without a dataset or with `train=False`,
-    else `LawsByValue`, whose `ranking()` says which value is the best. Raises as `find_optimal`, and `StudyError` for a
-    key that is not there or must not vary.
+    All other arguments are as of `find_optimal`, and those of all values are checked before the first is trained.
+    Returns its plans by label without a dataset or with `train=False`, else `LawsByValue`, whose `ranking()` says which
+    value is the best. Raises as `find_optimal`, and `StudyError` for a key that is not there or must not vary.
     """
     need("output_dir", output_dir, made_of(str | os.PathLike, "the path of a folder"))
+    need("model_kwargs", model_kwargs, ARGUMENTS | LEFT_OUT, StudyError)
     vary = Vary(key=key, values=values, labels=labels)
     given = {
         "model_cls": model_cls,
@@ -76,9 +80,11 @@ def find_optimal_by_value(
     }
     _refuse(vary, given)
     folders = {label: Path(output_dir) / part for label, part in zip(vary.labels, vary.parts, strict=True)}
+    arguments = {label: _with_value(given, key, value) for label, value in zip(vary.labels, vary.values, strict=True)}
+    for each in arguments.values():
+        _refuse_bad(each)  # before the first is trained
     found: dict[str, Any] = {
-        label: find_optimal(**_with_value(given, key, value), output_dir=folder)
-        for (label, folder), value in zip(folders.items(), vary.values, strict=True)
+        label: find_optimal(**each, output_dir=folders[label]) for label, each in arguments.items()
     }
     if not train or (dataset is None and key != "data.train"):
         return found
@@ -93,16 +99,32 @@ def _refuse(vary: Vary, given: Mapping[str, Any]) -> None:
         raise StudyError(
             f"{vary.key} without eval_dataset, which would be split off from each value's; give one, the same for all"
         )
-    place: Any = _ARGUMENTS.get(vary.key, name)
-    there = given["model_kwargs"].get(argument[0]) if name == "kwargs" else given.get(place)
-    if there is not None and vary.key not in _ARGUMENTS:
+    there = None if vary.key == "model.factory" else given.get(_ARGUMENTS.get(vary.key, name))
+    if argument:
+        place = given["model_kwargs"] if name == "kwargs" else there
+        if not isinstance(place, Mapping | NoneType):
+            raise StudyError(f"{vary.key} is in {name} = {place!r}, which has no keys; vary another, or leave it out")
+        there = (place or {}).get(argument[0])
+    if there is not None:
         raise StudyError(
-            f"{argument[0] if argument else name} = {there!r} is given, and {vary.key} varies; take it out"
+            f"{argument[0] if argument else _ARGUMENTS.get(vary.key, name)} = {there!r} is given, and {vary.key} "
+            "varies; take it out"
         )
     if name == "kwargs":
         refuse_unknown_argument_of(given.get("config") or given["model_cls"], vary.key, given["model_size_param"])
 
 
+def _refuse_bad(arguments: Mapping[str, Any]) -> None:
+    """Raise what `find_optimal` raises for these options and this model."""
+    given = {name: value for name, value in arguments.items() if name not in _NOT_OF_STUDY}
+    named = (given.pop(name, None) for name in _OF_STUDY)
+    check_model(study_from_options(*named, given).model.request())
+
+
+_OF_STUDY = (  # in the order of `study_from_options`
+    "model_cls", "model_size_param", "model_kwargs", "dataset", "eval_dataset", "loss_fn", "compute_budgets",
+)  # fmt: skip
+_NOT_OF_STUDY = ("train", "resume", "train_anyway", "progress", "on_log")
 _ARGUMENTS = {"model.factory": "model_cls", "data.train": "dataset"}
 
 

@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from flops_fit.basics.arguments import TEXT, did_you_mean, is_list, is_number, need, several
@@ -54,7 +55,9 @@ _NOT_VARIED = {
     "loss": "changes what is measured, so that the laws' losses could not be compared",
 }
 _EXAMPLE = '[sweep.vary] "model.kwargs.depth" = [2, 4, 8]'
+_LABELS = several(TEXT, 'a list of text, such as ["narrow", "wide"]', least=0)
 _LABEL = re.compile(r"-?[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
+_IN_MEMORY = re.compile(r" at 0x[0-9a-fA-F]+")
 _LONGEST = 24  # letters of a value that stand in a study's name
 
 
@@ -77,7 +80,13 @@ class Vary:
     def __post_init__(self) -> None:
         _check_key(self.key)
         _check_values(self.key, self.values)
+        need("sweep.vary.labels", self.labels, _LABELS, StudyError)  # one text would be as many labels as letters
         object.__setattr__(self, "values", tuple(self.values))
+        if not self.labels and any(map(_is_nameless, self.values)):
+            raise StudyError(
+                f"the values of {self.key} are objects without a name, which are another one each time; give labels, "
+                'such as labels=["narrow", "wide"]'
+            )
         labels = tuple(self.labels) or tuple(map(_text, self.values))
         object.__setattr__(self, LABELS, labels)
         self._check_labels()
@@ -89,8 +98,13 @@ class Vary:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """For each value what its study's name ends in, such as "embedding_8"; it follows from the value alone."""
-        return tuple(f"{re.sub(r'[^A-Za-z0-9]+', '_', self.name)}_{_part(value)}" for value in self.values)
+        """For each value what its study's name ends in, such as "embedding_8"; it follows from the value alone, or from
+        its label where an object has no name, as datasets in Python have none."""
+        name = re.sub(r"[^A-Za-z0-9]+", "_", self.name)
+        called = (
+            label if _is_nameless(value) else value for value, label in zip(self.values, self.labels, strict=True)
+        )
+        return tuple(f"{name}_{_part(each)}" for each in called)
 
     def index(self, asked: str) -> int:
         """Of the value that is called so, by its label, or as it is written."""
@@ -100,7 +114,6 @@ class Vary:
         raise StudyError(f"{asked!r} is no value of {self.key} in [sweep.vary]; give one of {', '.join(self.labels)}")
 
     def _check_labels(self) -> None:
-        need("sweep.vary.labels", self.labels, several(TEXT, 'a list of text, such as ["narrow", "wide"]'), StudyError)
         if len(self.labels) != len(self.values):
             raise StudyError(
                 f"sweep.vary.labels has {len(self.labels)} labels for {len(self.values)} values of {self.key}; give "
@@ -253,7 +266,11 @@ def _check_in_file(vary: Vary, content: Mapping[str, Any]) -> None:
     own = content.get(section, {})
     place: Any = content
     for part in vary.key.split("."):
-        place = place.get(part) if isinstance(place, Mapping) else None
+        if not isinstance(place, Mapping | NoneType):
+            raise StudyError(
+                f"[sweep.vary] {vary.key} is in {place!r}, which has no keys; write a section there, or vary another"
+            )
+        place = None if place is None else place.get(part)
     if place is not None:
         raise StudyError(
             f"[{section}] has {vary.key.partition('.')[2]} = {place!r}, which [sweep.vary] sets; take it out there"
@@ -263,11 +280,16 @@ def _check_in_file(vary: Vary, content: Mapping[str, Any]) -> None:
             f"[sweep.vary] {vary.key} without held-out data of its own, which would be split off from each value's; "
             "give eval in [data], the same for all"
         )
-    if section == "data" and name in _HELD_OUT_TOO and "unit" not in content.get("loss", {}):
+    if section == "data" and name in _HELD_OUT_TOO and not _has_unit(content.get("loss")):
         raise StudyError(
             f"[sweep.vary] {vary.key} changes the held-out data too, whose losses per token cannot be compared; where "
             'yours can, say what they are in: [loss] unit = "bits per byte"'
         )
+
+
+def _has_unit(loss: Any) -> bool:
+    """Whether [loss] says what losses are in; what is no section is refused where all of them are read."""
+    return loss is not None and (not isinstance(loss, Mapping) or "unit" in loss)
 
 
 def _text(value: Any) -> str:
@@ -295,6 +317,11 @@ def _part(value: Any) -> str:
 def _name_of(value: Any) -> str | None:
     """Of a class or function, in Python."""
     return getattr(value, "__qualname__", None)
+
+
+def _is_nameless(value: Any) -> bool:
+    """Whether a value is an object of Python's that is written with its place in memory, as none is twice."""
+    return _name_of(value) is None and _IN_MEMORY.search(json.dumps(value, default=str)) is not None
 
 
 def _digest(value: Any) -> str:

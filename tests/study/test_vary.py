@@ -1,6 +1,7 @@
 """[sweep.vary]: one key with several values, each of them exactly the study that a file with that value would be."""
 
 import pytest
+import torch
 from tiny_study import TinyMLP
 
 from flops_fit.errors import StudyError
@@ -146,6 +147,8 @@ BAD = {
     '"model.kwargs.dropout" = [0.1, 0.2]\nlabels = ["a"]': r"has 1 labels for 2 values of model\.kwargs\.dropout",
     '"model.kwargs.dropout" = [0.1, 0.2]\nlabels = ["a", "a"]': r"two values .* are called 'a'",
     '"model.kwargs.dropout" = [0.1, 0.2]\nlabels = ["a b", "c"]': r"has 'a b'; a label is at most 40 letters, digits",
+    '"model.kwargs.dropout" = [0.1, 0.2]\nlabels = "ab"': r"labels = 'ab' must be a list of text, such as",
+    '"model.kwargs.dropout" = [0.1, 0.2]\nlabels = 3': r"labels = 3 must be a list of text, such as",
     '"training.batch_tokens" = [0, 64]': r"batch_tokens = 0 must be a number above 0",
 }
 
@@ -156,6 +159,41 @@ def test_what_cannot_vary_is_refused_by_name_with_a_remedy(tmp_path, vary):
     with pytest.raises(StudyError, match=BAD[vary]) as raised:
         [Study.from_toml(each) for each in varied(path)[1].values()]
     assert str(raised.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "said"),
+    [
+        (
+            "model.sizes.depth",
+            "[data]",
+            "sizes = [{ width = 4 }]\n\n[data]",
+            r"is in \[{'width': 4}\], which has no keys",
+        ),
+        (
+            "model.kwargs.dropout",
+            "[data]",
+            "kwargs = 3\n\n[data]",
+            "dropout is in 3, which has no keys; write a section",
+        ),
+        ("data.context", "[data]", "[other]", "without held-out data of its own"),
+        ("training.batch_tokens", 'name = "tiny"', "training = 3", "batch_tokens is in 3, which has no keys"),
+    ],
+)
+def test_what_is_no_section_is_refused_where_a_key_in_it_varies(tmp_path, key, old, new, said):
+    text = FILE.replace(old, new)
+    text = text.replace("[training]\nlearning_rate = 0.02\n", "") if key.startswith("training") else text
+    with pytest.raises(StudyError, match=said):
+        varied(write(tmp_path, f'"{key}" = [8, 16]', text))
+
+
+def test_objects_without_a_name_are_called_by_their_labels():
+    first, second = (torch.utils.data.TensorDataset(torch.rand(4, 2)) for _ in range(2))
+    with pytest.raises(StudyError, match=r"data\.train are objects without a name, .* give labels"):
+        Vary(key="data.train", values=[first, second])
+    both = (Vary(key="data.train", values=values, labels=["web", "code"]) for values in ([first, second], [[], second]))
+    assert [vary.parts[1] for vary in both] == ["train_code", "train_code"], "folders are found again by these"
+    assert Vary(key="model.factory", values=[TinyMLP, write]).parts == ("factory_TinyMLP", "factory_write")
 
 
 def test_training_data_varies_only_with_held_out_data_of_its_own(tmp_path):
