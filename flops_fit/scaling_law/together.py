@@ -28,7 +28,7 @@ from flops_fit.scaling_law.fitting.parametric import ParametricFit
 from flops_fit.scaling_law.fitting.weighting import ValleyFit
 from flops_fit.scaling_law.flops_per_token import FlopsPerToken
 from flops_fit.scaling_law.law import ScalingLaw
-from flops_fit.scaling_law.misfit import UNSEEN
+from flops_fit.scaling_law.misfit import UNSEEN, Misfit
 from flops_fit.scaling_law.prediction import Prediction
 from flops_fit.scaling_law.quantities import PARAMETERS
 from flops_fit.scaling_law.table.runs import Runs, read_runs
@@ -119,7 +119,6 @@ def _laws(apart: Mapping[str, _Table], shared: np.ndarray, options: dict[str, An
     draws, refits = bootstrap_jointly(
         fits, shared, [table.runs.cluster for table in tables], options["bootstraps"], options["seed"]
     )
-    draws = [_widened(own, fit.parameters) for own, fit in zip(draws, fits, strict=True)]
     chance = sharing_chance(separate, fits, shared)
     names = [name for name, is_shared in zip(PARAMETERS, shared, strict=True) if is_shared]
     said = options | {"shared": names, "tables": list(apart)}
@@ -136,18 +135,12 @@ def _laws(apart: Mapping[str, _Table], shared: np.ndarray, options: dict[str, An
         laws[name] = law_of(
             evidence,
             table.chosen,
-            Prediction(asked=asked),
+            Prediction(asked=asked, misfit=Misfit(widening=UNSEEN)),  # resamples differ by less than studies do
             hold_out(table.runs, fits[at], table.flops_per_token, refit),
             said | _thinned(len(table.runs), refits),
             further=finding,
         )
     return laws
-
-
-def _widened(draws: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """Draws (resamples, 5) in logarithms further from the fit, as the sampling error of every law without a bend is
-    (`misfit`): resamples of few budgets differ by less than studies do."""
-    return np.asarray(parameters * (draws / parameters) ** UNSEEN)
 
 
 def _thinned(runs: int, refits: str) -> dict[str, Any]:

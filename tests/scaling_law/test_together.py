@@ -95,6 +95,23 @@ def test_resamples_are_paired_so_that_a_difference_is_surer_than_either_law(laws
     assert np.std(laws["a"].draws_of("alpha")) > 0
 
 
+@pytest.mark.parametrize("irreducible", [1.8, 0.0])
+def test_answers_and_their_differences_are_widened_alike_within_the_runs_and_beyond(irreducible):
+    """An E of next to nothing in the fit makes no other answers: they are widened, not the parameters."""
+    recipe = KnownLaw(E=irreducible, A=400.0, B=400.0, alpha=0.3, beta=0.3)
+    tables = {name: synthetic_runs(recipe, noise=0.01, seed=seed) for name, seed in (("a", 1), ("b", 2))}
+    laws = fit_scaling_law_together(tables, bootstraps=1000)
+    largest = float(laws["a"].runs.flops.max())
+    for compute in (largest / 10, largest, 100 * largest):
+        for quantity in ("L_opt", "N_opt"):
+            wide, resampled = (
+                np.log([law.draws_of(quantity, compute, parts=parts) for law in laws.values()])
+                for parts in (("sampling", "misfit"), ("sampling",))
+            )
+            for after, before in (*zip(wide, resampled, strict=True), (wide[0] - wide[1], resampled[0] - resampled[1])):
+                assert np.std(after) / np.std(before) == pytest.approx(1.15, abs=0.06)
+
+
 def test_each_law_is_complete_and_says_what_it_shares(laws, tmp_path):
     law = laws["b"]
     assert law.alpha == laws["a"].alpha
