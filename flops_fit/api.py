@@ -231,8 +231,8 @@ def _train_new(
     if any(item.experiment_id not in finished for item in new):
         refuse_over_limit(study.hardware, plan, finished, study_cost(study, plan, finished.values(), directory))
         if is_round:
-            assert study.adaptive is not None  # by the estimate that the round was planned with, which knows no timing
-            cost = study_cost(study, plan, finished.values())
+            assert study.adaptive is not None
+            cost = study_cost(study, plan, finished.values())  # as the round was planned: without first steps' times
             refuse_over_total(study.adaptive, study.hardware, plan, finished, cost)
         if is_round or not results:
             _check_first_steps(study, plan, finished, how["progress"], how["workers"], directory)

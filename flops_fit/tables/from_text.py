@@ -25,6 +25,7 @@ _GROUPED = re.compile(r"-?\d{1,3}(?:\.\d{3})+")
 _SAID = re.compile(r"\s*sep=(.)\s*")  # first line, for Excel
 _RULE = re.compile(r"[\s|:+=-]*-[\s|:+=-]*")  # under the headings, in Markdown
 _BINARY = re.compile("[\x00-\x08\x0e-\x1f]")
+_REMARKS = ("#", "%", "//")
 _GIT_LFS = "version https://git-lfs"
 Line = tuple[int, str]
 
@@ -89,8 +90,8 @@ def _lines(text: str) -> list[Line]:
     text = text.rstrip("\x00\x1a").replace("\r\n", "\n").replace("\r", "\n")
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     lines = [line for line in lines if not _RULE.fullmatch(line[1])]
-    remarks = [line for line in lines if line[1].lstrip().startswith(("#", "%", "//"))]
-    kept = [line for line in lines if line not in remarks] if remarks else lines
+    remarks = [line for line in lines if line[1].lstrip().startswith(_REMARKS)]
+    kept = [line for line in lines if not line[1].lstrip().startswith(_REMARKS)]
     if not kept:
         raise Malformed("it has remarks alone; give a table with a line of column names")
     headings = [(number, line.lstrip("#%/ ")) for number, line in remarks]

@@ -72,7 +72,7 @@ def named_table(
     _check_names(table, TRUNK)
     asked = _checked_columns(columns, table)
     chosen, others = _chosen(table, asked, apart)
-    table, notes = _renamed(_with_group(table), chosen, asked), _told(chosen, others, asked)
+    table, notes = _renamed(_with_group(table), chosen), _told(chosen, others, asked)
     for column in ("group", "seed"):
         _check_names(table, column)
     given = _checked_units(units, table)
@@ -163,18 +163,13 @@ def _chosen(
     for name in SYNONYMS:
         ranked = sorted(found.get(name, []), key=lambda each: (each[0], each[1]))
         if name in asked:
-            chosen |= {name: (asked[name], _unit_alone(asked[name]))} if asked[name] else {}
+            chosen |= {name: (asked[name], heading(asked[name]))} if asked[name] else {}
         elif ranked:
             chosen[name] = ranked[0][1:]
             others[name] = [column for _, column, says in ranked[1:] if says is None or says.unit != PERPLEXITY]
     if "num_params" not in chosen and "num_params" not in asked and (model := _sizes_by_name(table)):
         chosen["num_params"] = (model, None)
     return chosen, others
-
-
-def _unit_alone(column: str) -> Heading | None:
-    """What a heading says of the unit, of a column whose name was given."""
-    return heading(column)
 
 
 def _sizes_by_name(table: pd.DataFrame) -> str | None:
@@ -201,9 +196,7 @@ def _with_group(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(group=table[named[0]]) if named and "group" not in table else table
 
 
-def _renamed(
-    table: pd.DataFrame, chosen: Mapping[str, tuple[str, Heading | None]], asked: Mapping[str, str]
-) -> pd.DataFrame:
+def _renamed(table: pd.DataFrame, chosen: Mapping[str, tuple[str, Heading | None]]) -> pd.DataFrame:
     """The table with the chosen columns under our names; raises `FitError` for one that is there twice."""
     own = {column: name for name, (column, _) in chosen.items()}
     hidden = [name for name in SYNONYMS if name in table.columns and own.get(name) != name and name not in own]
