@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from flops_fit.scaling_law import ScalingLaw, compare_laws, fit_scaling_law_toge
 from flops_fit.study.study_file import varied
 from flops_fit.study.vary import file_of
 from flops_fit_assets.commands.forecast import LAW_FILE, law_in, law_kept_for
+from flops_fit_assets.commands.printed_json import print_json
 from flops_fit_assets.commands.reading import Reading
 from flops_fit_assets.commands.varied import kept_ranking, varies
 from flops_fit_assets.compared import timed_runs
@@ -62,7 +62,7 @@ def print_comparison(
     written = [] if plot is None else [f"figure: {write_bytes(plot, figure_png(found.plot()))}"]
     written += [] if report is None else [f"report: {write_comparison_report(found, report, commands=typed)}"]
     if as_json:
-        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        print_json(found.to_dict())
         return
     say_markdown(console, f"{found.summary(typed)}\n\n{found.table()}")
     say(console, *written)

@@ -20,7 +20,7 @@ from flops_fit_assets.compared import ComparedStudies, compare_studies, laws_kep
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.history import latest_made_from
 from flops_fit_assets.graph.law_comparison import law_comparison_asset
-from flops_fit_assets.headless.dagster_runs import QUIET, RunFailed, reason_of
+from flops_fit_assets.headless.dagster_runs import HEADLESS_TAG, QUIET, RunFailed, end_orphans, reason_of
 from flops_fit_assets.headless.study import Outcome, headless_study, run_study
 from flops_fit_assets.instance.home import open_instance
 from flops_fit_assets.instance.locks import study_lock
@@ -105,11 +105,16 @@ def _ensure_comparison(compared: ComparedStudies, home: Path) -> Ranking:
     with ExitStack() as stack:
         stack.enter_context(study_lock(compared.store.directory))
         instance = stack.enter_context(open_instance(home, workers))
+        end_orphans(instance, compared.name)
         made_from = versions.comparison_made_from(laws, compared.at)
         if latest_made_from(instance, compared.key) != made_from or not all(file.is_file() for file in files):
             job = dg.Definitions(assets=[law_comparison_asset(compared)]).resolve_implicit_global_asset_job_def()
             result = job.execute_in_process(
-                run_config=QUIET, instance=instance, asset_selection=[compared.key], raise_on_error=False
+                run_config=QUIET,
+                instance=instance,
+                asset_selection=[compared.key],
+                raise_on_error=False,
+                tags={HEADLESS_TAG: compared.name},
             )
             if not result.success:
                 raise RunFailed(reason_of(result, compared.key.to_user_string()))

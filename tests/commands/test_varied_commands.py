@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
 from flops_fit_assets.cli import main
+from flops_fit_assets.headless.dagster_runs import HEADLESS_TAG
 from flops_fit_assets.instance.home import open_instance
 
 pytestmark = DAGSTER_WARNINGS
@@ -68,6 +69,20 @@ def test_every_value_is_trained_and_their_laws_compared(story):
     folder = story["folder"]
     assert (folder / "tiny" / "law_comparison.html").is_file()
     assert (folder / "tiny_dropout_0_5" / "report.html").is_file()
+
+
+def test_a_comparison_is_known_as_headless_and_one_that_was_killed_is_ended_by_the_next(story):
+    """Else opening the pages would end one under way, and one that was killed would be under way for ever."""
+    folder, ours = story["folder"], dg.RunsFilter(tags={HEADLESS_TAG: "tiny"})
+    with open_instance(folder, 1) as instance:
+        made_so_far = instance.get_runs(ours)
+        assert {run.status.value for run in made_so_far} == {"SUCCESS"}
+        assert len(made_so_far) == story["removed"]["made"]["law_comparison"]
+        killed = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED, tags={HEADLESS_TAG: "tiny"})
+        instance.add_run(killed)
+    assert type_in(folder, "run")[0] == 0
+    with open_instance(folder, 1) as instance:
+        assert instance.get_run_by_id(killed.run_id).status.value == "FAILURE"
 
 
 def test_an_unchanged_file_makes_nothing(story):
