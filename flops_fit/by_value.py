@@ -116,14 +116,12 @@ def _refuse(vary: Vary, given: Mapping[str, Any]) -> None:
 
 def _refuse_bad(arguments: Mapping[str, Any]) -> None:
     """Raise what `find_optimal` raises for these options and this model."""
-    given = {name: value for name, value in arguments.items() if name not in _NOT_OF_STUDY}
-    named = (given.pop(name, None) for name in _OF_STUDY)
-    check_model(study_from_options(*named, given).model.request())
+    options = {name: value for name, value in arguments.items() if name not in _NOT_OF_STUDY}
+    model = options.pop("model_cls"), options.pop("model_size_param"), options.pop("model_kwargs")
+    data = options.pop("dataset"), options.pop("eval_dataset", None), options.pop("loss_fn")
+    check_model(study_from_options(*model, *data, options.pop("compute_budgets"), options).model.request())
 
 
-_OF_STUDY = (  # in the order of `study_from_options`
-    "model_cls", "model_size_param", "model_kwargs", "dataset", "eval_dataset", "loss_fn", "compute_budgets",
-)  # fmt: skip
 _NOT_OF_STUDY = ("train", "resume", "train_anyway", "progress", "on_log")
 _ARGUMENTS = {"model.factory": "model_cls", "data.train": "dataset"}
 
