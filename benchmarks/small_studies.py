@@ -52,6 +52,15 @@ def small_studies(table):
                 yield runs.subset(kept).to_frame()[["num_params", "num_tokens", "flops", "loss"]], minima
 
 
+def every_study():
+    """(name, its studies) of each public table by its family, and of each exact law with its noise."""
+    for name, table in (public_tables() | {"farseer": farseer()}).items():
+        if family_of(name) in FAMILIES:
+            yield family_of(name), small_studies(table)
+    for name in EXACT:
+        yield name, exact_studies(name)
+
+
 def exact_studies(name):
     """The same of an exact law; no two studies of all have the same noise."""
     law, kind = LAWS[name.split(", ")[0]], name.split(", ")[1]
@@ -114,13 +123,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    rows = []
-    for name, table in (public_tables() | {"farseer": farseer()}).items():
-        if family_of(name) in FAMILIES:
-            rows += scores(family_of(name), small_studies(table))
-    for name in EXACT:
-        rows += scores(name, exact_studies(name))
-    text = report(pd.DataFrame(rows))
+    text = report(pd.DataFrame([row for name, studies in every_study() for row in scores(name, studies)]))
     print(text)
     if options.write:
         write_page(__file__, "Intervals of small studies", text)

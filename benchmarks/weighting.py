@@ -14,9 +14,8 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-from holdouts import FAMILIES, family_of
-from small_studies import EXACT, exact_studies, small_studies
-from tables import farseer, public_tables
+from holdouts import FAMILIES
+from small_studies import EXACT, every_study
 from written import write_page
 
 from flops_fit import fit_scaling_law
@@ -75,11 +74,8 @@ def main():
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     rows = []
-    for name, table in (public_tables() | {"farseer": farseer()}).items():
-        if family_of(name) in FAMILIES:
-            rows += scores(family_of(name), small_studies(table))
-    for name in EXACT:
-        rows += scores("exact", exact_studies(name))
+    for name, studies in every_study():
+        rows += scores("exact" if name in EXACT else name, studies)
     text = report(pd.DataFrame(rows))
     print(text)
     if options.write:
