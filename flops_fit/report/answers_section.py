@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 
 from flops_fit.basics.formatting import format_count, format_flops, format_loss
-from flops_fit.report.report_style import NOT_SHOWN, html_table
+from flops_fit.report.report_style import NOT_SHOWN, escaped, html_table
 from flops_fit.scaling_law.by_set import SET_HEADERS, SET_OPTION, set_rows
 from flops_fit.scaling_law.checks.verdict import too_far
 from flops_fit.scaling_law.law import ScalingLaw
@@ -48,4 +48,4 @@ def held_out_sets(law: ScalingLaw) -> str:
     """What a law of each held-out set's losses asks for."""
     own = html.escape(str(law.options.get(SET_OPTION)))
     intro = f"<p>The law on this page is that of the loss on {own}. What a law of each set's losses asks for:</p>"
-    return intro + html_table(SET_HEADERS, [tuple(map(html.escape, row)) for row in set_rows(law)])
+    return intro + html_table(SET_HEADERS, escaped(set_rows(law)))

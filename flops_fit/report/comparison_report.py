@@ -13,7 +13,7 @@ from flops_fit.basics.formatting import format_flops
 from flops_fit.report.figure_block import PointTexts, figure_block, point_texts
 from flops_fit.report.making_section import versions
 from flops_fit.report.page import document
-from flops_fit.report.report_style import definitions, details, html_table, json_block
+from flops_fit.report.report_style import definitions, details, escaped, html_table, json_block
 
 if TYPE_CHECKING:
     from flops_fit.drawing.drawn import Drawn, NotDrawn
@@ -59,7 +59,7 @@ def comparison_html(
         *_answers(found, summary),
         figure_block(figure or figure_of(found), texts),
         "<h2>At each target</h2>",
-        html_table(_escaped(found.headers), map(_escaped, found.rows), text=(1,)),
+        html_table(escaped([found.headers])[0], escaped(found.rows), text=(1,)),
         "<h2>What was compared</h2>",
         html_table(
             ("Law", "Runs", "Budgets (FLOPs)", "N_opt ~ C^", "E", "Verdict"),
@@ -93,7 +93,3 @@ def _law_row(name: str, law: FittedLaw) -> tuple[str, ...]:
 
 def _targets(found: Comparison | Ranking) -> str:
     return " and ".join(format_flops(at.compute) for at in found.targets)
-
-
-def _escaped(cells: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(html.escape, cells))

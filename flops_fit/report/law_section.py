@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from flops_fit.basics.formatting import format_count, format_flops, format_loss
-from flops_fit.report.report_style import NOT_SHOWN, html_table, interval_text
+from flops_fit.report.report_style import NOT_SHOWN, escaped, html_table, interval_text
 from flops_fit.scaling_law.all_approaches import compare_approaches
 from flops_fit.scaling_law.forecasts.calibration import HEADERS as FORECAST_HEADERS
 from flops_fit.scaling_law.forecasts.calibration import Calibration
@@ -57,7 +57,7 @@ def other_approaches(law: ScalingLaw) -> str:
         for way in compare_approaches(law, compute)
     ]
     headers = ("Approach", "a", f"N_opt at {format_flops(compute)}", "Over the law's", "Within 25 %", "Note")
-    return html_table(headers, [tuple(html.escape(cell) for cell in row) for row in rows], text=(5,))
+    return html_table(headers, escaped(rows), text=(5,))
 
 
 def held_out_budget(law: ScalingLaw) -> str:

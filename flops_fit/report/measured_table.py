@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
-from flops_fit.report.report_style import html_table
+from flops_fit.report.report_style import escaped, html_table
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, metric_doubts, metric_rows
 
@@ -26,6 +26,5 @@ def metrics_section(law: FittedLaw) -> str:
         "<p>Of the compute-optimal model: the law gives the loss, and a sigmoid of the loss, fitted to the runs, the "
         "metric. The interval is that of a model trained there.</p>"
     )
-    rows = [tuple(map(html.escape, row)) for row in metric_rows(law)]
     doubts = "".join(f"<li>{html.escape(said)}</li>" for said in metric_doubts(law))
-    return intro + html_table(METRIC_HEADERS, rows) + (f"<ul>{doubts}</ul>" if doubts else "")
+    return intro + html_table(METRIC_HEADERS, escaped(metric_rows(law))) + (f"<ul>{doubts}</ul>" if doubts else "")

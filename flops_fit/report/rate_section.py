@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
-
 from flops_fit.rate_check.rate_check import RateCheck
 from flops_fit.rate_check.shown import HEADERS, check_rows
-from flops_fit.report.report_style import html_table
+from flops_fit.report.report_style import escaped, html_table
 
 
 def rate_section(check: RateCheck) -> str:
@@ -16,4 +14,4 @@ def rate_section(check: RateCheck) -> str:
         "fitted to these. Where the best rate lies and what the used one costs follow from a parabola in the logarithm "
         "of the rate, with the noise of a training allowed for.</p>"
     )
-    return intro + html_table(HEADERS, [tuple(map(html.escape, row)) for row in check_rows(check)])
+    return intro + html_table(HEADERS, escaped(check_rows(check)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.formatting import format_count, format_flops
@@ -18,7 +17,7 @@ from flops_fit.recipe_law.shown import (
     trial_rows,
 )
 from flops_fit.report.figure_block import PointTexts, figure_block
-from flops_fit.report.report_style import details, html_table
+from flops_fit.report.report_style import details, escaped, html_table
 
 if TYPE_CHECKING:
     from flops_fit.recipe_law.tuned_recipe import TunedRecipe
@@ -35,11 +34,11 @@ def recipe_section(found: TunedRecipe, texts: PointTexts, plan: Any = None) -> s
     return "".join(
         [
             spent,
-            html_table(RULE_HEADERS, _escaped(rule_rows(found.law)), text=(0, 1)),
+            html_table(RULE_HEADERS, escaped(rule_rows(found.law)), text=(0, 1)),
             *(f"<p>{html.escape(sentence)}</p>" for sentence in said),
             figure_block(_figure(found), texts),
-            html_table(OPTIMUM_HEADERS, _escaped(optimum_rows(found, places)), text=(2,)),
-            details("Trials one by one", html_table(TRIAL_HEADERS, _escaped(trial_rows(found)), text=(2,))),
+            html_table(OPTIMUM_HEADERS, escaped(optimum_rows(found, places)), text=(2,)),
+            details("Trials one by one", html_table(TRIAL_HEADERS, escaped(trial_rows(found)), text=(2,))),
         ]
     )
 
@@ -50,10 +49,6 @@ def _middles(plan: Any) -> list[Cell]:
         ordered = sorted(experiments, key=lambda item: item.num_params)
         found += [(float(item.num_params), float(item.num_tokens)) for item in ordered[len(ordered) // 2 :][:1]]
     return found
-
-
-def _escaped(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return [tuple(map(html.escape, row)) for row in rows]
 
 
 def _figure(found: TunedRecipe) -> Drawn | NotDrawn:

@@ -21,6 +21,11 @@ def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], text: Sequ
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def escaped(rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Rows of plain text as cells of `html_table`."""
+    return [tuple(map(html.escape, row)) for row in rows]
+
+
 def definitions(facts: Mapping[str, Any]) -> str:
     """Facts as a definition list."""
     items = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())

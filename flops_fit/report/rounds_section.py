@@ -8,7 +8,7 @@ from flops_fit.adaptive.progress import CHOICE_HEADERS, ROUND_HEADERS, Progress
 from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.drawing.drawn import Drawn, NotDrawn, drawn
 from flops_fit.report.figure_block import PointTexts, figure_block
-from flops_fit.report.report_style import details, html_table
+from flops_fit.report.report_style import details, escaped, html_table
 
 
 def rounds_section(rounds: Progress, texts: PointTexts) -> str:
@@ -17,8 +17,8 @@ def rounds_section(rounds: Progress, texts: PointTexts) -> str:
     state = html.escape(rounds.state())
     intro = f"<p>Target: {target} FLOPs. Spent: {rounds.spent.text(rounds.options)}.</p>"
     figure = figure_block(_figure(rounds), texts) if rounds.rounds else ""
-    table = html_table(ROUND_HEADERS, [tuple(map(html.escape, row)) for row in rounds.rows()])
-    choices = html_table(CHOICE_HEADERS, [tuple(map(html.escape, row)) for row in rounds.choice_rows()], text=(5, 6))
+    table = html_table(ROUND_HEADERS, escaped(rounds.rows()))
+    choices = html_table(CHOICE_HEADERS, escaped(rounds.choice_rows()), text=(5, 6))
     why = details("Why each experiment was chosen", choices)
     return f"{intro}<p>{state[0].upper()}{state[1:]}.</p>{figure}{table}{why}"
 
