@@ -17,8 +17,7 @@ from flops_fit_assets.source import StudySource
 def rounds_sensor(source: StudySource) -> dg.SensorDefinition | None:
     """A sensor, on from the beginning, that observes `study/rounds` and `study/trials`; none for a study that has
     neither."""
-    versions = _versions(source)
-    if not versions:
+    if not _versions(source):
         return None
     name = source.study.name
 
@@ -30,14 +29,20 @@ def rounds_sensor(source: StudySource) -> dg.SensorDefinition | None:
         "then plans the next round. Starts nothing by itself.",
     )
     def rounds(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        events = []
-        for part, version_of in versions.items():
-            key, version = source.key("study", part), version_of(source, context.instance)
-            if latest_observed(context.instance, key) != version:
-                events.append(dg.AssetObservation(key, tags={DATA_VERSION_TAG: version}))
+        events = rounds_observations(source, context.instance)
         return dg.SensorResult(asset_events=events) if events else dg.SkipReason("no further round has ended")
 
     return rounds
+
+
+def rounds_observations(source: StudySource, instance: dg.DagsterInstance) -> list[dg.AssetObservation]:
+    """Of `study/rounds` and `study/trials` each that the study has and that is another than it was last seen."""
+    found = {source.key("study", part): version_of(source, instance) for part, version_of in _versions(source).items()}
+    return [
+        dg.AssetObservation(key, tags={DATA_VERSION_TAG: version})
+        for key, version in found.items()
+        if latest_observed(instance, key) != version
+    ]
 
 
 def _versions(source: StudySource) -> dict[str, Callable[[StudySource, dg.DagsterInstance], str]]:

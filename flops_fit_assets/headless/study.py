@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster import AssetKey, AssetObservation, DagsterInstance
+from dagster import AssetKey, DagsterInstance
 
 from flops_fit.adaptive.progress import round_text
 from flops_fit.adaptive.spent import refuse_over_total
@@ -31,13 +31,14 @@ from flops_fit.training.progress import StudyProgress
 from flops_fit.training.side_by_side import longest_first
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.fingerprints import Reading, fingerprints
-from flops_fit_assets.freshness.history import latest_made_from, latest_observed, latest_version
+from flops_fit_assets.freshness.history import latest_made_from, latest_version
 from flops_fit_assets.freshness.observations import observations
 from flops_fit_assets.freshness.settings import settings_of
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.graph.progress import say_progress
 from flops_fit_assets.graph.recipe_law import kept_tuning, tuning_version
 from flops_fit_assets.graph.rounds import kept_rounds, rounds_progress, settled_version
+from flops_fit_assets.graph.rounds_sensor import rounds_observations
 from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.headless.dagster_runs import AssetRuns, RunFailed, end_orphans
 from flops_fit_assets.instance.home import open_instance
@@ -246,20 +247,11 @@ class HeadlessStudy:
         return StudyIOManager(self._store, self.instance)
 
     def _observe(self) -> None:
-        study, observed = self._source.study, dict[str, str]()
+        study = self._source.study
         reading = Reading(versions=fingerprints(study), settings=settings_of(study))
         events, _ = observations(self._source, self.instance, reading)
-        for event in events:
+        for event in [*events, *rounds_observations(self._source, self.instance)]:
             self.instance.report_runless_asset_event(event)
-        if self._source.study.adaptive is not None:
-            observed["rounds"] = settled_version(self._source, self.instance)
-        if self._source.study.tuning is not None:
-            observed["trials"] = tuning_version(self._source, self.instance)
-        for part, version in observed.items():
-            key = self._source.key("study", part)
-            if latest_observed(self.instance, key) != version:
-                tags = {versions.DATA_VERSION_TAG: version}
-                self.instance.report_runless_asset_event(AssetObservation(key, tags=tags))
 
     def _ensure(self, stage: str, workers: WorkerPool | None) -> bool:
         """Materialize the size map or the plan if it is not current; whether that was needed."""
