@@ -46,11 +46,13 @@ def training_condition(sweep_plan: AssetKey) -> AutomationCondition:
 
 
 def law_condition(training_run: AssetKey) -> AutomationCondition:
-    """The law: something changed since it was fitted, and the plan is settled (nothing left to train or training)."""
+    """The law: something changed since it was fitted, how laws are fitted too, and the plan is settled (nothing left to
+    train or training)."""
     trainings = AssetSelection.assets(training_run)
     changed = AutomationCondition.any_deps_match(AutomationCondition.data_version_changed()).with_label(
         "a dependency's content changed"
     )
+    another_way = AutomationCondition.code_version_changed().with_label("laws are fitted another way")
     waiting = (
         AutomationCondition.any_deps_match(AutomationCondition.missing() & ~AutomationCondition.execution_failed())
         .allow(trainings)
@@ -61,7 +63,7 @@ def law_condition(training_run: AssetKey) -> AutomationCondition:
         AutomationCondition.in_progress() | AutomationCondition.will_be_requested()
     ).with_label("a dependency is under way")
     return (
-        (AutomationCondition.newly_missing() | changed).since(_handled())
+        (AutomationCondition.newly_missing() | changed | another_way).since(_handled())
         & ~lacking
         & ~waiting
         & ~busy

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 FIRST_PAGE, LINEAGE = "/assets/study/progress", "/asset-groups"  # of several studies each has its own
 _LOOK_SECONDS = 0.2
+_PATIENCE_SECONDS = 60.0
 _WORKSPACE = """\
 # Written by flops-fit each time its pages are opened.
 load_from:
@@ -61,8 +63,7 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
                 f"runs whose processes were gone when the pages were opened: {lost}; now failed, and tried again as "
                 f"run_retries in {home / 'dagster' / 'dagster.yaml'} says",
             )
-        first = LINEAGE if found else FIRST_PAGE
-        say(console, f"{name}: http://{HOST}:{port}{first} (answers after some ten seconds; Ctrl-C ends it)")
+        say(console, f"{name}: its pages are being opened, which takes some ten seconds")
         process = subprocess.Popen(
             dagster_command(port, home),
             env=dagster_environment(study, home, loaded.hardware.num_workers())
@@ -72,7 +73,10 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
         )
         say_holder(lock, process.pid)
         try:
-            _see_guarded(process, port)
+            address = f"{name}: http://{HOST}:{port}{LINEAGE if found else FIRST_PAGE}"
+            late = f"{address} (no answer in {_PATIENCE_SECONDS:g} s, and still waited for; Ctrl-C ends it)"
+            _see_guarded(process, port, lambda: say(console, late, style="yellow"))
+            say(console, f"{address} (Ctrl-C ends it)")
             return process.wait()
         except KeyboardInterrupt as error:  # or another signal that asks to end
             number = getattr(error, "number", signal.SIGINT)
@@ -85,9 +89,16 @@ def _listen_to_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore them
 
 
-def _see_guarded(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until the pages answer; raises `FlopsFitError` if they answer a stranger."""
-    while process.poll() is None:
+def _see_guarded(process: subprocess.Popen[bytes], port: int, on_late: Callable[[], None]) -> None:
+    """Wait until the pages answer, and call `on_late` once where that takes long.
+
+    Raises `FlopsFitError` if they answer a stranger, or if Dagster ends before they answer.
+    """
+    late = time.monotonic() + _PATIENCE_SECONDS
+    while (code := process.poll()) is None:
+        if time.monotonic() > late:
+            late = math.inf
+            on_late()
         connection = http.client.HTTPConnection(HOST, port, timeout=10)
         try:
             connection.request("GET", "/server_info", headers={"Host": "stranger.invalid"})
@@ -103,6 +114,7 @@ def _see_guarded(process: subprocess.Popen[bytes], port: int) -> None:
                 "them and they are closed again; install the Dagster that flops-fit was made for"
             )
         return
+    raise FlopsFitError(f"Dagster ended with exit code {code} before its pages answered; see what it printed above")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,6 +10,7 @@ from flops_fit.study.study import Study
 from flops_fit_assets.automation.watch import watch_sensor
 from flops_fit_assets.compared import ComparedStudies
 from flops_fit_assets.definitions import build_study_definitions, definitions_of
+from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.fingerprints import fingerprints
 from flops_fit_assets.freshness.history import latest_version
 from flops_fit_assets.freshness.versions import DATA_VERSION_TAG
@@ -104,13 +105,21 @@ def test_a_plan_made_again_by_hand_wakes_nothing(automation):
 
 def test_how_far_it_is_is_said_once_and_wakes_nothing(automation):
     source, instance = automation.runs.source, automation.instance
-    versions = [latest_version(instance, source.key(name)) for name in ("sweep_plan", "scaling_law")]
+    before = [latest_version(instance, source.key(name)) for name in ("sweep_plan", "scaling_law")]
     event, said = new_progress(source, instance)
     instance.report_runless_asset_event(event)
     assert said == "9 of 9 trained, nothing left to train"
     assert new_progress(source, instance) is None
     assert automation.settle() == []
-    assert [latest_version(instance, source.key(name)) for name in ("sweep_plan", "scaling_law")] == versions
+    assert [latest_version(instance, source.key(name)) for name in ("sweep_plan", "scaling_law")] == before
+
+
+def test_a_law_that_was_fitted_another_way_is_fitted_anew_once_and_nothing_else_is_made(automation, monkeypatch):
+    """The last that takes `automation`: its definitions keep the later way."""
+    monkeypatch.setattr(versions, "FIT_VERSION", "a later one")
+    automation.edit(budgets=(3e5, 6e5, 1.2e6), targets=(1e9,))
+    assert automation.settle() == [{"scaling_law": 1}]
+    assert automation.settle() == []
 
 
 def test_two_studies_in_one_place_do_not_wake_each_other(tmp_path):
@@ -147,7 +156,6 @@ class InRounds(Automation):
         return super().tick()
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_an_adaptive_study_goes_from_round_to_round_by_itself_and_stops(tmp_path):
     with open_instance(tmp_path, 2) as instance:
