@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
@@ -23,6 +24,7 @@ from live_daemon import ENDED, Live, own_module
 from pipeline_study import result_files, write_study
 from webdriver import wait_for
 
+NO_SMALL_DISK = "not provoked: a small disk cannot be mounted here (needs root)"
 FLOPS_FIT = [sys.executable, "-m", "flops_fit_assets.cli"]
 
 
@@ -61,11 +63,11 @@ def by_itself(study, home, disturb):
             return said
     with served(study, home) as address:  # started again, its sensors still on
         settled(home)
-        wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 60, "the end of every run")
+        wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 300, "the end of every run")
     return "started again, it goes on by itself"
 
 
-def settled(home, seconds=600):
+def settled(home, seconds=1200):
     """Wait for a law of the whole plan."""
 
     def whole():
@@ -114,6 +116,30 @@ def killed(naming):
     return fault
 
 
+def what_runs_are_forked_from_killed(folder):
+    """The process with the code location, and the first one; not the training itself."""
+    study = slow_study(folder)
+    with served(study, folder) as address:
+        Live(folder, address).switch_on()
+        process, name = live_processes.training_under_way(folder / "tiny" / "runs")
+        location = live_processes.state_of(process)[1]
+        first = live_processes.state_of(location)[1]
+        commands = live_processes.of_home(folder)
+        assert all("warm_runs.server" in commands[each] for each in (location, first)), commands
+        before = completed(folder)
+        for each in (first, location):
+            live_processes.kill(each)
+        assert live_processes.is_running(process)
+        settled(folder)
+        wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 300, "the end of every run")
+        states = {status for status, _, _ in runs(address).values()}
+        trainings = [partition for _, _, partition in runs(address).values() if partition == name]
+    nothing_lost_or_repeated(folder, before)
+    assert states == {"SUCCESS"}, states
+    assert trainings == [name], trainings
+    return "what is under way goes on to its end in the same process; the next are forked from new ones"
+
+
 def launched_twice(folder):
     study = slow_study(folder)
     with served(study, folder) as address:
@@ -128,7 +154,7 @@ def launched_twice(folder):
 
 def done(address, run, status="SUCCESS"):
     """Wait for the end of a run, which must be `status`."""
-    state = wait_for(lambda: runs(address)[run][0] in ENDED and runs(address)[run], 180, run)
+    state = wait_for(lambda: runs(address)[run][0] in ENDED and runs(address)[run], 600, run)
     assert state[0] == status, state
 
 
@@ -157,7 +183,7 @@ def source_edited(folder):
         text = (folder / f"{module}.py").read_text()
         (folder / f"{module}.py").write_text(text.replace("torch.nn.Tanh()", "torch.nn.ReLU()"))
         settled(folder)
-        wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 120, "the end of every run")
+        wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 300, "the end of every run")
         refused = sum(state[0] == "FAILURE" for state in runs(address).values())
     plan = json.loads((folder / "tiny" / "sweep_plan.json").read_text())
     results = {name: json.loads(text) for name, (_, text) in result_files(folder).items()}
@@ -271,6 +297,32 @@ def file_damaged(damage):
     return fault
 
 
+def file_damaged_in_the_pages(damage):
+    """The fault of a file torn or deleted, then made again by a run launched by hand."""
+
+    def fault(folder):
+        study = slow_study(folder)
+        headless(folder, study)
+        before = result_files(folder)
+        name = sorted(before)[0]
+        with served(study, folder) as address:
+            damage(folder / "tiny" / "runs" / name / "result.json")
+            done(address, launch(address, "training_run", {}, partition=name))
+            again = result_files(folder)
+            for stage in ("size_map", "sweep_plan", "scaling_law"):
+                path = folder / "tiny" / f"{stage}.json"
+                content = path.read_text()
+                damage(path)
+                done(address, launch(address, stage, {}))
+                assert path.read_text() == content or stage == "scaling_law", stage
+        assert json.loads(again[name][1])["loss"] == json.loads(before[name][1])["loss"]
+        assert {key: again[key] for key in again if key != name} == {key: before[key] for key in before if key != name}
+        assert result_files(folder) == again
+        return "launched by hand, each is made again as it was, and nothing else"
+
+    return fault
+
+
 def tear(path):
     path.write_text(path.read_text()[: len(path.read_text()) // 2])
 
@@ -283,26 +335,88 @@ def edit(path):
     path.write_text(text)
 
 
-def disk_full(folder):
-    study = slow_study(folder)
+@contextmanager
+def small_disk(folder):
+    """The study's folder on a disk of 96 kB; a function that makes it large enough. None where that needs rights."""
     (folder / "tiny").mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder / "tiny")], check=False)
     if mount.returncode:
-        return "not provoked: a small disk cannot be mounted here (needs root)"
+        yield None
+        return
     try:
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder / "tiny")], check=True)
+    finally:
+        subprocess.run(["umount", str(folder / "tiny")], check=True)
+
+
+def completed(folder):
+    """As `result_files`, of the trainings that ended well."""
+    return {name: kept for name, kept in result_files(folder).items() if '"completed"' in kept[1]}
+
+
+def disk_full(folder):
+    study = slow_study(folder)
+    with small_disk(folder) as enlarge:
+        if enlarge is None:
+            return NO_SMALL_DISK
         first = headless(folder, study, code=(1, 2))  # 1 where even the law cannot be written
-        before = {name: kept for name, kept in result_files(folder).items() if '"completed"' in kept[1]}
-        subprocess.run(["mount", "-o", "remount,size=64m", str(folder / "tiny")], check=True)
+        before = completed(folder)
+        enlarge()
         headless(folder, study)
         nothing_lost_or_repeated(folder, before)
         count = len(result_files(folder))
-    finally:
-        subprocess.run(["umount", str(folder / "tiny")], check=True)
     full = [line for line in first.splitlines() if line.startswith("disk_full")]
     assert full
     assert len(before) + len(full) == count, first
     reason = full[0].partition(": ")[2]
     return f"{len(full)} trainings: “{reason}”; with space again, the next run trains these alone"
+
+
+def disk_full_in_the_pages(folder):
+    """With the automation on; what failed is then launched by hand, since automation tries no failed training again."""
+    study = slow_study(folder)
+    with small_disk(folder) as enlarge:
+        if enlarge is None:
+            return NO_SMALL_DISK
+        with served(study, folder) as address:
+            Live(folder, address).switch_on()
+            failed = wait_for(lambda: failed_when_all_have_ended(folder, address), 900, "the end of all trainings")
+            before = completed(folder)
+            assert failed
+            said = [reason_of(address, run) for run in failed.values()]
+            assert all("No space left on device" in each for each in said), said
+            enlarge()
+            again = [launch(address, "training_run", {}, partition=name) for name in failed]
+            for run in again:
+                done(address, run)
+            settled(folder)
+            wait_for(lambda: all(state[0] in ENDED for state in runs(address).values()), 300, "the end of every run")
+        nothing_lost_or_repeated(folder, before)
+    return (
+        f"{len(failed)} trainings: “{_short(said[0], folder)}”; with space again and launched, these alone are trained"
+    )
+
+
+def failed_when_all_have_ended(folder, address):
+    """Experiment → its run that failed, once every one that is planned has ended; None before."""
+    plan = folder / "tiny" / "sweep_plan.json"
+    if not plan.exists():
+        return None
+    wanted = {item["experiment_id"] for item in json.loads(plan.read_text())["experiments"]}
+    found = {
+        partition: (run, status)
+        for run, (status, _, partition) in reversed(runs(address).items())
+        if partition in wanted
+    }
+    if found.keys() != wanted or any(status not in ENDED for _, status in found.values()):
+        return None
+    return {partition: run for partition, (run, status) in found.items() if status == "FAILURE"}
+
+
+def reason_of(address, run):
+    """The line of a run's log that says why its training failed."""
+    lines = [line for text in messages(address, run) for line in (text or "").splitlines()]
+    return next((line for line in lines if "free some space" in line), " / ".join(lines[-3:]))
 
 
 def two_daemons(folder):
@@ -316,6 +430,7 @@ def two_daemons(folder):
 
 FAULTS = {
     "a training's process killed (-9)": a_training_killed,
+    "what runs are forked from killed (-9) during a training": what_runs_are_forked_from_killed,
     "the daemon killed (-9) during a training": killed("quick_daemon"),
     "the web server killed (-9) during a training": killed("web-server"),
     "everything killed (-9) during a training": killed(""),
@@ -326,7 +441,10 @@ FAULTS = {
     "a file torn": file_damaged(tear),
     "a file deleted": file_damaged(Path.unlink),
     "a file edited by hand": file_damaged(edit),
+    "a file torn, in runs of the pages": file_damaged_in_the_pages(tear),
+    "a file deleted, in runs of the pages": file_damaged_in_the_pages(Path.unlink),
     "the disk full": disk_full,
+    "the disk full in runs of the pages": disk_full_in_the_pages,
     "two daemons on one home": two_daemons,
 }
 

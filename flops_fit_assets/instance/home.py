@@ -35,8 +35,8 @@ concurrency:
   pools:
     granularity: run
     default_limit: {workers}    # trainings at the same time when Dagster launches them
-run_launcher:                   # runs are forks of a process that has loaded the study; without this section
-  module: flops_fit_assets.warm_runs.launcher    # each loads Dagster and torch anew, which takes seconds
+run_launcher:                   # runs are forks of a process that has loaded the study; with `module: dagster` and
+  module: flops_fit_assets.warm_runs.launcher    # `class: DefaultRunLauncher` each loads it all anew: seconds
   class: WarmRunLauncher
 run_coordinator:
   module: dagster

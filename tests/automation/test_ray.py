@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import pytest
 from dagster_pages import messages, runs, served
 from live_daemon import Live
+from live_processes import of_home
 from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, write_study
 from ray_cluster import launch_on, ray_cluster
 from webdriver import wait_for
@@ -82,10 +83,12 @@ def test_a_worker_killed_on_ray_is_named_and_its_training_goes_on(tmp_path):
             wait_for(lambda: runs_of(address, partition)[killed] == "FAILURE", 120, "the killed run to be found")
             wait_for(lambda: len(runs_of(address, partition)) == 2, 120, "another run of the same training")
             done, _ = live.settle(killed={killed})
+            here = of_home(tmp_path).values()
             (again,) = runs_of(address, partition).keys() - {killed}
             first, second = messages(address, killed), messages(address, again)
 
     assert any("Ray run job created" in text for text in first), "it was Ray that ran it"
+    assert not [command for command in here if "warm_runs.server" in command], "and nothing waits here to be forked"
     assert any("Detected run worker status" in text and "FAILED" in text for text in first), first
     assert progress(second)[0] >= 0.3, "it went on from its checkpoint"
 

@@ -56,7 +56,7 @@ def kill(process):
         return
 
 
-def training_under_way(runs, seconds=120):
+def training_under_way(runs, seconds=300):
     """(process, experiment id) of a training that has written a checkpoint and goes on."""
     return wait_for(lambda: next(_training(runs), None), seconds, f"a training under way in {runs}")
 

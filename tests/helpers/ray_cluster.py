@@ -65,7 +65,15 @@ def launch_on(address, home, workers=2):
     """Let the instance in `home` launch its runs on the cluster at `address`, by what docs/cluster.md says to add."""
     config = instance_directory(Path(home), workers) / "dagster.yaml"
     (launcher,) = [section for section in sections_in_docs() if "dagster_ray" in section]
-    config.write_text(config.read_text() + re.sub(r"address: \S+", f"address: {address}", launcher))
+    config.write_text(in_place(config.read_text(), re.sub(r"address: \S+", f"address: {address}", launcher)))
+
+
+def in_place(config, section):
+    """The text of a `dagster.yaml` with `section` in place of the one of that name."""
+    name = section.split(":")[0]
+    text, count = re.subn(rf"^{name}:.*\n(?: .*\n)+", lambda _: section, config, flags=re.MULTILINE)
+    assert count == 1, config
+    return text
 
 
 def sections_in_docs():

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 from dagster._core.instance.config import dagster_instance_config
 from pipeline_study import DAGSTER_WARNINGS
-from ray_cluster import sections_in_docs
+from ray_cluster import in_place, sections_in_docs
 
 from flops_fit_assets.instance.home import instance_directory, open_instance
 from flops_fit_assets.warm_runs.launcher import WarmRunLauncher
@@ -54,9 +54,20 @@ def test_the_pages_have_the_launcher_that_forks_and_a_home_may_do_without(tmp_pa
     with dg.DagsterInstance.from_config(str(directory)) as pages:
         assert isinstance(pages.run_launcher, WarmRunLauncher)
     config = directory / "dagster.yaml"
-    config.write_text(config.read_text() + "run_launcher: {module: dagster, class: DefaultRunLauncher}\n")
-    with dg.DagsterInstance.from_config(str(directory)) as pages:
+    without = "run_launcher:\n  module: dagster\n  class: DefaultRunLauncher\n"
+    config.write_text(in_place(config.read_text(), without))
+    with dg.DagsterInstance.from_config(str(instance_directory(tmp_path, 2))) as pages:
         assert type(pages.run_launcher) is dg.DefaultRunLauncher
+
+
+@pytest.mark.parametrize("name", ["RayRunLauncher", "K8sRunLauncher"])
+def test_the_launcher_of_a_cluster_takes_the_place_of_the_one_that_forks_and_keeps_it(tmp_path, name):
+    (section,) = [text for text in sections_in_docs() if f"class: {name}" in text]
+    config = instance_directory(tmp_path, 2) / "dagster.yaml"
+    config.write_text(in_place(config.read_text(), section))
+    accepted, _ = dagster_instance_config(str(instance_directory(tmp_path, 2)))
+    assert accepted["run_launcher"]["class"] == name
+    assert "WarmRunLauncher" not in config.read_text()
 
 
 def test_a_run_whose_process_died_is_started_again_and_one_that_failed_is_not(tmp_path):
