@@ -37,6 +37,10 @@ class TimedOut(FlopsFitError):
     """A training that took longer than it may."""
 
 
+class Interrupted(FlopsFitError):
+    """A training that was asked to stop, and saved how far it had come."""
+
+
 class FailedOnRank(FlopsFitError):
     """A training on several processes that failed on one of them; every process raises it, with the same reason."""
 

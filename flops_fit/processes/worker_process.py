@@ -18,6 +18,7 @@ from flops_fit.errors import FlopsFitError
 from flops_fit.processes import alive, forks
 from flops_fit.processes.pipes import receive, send
 from flops_fit.processes.post_mortem import dump_into
+from flops_fit.processes.stop_requests import end_when_asked
 
 _LOOK_SECONDS = 1.0
 
@@ -29,6 +30,7 @@ def main(dump: int | None = None) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what the user's code prints goes to standard error
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle, which then stops us
+    end_when_asked()
     _kept = None if dump is None else dump_into(dump)
     own = os.getpid()
     threading.Thread(target=_end_with_parent, args=(incoming.fileno(),), daemon=True).start()

@@ -16,6 +16,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -26,8 +27,10 @@ from flops_fit.processes import forks
 from flops_fit.processes.alive import patience, silent_too_long, still_alive
 from flops_fit.processes.pipes import LONGEST, Garbled, receive, send
 from flops_fit.processes.post_mortem import dump_file, end_with_dump, how_it_ended, where
+from flops_fit.processes.stop_requests import ASK
 
 _GRACE_SECONDS = 5.0
+_SAVE_SECONDS = 20.0  # for a checkpoint of each training under way; Slurm leaves 30 to those that it ends
 _SET_HERE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _OUTER = "FLOPS_FIT_OUTER_ENVIRONMENT"  # what these were before, for programs that are not ours
 
@@ -51,7 +54,10 @@ class CannotBeSent(Exception):
 
 
 class WorkerPool:
-    """Worker processes for calls of `function` (as `"package.module:name"`); leaving the context kills what is left.
+    """Worker processes for calls of `function` (as `"package.module:name"`); leaving the context ends what is left.
+
+    A training that is under way then has 20 seconds to save how far it has come (`flops_fit.processes.stop_requests`);
+    all else ends at once.
 
     In the worker `function(payload, emit)` is called, or `function(payload, emit, shared)` where `shared` is given
     (sent once to each worker); `emit(dict)` reaches `on_event(index, dict)` here, in the consumer's thread. Workers
@@ -118,9 +124,22 @@ class WorkerPool:
             thread.start()
         yield from _collect(events, len(payloads), on_event)
 
-    def __exit__(self, *error: object) -> None:
+    def ask_to_stop(self) -> None:
+        """Ask what every worker does to stop, which ends one that does not train; tasks end as they then end."""
         for worker in self._workers:
-            worker.stop()
+            worker.ask()
+
+    def __exit__(self, *error: object) -> None:
+        end = time.monotonic() + _SAVE_SECONDS
+        for worker in self._workers:
+            worker.stopped = True
+        try:
+            self.ask_to_stop()
+            for thread in self._threads:
+                thread.join(max(0.0, end - time.monotonic()))
+        finally:  # asked again to end
+            for worker in self._workers:
+                worker.stop()
         for thread in self._threads:
             thread.join()
         for worker in self._workers:
@@ -224,6 +243,11 @@ class _Worker:
         if dump is not None:
             dump.close()
         return silent_too_long(hung[0], place) if hung else how_it_ended(code) + place
+
+    def ask(self) -> None:
+        """Ask what the process does to stop."""
+        if (process := self._process) is not None:
+            process.send_signal(ASK)
 
     def stop(self) -> None:
         """Kill the process, in the middle of a task if need be; a task under way ends without an outcome."""

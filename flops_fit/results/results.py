@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RESULT_SCHEMA = "flops_fit.result/1"
 RESULT_FILE = "result.json"
 FINAL_STATUSES = ("completed", "diverged")  # trained again, these would only end the same way
-STATUSES = (*FINAL_STATUSES, "out_of_data", "out_of_memory", "timed_out", "disk_full", "failed")
+STATUSES = (*FINAL_STATUSES, "out_of_data", "out_of_memory", "timed_out", "interrupted", "disk_full", "failed")
 SOURCES = ("trained", "imported")
 _PLANNED = (
     "experiment_id", "compute_budget", "size_param", "size_param_value", "num_params", "flops_per_token", "seed",
@@ -56,7 +56,8 @@ class ExperimentResult:
         num_tokens: D, tokens actually trained (a whole number of examples).
         flops: training FLOPs done: `flops_per_token * num_tokens`, forward and backward.
         status: "completed"; or with a `reason` "diverged" (a loss that is not finite), "out_of_data" (more tokens than
-            the data has), "out_of_memory", "timed_out", "disk_full", "failed" (any other error).
+            the data has), "out_of_memory", "timed_out", "interrupted" (it was asked to stop, and goes on where it was
+            the next time), "disk_full", "failed" (any other error).
         reason: as text that can be shown, 4,000 characters at most.
         loss: held-out loss at the end, mean over the study's held-out data; None unless completed.
         train_loss: mean training loss over the last tenth of the steps.

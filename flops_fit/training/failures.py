@@ -8,9 +8,14 @@ from pathlib import Path
 
 import torch
 
-from flops_fit.errors import Diverged, FailedOnRank, OutOfData, TimedOut
+from flops_fit.errors import Diverged, FailedOnRank, Interrupted, OutOfData, TimedOut
 
-_BY_KIND: dict[type[Exception], str] = {Diverged: "diverged", OutOfData: "out_of_data", TimedOut: "timed_out"}
+_BY_KIND: dict[type[Exception], str] = {
+    Diverged: "diverged",
+    OutOfData: "out_of_data",
+    TimedOut: "timed_out",
+    Interrupted: "interrupted",
+}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a limit on the size of files
 _LINES_SHOWN = 3
 _OWN_FOLDER, _TORCH_FOLDER = Path(__file__).parent.parent, Path(torch.__file__).parent

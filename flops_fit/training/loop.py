@@ -16,10 +16,11 @@ from flops_fit.basics.devices import autocast
 from flops_fit.data.nested import batch_size, slice_batch, to_device
 from flops_fit.data.study_data import StudyData
 from flops_fit.data.targets import count_targets, ignored_target, shifts_labels
-from flops_fit.errors import DataError, Diverged, TimedOut
+from flops_fit.errors import DataError, Diverged, Interrupted, TimedOut
 from flops_fit.loss import LossFn, batch_loss, model_loss
 from flops_fit.metrics import Metric
 from flops_fit.processes.alive import still_alive
+from flops_fit.processes.stop_requests import StopRequest
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import Steps
 from flops_fit.training.batch_faults import explained, refuse_shifted_twice
@@ -49,6 +50,7 @@ class Job:
     directory: Path
     resume: bool
     ranks: Ranks | None = None  # where several processes train it together
+    stop: StopRequest = field(default_factory=StopRequest)
     siblings: Sequence[Experiment] = ()  # still to be trained, that may go on from where this one leaves the trunk
 
     @functools.cached_property
@@ -205,17 +207,35 @@ class TrainingLoop:
         )
 
     def _keep(self, clock: Clock) -> None:
-        """Before the last step, write a checkpoint when it is due; where time is up, write one and raise `TimedOut`."""
-        if self.progress.step == self.steps.steps:
+        """Before the last step, write a checkpoint when it is due; where time is up, write one and raise `TimedOut`.
+
+        Where it was asked to stop it is `Interrupted`, at whatever step.
+        """
+        stops = self._is_to_stop
+        if self.progress.step == self.steps.steps and not stops:
             return
         recipe = self.job.recipe
         limit = recipe.timeout_seconds
         is_over = limit is not None and clock.this_run() > limit
-        if is_over or clock.due("checkpoint", recipe.checkpoint_seconds):
+        if stops or is_over or clock.due("checkpoint", recipe.checkpoint_seconds):
             save_checkpoint(self._checkpoint, self.job.experiment, self.model, self.optimizer, self.progress)
+        if stops:
+            raise self._interrupted()
         if is_over:
-            where = f"step {self.progress.step} of {self.steps.steps}"
-            raise TimedOut(f"{where} was reached after timeout_seconds = {limit:g}; run again to go on from there")
+            after = f"after timeout_seconds = {limit:g}"
+            raise TimedOut(f"{self._place} was reached {after}; run again to go on from there")
+
+    @property
+    def _is_to_stop(self) -> bool:
+        return self.job.stop.number is not None
+
+    @property
+    def _place(self) -> str:
+        return f"step {self.progress.step} of {self.steps.steps}"
+
+    def _interrupted(self) -> Interrupted:
+        by = f"{self.job.stop.name} asked it to stop" if self.job.stop.number else "it was asked to stop"
+        return Interrupted(f"{self._place} was reached when {by}; run again to go on from there")
 
     def _step(self, batch: Any, factor: float) -> float | None:
         """One optimizer step on `batch` at `factor` times the peak rates; returns its mean loss.

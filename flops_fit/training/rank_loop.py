@@ -21,6 +21,12 @@ from flops_fit.training.run_log import RunLog
 class RankLoop(TrainingLoop):
     """The loop of one process among several; `job.ranks` says which."""
 
+    all_stop: bool = False  # after this step, as one of them was asked to
+
+    @property
+    def _is_to_stop(self) -> bool:
+        return self.all_stop
+
     def held_out_loss(self, name: str = "", draws: int | None = None) -> float:
         """The main process's held-out loss, in every process."""
         return self._ranks.vote(super().held_out_loss(name, draws) if self._ranks.is_main else 0.0)
@@ -61,10 +67,13 @@ class RankLoop(TrainingLoop):
         own = slice_batch(batch, first, end)
         weight = self._targets(own) / self._targets(batch) if end > first else 0.0
         loss = super()._gradients(own) * weight if weight else 0.0
-        loss = self._ranks.vote(loss)
+        loss, stops = self._ranks.vote_on_stop(loss, stop=super()._is_to_stop)
+        self.all_stop = self.all_stop or stops
         self._ranks.average_gradients(self.model.parameters(), weight)
         return loss
 
     def _keep(self, clock: Clock) -> None:
         if self._ranks.is_main:
             super()._keep(clock)
+        elif self.all_stop:
+            raise self._interrupted()

@@ -74,16 +74,22 @@ class Ranks:
 
     def vote(self, value: float = 0.0, failure: tuple[str, str] | None = None) -> float:
         """The sum of all processes' values; raises `FailedOnRank` in all of them where one gives a failure."""
-        ballot = torch.tensor([value, failure is not None], dtype=torch.float64, device=self.device)
+        return self.vote_on_stop(value, failure)[0]
+
+    def vote_on_stop(
+        self, value: float, failure: tuple[str, str] | None = None, *, stop: bool = False
+    ) -> tuple[float, bool]:
+        """As `vote`, and whether one of them is to stop, so that all do after the same step."""
+        ballot = torch.tensor([value, failure is not None, stop], dtype=torch.float64, device=self.device)
         distributed.all_reduce(ballot)
-        total, failed = ballot.tolist()
+        total, failed, stopping = ballot.tolist()
         if failed:
             failures: list[tuple[str, str] | None] = [None] * self.world_size
             distributed.all_gather_object(failures, failure)
             rank, (status, reason) = next((rank, found) for rank, found in enumerate(failures) if found)
             where = "" if failed == self.world_size else f"on rank {rank} of {self.world_size}: "
             raise FailedOnRank(status, where + reason)
-        return total
+        return total, stopping > 0
 
     def agree(self, error: BaseException) -> tuple[str, str]:
         """`describe_failure` of an error that ended this process's training, the same in all; the others learn it."""

@@ -13,6 +13,7 @@ from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.errors import OutOfData, SourceChanged, StudyError
 from flops_fit.processes.process_state import process_state_kept
+from flops_fit.processes.stop_requests import end_as_asked, stop_requests
 from flops_fit.recipe.steps import Steps, plan_steps
 from flops_fit.recipe.trunk import siblings_of
 from flops_fit.results.finished import load_finished
@@ -88,9 +89,11 @@ def run_experiment(
             if not (resume and (directory.parent / item.experiment_id / RESULT_FILE).exists())
         ],
     )
-    if ranks is None:
-        return _lead(job, on_log)
-    return ranks.together(lambda: _lead(job, on_log), lambda: _isolated(job, None))
+    if ranks is not None:
+        return ranks.together(lambda: _lead(job, on_log), lambda: _isolated(job, None))
+    result = _lead(job, on_log)
+    end_as_asked(job.stop)
+    return result
 
 
 def _refuse_unless_planned(study: Study, experiment: Experiment, ranks: Ranks | None) -> None:
@@ -130,7 +133,7 @@ def _lead(job: Job, on_log: OnLog | None) -> ExperimentResult:
 
 def _isolated(job: Job, on_log: OnLog | None) -> ExperimentResult:
     """What the model changes in its process must not reach the next one; what its module set at import stays."""
-    with process_state_kept(), isolated_random_state():
+    with stop_requests(job.stop), process_state_kept(), isolated_random_state():
         return _outcome(job, on_log)
 
 

@@ -44,6 +44,18 @@ class DiesOnRankOne(TinyMLP):
         return super().forward(inputs)
 
 
+class AskedOnRankOne(TinyMLP):
+    """Its process is asked to stop in the middle of the training."""
+
+    calls = 0
+
+    def forward(self, inputs):
+        AskedOnRankOne.calls += self.training
+        if RANK == 1 and self.training and self.calls == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().forward(inputs)
+
+
 class Parted(TinyMLP):
     """Process 1 has room for 3 examples at a time; the last layer's bias is used by nobody."""
 
@@ -81,6 +93,10 @@ SCENARIOS = {
     ),
     "short": tiny_study(training=SHARED),
     "long": tiny_study(training=SHARED),
+    "asked": tiny_study(
+        training=dataclasses.replace(RECIPE, checkpoint_seconds=1e9),
+        model=ModelSpec(factory=AskedOnRankOne, size_param="width"),
+    ),
     "diverges": tiny_study(training=Recipe(learning_rate=1e30, gradient_clip=None)),
 }
 

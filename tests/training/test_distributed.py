@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
     home = tmp_path_factory.mktemp("ranks")
     steps = [("plain", "plain"), ("resumed", "stop"), ("resumed", "plain"), ("parted", "parted")]
     steps += [("single", "single"), ("own", "own"), ("fails", "fails"), ("diverges", "diverges"), ("plain", "plain")]
-    steps += [("sets", "sets"), ("trunk", "short"), ("trunk", "long")]
+    steps += [("sets", "sets"), ("trunk", "short"), ("trunk", "long"), ("asked", "asked")]
     for name, _ in steps:
         (home / name).mkdir(exist_ok=True)
     together("train_together", [(home / name, scenario) for name, scenario in steps])
@@ -105,6 +105,15 @@ def test_a_failure_in_one_process_is_the_result_in_all_with_its_reason(trained):
     assert results["fails"].reason.startswith("on rank 1 of 2: RuntimeError: bad memory in this machine")
     assert results["diverges"].status == "diverged"
     assert results["diverges"].reason.startswith("loss is")
+
+
+def test_one_that_is_asked_to_stop_stops_all_at_the_same_step_and_one_process_goes_on(trained, tmp_path):
+    home, results = trained
+    assert (results["asked"].status, results["asked"].steps) == ("interrupted", 6)
+    assert "on rank" not in results["asked"].reason
+    resumed, whole = train(home / "asked", "asked"), train(tmp_path, "asked")
+    assert (resumed.status, resumed.steps) == ("completed", whole.steps)
+    assert resumed.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
 STUDY = """
