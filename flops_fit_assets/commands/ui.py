@@ -42,10 +42,10 @@ load_from:
 
 
 def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ()) -> int:
-    """Run web server and daemon until Ctrl-C; returns their exit code.
+    """Run web server and daemon until Ctrl-C or another signal that asks to end; returns the exit code.
 
     `allowed` are hosts that the pages may be asked for besides this machine's own names, as of `pages.guard.Guard`.
-    Raises `FlopsFitError` if the port is taken or the home's pages are open already.
+    Raises `FlopsFitError` if the port is taken, if the home's pages are open already, or if Dagster ends by itself.
     """
     hosts = checked_hosts(allowed)
     found = varied(study)
@@ -77,7 +77,10 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
             late = f"{address} (no answer in {_PATIENCE_SECONDS:g} s, and still waited for; Ctrl-C ends it)"
             _see_guarded(process, port, lambda: say(console, late, style="yellow"))
             say(console, f"{address} (Ctrl-C ends it)")
-            return process.wait()
+            raise FlopsFitError(
+                f"Dagster ended by itself, with exit code {process.wait()}: its web server or its daemon was killed or "
+                "failed, see what it printed above; run this again to go on; runs under way go on meanwhile"
+            )
         except KeyboardInterrupt as error:  # or another signal that asks to end
             number = getattr(error, "number", signal.SIGINT)
             return 0 if number == signal.SIGINT else 128 + number
