@@ -141,7 +141,8 @@ class WorkerPool:
             for worker in self._workers:
                 worker.stop()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():  # Ctrl-C may have come before it began
+                thread.join()
         for worker in self._workers:
             worker.close()
 

@@ -91,6 +91,22 @@ def test_stopping_early_ends_the_processes():
         os.kill(process, 0)
 
 
+@pytest.mark.parametrize("begun", [0, 1])
+def test_ctrl_c_while_its_threads_begin_ends_it_as_ctrl_c(begun, monkeypatch):
+    left, start = [begun], threading.Thread.start
+
+    def interrupted(thread):
+        if thread._target.__name__ == "_serve":
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), WorkerPool("worker_tasks:square", num_workers=2) as pool:
+        list(pool.run([1, 2, 3]))
+
+
 def test_every_worker_sees_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
