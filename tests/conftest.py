@@ -26,10 +26,10 @@ if HELPERS not in sys.path:
 
 
 # Files that share the fixture `pages`, and so one process; in this order, for what the last of them leaves switched on.
-PAGES = ("test_live", "test_ui", "test_strangers")
+PAGES = ("test_ui", "test_strangers")
 # What takes longest begins first, so that no process is left with it at the end.
 FIRST = (
-    *PAGES, "test_readme", "test_rounds_pipeline", "test_storage", "test_parametric", "test_size_map",
+    "test_live", *PAGES, "test_readme", "test_rounds_pipeline", "test_storage", "test_parametric", "test_size_map",
     "test_conditions", "test_by_command", "test_assets", "test_api", "test_distributed", "test_cli", "test_together",
     "test_verdict", "test_checks", "test_exactness", "test_last_digits", "test_preflight", "test_report", "test_golden",
 )  # fmt: skip

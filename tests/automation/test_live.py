@@ -18,9 +18,16 @@ from flops_fit_assets.warm_runs.process_of_run import PROCESS_TAG
 pytestmark = DAGSTER_WARNINGS
 
 
-def test_an_edit_starts_exactly_what_it_affects(pages):
-    """In forks, which start at once. With the automation off and the study as it was, others go on with these pages."""
-    live = Live(*pages)
+@pytest.fixture
+def address(finished_home):
+    """The pages of a study that a headless run has finished, and nobody else's."""
+    with served(finished_home / "study.toml", finished_home) as address:
+        yield address
+
+
+def test_an_edit_starts_exactly_what_it_affects(address, tmp_path):
+    """In forks, which start at once."""
+    live = Live(tmp_path, address)
     live.edit(lambda text: "# a comment\n" + text, **FINISHED)
     live.switch_on()
     assert live.watched()["skipReason"] == "files changed, but nothing in what they mean"
@@ -32,15 +39,6 @@ def test_an_edit_starts_exactly_what_it_affects(pages):
     with open_instance(live.folder, 2) as instance:
         forked = [run for run in instance.get_runs(limit=4) if PROCESS_TAG in run.tags]
     assert len(forked) == (4 if forks.POSSIBLE else 0)
-    live.switch_off()
-    live.edit(**FINISHED)
-
-
-@pytest.fixture
-def address(finished_home):
-    """The pages of a study that a headless run has finished, and nobody else's."""
-    with served(finished_home / "study.toml", finished_home) as address:
-        yield address
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from dagster_pages import launch, runs, switch_off, switch_on, ticks
+from dagster_pages import launch, messages, runs, switch_off, switch_on, ticks
 from pipeline_study import write_study
 from webdriver import wait_for
 
@@ -83,7 +83,7 @@ class Live:
         new = {run: now[run] for run in now.keys() - self.seen - set(killed)}
         self.seen |= now.keys()
         failed = {run: state for run, state in new.items() if state[0] != "SUCCESS"}
-        assert not failed, failed
+        assert not failed, (failed, {run: messages(self.address, run)[-12:] for run in failed})
         trained = [partition for _, _, partition in new.values() if partition]
         assert len(trained) == len(set(trained)), trained
         return Counter(name for _, assets, _ in new.values() for name in assets.split("+"))
