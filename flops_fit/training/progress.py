@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from flops_fit.basics.signals import held_back
 from flops_fit.basics.terminal import say
 from flops_fit.results.results import ExperimentResult
 from flops_fit.training.live_view import Running, Snapshot, line, table
@@ -68,9 +69,10 @@ class StudyProgress:
         if self._shows and (can_draw or self._console.is_jupyter):
             self._live = Live(get_renderable=self._drawn, console=self._console, refresh_per_second=4)
             try:
-                self._live.start()
-            except BaseException:  # Ctrl-C, after it has hidden the cursor
-                self._live.stop()
+                with held_back():
+                    self._live.start()
+            except BaseException:  # Ctrl-C meanwhile
+                self._stop()
                 raise
         return self
 
@@ -78,9 +80,15 @@ class StudyProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.stop()  # draws once more, and gives the cursor back
+            self._stop()
         elif self._shows:
             say(self._console, line(self.snapshot()))
+
+    def _stop(self) -> None:
+        """Draw once more, and give the cursor back."""
+        assert self._live is not None
+        with held_back():
+            self._live.stop()
 
     def update(self, event: LogEvent) -> None:
         """Show how far one experiment is, and hand the event on."""

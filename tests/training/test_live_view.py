@@ -133,6 +133,28 @@ def test_nothing_is_said_of_nothing_and_a_line_tells_only_a_few():
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 
 
+class _AskedToEnd(Console):
+    """A terminal whose user types Ctrl-C when the cursor goes."""
+
+    def show_cursor(self, show=True):
+        done = super().show_cursor(show)
+        if not show:
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+
+def test_ctrl_c_while_the_view_begins_ends_as_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    console = _AskedToEnd(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"})
+    try:
+        with pytest.raises(KeyboardInterrupt), StudyProgress(1, planned_flops=1.0, console=console):
+            pytest.fail("it went on")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    said = console.file.getvalue().encode()
+    assert said.rindex(SHOW) > said.rindex(HIDE)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 3])
 def test_after_ctrl_c_the_cursor_is_there_again(tmp_path, signals):
@@ -161,7 +183,7 @@ def test_after_ctrl_c_the_cursor_is_there_again(tmp_path, signals):
         if error.errno != errno.EIO:
             raise
     os.close(here)
-    assert process.wait() == 130
+    assert process.wait() == 130, seen.decode(errors="replace")[-3000:]
     assert seen.rindex(SHOW) > seen.rindex(HIDE)
     assert b"interrupted (SIGINT)" in seen
     assert b"Traceback" not in seen
