@@ -6,6 +6,7 @@ not failed, and never comes back to it (`should_retry` in `dagster/_daemon/auto_
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -54,6 +55,19 @@ def forgotten_retries(source: StudySource, instance: dg.DagsterInstance, now: da
         and record.dagster_run.tags.get(_PARTITION) in planned
         and _forgotten(instance, record, now)
     ]
+
+
+def still_to_come(instance: dg.DagsterInstance, partitions: Iterable[str]) -> list[str]:
+    """Those that train now, or whose process died and which Dagster's daemon starts again."""
+    latest = {name: instance.get_runs(dg.RunsFilter(tags={_PARTITION: name}), limit=1) for name in partitions}
+    return [
+        name for name, runs in latest.items() if any(not run.is_finished or _waits_for_dagster(run) for run in runs)
+    ]
+
+
+def _waits_for_dagster(run: dg.DagsterRun) -> bool:
+    """The daemon starts nothing again that it did not launch."""
+    return run.is_complete_and_waiting_to_retry and run.remote_job_origin is not None
 
 
 def _of_study(source: StudySource, run: dg.DagsterRun) -> bool:

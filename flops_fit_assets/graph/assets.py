@@ -43,6 +43,7 @@ from flops_fit_assets.graph.recipe_law import (
 )
 from flops_fit_assets.graph.rounds import ROUNDS, plan_next_round, rounds_progress, settled_version
 from flops_fit_assets.graph.stage_asset import stage_asset
+from flops_fit_assets.graph.step_failures import naming_what_is_to_come
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
@@ -256,14 +257,15 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         wanted, every = ([item.experiment_id for item in of] for of in (sweep_plan.experiments, sweep_plan.trainings))
         results: dict[str, ExperimentResult] = {name: training_run[name] for name in every if name in training_run}
-        law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
+        missing = [name for name in wanted if name not in results]
+        with naming_what_is_to_come(context.instance, missing):
+            law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
         law = with_all_measured(source.study, sweep_plan, results.values(), law)
         store = source.store
         figures = study_figures(store, source.study, sweep_plan, law, results)
         forecasts = study_calibration(store, law)
         progress = rounds_progress(source, law, context.instance) if source.study.adaptive else None
         publish(store, source.study, sweep_plan, law, results, figures, forecasts, progress)
-        missing = [name for name in wanted if name not in results]
         made_from = versions.law_made_from(versions.version_of(sweep_plan), results.values())
         return dg.MaterializeResult(
             value=law,

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
-from flops_fit_assets.automation.retries import RETRY_OF_TAG, forgotten_retries, retry_sensor
+from flops_fit_assets.automation.retries import RETRY_OF_TAG, forgotten_retries, retry_sensor, still_to_come
 from flops_fit_assets.instance.home import instance_directory
 from flops_fit_assets.source import StudySource
 
@@ -28,10 +29,13 @@ def instance(source, tmp_path):
         yield instance
 
 
-def lose(instance, key, partition=None):
+def lose(instance, key, partition=None, launched=None):
     """A run of `key` whose process is gone, which Dagster itself then marks to be tried again."""
     tags = {"dagster/partition": partition} if partition else {}
-    run = dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset({key}), tags=tags)
+    run = dg.DagsterRun(
+        job_name="any", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset({key}), tags=tags,
+        remote_job_origin=launched,
+    )  # fmt: skip
     instance.add_run(run)
     instance.report_run_failed(run, "its process is gone")
     assert instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] == "true"
@@ -102,3 +106,28 @@ def test_the_sensor_starts_it_as_the_run_that_it_was(source, instance, monkeypat
     (request,) = tick().run_requests
     assert request.run_key == f"retry of {lost}"
     assert request.partition_key == PARTITION
+
+
+BY_THE_DAEMON = RemoteJobOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("flops_fit"), "__repository__"), "any"
+)
+LAUNCHED = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING
+
+
+@pytest.mark.parametrize("status", LAUNCHED)
+def test_what_trains_is_still_to_come(instance, status):
+    tags = {"dagster/partition": PARTITION}
+    instance.add_run(dg.DagsterRun(job_name="any", status=dg.DagsterRunStatus.SUCCESS, tags=tags))
+    assert still_to_come(instance, [PARTITION, "never launched"]) == []
+    instance.add_run(dg.DagsterRun(job_name="any", status=status, tags=tags, remote_job_origin=BY_THE_DAEMON))
+    assert still_to_come(instance, [PARTITION, "never launched"]) == [PARTITION]
+
+
+def test_what_was_killed_comes_until_it_was_started_again_as_often_as_promised(source, instance):
+    lost = lose(instance, source.key("training_run"), PARTITION)
+    assert still_to_come(instance, [PARTITION]) == [], "its own process began it, which is no longer there"
+    instance.delete_run(lost)
+    lost = lose(instance, source.key("training_run"), PARTITION, launched=BY_THE_DAEMON)
+    assert still_to_come(instance, [PARTITION]) == [PARTITION]
+    instance.add_run_tags(lost, {"dagster/auto_retry_run_id": "the next, which failed for good"})
+    assert still_to_come(instance, [PARTITION]) == []
