@@ -26,10 +26,10 @@ test-slow: $(INSTALLED)   ## whole studies, many fits, kills, live pages (also i
 test-browser: $(INSTALLED)  ## of these, the pages in a headless Chromium alone
 	$(PYTEST) -m browser
 
-test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; in CI beside `make test-slow`
+test-ray: $(RAY_INSTALLED)  ## the same study on a Ray cluster on this machine; in CI beside `make test-hf`
 	$(PYTEST) -m ray tests/automation
 
-test-hf: $(HF_INSTALLED)  ## Hugging Face models, by their configurations; CI runs it last
+test-hf: $(HF_INSTALLED)  ## Hugging Face models, by their configurations; in CI beside `make test-ray`
 	$(PYTEST) -m hf tests/sizes tests/examples tests/data
 
 extras: $(RAY_INSTALLED) $(HF_INSTALLED)  ## what `make test-ray` and `make test-hf` need

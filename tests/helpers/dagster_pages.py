@@ -74,10 +74,10 @@ def repository_of(address):
 
 
 def ticks(address, sensor):
-    """The latest ticks of a sensor, newest first: status, timestamp, skipReason, error."""
+    """The latest ticks of a sensor, newest first: status, timestamp, endTimestamp, skipReason, error."""
     query = (
         "query Ticks($s: SensorSelector!){sensorOrError(sensorSelector: $s){... on Sensor{sensorState{"
-        "ticks(limit: 12){status timestamp skipReason error{message causes{message}}}}}}}"
+        "ticks(limit: 12){status timestamp endTimestamp skipReason error{message causes{message}}}}}}}"
     )
     selector = repository_of(address) | {"sensorName": sensor}
     found = ask(address, query, s=selector)["sensorOrError"]["sensorState"]["ticks"]

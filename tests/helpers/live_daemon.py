@@ -71,13 +71,16 @@ class Live:
         return sum(tick["status"] == "SKIPPED" for tick in after)
 
     def watched(self):
-        """The first tick of the watch that began after the edit, once it has ended."""
+        """The tick of the watch that saw the edit: one under way may have; the next must, or there was nothing."""
         return wait_for(self._watched, 90, "a tick of the watch")
 
     def _watched(self):
-        after = [tick for tick in ticks(self.address, f"watch_{self.name}") if tick["timestamp"] > self.edited]
-        ended = [tick for tick in after if tick["status"] != "STARTED"]
-        return ended[-1] if ended else None
+        for tick in reversed(ticks(self.address, f"watch_{self.name}")):
+            if tick["endTimestamp"] is None or tick["endTimestamp"] < self.edited:
+                continue
+            if tick["timestamp"] > self.edited or tick["skipReason"] != "no file has changed":
+                return tick
+        return None
 
     def _new(self, now, killed):
         new = {run: now[run] for run in now.keys() - self.seen - set(killed)}
