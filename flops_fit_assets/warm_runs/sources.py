@@ -63,7 +63,8 @@ def now() -> float:
 
 
 class FilesRead:
-    """Notes which files this process opens to read from now on, until `stop`: a study file, settings, small data."""
+    """Notes what this process reads from now on, until `stop`: a study file, settings, small data, SQLite's databases,
+    and folders whose names it lists."""
 
     def __init__(self) -> None:
         self._names: set[str] | None = set()
@@ -75,12 +76,31 @@ class FilesRead:
         return {_source(name) for name in names if not name.startswith(_MADE_UP)}
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or self._names is None:
+        if self._names is None:
             return
-        path, mode, flags = arguments
-        reading = flags & os.O_ACCMODE == os.O_RDONLY if mode is None else mode.strip("bt") == "r"
-        if reading and isinstance(path, (str, os.PathLike)):
-            self._names.add(os.path.abspath(path))
+        if event == "open":
+            path, mode, flags = arguments
+            if flags & os.O_ACCMODE == os.O_RDONLY if mode is None else mode.strip("bt") == "r":
+                self._add(path)
+        elif event == "sqlite3.connect":
+            self._add(*arguments)
+            self._add(*arguments, "-wal")  # what was written to it last
+        elif event in ("os.listdir", "os.scandir"):
+            folder = arguments[0] or "."
+            if not _lists_modules(sys._getframe(1).f_code.co_filename):
+                self._add(folder, installed=False)
+
+    def _add(self, path: Any, ending: str = "", *, installed: bool = True) -> None:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return  # a descriptor, which somebody has opened
+        name = os.path.abspath(os.fsdecode(path)) + ending
+        if self._names is not None and (installed or not name.startswith(_INSTALLED)):
+            self._names.add(name)
+
+
+def _lists_modules(asking: str) -> bool:
+    """Whether the source file `asking` lists folders to find modules: `Sources.folders` knows of these."""
+    return "importlib" in asking
 
 
 def _files(besides: Collection[str]) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """What a process has loaded is known to be as it was, or not to be."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import py_compile
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -121,3 +123,44 @@ def test_files_that_are_read_count_and_what_is_written_does_not(tmp_path):
     assert sources.unchanged
     (tmp_path / "read.txt").write_text("two")
     assert not sources.unchanged
+
+
+def test_folders_whose_names_are_listed_count_and_those_that_modules_are_looked_for_in_do_not(tmp_path, monkeypatch):
+    for name in ("globbed", "listed", "listed_low", "modules"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "modules" / "listing_source.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    importlib.invalidate_caches()
+    files, before = FilesRead(), set(sys.modules)
+    list((tmp_path / "globbed").glob("*.txt"))
+    list((tmp_path / "listed").iterdir())
+    os.listdir(os.fsencode(tmp_path / "listed_low"))
+    importlib.import_module("listing_source")
+    names = files.stop()
+    del sys.modules["listing_source"]
+    listed = {name for name in names if name.startswith(str(tmp_path)) and not name.endswith(".py")}
+    assert listed == {str(tmp_path / name) for name in ("globbed", "listed", "listed_low")}
+    for name in ("globbed", "listed", "listed_low"):
+        sources = Sources.loaded(now() + 1, besides=before, read=listed)
+        assert sources.unchanged
+        (tmp_path / name / "new.txt").touch()
+        assert not sources.unchanged, name
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_a_database_of_sqlite_that_is_read_counts(tmp_path, journal):
+    def ask(statement):
+        with contextlib.closing(sqlite3.connect(tmp_path / "data.db")) as database, database:
+            return database.execute(statement).fetchall()
+
+    for statement in (f"pragma journal_mode = {journal}", "create table numbers (number)"):
+        ask(statement)
+    files = FilesRead()
+    assert ask("select * from numbers") == []
+    names = {name for name in files.stop() if name.startswith(str(tmp_path))}
+    sources = Sources.loaded(now() + 1, besides=set(sys.modules), read=names)
+    assert sources.unchanged
+    with contextlib.closing(sqlite3.connect(tmp_path / "data.db")) as other, other:
+        other.execute("insert into numbers values (1)")
+        other.commit()
+        assert not sources.unchanged
