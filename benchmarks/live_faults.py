@@ -24,7 +24,6 @@ from faulty_study import (
     completed,
     done,
     environment,
-    headless,
     nothing_lost_or_repeated,
     settled,
     short,
@@ -182,15 +181,31 @@ def source_edited(folder):
     for item in plan["experiments"]:
         assert results[item["experiment_id"]]["status"] == "completed", item["experiment_id"]
     again = trained_alone(study)
+    assert len(again) == 2
     assert {name: results[name]["loss"] for name in again} == again
     return f"what was under way ends as it began, {refused} that were queued are refused; all follows the new source"
 
 
+TRAINED_ALONE = """
+import json, sys
+from pathlib import Path
+from flops_fit.training.training_run import run_experiment
+from flops_fit_assets.source import StudySource
+
+source = StudySource.of(Path(sys.argv[1]), home=Path(sys.argv[2]))
+shortest = sorted(source.store.read("sweep_plan").experiments, key=lambda item: item.num_tokens)[:2]
+results = [run_experiment(source.study, item, output_dir=Path(sys.argv[3])) for item in shortest]
+print(json.dumps({result.experiment_id: result.loss for result in results}))
+"""
+
+
 def trained_alone(study):
-    """Experiment → its loss, of the study as it is now, trained by `flops-fit run` in a home of its own."""
+    """Experiment → its loss, of the two shortest as the study is now, trained by a new process elsewhere."""
+    home = study.parent
     with tempfile.TemporaryDirectory() as other:
-        headless(Path(other), study)
-        return {name: json.loads(text)["loss"] for name, (_, text) in result_files(other).items()}
+        command = [sys.executable, "-c", TRAINED_ALONE, str(study), str(home), other]
+        said = subprocess.run(command, env=environment(home), cwd=home, capture_output=True, text=True, check=True)
+    return json.loads(said.stdout)
 
 
 def planned_by_hand(folder, address):
