@@ -24,6 +24,7 @@ from flops_fit.rate_check.planned import checks_of, cost_text
 from flops_fit.rate_check.rate_check import RateCheck, rate_check
 from flops_fit.recipe.recipe import doubts
 from flops_fit.recipe.trunk import sharing_notes
+from flops_fit.recipe.trunk_states import kept_states
 from flops_fit.recipe_law.design import DEAR, LEVELS, SIZES, SPAN, TuningDesign, make_design, trial_budgets
 from flops_fit.recipe_law.rounds import TuningRound, trials_of
 from flops_fit.results.finished import as_planned
@@ -241,9 +242,10 @@ def study_cost(
     results: Iterable[ExperimentResult] = (),
     directory: Path | None = None,
     timed: StepSeconds | None = None,
+    learn: bool = True,
 ) -> CostEstimate:
-    """What `plan` costs, by the study's finished `results`, else by the first steps that were `timed` (in `directory`),
-    else by a guess from its hardware, its FLOPs and its steps."""
+    """What `plan` costs, by the study's finished `results` (if `learn`), else by the first steps that were `timed` (in
+    `directory`), else by a guess from its hardware, its FLOPs and its steps; less what of shared trunks is there."""
     data = study.prepared_data
     return estimate(
         plan,
@@ -253,6 +255,8 @@ def study_cost(
         tokens_per_example=data.tokens_per_example if data else 1,
         timed=timed or (StepSeconds.load(directory, study.outcome_fingerprint()) if directory else None),
         evaluation=study_evaluation(study),
+        learn=learn,
+        kept=kept_states(directory / "runs") if directory and study.training.share_trunk else None,
     )
 
 

@@ -50,8 +50,8 @@ def costs_by_budget(
 ) -> list[BudgetCost]:
     """The budgets of `plan`, checks included, ascending; without those of which all is imported.
 
-    `before` is what was estimated without any finished run, `now` with those there are. Of `results`, by id, the final
-    ones count.
+    `before` is what was estimated without learning from any finished run, `now` from those there are. Of `results`, by
+    id, the final ones count.
     """
     final = {name: result for name, result in results.items() if result.is_final}
     found = []

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
-
-from flops_fit.cost.not_negative import fit_not_negative
 
 _FEWEST_FOR_STEPS = 4
 _PRIOR_WEIGHT = 0.3  # of the prior's relative error against that of one run
@@ -35,48 +32,54 @@ class Calibration:
     num_runs: int
     error: float | None = None
 
-    def seconds(self, num_tokens: float, flops: float) -> float:
-        """Predicted training time on one worker."""
-        return self.total(self.scale * num_tokens**self.power, num_tokens, flops)
+    def steps(self, num_tokens: float) -> float:
+        """Of a training of so many tokens, for who does not know them."""
+        return self.scale * num_tokens**self.power
 
     def total(self, steps: float, tokens: float, flops: float) -> float:
-        """Of so many `steps` with so many `tokens` and `flops` together."""
+        """Predicted seconds on one worker of so many `steps` with so many `tokens` and `flops` together."""
         return self.per_step * steps + self.per_token * tokens + self.per_flop * flops
 
 
 def calibrate(runs: Sequence[Any], peak_flops: float) -> Calibration:
-    """Learn from completed `ExperimentResult`s with a measured time, at least one, on a device of that peak FLOP/s."""
-    fitted = _fit(runs, peak_flops)
-    if len(runs) < _FEWEST_FOR_STEPS:
-        return fitted
-    errors = []
-    for index, run in enumerate(runs):
-        others = _fit([*runs[:index], *runs[index + 1 :]], peak_flops)
-        errors.append(abs(others.seconds(run.num_tokens, run.flops) / run.seconds - 1))
-    return Calibration(**vars(fitted) | {"error": median(errors)})
+    """Learn from completed `ExperimentResult`s with a measured time, at least one, on a device of that peak FLOP/s.
 
-
-def _fit(runs: Sequence[Any], peak_flops: float) -> Calibration:
-    """Non-negative least squares on relative errors; with few runs time is proportional to FLOPs alone.
-
-    Short trainings of small models say nothing about `per_flop`, which decides the long ones: there a weak prior holds,
-    that what is not paid per step or token runs at the peak.
+    Of one that went on from the trunk of another (`flops_fit.recipe.trunk`), what it trained itself in its own seconds.
     """
     scale, power = _steps_rule(runs)
-    seconds = np.array([run.seconds for run in runs])
-    columns = np.array([[scale * run.num_tokens**power, run.num_tokens, run.flops] for run in runs], dtype=float)
+    own = [(max(1.0, run.own_steps), run.num_tokens * run.own_share, run.own_flops) for run in runs]
+    work, seconds = np.array(own, dtype=float), np.array([run.own_seconds for run in runs])
+
+    def learnt(chosen: np.ndarray, error: float | None = None) -> Calibration:
+        per_step, per_token, per_flop = _costs(work[chosen], seconds[chosen], peak_flops)
+        costs = {"per_step": per_step, "per_token": per_token, "per_flop": per_flop}
+        return Calibration(**costs, scale=scale, power=power, num_runs=len(runs), error=error)
+
+    every = np.arange(len(runs))
     if len(runs) < _FEWEST_FOR_STEPS:
-        columns[:, :2] = 0.0
-    relative, ones = columns / seconds[:, None], np.ones(len(runs))
-    if len(runs) >= _FEWEST_FOR_STEPS:
+        return learnt(every)
+    predicted = [learnt(np.delete(every, index)).total(*work[index]) for index in every]
+    return learnt(every, float(np.median(np.abs(np.array(predicted) / seconds - 1))))
+
+
+def _costs(work: np.ndarray, seconds: np.ndarray, peak_flops: float) -> tuple[float, float, float]:
+    """Seconds of a step, of a token and of a FLOP, none negative, from `work` (runs, 3), which took `seconds` (runs,):
+    least squares of relative errors; with few runs time is proportional to FLOPs alone.
+
+    Short trainings of small models say nothing about those of a FLOP, which decide the long ones: there a weak prior
+    holds, that what is not paid per step or token runs at the peak.
+    """
+    from scipy.optimize import nnls  # a seventh of what a plan takes, which needs it only once runs are finished
+
+    relative, ones = work / seconds[:, None], np.ones(len(work))
+    if len(work) < _FEWEST_FOR_STEPS:
+        relative[:, :2] = 0.0
+    else:
         relative = np.vstack([relative, [0.0, 0.0, _PRIOR_WEIGHT * peak_flops]])
         ones = np.append(ones, _PRIOR_WEIGHT)
     units = np.where(relative.any(axis=0), relative.max(axis=0), 1.0)
-    solution = fit_not_negative(relative / units, ones)
-    per_step, per_token, per_flop = (float(value) for value in solution / units)
-    return Calibration(
-        per_step=per_step, per_token=per_token, per_flop=per_flop, scale=scale, power=power, num_runs=len(runs)
-    )
+    per_step, per_token, per_flop = (nnls(relative / units, ones)[0] / units).tolist()
+    return per_step, per_token, per_flop
 
 
 def _steps_rule(runs: Sequence[Any]) -> tuple[float, float]:

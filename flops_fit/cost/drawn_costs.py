@@ -34,8 +34,8 @@ def drawn_costs(
     )
     if before.shares:
         caption += (
-            " What trainings of a size share counts once: planned and estimated at the smallest budget that needs it, "
-            "done and taken at the one that trained it, most often the largest."
+            " What trainings of a size share counts once: at the one that trained it, or, of those still to train, at "
+            "the longest."
         )
 
     def draw() -> ShownFigure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,8 @@ class CostEstimate:
     Attributes:
         seconds: experiment id → seconds of training and evaluation on one worker, without what it takes to start, of
             what an experiment trains itself.
-        shares: experiment id → what that is of all its FLOPs, where it shares a trunk (`flops_fit.recipe.trunk`).
+        shares: experiment id → what that is of all its FLOPs, where it shares a trunk: of finished ones as it was, of
+            the others by the order they are trained in (`flops_fit.recipe.trunk`).
         workers: experiments trained side by side.
         device_hours: of all experiments together.
         money: device-hours times the price of one.
@@ -87,34 +88,40 @@ def estimate(
     tokens_per_example: float = 1,
     timed: StepSeconds | None = None,
     evaluation: Evaluation | None = None,
+    learn: bool = True,
+    kept: Mapping[str, Collection[int]] | None = None,
 ) -> CostEstimate:
     """Seconds, device-hours, money and memory of `plan`.
 
     Args:
         hardware: its peak and utilisation give the seconds until runs are finished.
-        results: `ExperimentResult`s; those completed calibrate the seconds, see `flops_fit.cost.calibration`.
+        results: `ExperimentResult`s; those completed calibrate the seconds, see `flops_fit.cost.calibration`, and
+            those that are final have trained what they have of the trunks that they share.
         recipe: its batch decides how many steps there are, each of which takes some time however small the model, and
             how many activations are in memory at once; without it none and one token's are.
         tokens_per_example: a batch has at least one example.
         timed: first steps of these experiments, which count until runs are finished.
         evaluation: what is evaluated at the end of each training, which is in its seconds.
+        learn: whether results calibrate the seconds; if not, these are as they were before any run was finished.
+        kept: trunk → steps after which states of it are kept (`flops_fit.recipe.trunk.own_parts`).
     """
+    results = list(results or ())
     evaluation = evaluation or Evaluation(tokens=0, batches=0)
     hardware = hardware or Hardware()
-    own = own_parts(recipe, plan.trainings, tokens_per_example) if recipe else {}
+    taken = {result.experiment_id: result.trunk_tokens for result in results if result.is_final}
+    own = own_parts(recipe, plan.trainings, tokens_per_example, taken, kept) if recipe else {}
     shares = {name: part.share for name, part in own.items()}
-    finished = [result for result in results or () if result.status == "completed" and result.seconds > 0]
+    finished = [result for result in results if learn and result.status == "completed" and result.own_seconds > 0]
     finished = [result for result in finished if result.source == "trained"]  # imported ones ran on another machine
+    steps = {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in plan.trainings if recipe}
+    steps |= {name: part.steps for name, part in own.items()}
+    error = None
     if finished:
-        seconds, basis, error = _measured(plan, hardware, finished, evaluation, shares)
+        seconds, basis, error = _measured(plan, hardware, finished, steps, evaluation, shares)
+    elif timed and steps:
+        seconds, basis = _timed(plan, steps, timed, evaluation, shares)
     else:
-        steps = {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in plan.trainings if recipe}
-        steps |= {name: part.steps for name, part in own.items()}
-        if timed and steps:
-            seconds, basis = _timed(plan, steps, timed, evaluation, shares)
-        else:
-            seconds, basis = _guessed(plan, hardware, steps, evaluation, shares)
-        error = None
+        seconds, basis = _guessed(plan, hardware, steps, evaluation, shares)
     memory = {experiment.experiment_id: peak_memory(experiment, recipe) for experiment in plan.trainings}
     smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.trainings}
     too_large = _above(smallest, hardware.memory)
@@ -179,7 +186,12 @@ def _timed(
 
 
 def _measured(
-    plan: SweepPlan, hardware: Hardware, finished: Sequence[Any], evaluation: Evaluation, shares: Mapping[str, float]
+    plan: SweepPlan,
+    hardware: Hardware,
+    finished: Sequence[Any],
+    steps: Mapping[str, float],
+    evaluation: Evaluation,
+    shares: Mapping[str, float],
 ) -> tuple[dict[str, float], str, float | None]:
     """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
     from flops_fit.cost.calibration import calibrate
@@ -189,7 +201,11 @@ def _measured(
     if fitted.error is not None:
         basis += f", each predicted from the others within {fitted.error:.0%} (median)"
     seconds = {
-        item.experiment_id: fitted.seconds(item.num_tokens, item.planned_flops) * shares.get(item.experiment_id, 1.0)
+        item.experiment_id: fitted.total(
+            steps.get(item.experiment_id) or fitted.steps(item.num_tokens),
+            item.num_tokens * shares.get(item.experiment_id, 1.0),
+            item.planned_flops * shares.get(item.experiment_id, 1.0),
+        )
         + fitted.total(evaluation.batches, evaluation.tokens, evaluation.flops(item))
         for item in plan.trainings
     }

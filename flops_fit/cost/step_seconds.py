@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "flops_fit.step_seconds/2"
 FILE = ".step_seconds.json"  # hidden: of this machine, as locks are
-_TERMS = ((0, 2), (0, 1), (1, 2), (0, 1, 2), (2,), (0,), (1,))  # of 1, tokens, FLOPs; of equals the first is taken
+_AS_GOOD = 1e-3  # relative error
 OVERHEAD = {"cpu": 0.5e-3, "other": 5e-3}  # seconds of a step beside its FLOPs: calls, and the optimizer
 
 
@@ -60,14 +60,19 @@ class StepSeconds:
 
     @functools.cached_property
     def _costs(self) -> list[float]:
-        """Seconds of a step, of a token and of a FLOP, none negative: least squares of relative errors."""
+        """Seconds of a step, of a token and of a FLOP, none negative: least squares of relative errors, without those
+        of a token where that is as good; of one timed step, seconds of a FLOP alone."""
         import numpy as np  # not on the way of what only shows help
-
-        from flops_fit.cost.not_negative import fit_not_negative
+        from scipy.optimize import nnls
 
         rows = np.array([[1.0, item.tokens, item.flops] for item in self.timed])
         rows /= np.array([item.seconds for item in self.timed])[:, None]
-        return [float(cost) for cost in fit_not_negative(rows, np.ones(len(rows)), _TERMS)]
+        units, ones = rows.max(axis=0), np.ones(len(rows))
+        kept = ([0, 0, 1],) if len(rows) == 1 else ([1, 0, 1], [1, 1, 1])
+        fits = [nnls(rows / units * terms, ones) for terms in kept]
+        enough = min(error for _, error in fits) + _AS_GOOD * len(rows) ** 0.5
+        found = next(costs for costs, error in fits if error <= enough)
+        return [float(cost) for cost in found / units]
 
     def save(self, directory: Path) -> Path:
         """Keep them in a study's folder, of this machine."""

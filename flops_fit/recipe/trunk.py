@@ -2,55 +2,95 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flops_fit.basics.formatting import format_flops
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe.steps import BranchSteps, plan_steps
 from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.order import longest_first
 
 _BRANCH = " experiments branch from "  # what is in every note about sharing
-FOLDER = "trunks"  # beside the folders of experiments; what it holds can be made again
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnPart:
-    """What of an experiment is trained for it alone: from where the one before it leaves the trunk."""
+    """What an experiment trains itself: from where it takes up its trunk.
+
+    Attributes:
+        steps, examples: that it trains.
+        share: of its examples, and so of its FLOPs; of its steps another, as these differ.
+    """
 
     steps: int
     examples: int
-    share: float  # of its tokens, and so of its FLOPs
+    share: float
 
 
 def own_parts(
-    recipe: Recipe, experiments: Iterable[Experiment], tokens_per_example: float = 1
+    recipe: Recipe,
+    experiments: Iterable[Experiment],
+    tokens_per_example: float = 1,
+    taken: Mapping[str, int] | None = None,
+    kept: Mapping[str, Collection[int]] | None = None,
 ) -> Mapping[str, OwnPart]:
-    """Experiment id → what it trains itself, where those of each trunk are trained from the shortest to the longest.
+    """Experiment id → what it trains itself, where they are trained in the order of `longest_first`.
 
-    In another order each has another part, of the same sum. Those without a trunk are not in it, nor those of fewer
-    tokens than an example; of a recipe without trunks none is.
+    So the longest of each trunk trains it, and the others from where they leave it. In another order each has another
+    part, of the same sum. Those without a trunk are not in it, nor those of fewer tokens than an example; of a recipe
+    without trunks none is.
+
+    Args:
+        taken: id → of the tokens of one that is finished, those that others had trained
+            (`ExperimentResult.trunk_tokens`). It has trained the rest, and others go on from where it left the trunk.
+        kept: trunk → the steps after which states of it are kept. Of a trunk that is not in it the finished ones are
+            taken to have left states for all of `experiments`.
     """
     found: dict[str, OwnPart] = {}
-    for mine in by_trunk(experiments if recipe.share_trunk else ()).values():
-        before = 0
-        for item in mine:
-            if item.num_tokens < tokens_per_example:
-                continue
-            steps = plan_steps(recipe, item, tokens_per_example)
-            assert isinstance(steps, BranchSteps)
-            examples = steps.examples - steps.end(before)
-            found[item.experiment_id] = OwnPart(
-                steps=steps.steps - before, examples=examples, share=examples / steps.examples
-            )
-            before = steps.branch
+    for trunk, mine in by_trunk(experiments if recipe.share_trunk else ()).items():
+        steps = {
+            item.experiment_id: _branching(recipe, item, tokens_per_example)
+            for item in longest_first(mine)
+            if item.num_tokens >= tokens_per_example
+        }
+        done = {name: tokens / tokens_per_example for name, tokens in (taken or {}).items() if name in steps}
+        starts = _starts(steps, done, (kept or {}).get(trunk))
+        found |= {name: _from(steps[name], start) for name, start in starts.items()}
     return found
 
 
-def own_shares(recipe: Recipe, experiments: Iterable[Experiment], tokens_per_example: float = 1) -> dict[str, float]:
-    """Experiment id → the share of its FLOPs that it does itself; of a recipe without trunks of none."""
-    return {name: part.share for name, part in own_parts(recipe, experiments, tokens_per_example).items()}
+def _branching(recipe: Recipe, experiment: Experiment, tokens_per_example: float) -> BranchSteps:
+    steps = plan_steps(recipe, experiment, tokens_per_example)
+    assert isinstance(steps, BranchSteps)
+    return steps
+
+
+def _starts(
+    steps: Mapping[str, BranchSteps], done: Mapping[str, float], kept: Collection[int] | None
+) -> dict[str, int]:
+    """At which of its steps each experiment of a trunk takes it up, in the order of `steps`; those `done`, by id, after
+    these examples of others."""
+    found = {name: _step_after(steps[name], round(examples)) for name, examples in done.items()}
+    wanted = {steps[name].branch for name in steps}
+    reached = max((steps[name].branch for name in done), default=0)
+    left_at = {0, *((step for step in wanted if step <= reached) if kept is None else kept)}
+    for name in (name for name in steps if name not in done):
+        branch = steps[name].branch
+        found[name] = max(step for step in left_at if step <= branch)
+        left_at |= {step for step in wanted if found[name] < step <= branch}
+    return found
+
+
+def _step_after(steps: BranchSteps, examples: int) -> int:
+    return min(steps.branch, bisect.bisect_left(range(steps.branch + 1), examples, key=steps.end))
+
+
+def _from(steps: BranchSteps, start: int) -> OwnPart:
+    own, examples = steps.steps - start, steps.examples - steps.end(start)
+    return OwnPart(steps=own, examples=examples, share=examples / steps.examples)
 
 
 def by_trunk(experiments: Iterable[Experiment]) -> dict[str, list[Experiment]]:
@@ -79,8 +119,9 @@ def siblings_of(experiment: Experiment, experiments: Iterable[Experiment]) -> li
 
 def trained_flops(recipe: Recipe, experiments: Sequence[Experiment], tokens_per_example: float = 1) -> float:
     """FLOPs of all `experiments` together where what they share is trained once."""
-    shares = own_shares(recipe, experiments, tokens_per_example)
-    return float(sum(item.planned_flops * shares.get(item.experiment_id, 1.0) for item in experiments))
+    own = own_parts(recipe, experiments, tokens_per_example)
+    shares = (own[item.experiment_id].share if item.experiment_id in own else 1.0 for item in experiments)
+    return float(sum(item.planned_flops * share for item, share in zip(experiments, shares, strict=True)))
 
 
 def sharing_notes(
@@ -103,8 +144,9 @@ def sharing_notes(
         other = plan_of(doubling)
         now, then = (trained_flops(recipe, some, tokens_per_example) for some in (experiments, other))
         notes.append(
-            f"at budgets that double ({', '.join(map(format_flops, doubling))}) "
-            f"{saving_text(recipe, other, tokens_per_example)}: {then / now - 1:+.0%} of this plan's"
+            f"compute_budgets = [{', '.join(map(format_flops, doubling))}], each double the one before, train every "
+            f"size on tokens that double: {saving_text(recipe, other, tokens_per_example)}, "
+            f"{abs(then / now - 1):.0%} {'more' if then > now else 'less'} than this plan trains"
         )
     return notes
 

@@ -125,6 +125,11 @@ def _matched(plan: SweepPlan, run: Mapping[str, Any], measured: Mapping[str, tup
     status = run.get("status", "completed")
     if status not in ("completed", "diverged"):
         raise _NoMatch(f"status = {status!r}; only completed and diverged runs are taken")
+    if "trunk" in run:
+        raise _NoMatch(
+            f"trunk = {run['trunk']!r}: it branches from a training that others share, with another schedule and rate "
+            "than the experiments of this plan; fit the table by itself (flops-fit fit)"
+        )
     tokens, loss = _number(run, "num_tokens"), _number(run, "loss") if status == "completed" else None
     if loss is not None and (problem := why_no_law(loss)):
         raise _NoMatch(f"{problem}; {to_be_positive(loss)}")

@@ -30,15 +30,17 @@ _PLANNED = (
     "outcome_fingerprint", "trunk",
 )  # fmt: skip
 _OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of several held-out sets or metrics have
-_OF_TRUNKS = ("trunk", "trunk_tokens")  # which only those of studies that share trunks have
+_OF_TRUNKS = ("trunk", "trunk_tokens", "trunk_steps", "trunk_seconds")  # of studies that share trunks alone
 _MAPPINGS = ("versions", *_OF_NAMED)
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
     **dict.fromkeys(("compute_budget", "flops_per_token"), number(above=0)),
     **dict.fromkeys(("size_param_value", "num_params"), whole()),
-    **dict.fromkeys(("num_tokens", "seed", "steps", "trunk_tokens"), _COUNT),
-    **dict.fromkeys(("flops", "batch_examples", "learning_rate", "seconds", "tokens_per_second"), _AMOUNT),
+    **dict.fromkeys(("num_tokens", "seed", "steps", "trunk_tokens", "trunk_steps"), _COUNT),
+    **dict.fromkeys(
+        ("flops", "batch_examples", "learning_rate", "seconds", "trunk_seconds", "tokens_per_second"), _AMOUNT
+    ),
     "status": one_of(*STATUSES),
     "source": one_of(*SOURCES),
     "loss": number() | LEFT_OUT,
@@ -70,7 +72,8 @@ class ExperimentResult:
         metrics: the study's metrics on its held-out data by name, of named sets as `accuracy_web`.
         measured_by: of what `losses` and `metrics` were measured with, by name, a hash.
         trunk: that it branched from, a name that all experiments of one trunk have; "" where it was trained on its own.
-        trunk_tokens: of `num_tokens`, those that another experiment of its trunk had trained.
+        trunk_tokens, trunk_steps, trunk_seconds: of `num_tokens`, `steps` and `seconds`, those that another experiment
+            of its trunk had trained. Results of earlier versions have the first alone.
 
     Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
@@ -104,6 +107,8 @@ class ExperimentResult:
     measured_by: Mapping[str, str] = field(default_factory=dict)
     trunk: str = ""
     trunk_tokens: int = 0
+    trunk_steps: int = 0
+    trunk_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, ResultError)
@@ -128,9 +133,14 @@ class ExperimentResult:
         return self.flops * self.own_share
 
     @property
+    def own_steps(self) -> float:
+        """Optimizer steps that are its own; by its share of tokens where an earlier version kept these alone."""
+        return self.steps - self.trunk_steps if self.trunk_steps else self.steps * self.own_share
+
+    @property
     def own_seconds(self) -> float:
-        """Seconds of training that are its own."""
-        return self.seconds * self.own_share
+        """Seconds of training that are its own; by its share of tokens where an earlier version kept these alone."""
+        return self.seconds - self.trunk_seconds if self.trunk_seconds else self.seconds * self.own_share
 
     @classmethod
     def of(cls, experiment: Experiment, **outcome: Any) -> ExperimentResult:

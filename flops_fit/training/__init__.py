@@ -11,7 +11,6 @@ _MODULES = {
     "OnLog": "log_events",
     "StudyProgress": "progress",
     "describe_failure": "failures",
-    "longest_first": "side_by_side",
     "run_experiment": "training_run",
     "run_external": "by_command",
     "train_all": "side_by_side",
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from flops_fit.training.log_events import LogEvent as LogEvent
     from flops_fit.training.log_events import OnLog as OnLog
     from flops_fit.training.progress import StudyProgress as StudyProgress
-    from flops_fit.training.side_by_side import longest_first as longest_first
     from flops_fit.training.side_by_side import train_all as train_all
     from flops_fit.training.training_run import run_experiment as run_experiment
 

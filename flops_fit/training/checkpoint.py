@@ -37,6 +37,8 @@ class Progress:
     seconds: float = 0.0
     tail_loss_sum: float = 0.0  # over the last tenth of the steps
     taken_over: int = 0  # examples that another experiment had trained, of the same trunk
+    taken_steps: int = 0  # in so many steps
+    taken_seconds: float = 0.0  # and seconds
 
 
 def save_checkpoint(

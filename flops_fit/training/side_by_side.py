@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from flops_fit.cost.hardware import peak_to_show
-from flops_fit.errors import FlopsFitWarning
+from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.processes.workers import CannotBeSent, TaskOutcome, WorkerPool
-from flops_fit.recipe.trunk import FOLDER, all_siblings
+from flops_fit.recipe.trunk import all_siblings
+from flops_fit.recipe.trunk_states import FOLDER
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.study.study import Study
 from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.order import longest_first
 from flops_fit.training.log_events import OnLog, finished_event
 from flops_fit.training.progress import StudyProgress
-
-
-def longest_first(experiments: Iterable[Experiment]) -> list[Experiment]:
-    """In the order that keeps parallel workers busy to the end."""
-    return sorted(experiments, key=lambda item: (-item.compute_budget, -item.num_tokens, item.seed))
 
 
 def train_all(
@@ -57,9 +54,19 @@ def train_all(
 
 
 def _forget_trunks(experiments: Iterable[Experiment], output_dir: Path) -> None:
-    """So that what their trunks share is trained again too."""
-    for name in {item.trunk for item in experiments} - {""}:
-        shutil.rmtree(output_dir / FOLDER / name, ignore_errors=True)
+    """So that what their trunks share is trained again too; raises `FileError` where a state cannot be removed."""
+    for name in sorted({item.trunk for item in experiments} - {""}):
+        folder = output_dir / FOLDER / name
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise FileError(
+                f"{folder}: states of a trunk that is to be trained again cannot be removed ({error}); nothing was "
+                f"trained. End what else trains into {output_dir}, or `rm -r {folder}`, and start again; or leave "
+                "resume = False out to go on from them"
+            ) from error
 
 
 def study_workers(study: Study, tasks: int) -> WorkerPool:

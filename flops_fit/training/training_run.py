@@ -203,6 +203,8 @@ def _result(
         batch_examples=loop.steps.examples / loop.steps.steps if loop else 0.0,
         learning_rate=loop.highest_rate if loop else 0.0,
         trunk_tokens=round(progress.taken_over * job.data.tokens_per_example),
+        trunk_steps=progress.taken_steps,
+        trunk_seconds=progress.taken_seconds,
         epochs=progress.examples / total if total else None,
         seconds=progress.seconds,
         tokens_per_second=tokens / progress.seconds if progress.seconds else 0.0,

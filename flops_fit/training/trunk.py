@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 
 from flops_fit.basics.files import remove_temporary, write_text
-from flops_fit.recipe.trunk import FOLDER
+from flops_fit.recipe.trunk_states import FOLDER, kept_steps
 from flops_fit.results.finished import LOCK_FILE
 from flops_fit.sweep.experiment import Experiment
 from flops_fit.training.checkpoint import Progress, load_state, said_by_state, save_state
@@ -37,8 +37,7 @@ class Trunk:
 
     def steps(self, until: int) -> list[int]:
         """Where it was left, in steps up to `until`, the latest first."""
-        found = (path.stem for path in self.directory.glob("*.safetensors"))
-        return sorted((int(name) for name in found if name.isdigit() and int(name) <= until), reverse=True)
+        return sorted((step for step in kept_steps(self.directory) if step <= until), reverse=True)
 
     def log_until(self, step: int) -> str:
         """The lines of the log up to `step`; none where they are gone."""
@@ -60,7 +59,9 @@ class Trunk:
         if found is None:
             return None
         is_own = said_by_state(path).get("left_by") == self.experiment.experiment_id
-        return found if is_own else replace(found, taken_over=found.examples)
+        if is_own:
+            return found
+        return replace(found, taken_over=found.examples, taken_steps=found.step, taken_seconds=found.seconds)
 
     def lock(self) -> FileLock:
         """Held by the one process that extends it."""

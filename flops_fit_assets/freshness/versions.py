@@ -20,7 +20,8 @@ DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"
 CODE_VERSION = "1"
 FIT_VERSION = "2"  # raised when laws are fitted another way: older ones are stale then, and a run fits them anew
-_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "trunk_tokens")
+_OF_OTHERS = ("trunk_tokens", "trunk_steps", "trunk_seconds")
+_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", *_OF_OTHERS)
 
 
 def version_of(value: SizeMap | TunedRecipe | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:

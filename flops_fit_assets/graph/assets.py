@@ -55,7 +55,8 @@ from flops_fit_assets.metadata.shared import file_value
 from flops_fit_assets.metadata.size_map import size_map_metadata
 from flops_fit_assets.metadata.study_figures import study_figures
 from flops_fit_assets.metadata.sweep_plan import limits_text, plan_metadata, recipe_metadata
-from flops_fit_assets.metadata.training_run import run_metadata
+from flops_fit_assets.metadata.training_run import run_metadata, trunk_metadata
+from flops_fit_assets.metadata.trunks import trunks_metadata
 from flops_fit_assets.source import StudySource
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def sweep_plan_asset(source: StudySource) -> dg.AssetsDefinition:
             metadata=rounds_metadata(progress, store)
             | shown
             | recipe_metadata(study, plan)
+            | trunks_metadata(plan, cost)
             | centred_metadata(centres, plan),
             check_results=checks.plan_checks(
                 plan,
@@ -220,9 +222,10 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
             set_aside_if_changed(context, source, experiment)
             study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
             result = run_experiment(study, experiment, output_dir=store.runs, on_log=report, siblings=plan.trainings)
-        seconds = study_cost(study, plan, directory=store.directory).seconds[experiment.experiment_id]
+        cost = study_cost(study, plan, [result], store.directory, learn=False)  # by its own part, in whatever order
         path = store.path("training_run", experiment.experiment_id)
-        metadata = run_metadata(experiment, result, seconds, study.hardware, store)
+        metadata = run_metadata(experiment, result, cost.seconds[experiment.experiment_id], study.hardware, store)
+        metadata |= trunk_metadata(study, experiment, result)
         if not result.is_final:
             raise dg.Failure(result.reason, metadata=metadata, allow_retries=False)
         return dg.MaterializeResult(

@@ -27,8 +27,8 @@ from flops_fit.processes.workers import TaskOutcome, WorkerPool
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.stages import study_cost, study_grid, trials_plan
 from flops_fit.sweep.enough import refuse_too_few
+from flops_fit.sweep.order import longest_first
 from flops_fit.training.progress import StudyProgress
-from flops_fit.training.side_by_side import longest_first
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.fingerprints import Reading, fingerprints
 from flops_fit_assets.freshness.history import latest_made_from, latest_version

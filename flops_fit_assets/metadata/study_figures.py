@@ -27,6 +27,6 @@ def study_figures(
 
     store.pull(*(store.runs / item.experiment_id / LOG_FILE for item in plan.trainings))
     curves = drawn_curves(study_curves(plan.trainings, results, store.runs), law.loss_unit)
-    before = study_cost(study, plan, (), store.directory)
+    before = study_cost(study, plan, results.values(), store.directory, learn=False)
     costs = drawn_costs(plan, results, before, study_cost(study, plan, results.values(), store.directory))
     return law_figures(law) | curves | costs

@@ -10,11 +10,13 @@ from dagster import MetadataValue
 from flops_fit.cost.hardware import Hardware
 from flops_fit.loss_curves.curves import LOG_FILE, curve_of
 from flops_fit.loss_curves.one_curve import curve_blocks, curve_svg, curve_text
+from flops_fit.recipe.steps import BranchSteps, plan_steps
 from flops_fit.results.results import ExperimentResult
 from flops_fit_assets.metadata.shared import FIGURE_WIDTH, Metadata, file_value, finite, rounded, svg_markdown
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
+    from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
 
@@ -36,6 +38,7 @@ def experiment_metadata(experiment: Experiment, store: StudyStore) -> Metadata:
         "tokens": experiment.num_tokens,
         "tokens per parameter (ratio)": rounded(experiment.tokens_per_param),
         "planned FLOPs": rounded(experiment.planned_flops, 5),
+        **({"trunk": experiment.trunk} if experiment.trunk else {}),
         "seed": experiment.seed,
         **_tuned(experiment),
     }
@@ -66,9 +69,23 @@ def _sets(experiment: Experiment) -> Metadata:
     return {f"sets {name}": value for name, value in plain.items()} | experts
 
 
-def _of_trunk(result: ExperimentResult) -> Metadata:
-    """Where it branched from, and what of its tokens others had trained; nothing where it was trained on its own."""
-    return {"trunk": result.trunk, "tokens of others": result.trunk_tokens} if result.trunk else {}
+def trunk_metadata(study: Study, experiment: Experiment, result: ExperimentResult) -> Metadata:
+    """Which trunk it shares, at which steps it took that up and left it, and what of it all is its own; nothing where
+    it was trained on its own."""
+    if not result.trunk or study.prepared_data is None:
+        return {}
+    steps = plan_steps(study.training, experiment, study.prepared_data.tokens_per_example)
+    assert isinstance(steps, BranchSteps)
+    of_others = f"after step {result.trunk_steps}, from the state of another experiment"
+    return {
+        "trunk": result.trunk,
+        "trunk taken up": of_others if result.trunk_steps else "at its first step",
+        "trunk left": f"after step {steps.branch} of {steps.steps}",
+        "steps of its own": round(result.own_steps),
+        "tokens of others": result.trunk_tokens,
+        "FLOPs of its own": rounded(result.own_flops, 5),
+        "share of its own": rounded(result.own_share),
+    }
 
 
 def _tuned(experiment: Experiment) -> Metadata:
@@ -94,7 +111,6 @@ def run_metadata(
         "parameters": result.num_params,
         "tokens": result.num_tokens,
         "FLOPs": rounded(result.flops, 5),
-        **_of_trunk(result),
         **_speed(result, predicted_seconds, hardware),
         "FLOPs over budget (ratio)": rounded(result.flops / experiment.compute_budget, 5),
         "optimizer steps": result.steps,

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from flops_fit.basics.files import read_value, set_aside, write_value
 from flops_fit.errors import FileError, FlopsFitWarning
-from flops_fit.recipe.trunk import FOLDER
+from flops_fit.recipe.trunk_states import FOLDER
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit_assets.storage.background_upload import uploading
 from flops_fit_assets.storage.mirror import Mirror

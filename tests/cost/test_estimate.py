@@ -13,10 +13,13 @@ from flops_fit.cost.accelerators import ACCELERATORS
 from flops_fit.cost.calibration import calibrate
 from flops_fit.cost.estimate import estimate
 from flops_fit.cost.evaluation import evaluation_of
+from flops_fit.cost.spending import spending
 from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.errors import StudyError
 from flops_fit.recipe.steps import plan_steps
+from flops_fit.recipe.trunk import own_parts
 from flops_fit.results.results import ExperimentResult
+from flops_fit.sweep.order import longest_first
 
 
 def experiment(name="one", num_params=1_000_000, num_tokens=20_000_000, **options):
@@ -140,7 +143,7 @@ def test_a_constant_batch_is_learnt_too():
     )
     calibration = calibrate(results, 1e11)
     assert calibration.power == pytest.approx(1.0, abs=1e-3)
-    assert calibration.seconds(10**7, 1e12) == pytest.approx(5e-3 * 10**4 + 10, rel=0.01)
+    assert calibration.total(calibration.steps(10**7), 10**7, 1e12) == pytest.approx(5e-3 * 10**4 + 10, rel=0.01)
 
 
 def test_short_runs_do_not_decide_what_a_flop_costs():
@@ -267,5 +270,55 @@ def test_steps_of_a_trunk_are_taken_once():
     )
     cost = estimate(plan(*items), recipe=recipe, timed=timed)
     assert sum(cost.seconds.values()) == pytest.approx(taken, rel=1e-6)
+    longest = next(steps for steps in ways[::-1])
+    assert cost.seconds[items[-1].experiment_id] == pytest.approx(longest.steps, rel=1e-6), "it trains the trunk"
     assert len(items) > 2
     assert taken < sum(steps.steps for steps in ways)
+
+
+def as_trained(recipe, order, each=0.01):
+    """Results of experiments trained one after the other in this order, where every step takes `each` seconds; the
+    seconds of a trunk are in those of all that branch from it."""
+    done = {}
+    for number, item in enumerate(order, start=1):
+        own = own_parts(recipe, order[:number], taken={name: found.trunk_tokens for name, found in done.items()})
+        part, steps = own[item.experiment_id], plan_steps(recipe, item, 1).steps
+        of_others = {
+            "trunk": item.trunk, "trunk_tokens": item.num_tokens - part.examples,
+            "trunk_steps": steps - part.steps, "trunk_seconds": each * (steps - part.steps),
+        }  # fmt: skip
+        done[item.experiment_id] = replace(result(item, each * steps, steps), **of_others)
+    return done
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_is_left_of_trunks_goes_on_from_what_is_done_in_seconds_and_flops(reverse):
+    study = trunk_study()
+    recipe, whole = study.training, plan_of(study)
+    items, before = whole.experiments, estimate(whole, recipe=recipe)
+    planned = sum(map(before.own_flops, items))
+    assert planned < 0.8 * sum(item.planned_flops for item in items)
+    order = longest_first(items)[::-1] if reverse else longest_first(items)
+    done = as_trained(recipe, order)
+    steps = {name: found.steps - found.trunk_steps for name, found in done.items()}
+    for count in range(4, len(items)):
+        some = {item.experiment_id: done[item.experiment_id] for item in order[:count]}
+        cost = estimate(whole, Hardware(peak_flops=1e12), some.values(), recipe=recipe)
+        spent = spending(whole, cost, some, Hardware())
+        assert spent.done_flops + spent.left_flops == pytest.approx(planned, rel=1e-6)
+        assert spent.done_hours * 3600 == pytest.approx(0.01 * sum(steps[name] for name in some))
+        left = 0.01 * sum(steps[item.experiment_id] for item in order[count:])
+        assert spent.left_hours * 3600 == pytest.approx(left, rel=1e-3)
+
+
+def test_without_learning_from_them_runs_say_only_what_of_the_trunks_is_there():
+    study = trunk_study()
+    whole = plan_of(study)
+    done = as_trained(study.training, longest_first(whole.experiments)[::-1], each=1.0)
+    before = estimate(whole, recipe=study.training)
+    same = estimate(whole, results=done.values(), recipe=study.training, learn=False)
+    assert same.basis == before.basis
+    assert sum(same.seconds.values()) == pytest.approx(sum(before.seconds.values()))
+    shares = {name: found.own_share for name, found in done.items()}
+    assert same.shares == pytest.approx(shares)
+    assert before.shares != pytest.approx(shares), "those of another order"

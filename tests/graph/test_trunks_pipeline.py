@@ -10,7 +10,8 @@ from pipeline_study import DAGSTER_WARNINGS, budget_of, materializations, result
 from rich.console import Console
 
 from flops_fit.errors import StudyError
-from flops_fit.recipe.trunk import FOLDER, own_parts
+from flops_fit.recipe.trunk import own_parts
+from flops_fit.recipe.trunk_states import FOLDER
 from flops_fit_assets.commands.import_runs import import_study_runs
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
@@ -90,6 +91,10 @@ def test_pages_say_what_is_shared(story):
     total = sum(item.planned_flops for item in story["plan"].experiments)
     assert plan["planned FLOPs"].value < 0.9 * total
     assert training["trunk"].value.startswith("width")
+    assert training["trunk left"].value.startswith("after step ")
+    assert 0 < training["FLOPs of its own"].value <= training["FLOPs"].value
+    assert "FLOPs alone" in plan["trunks"].value
+    assert len(plan["trunks"].value.splitlines()) == 2 + len({item.trunk for item in story["plan"].experiments})
     assert any("branch from" in law[name].value for name in law if name.startswith("finding "))
     assert list((story["home"] / "tiny" / "runs" / FOLDER).glob("width*/*.safetensors"))
 

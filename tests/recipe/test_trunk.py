@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 
 import pytest
-from trunk_study import longest_trunk, plan_of, trunk_study
 
 from flops_fit import Recipe
 from flops_fit.cost.estimate import peak_memory
@@ -12,7 +11,7 @@ from flops_fit.errors import StudyError
 from flops_fit.recipe.in_words import recipe_text
 from flops_fit.recipe.recipe import DEFAULT_RATE
 from flops_fit.recipe.steps import plan_steps
-from flops_fit.recipe.trunk import doubled, own_parts, own_shares, saving_text, trained_flops
+from flops_fit.recipe.trunk import doubled, own_parts, saving_text, trained_flops
 from flops_fit.recipe.trunk_parts import at_branch
 from flops_fit.sweep.experiment import Experiment
 
@@ -110,24 +109,53 @@ def test_a_rate_by_a_function_is_asked_for_trainings_of_the_size():
     assert [part.rate for part in steps.parts] == pytest.approx(falling, rel=1e-3)
 
 
-def test_what_each_trains_itself_is_what_the_one_before_it_has_not():
-    three = [experiment(tokens) for tokens in (1000, 2000, 4000)]
+THREE = [experiment(tokens) for tokens in (1000, 2000, 4000)]  # of which 800, 1600 and 3200 are of the trunk
+
+
+def test_the_longest_trains_the_trunk_and_the_others_go_on_from_where_it_passed():
+    three = THREE
     own = own_parts(CONSTANT, three)
-    assert [own[item.experiment_id].examples for item in three] == [1000, 2000 - 800, 4000 - 1600]
-    assert [own[item.experiment_id].steps for item in three] == [100, 120, 240]
-    flops = 6000.0 * (1000 + 1200 + 2400)
+    assert [own[item.experiment_id].examples for item in three] == [1000 - 800, 2000 - 1600, 4000]
+    assert [own[item.experiment_id].steps for item in three] == [20, 40, 400]
+    assert [own[item.experiment_id].share for item in three] == pytest.approx([0.2, 0.2, 1.0])
+    flops = 6000.0 * (200 + 400 + 4000)
     assert trained_flops(CONSTANT, three) == pytest.approx(flops)
     assert saving_text(CONSTANT, three).endswith("instead of 4.20e+07, 34% less")
     assert own_parts(CONSTANT, three[::-1]) == own, "whatever the order"
-    assert own_shares(Recipe(), three) == {}
+    assert own_parts(Recipe(), three) == {}
 
 
-def test_to_add_a_longer_one_leaves_the_others_parts():
-    plan = plan_of(trunk_study())
-    short, middle, long = longest_trunk(plan)
-    recipe = trunk_study().training
-    fewer = own_parts(recipe, [short, middle])
-    assert fewer.items() < own_parts(recipe, [long, short, middle]).items()
+@pytest.mark.parametrize(
+    ("taken", "examples"),
+    [
+        ({1000: 0}, [1000, 2000 - 1600, 4000 - 800]),
+        ({1000: 0, 2000: 800}, [1000, 2000 - 800, 4000 - 1600]),
+        ({2000: 0}, [1000 - 800, 2000, 4000 - 1600]),
+        ({4000: 0}, [1000 - 800, 2000 - 1600, 4000]),
+        ({4000: 0, 1000: 800, 2000: 1600}, [1000 - 800, 2000 - 1600, 4000]),
+    ],
+)
+def test_what_is_finished_has_trained_what_it_has_and_the_rest_goes_on_from_there(taken, examples):
+    done = {f"of-{tokens}": others for tokens, others in taken.items()}
+    own = own_parts(CONSTANT, THREE, taken=done)
+    assert [own[item.experiment_id].examples for item in THREE] == examples
+
+
+@pytest.mark.parametrize(
+    ("taken", "kept", "examples"),
+    [
+        ({4000: 0}, [320], [1000 - 800, 2000, 4000]),  # the shorter ones were planned later
+        ({4000: 0}, [80, 320], [1000 - 800, 2000 - 800, 4000]),
+        ({4000: 0}, [], [1000 - 800, 2000, 4000]),  # states were deleted
+        ({}, [80], [1000 - 800, 2000 - 1600, 4000 - 800]),  # of one that was interrupted
+    ],
+)
+def test_where_it_is_known_which_states_are_kept_the_rest_goes_on_from_these(taken, kept, examples):
+    name = THREE[0].trunk
+    own = own_parts(
+        CONSTANT, THREE, taken={f"of-{tokens}": others for tokens, others in taken.items()}, kept={name: kept}
+    )
+    assert [own[item.experiment_id].examples for item in THREE] == examples
 
 
 def test_budgets_that_double():

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
-from flops_fit.recipe.trunk import FOLDER, by_trunk
+from flops_fit.recipe.trunk import by_trunk
+from flops_fit.recipe.trunk_states import FOLDER
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
 

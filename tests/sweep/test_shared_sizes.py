@@ -2,12 +2,14 @@
 
 import itertools
 import math
+import re
 
 import planning_models
 import pytest
-from trunk_study import BUDGETS, plan_of, trunk_study
+from trunk_study import BUDGETS, longest_trunk, plan_of, trunk_study
 
 from flops_fit import build_size_map, plan_from_size_map
+from flops_fit.recipe.trunk import saving_text, trained_flops
 
 HALF_DECADES = (1e10, 3e10, 1e11, 3e11)
 
@@ -84,8 +86,18 @@ def test_a_study_that_shares_trunks_has_such_a_plan_and_says_what_it_saves():
 
 def test_budgets_far_apart_are_told_what_doubling_ones_would_save():
     plan = plan_of(trunk_study(budgets=(2e6, 1.6e7)))
-    (said,) = [note for note in plan.notes if "budgets that double" in note]
-    assert "(2.00e+06, 4.00e+06, 8.00e+06, 1.60e+07) 12 experiments branch from" in said
+    (said,) = [note for note in plan.notes if "tokens that double" in note]
+    assert said.startswith("compute_budgets = [2.00e+06, 4.00e+06, 8.00e+06, 1.60e+07], each double the one before")
+    typed = tuple(map(float, re.findall(r"\[(.*)\]", said)[0].split(", ")))
+    doubled = plan_of(trunk_study(budgets=typed))
+    recipe = trunk_study().training
+    assert saving_text(recipe, doubled.experiments) in said
+    now, then = (trained_flops(recipe, each.experiments) for each in (plan, doubled))
+    assert said.endswith(f"{then / now - 1:.0%} more than this plan trains")
+    tokens = [item.num_tokens for item in longest_trunk(doubled)]
+    ratios = [after / before for before, after in itertools.pairwise(tokens)]
+    assert ratios == pytest.approx([2] * (len(tokens) - 1), rel=1e-2)
+    assert not [note for note in doubled.notes if "tokens that double" in note]
 
 
 def test_trunks_do_not_change_ids_of_other_studies(size_map):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,10 @@ from trunk_study import BUDGETS, PLAIN, longest_trunk, plan_of, trained_by_hand,
 
 from flops_fit import Recipe, SweepOptions, TrainerSpec, run_experiment
 from flops_fit.adaptive.options import AdaptiveOptions
-from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.errors import FileError, FlopsFitWarning, StudyError
 from flops_fit.recipe.steps import plan_steps
-from flops_fit.recipe.trunk import FOLDER, own_parts
+from flops_fit.recipe.trunk import own_parts
+from flops_fit.recipe.trunk_states import FOLDER
 from flops_fit.results.results import results_frame
 from flops_fit.training import loop
 from flops_fit.training.evaluation import weights_sha256
@@ -79,14 +81,22 @@ def test_in_any_order_results_are_the_same_and_what_is_trained_is_what_the_plan_
     study, plan, whole = alone
     items = plan.experiments[::-1] if order == "longest first" else list(plan.experiments)
     items = items[1::2] + items[::2] if order == "mixed" else items
-    results = [run_experiment(study, item, output_dir=tmp_path, siblings=items) for item in items]
-    own = own_parts(study.training, plan.experiments)
+    planned, results = own_parts(study.training, plan.experiments), []
+    total = sum(part.examples for part in planned.values())
+    for item in items:
+        results.append(run_experiment(study, item, output_dir=tmp_path, siblings=items))
+        own = own_parts(study.training, plan.experiments, taken={r.experiment_id: r.trunk_tokens for r in results})
+        assert sum(own[result.experiment_id].examples for result in results) == sum(counted)
+        assert sum(own[result.experiment_id].steps for result in results) == len(counted)
+        assert sum(part.examples for part in own.values()) == total, "what is done and what is left is the plan"
     assert all(same(result, whole[result.experiment_id]) for result in results)
-    assert sum(counted) == sum(part.examples for part in own.values()) < 0.75 * sum(e.num_tokens for e in items)
-    assert len(counted) == sum(part.steps for part in own.values())
+    assert sum(counted) == total < 0.75 * sum(item.num_tokens for item in items)
+    assert len(counted) == sum(part.steps for part in planned.values())
     assert sum(result.num_tokens - result.trunk_tokens for result in results) == sum(counted)
-    if order == "shortest first":
-        assert all(result.own_share == pytest.approx(own[result.experiment_id].share) for result in results)
+    assert sum(result.steps - result.trunk_steps for result in results) == len(counted)
+    assert all(0 < result.own_seconds < result.seconds for result in results if result.trunk_tokens)
+    if order == "longest first":
+        assert all(result.own_share == pytest.approx(planned[result.experiment_id].share) for result in results)
 
 
 def test_without_knowing_of_its_siblings_it_is_merely_dearer(tmp_path, alone, counted):
@@ -110,8 +120,9 @@ def test_another_budget_trains_only_its_increment(tmp_path, alone, counted):
         run_experiment(study, item, output_dir=tmp_path, siblings=items[:2])
     counted.clear()
     result = run_experiment(study, items[2], output_dir=tmp_path)
-    own = own_parts(study.training, items)[items[2].experiment_id]
-    assert (sum(counted), len(counted)) == (own.examples, own.steps)
+    branch = run_steps(study, items[1]).branch
+    assert len(counted) == run_steps(study, items[2]).steps - branch
+    assert sum(counted) == result.num_tokens - run_steps(study, items[1]).end(branch)
     assert same(result, whole[result.experiment_id])
 
 
@@ -240,6 +251,30 @@ def test_side_by_side_and_again_from_nothing(tmp_path, alone):
     frame = results_frame(results)
     assert set(frame["trunk"]) == {item.trunk for item in plan.experiments}
     assert frame["trunk_tokens"].sum() == frame["num_tokens"].sum() - own
+
+
+def test_a_trunk_that_cannot_be_removed_is_not_gone_on_from_in_silence(tmp_path, alone, monkeypatch, counted):
+    study, plan, _ = alone
+    (item, *_) = longest_trunk(plan)
+    run_experiment(study, item, output_dir=tmp_path)
+    removed = os.unlink
+
+    def held(path, *rest, **more):
+        if str(path).endswith(".safetensors"):
+            raise PermissionError(13, "Permission denied", str(path))
+        removed(path, *rest, **more)
+
+    counted.clear()
+    monkeypatch.setattr(os, "unlink", held)
+    with pytest.raises(
+        FileError, match=r"trunks/width\d+.* cannot be removed \(.*Permission denied.*nothing was trained.*`rm -r "
+    ):
+        train_all(study, [item], output_dir=tmp_path, resume=False, progress=False)
+    assert not counted
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / FOLDER)
+    (result,) = train_all(study, [item], output_dir=tmp_path, resume=False, progress=False)
+    assert result.trunk_tokens == 0
 
 
 def test_its_log_goes_back_to_the_first_step(tmp_path, alone):
