@@ -8,7 +8,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 
-from dagster_pages import launch, locations, messages, reload_location, runs, served, ticks
+from dagster_pages import launch, locations, reload_location, runs, served, ticks, why_failed
 from faulty_study import (
     all_ended,
     completed,
@@ -162,7 +162,7 @@ def disk_full_in_the_pages(folder):
             failed = wait_for(lambda: failed_when_all_have_ended(folder, address), 900, "the end of all trainings")
             before = completed(folder)
             assert failed
-            said = [reason_of(address, run) for run in failed.values()]
+            said = [why_failed(address, run) for run in failed.values()]
             assert all("No space left on device" in each for each in said), said
             enlarge()
             again = [launch(address, "training_run", {}, partition=name) for name in failed]
@@ -190,9 +190,3 @@ def failed_when_all_have_ended(folder, address):
     if found.keys() != wanted or any(status not in ENDED for _, status in found.values()):
         return None
     return {partition: run for partition, (run, status) in found.items() if status == "FAILURE"}
-
-
-def reason_of(address, run):
-    """The line of a run's log that says why its training failed."""
-    lines = [line for text in messages(address, run) for line in (text or "").splitlines()]
-    return next((line for line in lines if "free some space" in line), " / ".join(lines[-3:]))

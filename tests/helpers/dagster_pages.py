@@ -164,3 +164,13 @@ def messages(address, run_id):
         "... on EventConnection{events{... on MessageEvent{message}}}}}"
     )
     return [event["message"] for event in ask(address, query, r=run_id)["logsForRun"]["events"]]
+
+
+def why_failed(address, run_id):
+    """What its page says of the steps of a run that failed."""
+    query = (
+        "query Why($r: ID!){logsForRun(runId: $r, limit: 1000){... on EventConnection{events{"
+        "... on ExecutionStepFailureEvent{error{message causes{message}}}}}}}"
+    )
+    events = ask(address, query, r=run_id)["logsForRun"]["events"]
+    return "\n".join(_reason(event["error"]) for event in events if event.get("error"))
