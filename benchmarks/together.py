@@ -1,6 +1,6 @@
 """Two recipes with the same exponents, fitted apart and together: how far off each is, and whether intervals cover.
 
-    OMP_NUM_THREADS=1 python benchmarks/together.py [--studies 100]
+    OMP_NUM_THREADS=1 python benchmarks/together.py [--studies 100] [--write]
 
 5 budgets of 7 sizes each, a factor 4 to each side; noise of 0.5 % and 0.8 %.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from written import write_page
 
 from flops_fit.basics.formatting import markdown_table
 from flops_fit.scaling_law import fit_scaling_law, fit_scaling_law_together
@@ -52,7 +53,9 @@ def study(seed):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--studies", type=int, default=100)
-    studies = [study(seed) for seed in range(parser.parse_args().studies)]
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    studies = [study(seed) for seed in range(options.studies)]
     rows = []
     for name, truth in TRUTH.items():
         row = [name]
@@ -62,8 +65,12 @@ def main():
             covered = np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
             row += [f"{np.sqrt(np.mean(off**2)):.4f}", f"{covered:.0%}"]
         rows.append((*row, f"{float(row[1]) / float(row[3]):.2f}"))
-    print(markdown_table(("", "apart: RMS error", "covered", "together: RMS error", "covered", "ratio"), rows))
-    print(f"\n`not_shared` was said in {sum(each[2] for each in studies)} of {len(studies)}")
+    headers = ("", "apart: RMS error", "covered", "together: RMS error", "covered", "ratio")
+    said = f"`not_shared` was said in {sum(each[2] for each in studies)} of {len(studies)}"
+    page = f"`python benchmarks/together.py`, {len(studies)} studies.\n\n{markdown_table(headers, rows)}\n\n{said}"
+    print(page)
+    if options.write:
+        write_page(__file__, "Two recipes fitted apart and together", page)
 
 
 if __name__ == "__main__":

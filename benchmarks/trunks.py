@@ -1,5 +1,7 @@
 """What sharing trunks saves, and what it costs in loss: `python benchmarks/trunks.py demo|gpt [--home DIR] [--write]`.
 
+With `--extend 1e9,2e9,4e9` only what the last of these budgets trains when it is added to the others.
+
 The packaged study with `share_trunk`, its experiments trained from trunks, and the longest of four trunks once more
 from its first step, which must give the same bits. Then the same sizes and tokens with the default recipe (a linear
 decay over each run's own length), with two seeds, whose difference tells the noise of one training.
@@ -37,6 +39,44 @@ def studies(name: str) -> tuple[Study, Study]:
     shared, usual = Recipe(schedule="wsd", share_trunk=True), Recipe()
     alike = dataclasses.replace(study, hardware=Hardware(device="cpu", workers=1))
     return dataclasses.replace(alike, training=shared), dataclasses.replace(alike, training=usual)
+
+
+def extended(name: str, budgets: list[float], home: Path) -> str:
+    """What is trained where the last of `budgets` is added to the others, by ids."""
+    study = studies(name)[0]
+    fewer, all_of_them = (
+        dataclasses.replace(study, sweep=dataclasses.replace(study.sweep, compute_budgets=tuple(some)))
+        for some in (budgets[:-1], budgets)
+    )
+    size_map, folder = study_size_map(study), home / "shared"
+    before, plan = (study_plan(each, size_map) for each in (fewer, all_of_them))
+    first = {result.experiment_id: result for result in trained(fewer, before.experiments, folder)}
+    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("*/result.json")}
+    every = {result.experiment_id: result for result in trained(all_of_them, plan.experiments, folder)}
+    untouched = sum((path.read_bytes(), path.stat().st_mtime_ns) == was for path, was in files.items())
+    tokens, taken = study.prepared_data.tokens_per_example, {key: each.trunk_tokens for key, each in first.items()}
+    planned = own_parts(study.training, plan.experiments, tokens, taken)
+    new = [item for item in plan.experiments if item.experiment_id not in first]
+    rows = [
+        (
+            item.experiment_id,
+            f"{result.num_tokens:,}",
+            f"{result.trunk_tokens:,}",
+            f"{result.num_tokens - result.trunk_tokens:,}",
+            f"{round(planned[item.experiment_id].examples * tokens):,}",
+        )
+        for item in new
+        for result in [every[item.experiment_id]]
+    ]
+    own, whole = (sum(getattr(every[e.experiment_id], name) for e in new) for name in ("own_flops", "flops"))
+    said = (
+        f"{len(first)} experiments at {', '.join(map(format_flops, budgets[:-1]))} FLOPs were trained, then "
+        f"{format_flops(budgets[-1])} was added: {untouched} of {len(files)} results are the files that they were, "
+        f"{len(new)} experiments are new, of {sum(item.compute_budget != budgets[-1] for item in new)} other budgets, "
+        f"and train {format_flops(own)} FLOPs instead of {format_flops(whole)}, {1 - own / whole:.0%} less."
+    )
+    headers = ("new", "tokens", "of them taken over", "trained", "planned to be")
+    return "\n\n".join([f"## {name}, another budget", said, markdown_table(headers, rows)])
 
 
 def alone(study: Study, experiments: list[Experiment], seed: int) -> list[Experiment]:
@@ -135,9 +175,15 @@ def main() -> None:
     parser.add_argument("studies", nargs="+", choices=("demo", "gpt"))
     parser.add_argument("--home", type=Path)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--extend", metavar="BUDGETS")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        page = "\n\n".join(measured(name, (options.home or Path(temporary)) / name) for name in options.studies)
+        home = options.home or Path(temporary)
+        if options.extend:
+            budgets = [float(budget) for budget in options.extend.split(",")]
+            print("\n\n".join(extended(name, budgets, home / name) for name in options.studies))
+            return
+        page = "\n\n".join(measured(name, home / name) for name in options.studies)
     print(page)
     if options.write:
         write_page(__file__, "Trunks and branches", "\n\n".join([__doc__.split("\n\n", 1)[1].strip(), page]))
