@@ -117,11 +117,18 @@ def siblings_of(experiment: Experiment, experiments: Iterable[Experiment]) -> li
     return [item for item in experiments if name and item.experiment_id != own and item.trunk == name]
 
 
-def trained_flops(recipe: Recipe, experiments: Sequence[Experiment], tokens_per_example: float = 1) -> float:
-    """FLOPs of all `experiments` together where what they share is trained once."""
-    own = own_parts(recipe, experiments, tokens_per_example)
-    shares = (own[item.experiment_id].share if item.experiment_id in own else 1.0 for item in experiments)
-    return float(sum(item.planned_flops * share for item, share in zip(experiments, shares, strict=True)))
+def trained_flops(
+    recipe: Recipe,
+    experiments: Sequence[Experiment],
+    tokens_per_example: float = 1,
+    taken: Mapping[str, int] | None = None,
+) -> float:
+    """FLOPs of all `experiments` together that are not finished (`taken`, as of `own_parts`), where what they share is
+    trained once."""
+    own, done = own_parts(recipe, experiments, tokens_per_example, taken), taken or {}
+    left = [item for item in experiments if item.experiment_id not in done]
+    shares = (own[item.experiment_id].share if item.experiment_id in own else 1.0 for item in left)
+    return float(sum(item.planned_flops * share for item, share in zip(left, shares, strict=True)))
 
 
 def sharing_notes(

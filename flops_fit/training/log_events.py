@@ -30,6 +30,7 @@ While it trains, a few times a second and always at the last step, also:
     steps: of the whole training.
     loss: training loss of the step's batch.
     learning_rate: of the step.
+    trunk_tokens: of `tokens`, those that another experiment of its trunk had trained; left out where there are none.
 
 Once when it has ended, however it ended, instead:
     status, reason: see `flops_fit.ExperimentResult`.
@@ -50,9 +51,11 @@ def step_event(
     learning_rate: float,
     seconds: float,
     peak: float | None = None,
+    trunk_tokens: int = 0,
 ) -> LogEvent:
     """The event of one step; `peak` is the device's FLOP/s where known."""
     shared = _shared(experiment, step=step, tokens=tokens, seconds=seconds)
+    shared |= {"trunk_tokens": trunk_tokens} if trunk_tokens else {}
     return with_utilisation(shared | {"steps": steps, "loss": loss, "learning_rate": learning_rate}, peak)
 
 

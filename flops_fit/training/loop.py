@@ -314,6 +314,7 @@ class TrainingLoop:
                 learning_rate=rate,
                 seconds=self.progress.seconds,
                 peak=self.job.peak,
+                trunk_tokens=round(self.progress.taken_over * self.job.data.tokens_per_example),
             )
         )
 

@@ -109,9 +109,11 @@ class StudyProgress:
             share=min(event["tokens"] / event["num_tokens"], 1.0),
             seconds_left=max(event["num_tokens"] - event["tokens"], 0) / rate if rate else None,
         )
-        self._of_running[name] = running.share * self._seconds.get(
-            name, 0.0 if self._seconds else event["planned_flops"]
-        )
+        of_others = event.get("trunk_tokens", 0)
+        own = 1.0 - of_others / event["num_tokens"]  # of a branch, what is after it took up its trunk
+        done = max(0.0, event["tokens"] - of_others) / max(1, event["num_tokens"] - of_others)
+        weight = self._seconds.get(name, 0.0) if self._seconds else event["planned_flops"] * own
+        self._of_running[name] = min(done, 1.0) * weight
         self._slots[self._slot_of(name)] = running
         self._say_now_and_then()
 
@@ -130,7 +132,7 @@ class StudyProgress:
         self._slots = [None if running and running.experiment_id == name else running for running in self._slots]
         self._of_running.pop(name, None)
         self._finished += 1
-        self._done += self._seconds.get(name, 0.0) if self._seconds else max(result.flops, 0.0) or self._mean
+        self._done += self._seconds.get(name, 0.0) if self._seconds else max(result.own_flops, 0.0) or self._mean
         if result.status != "completed":
             reason = (result.reason or "").split("\n", 1)[0]
             self._say(result.status, f"{name}: {reason}")

@@ -12,7 +12,7 @@ from typing import Any
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.processes.workers import CannotBeSent, TaskOutcome, WorkerPool
-from flops_fit.recipe.trunk import all_siblings
+from flops_fit.recipe.trunk import all_siblings, trained_flops
 from flops_fit.recipe.trunk_states import FOLDER
 from flops_fit.results.finished import already_finished
 from flops_fit.results.results import ExperimentResult, failed_result
@@ -44,7 +44,9 @@ def train_all(
     if not resume:
         _forget_trunks(experiments, output_dir)
     ordered = longest_first(item for item in experiments if item.experiment_id not in results)
-    planned = sum(item.planned_flops for item in ordered)
+    tokens = study.prepared_data.tokens_per_example if study.prepared_data else 1
+    taken = {name: result.trunk_tokens for name, result in results.items()}
+    planned = trained_flops(study.training, experiments, tokens, taken)
     wanted = progress or on_log is not None
     peak = peak_to_show(study.hardware, planned, study.training.precision) if wanted else None
     with StudyProgress(len(ordered), planned_flops=planned, peak=peak, on_log=on_log, show=progress) as bars:

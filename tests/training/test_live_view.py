@@ -15,7 +15,7 @@ from pipeline_study import write_study
 from rich.console import Console
 
 from flops_fit import Experiment
-from flops_fit.results.results import failed_result
+from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.training.live_view import Running, Snapshot, line, table
 from flops_fit.training.log_events import step_event
 from flops_fit.training.progress import StudyProgress
@@ -32,8 +32,8 @@ def experiment(name, tokens=1000):
     return Experiment(name, 6e10, 1024, 92, tokens, tokens / 92)
 
 
-def event(item, tokens, seconds=10.0, loss=2.5):
-    return step_event(item, step=1, steps=10, tokens=tokens, loss=loss, learning_rate=1.0, seconds=seconds)
+def event(item, tokens, seconds=10.0, loss=2.5, **more):
+    return step_event(item, step=1, steps=10, tokens=tokens, loss=loss, learning_rate=1.0, seconds=seconds, **more)
 
 
 def running(**changes):
@@ -108,6 +108,21 @@ def test_what_is_left_is_first_what_was_expected_and_then_what_the_speed_says():
     assert now.share == pytest.approx(0.5, abs=0.01)
     assert now.seconds_left == pytest.approx(60.0, rel=0.02)
     assert now.workers[0].seconds_left == pytest.approx(30.0, rel=0.02)
+
+
+@pytest.mark.parametrize("seconds", [None, {"long": 100.0, "branch": 20.0}])
+def test_a_branch_counts_as_far_as_it_is_its_own(seconds):
+    """1,000 tokens each, of which the branch takes over 800: 200 of 1,200 are its own."""
+    long, branch = experiment("long"), experiment("branch")
+    bars = StudyProgress(2, planned_flops=1.2 * long.planned_flops, show=False, seconds=seconds)
+    with bars:
+        bars.update(event(branch, tokens=800, trunk_tokens=800))
+        assert bars.snapshot().share == 0.0
+        bars.update(event(branch, tokens=900, trunk_tokens=800))
+        assert bars.snapshot().share == pytest.approx(0.5 / 6)
+        of_branch = {"num_tokens": 1000, "flops": branch.planned_flops, "trunk_tokens": 800, "loss": 2.0}
+        bars.finish(ExperimentResult.of(branch, status="completed", **of_branch))
+        assert bars.snapshot().share == pytest.approx(1 / 6)
 
 
 def test_a_row_is_taken_by_the_next_experiment():
