@@ -81,21 +81,17 @@ class FilesRead:
         if event == "open":
             path, mode, flags = arguments
             if flags & os.O_ACCMODE == os.O_RDONLY if mode is None else mode.strip("bt") == "r":
-                self._add(path)
+                self._names |= _named(path)
         elif event == "sqlite3.connect":
-            self._add(*arguments)
-            self._add(*arguments, "-wal")  # what was written to it last
-        elif event in ("os.listdir", "os.scandir"):
-            folder = arguments[0] or "."
-            if not _lists_modules(sys._getframe(1).f_code.co_filename):
-                self._add(folder, installed=False)
+            for file in _named(arguments[0]):
+                self._names |= {file, f"{file}-wal"}  # the second has what was written last
+        elif event in ("os.listdir", "os.scandir") and not _lists_modules(sys._getframe(1).f_code.co_filename):
+            self._names |= {folder for folder in _named(arguments[0] or ".") if not folder.startswith(_INSTALLED)}
 
-    def _add(self, path: Any, ending: str = "", *, installed: bool = True) -> None:
-        if not isinstance(path, (str, bytes, os.PathLike)):
-            return  # a descriptor, which somebody has opened
-        name = os.path.abspath(os.fsdecode(path)) + ending
-        if self._names is not None and (installed or not name.startswith(_INSTALLED)):
-            self._names.add(name)
+
+def _named(path: Any) -> set[str]:
+    """The file or folder of this name; none for a descriptor, which somebody has opened by its name."""
+    return {os.path.abspath(os.fsdecode(path))} if isinstance(path, (str, bytes, os.PathLike)) else set()
 
 
 def _lists_modules(asking: str) -> bool:
