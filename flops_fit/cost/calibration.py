@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+MOST_LEFT_OUT = 100  # runs that are predicted from the others, to say how well that goes
 _FEWEST_FOR_STEPS = 4
 _PRIOR_WEIGHT = 0.3  # of the prior's relative error against that of one run
 
@@ -21,7 +22,8 @@ class Calibration:
 
     Attributes:
         num_runs: finished trainings it was learnt from.
-        error: median relative error of predicting each of them from the others; None below four runs.
+        error: median relative error of predicting each of them, of more than a hundred as many spread evenly over
+            them, from the others; None below four runs.
     """
 
     per_step: float
@@ -58,8 +60,14 @@ def calibrate(runs: Sequence[Any], peak_flops: float) -> Calibration:
     every = np.arange(len(runs))
     if len(runs) < _FEWEST_FOR_STEPS:
         return learnt(every)
-    predicted = [learnt(np.delete(every, index)).total(*work[index]) for index in every]
-    return learnt(every, float(np.median(np.abs(np.array(predicted) / seconds - 1))))
+    chosen = left_out(len(runs))
+    predicted = [learnt(np.delete(every, index)).total(*work[index]) for index in chosen]
+    return learnt(every, float(np.median(np.abs(np.array(predicted) / seconds[chosen] - 1))))
+
+
+def left_out(count: int) -> list[int]:
+    """Which of `count` runs are predicted from the others: each, or `MOST_LEFT_OUT` of them from first to last."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_LEFT_OUT)).round().astype(int)).tolist()
 
 
 def _costs(work: np.ndarray, seconds: np.ndarray, peak_flops: float) -> tuple[float, float, float]:

@@ -38,7 +38,8 @@ class CostEstimate:
         device_bytes: memory of one worker's device; None where it is not known.
         in_parts: ids of experiments whose batch does not fit at once: its gradient is accumulated in parts.
         too_large: ids of experiments that do not fit the device in any number of parts.
-        error: median relative error of predicting each finished run from the others; None before there are four.
+        error: median relative error of predicting finished runs from the others (`flops_fit.cost.calibration`); None
+            before there are four.
     """
 
     seconds: Mapping[str, float]
@@ -194,12 +195,13 @@ def _measured(
     shares: Mapping[str, float],
 ) -> tuple[dict[str, float], str, float | None]:
     """Seconds of every experiment, what they rest on, and how far off they are where that is known."""
-    from flops_fit.cost.calibration import calibrate
+    from flops_fit.cost.calibration import MOST_LEFT_OUT, calibrate
 
     fitted = calibrate(finished, hardware.peak)
     basis = f"measured on {len(finished)} finished run{'s' if len(finished) > 1 else ''}"
     if fitted.error is not None:
-        basis += f", each predicted from the others within {fitted.error:.0%} (median)"
+        tried = "each" if len(finished) <= MOST_LEFT_OUT else f"{MOST_LEFT_OUT} of them"
+        basis += f", {tried} predicted from the others within {fitted.error:.0%} (median)"
     seconds = {
         item.experiment_id: fitted.total(
             steps.get(item.experiment_id) or fitted.steps(item.num_tokens),

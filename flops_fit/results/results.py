@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from flops_fit.basics.files import read_value, write_text, write_value
 from flops_fit.basics.formatting import safe_text
 from flops_fit.basics.from_json import from_json
 from flops_fit.errors import FileError, ResultError
+from flops_fit.identity.fingerprints import content_hash
 from flops_fit.sweep.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _PLANNED = (
 _OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of several held-out sets or metrics have
 _OF_TRUNKS = ("trunk", "trunk_tokens", "trunk_steps", "trunk_seconds")  # of studies that share trunks alone
 _MAPPINGS = ("versions", *_OF_NAMED)
+_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", *_OF_TRUNKS[1:])
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
@@ -121,6 +124,11 @@ class ExperimentResult:
     def is_final(self) -> bool:
         """Whether training the same experiment again could not end otherwise."""
         return self.status in FINAL_STATUSES
+
+    @cached_property
+    def outcome_hash(self) -> str:
+        """SHA-256 of all but how fast it was, on what machine, and which other had trained its trunk."""
+        return content_hash({name: each for name, each in self.to_dict().items() if name not in _HOW_FAST_AND_WHERE})
 
     @property
     def own_share(self) -> float:

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.arguments import (
@@ -168,7 +169,7 @@ class SweepPlan:
             raise FileError(f"a plan has schema {SCHEMA!r}, not {content.get('schema')!r}; plan the sweep again")
         return from_json(cls, content, without=["schema"])
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """SHA-256 of all in the plan but the order and the repetition of its budgets, which change no experiment."""
         said = {*_repeated(self.compute_budgets), *_unordered(self.compute_budgets)}

@@ -19,6 +19,7 @@ from flops_fit.stages import study_cost
 from flops_fit.study.named_sets import measured_columns
 from flops_fit_assets.commands.reading import Reading
 from flops_fit_assets.freshness import versions
+from flops_fit_assets.graph.batch_events import report_materializations
 from flops_fit_assets.graph.progress import say_progress
 from flops_fit_assets.headless.study import HeadlessStudy, headless_study
 from flops_fit_assets.metadata.training_run import run_metadata
@@ -110,9 +111,11 @@ def _take(
     store.push(*(store.path("training_run", result.experiment_id) for result in taken))
     seconds = study_cost(study.runs.source.study, plan).seconds
     experiments = {item.experiment_id: item for item in plan.experiments}
-    for result in taken:
-        name = result.experiment_id
-        _report(study, experiments[name], result, seconds[name])
+    events = [
+        _materialization(study, experiments[result.experiment_id], result, seconds[result.experiment_id])
+        for result in taken
+    ]
+    report_materializations(study.instance, events)
     return [result.experiment_id for result in taken]
 
 
@@ -127,17 +130,16 @@ def _written(path: Path, result: ExperimentResult, replaces: bool) -> bool:
     return True
 
 
-def _report(study: HeadlessStudy, experiment: Experiment, result: ExperimentResult, seconds: float) -> None:
+def _materialization(
+    study: HeadlessStudy, experiment: Experiment, result: ExperimentResult, seconds: float
+) -> AssetMaterialization:
     source = study.runs.source
-    tags = {
-        versions.DATA_VERSION_TAG: versions.version_of(result),
-        versions.MADE_FROM_TAG: versions.training_made_from(experiment),
-    }
-    study.instance.report_runless_asset_event(
-        AssetMaterialization(
-            source.key("training_run"),
-            partition=result.experiment_id,
-            metadata=run_metadata(experiment, result, seconds, source.study.hardware, source.store),
-            tags=tags,
-        )
+    return AssetMaterialization(
+        source.key("training_run"),
+        partition=result.experiment_id,
+        metadata=run_metadata(experiment, result, seconds, source.study.hardware, source.store),
+        tags={
+            versions.DATA_VERSION_TAG: versions.version_of(result),
+            versions.MADE_FROM_TAG: versions.training_made_from(experiment),
+        },
     )

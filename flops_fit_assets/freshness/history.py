@@ -10,6 +10,7 @@ from dagster import (
     AssetMaterialization,
     AssetObservation,
     AssetRecordsFilter,
+    DagsterEventType,
     DagsterInstance,
     JsonMetadataValue,
 )
@@ -48,11 +49,28 @@ def latest_observed(instance: DagsterInstance, key: AssetKey) -> str | None:
 
 
 def latest_versions(instance: DagsterInstance, key: AssetKey, partitions: Iterable[str]) -> Mapping[str, str]:
-    """Partition → data version of its last materialization, for those of `partitions` that have one."""
-    wanted, found = list(partitions), dict[str, str]()
-    for start in range(0, len(wanted), _MOST_PARTITIONS):
-        found |= _latest_of(instance, key, wanted[start : start + _MOST_PARTITIONS])
+    """Partition → data version of its last materialization that has one, for those of `partitions` that have any.
+
+    Dagster keeps the tag in a table of its own: no event is read but of those that the last one has none of, as when a
+    person reports a materialization by hand.
+    """
+    wanted = list(partitions)
+    found = _in_tags(instance, key, wanted)
+    left = [partition for partition in wanted if partition not in found]
+    for start in range(0, len(left), _MOST_PARTITIONS):
+        found |= _latest_of(instance, key, left[start : start + _MOST_PARTITIONS])
     return found
+
+
+def _in_tags(instance: DagsterInstance, key: AssetKey, wanted: list[str]) -> dict[str, str]:
+    if not wanted:
+        return {}
+    asked = wanted if len(wanted) <= _MOST_PARTITIONS else None  # all there are
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        key, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=asked
+    )
+    versions = {partition: of.get(DATA_VERSION_TAG) for partition, of in tags.items()}
+    return {partition: version for partition in wanted if (version := versions.get(partition)) is not None}
 
 
 def _latest_of(instance: DagsterInstance, key: AssetKey, partitions: list[str]) -> dict[str, str]:
@@ -68,6 +86,13 @@ def _latest_of(instance: DagsterInstance, key: AssetKey, partitions: list[str]) 
         if not page.has_more:
             return found
         cursor = page.cursor
+
+
+def unfinished_runs(instance: DagsterInstance, key: AssetKey) -> Mapping[str, str]:
+    """Partition → the last run that was to materialize it, of those partitions where it has not, or not yet."""
+    storage = instance.event_log_storage
+    found = storage.get_latest_asset_partition_materialization_attempts_without_materializations(key)
+    return {partition: run_id for partition, (run_id, _) in found.items()}
 
 
 def latest_settings(instance: DagsterInstance, keys: Iterable[AssetKey]) -> Mapping[str, Any]:

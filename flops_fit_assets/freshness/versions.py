@@ -20,8 +20,6 @@ DATA_VERSION_TAG = "dagster/data_version"
 MADE_FROM_TAG = "flops_fit/made_from"
 CODE_VERSION = "1"
 FIT_VERSION = "2"  # raised when laws are fitted another way: older ones are stale then, and a run fits them anew
-_OF_OTHERS = ("trunk_tokens", "trunk_steps", "trunk_seconds")
-_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", *_OF_OTHERS)
 
 
 def version_of(value: SizeMap | TunedRecipe | SweepPlan | Experiment | ExperimentResult | ScalingLaw) -> str:
@@ -31,7 +29,7 @@ def version_of(value: SizeMap | TunedRecipe | SweepPlan | Experiment | Experimen
     which budgets were given.
     """
     if isinstance(value, ExperimentResult):
-        return content_hash({name: each for name, each in value.to_dict().items() if name not in _HOW_FAST_AND_WHERE})
+        return value.outcome_hash
     if isinstance(value, SweepPlan):
         return value.content_hash
     return content_hash(value.to_dict())

@@ -30,6 +30,7 @@ from flops_fit_assets.freshness.fingerprints import PARTS, fingerprints
 from flops_fit_assets.freshness.observations import plan_change
 from flops_fit_assets.graph import checks
 from flops_fit_assets.graph.centring import centred_metadata, centres_of, expected_ratios
+from flops_fit_assets.graph.failures import missing_metadata
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.graph.partitions import announce, experiment_spec
 from flops_fit_assets.graph.plan_config import overrides_in, plan_config_schema
@@ -274,7 +275,8 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
             value=law,
             data_version=dg.DataVersion(versions.version_of(law)),
             metadata=rounds_metadata(progress, store)
-            | law_metadata(law, source.study, sweep_plan, results, store, figures, forecasts),
+            | law_metadata(law, source.study, sweep_plan, results, store, figures, forecasts)
+            | missing_metadata(source, context.instance, missing),
             check_results=checks.law_checks(law, missing),
             tags={versions.MADE_FROM_TAG: made_from},
         )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 AGREEMENT = 1.5  # factor in N_opt
+_NAMED = 40  # experiments in what a check found; the page of the law has how many there are
 _BLOCKING = {"affordable", "within_total"}
 
 _DESCRIPTIONS = {
@@ -207,10 +208,15 @@ def law_checks(law: ScalingLaw, missing: Sequence[str]) -> list[AssetCheckResult
     serious = _error if law.verdict == "not supported" else _warn
     return [
         _warn("minima_are_interior", not outside, f"at an end: {', '.join(outside)}" if outside else "all of them"),
-        _warn("no_experiment_missing", not missing, ", ".join(missing) or "none missing"),
+        _warn("no_experiment_missing", not missing, _named(missing) or "none missing"),
         _agreement(law),
         serious("trustworthy", law.verdict == "trustworthy", verdict),
     ]
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
 
 
 def _agreement(law: ScalingLaw) -> AssetCheckResult:

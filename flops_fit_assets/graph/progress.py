@@ -18,8 +18,9 @@ from flops_fit.identity.fingerprints import content_hash
 from flops_fit.results.results import ExperimentResult
 from flops_fit.stages import study_cost
 from flops_fit.sweep.sweep_plan import SweepPlan
-from flops_fit_assets.freshness.history import latest_materialization
+from flops_fit_assets.freshness.history import latest_materialization, unfinished_runs
 from flops_fit_assets.freshness.settings import CHANGE
+from flops_fit_assets.graph.failures import left_by_failures
 from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.metadata.progress import last_trained, page_link, progress_metadata
 from flops_fit_assets.metadata.sweep_plan import state_text
@@ -99,7 +100,10 @@ def _shown(source: StudySource, instance: dg.DagsterInstance) -> tuple[dict[str,
     spent = spending(plan, cost, results, source.study.hardware)
     law = latest_materialization(instance, source.key("scaling_law"))
     more = _more(source, instance, results)
-    return progress_metadata(plan, cost, spent, results, law.metadata if law else {}, more), state_text(plan, spent)
+    failed = any(not result.is_final for result in results.values())
+    runs = unfinished_runs(instance, source.key("training_run")) if failed else {}
+    shown = progress_metadata(plan, cost, spent, results, law.metadata if law else {}, more, runs)
+    return shown, state_text(plan, spent)
 
 
 def _stamp(source: StudySource, instance: dg.DagsterInstance) -> str:
@@ -114,16 +118,7 @@ def _results(source: StudySource, instance: dg.DagsterInstance, plan: SweepPlan)
     """Results of any status: those that were materialized, and what failed trainings left of themselves."""
     names = [item.experiment_id for item in plan.trainings]
     results = dict(StudyIOManager(source.store, instance).load_partitions(source.key("training_run"), names).values)
-    left = [name for name in names if name not in results]
-    source.store.pull_results(left)
-    for name in left:
-        try:
-            result = source.store.read_here("training_run", name)
-        except (FileNotFoundError, FileError):
-            continue
-        if not result.is_final:  # a final one that was not materialized was changed, or is about to be
-            results[name] = result
-    return results
+    return results | left_by_failures(source.store, [name for name in names if name not in results])
 
 
 def _more(source: StudySource, instance: dg.DagsterInstance, results: Mapping[str, ExperimentResult]) -> dict[str, Any]:

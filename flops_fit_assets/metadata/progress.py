@@ -11,9 +11,9 @@ from flops_fit.basics.formatting import format_flops, format_loss, format_money,
 from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.spending import Spending
 from flops_fit.results.results import ExperimentResult
+from flops_fit_assets.metadata.missing import missing_experiments
 from flops_fit_assets.metadata.shared import Metadata, file_value, finite, inline_table, rounded
 from flops_fit_assets.metadata.sweep_plan import budget_groups
-from flops_fit_assets.metadata.training_run import state_of
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def progress_metadata(
     results: Mapping[str, ExperimentResult],
     law: Mapping[str, Any],
     more: Metadata,
+    runs: Mapping[str, str],
 ) -> Metadata:
     """State, time and money left and spent, the law's verdict, per budget what is done, and links to the rest.
 
@@ -37,6 +38,7 @@ def progress_metadata(
         results: of any status, by experiment id.
         law: metadata of the newest law; empty where there is none.
         more: what else to show, after the law.
+        runs: the last run of each experiment that failed, by its id.
     """
     done = {name: result for name, result in results.items() if result.is_final}
     failed = {name: result for name, result in results.items() if not result.is_final}
@@ -49,7 +51,7 @@ def progress_metadata(
         **{name: law[name] for name in ("law", "predictions", "report", "IsoFLOP curves") if name in law},
         **more,
         "budgets": done_table(plan, cost, done, spent.price_per_hour),
-        **_failures(failed),
+        **_failures(failed, runs),
         "share trained": rounded(1 - spent.left_experiments / max(len(plan.trainings), 1)),
         "FLOPs spent": rounded(spent.done_flops),
         "device-hours spent": rounded(spent.done_hours),
@@ -111,12 +113,8 @@ def _least(losses: Iterable[float | None]) -> str:
     return format_loss(min(known)) if known else "–"
 
 
-def _failures(failed: Mapping[str, ExperimentResult]) -> Metadata:
-    if not failed:
-        return {}
-    lines = [f"- `{name}`: {state_of(result)}, {result.reason}" for name, result in failed.items()]
-    more = [f"- and {len(lines) - _FAILURES_SHOWN} more"] if len(lines) > _FAILURES_SHOWN else []
-    return {"failed": MetadataValue.md("\n".join([*lines[:_FAILURES_SHOWN], *more]))}
+def _failures(failed: Mapping[str, ExperimentResult], runs: Mapping[str, str]) -> Metadata:
+    return {"failed": missing_experiments([*failed], failed, runs, _FAILURES_SHOWN)} if failed else {}
 
 
 def last_trained(store: StudyStore, results: Mapping[str, ExperimentResult], names: Iterable[str]) -> Metadata:

@@ -48,8 +48,7 @@ def law_metadata(
     forecasts: Calibration,
 ) -> Metadata:
     """The verdict, the law, its predictions, figures and findings, then how forecasts came out, numbers that plot, and
-    which experiments it lacks."""
-    missing = [item for item in plan.experiments if item.experiment_id not in results]
+    how many experiments it lacks."""
     shown: dict[str, Any] = {
         "verdict": law.verdict,
         "law": MetadataValue.md(law_text(law)),
@@ -60,12 +59,10 @@ def law_metadata(
         **_tables(law, study, plan, results),
         **forecast_metadata(forecasts),
         **_numbers(law, study, plan, results),
-        "experiments missing": len(missing),
+        "experiments missing": sum(item.experiment_id not in results for item in plan.experiments),
         "file": file_value(store, store.path("scaling_law")),
         "columns of runs.csv": MetadataValue.table_schema(runs_schema(results.values())),
     }
-    if missing:
-        shown["missing"] = MetadataValue.md("\n".join(f"- `{item.experiment_id}`" for item in missing[:40]))
     if store.served:  # those above are gone when the law is fitted again
         kept = [str(figure_markdown(figures[name]).value) for name in KEPT if name in figures]
         shown["figures of this fit"] = MetadataValue.md("\n\n".join(kept))

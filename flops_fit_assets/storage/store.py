@@ -16,6 +16,7 @@ from flops_fit.recipe.trunk_states import FOLDER
 from flops_fit.results.results import RESULT_FILE, ExperimentResult
 from flops_fit_assets.storage.background_upload import uploading
 from flops_fit_assets.storage.mirror import Mirror
+from flops_fit_assets.storage.remembered import Remembered
 
 if TYPE_CHECKING:
     from flops_fit.recipe_law.tuned_recipe import TunedRecipe
@@ -178,7 +179,7 @@ def _read_law(path: Path) -> ScalingLaw:
 _READERS: Mapping[str, Callable[[Path], Any]] = {
     "size_map": _read_size_map,
     "recipe_law": _read_recipe_law,
-    "sweep_plan": _read_plan,
-    "training_run": ExperimentResult.load,
+    "sweep_plan": Remembered(_read_plan, most=4),
+    "training_run": Remembered(ExperimentResult.load, most=10_000),  # some 3 kB each
     "scaling_law": _read_law,
 }

@@ -6,7 +6,8 @@ import dagster as dg
 import pytest
 from pipeline_study import DAGSTER_WARNINGS, write_study
 
-from flops_fit_assets.graph.batch_events import log_materializations
+from flops_fit_assets.graph import batch_events
+from flops_fit_assets.graph.batch_events import log_materializations, report_materializations
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.instance.home import open_instance
 
@@ -80,6 +81,22 @@ def test_at_once_is_as_one_by_one(two_instances):
         lambda instance: instance.event_log_storage.get_event_tags_for_asset(KEY, {"dagster/data_version": "v-p3"}),
     ):
         assert question(expected[0]) == question(found[0])
+
+
+def test_without_a_run_too(tmp_path):
+    """As `report_runless_asset_event` of each, in batches of two of which the last is smaller."""
+    with open_instance(tmp_path / "one", 2) as one, open_instance(tmp_path / "other", 2) as other:
+        for partition in PARTITIONS[:4]:
+            one.report_runless_asset_event(materialization(partition))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(batch_events, "_TOGETHER", 2)
+            report_materializations(other, [materialization(partition) for partition in PARTITIONS[:4]])
+        records = [instance.fetch_materializations(KEY, limit=10).records for instance in (one, other)]
+        said = [[described(record.event_log_entry) for record in of] for of in records]
+        runs = {record.run_id for of in records for record in of}
+    assert said[0] == said[1]
+    assert len(said[0]) == 4
+    assert len(runs) == 1
 
 
 def test_nothing_to_announce_logs_nothing(tmp_path):

@@ -57,7 +57,8 @@ def test_a_failed_training_is_told_with_its_reason(tmp_path):
             runs.materialize(instance, "training_run", name)
         told = shown(runs, instance)
         assert told["trained"] == "0 of 6, 1 failed or stopped"
-        assert f"- `{name}`: failed, " in told["failed"]
+        (run,) = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": name}))
+        assert f"- [{name}](/runs/{run.run_id}): failed, " in told["failed"]
 
 
 def test_the_sensor_says_it_in_its_tick_and_then_rests(tmp_path):
