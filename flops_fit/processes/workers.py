@@ -135,16 +135,19 @@ class WorkerPool:
             worker.stopped = True
         try:
             self.ask_to_stop()
-            for thread in self._threads:
+            for thread in self._begun():
                 thread.join(max(0.0, end - time.monotonic()))
         finally:  # asked again to end
             for worker in self._workers:
                 worker.stop()
-        for thread in self._threads:
-            if thread.is_alive():  # Ctrl-C may have come before it began
-                thread.join()
+        for thread in self._begun():
+            thread.join()
         for worker in self._workers:
             worker.close()
+
+    def _begun(self) -> list[threading.Thread]:
+        """Threads to be waited for: Ctrl-C may have come before the others began."""
+        return [thread for thread in self._threads if thread.is_alive()]
 
 
 def _collect(
