@@ -20,6 +20,7 @@ from flops_fit.basics.shown_options import with_options
 from flops_fit.basics.terminal import say
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
+from flops_fit.extension import with_what_is_next
 from flops_fit.loss import validate_loss_fn
 from flops_fit.processes.workers import CannotBeSent, WorkerPool
 from flops_fit.rate_check.planned import cost_text
@@ -140,7 +141,7 @@ def find_optimal(
         _check_first_steps(study, plan, finished, progress, workers, directory)
         write_value(directory / "sweep_plan.json", plan.to_dict())
         results = train_all(study, plan.trainings, output_dir=directory / "runs", workers=workers, **how)
-    return _fit_and_save(study, plan, results, directory)
+    return _fit_and_save(study, size_map, plan, results, directory)
 
 
 def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Mapping[str, Any] | None) -> Study:
@@ -182,10 +183,13 @@ def _with_tuned_recipe(study: Study, size_map: SizeMap, directory: Path, how: Ma
     return study.with_tuned_recipe(now.found)
 
 
-def _fit_and_save(study: Study, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path) -> ScalingLaw:
+def _fit_and_save(
+    study: Study, size_map: SizeMap, plan: SweepPlan, results: Sequence[ExperimentResult], directory: Path
+) -> ScalingLaw:
     grid = {item.experiment_id for item in plan.experiments}
     save_runs([result for result in results if result.experiment_id in grid], directory / "runs.csv")
     law = with_all_measured(study, plan, results, fit_study(study, plan, results))
+    law = with_what_is_next(study, size_map, plan, results, law)
     law.save(directory / "scaling_law.json")
     return law
 
@@ -210,7 +214,8 @@ def _in_rounds(study: Study, size_map: SizeMap, directory: Path, how: Mapping[st
             rounds = (*rounds, now.step.planned)
     if not plan.experiments:
         raise StudyError(f"there is nothing to train: {now.step.reason}")
-    return _fit_and_save(study, plan, [results[item.experiment_id] for item in plan.experiments], directory)
+    ours = [results[item.experiment_id] for item in plan.experiments]
+    return _fit_and_save(study, size_map, plan, ours, directory)
 
 
 def _train_new(

@@ -27,7 +27,7 @@ LIBRARY = (
     ("adaptive", "rate_check", "recipe_law"),
     ("study", "report"),
     ("training", "stages"),
-    ("preflight", "distributed", "all_measured", "kept_size_map"),
+    ("preflight", "distributed", "all_measured", "kept_size_map", "extension"),
     ("api",),
     ("by_value",),
 )

@@ -59,7 +59,7 @@ class Prediction:
     def description(self) -> str:
         """What answers come from, in words."""
         if self.bend_chance is None:
-            return f"the five-parameter law, {self.asked}; intervals are about sampling error alone"
+            return f"the five-parameter law, {self.asked}; intervals are about sampling error alone{self._widened()}"
         if not self.candidates:
             return f"the five-parameter law, which has the shape of the runs (chance {self.bend_chance:.2g})"
         seen = f"the runs {'bend' if self.bend_chance < BEND else 'may bend'} (chance {self.bend_chance:.1g})"
@@ -72,6 +72,11 @@ class Prediction:
         chosen = [candidate.description for candidate in self.candidates if candidate.chosen]
         best = f"the {len(chosen)} best of {len(self.candidates)} laws ({'; '.join(chosen)})"
         return f"{seen}: mean log loss of {best}, {onto}"
+
+    def _widened(self) -> str:
+        """By what the answers' resamples are widened, of a law whose misfit beyond that is not known."""
+        wider = self.misfit.widening
+        return "" if wider == 1 else f", those of answers {wider:g} times as wide as their resamples"
 
     def spread(self, num_params: float, num_tokens: float) -> float:
         """Standard deviation of ln L over the chosen candidates, as they were fitted and as they were moved."""

@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit.basics.files import write_bytes
+from flops_fit.basics.files import read_text, write_bytes
 from flops_fit.basics.terminal import say, say_markdown
-from flops_fit.errors import FileError, FlopsFitError
+from flops_fit.errors import FileError, FitError, FlopsFitError
 from flops_fit.results.results import load_runs
 from flops_fit.scaling_law import ScalingLaw, compare_laws, fit_scaling_law_together, rank_laws
+from flops_fit.scaling_law.fitted import LAW_SCHEMA
+from flops_fit.scaling_law.table.columns import runs_table
 from flops_fit.study.study_file import varied
 from flops_fit.study.vary import file_of
+from flops_fit.tables.timings import with_timings
 from flops_fit_assets.commands.forecast import LAW_FILE, law_in, law_kept_for
 from flops_fit_assets.commands.printed_json import print_json
 from flops_fit_assets.commands.reading import Reading
@@ -126,16 +129,20 @@ def _side(source: Path, reading: Reading) -> Side:
         timed = timed_runs(store, law)
         return Side(name=store.directory.name, law=law, suggest_from=store.directory / LAW_FILE, timed=timed)
     name = source.resolve().parent.name if source.name == LAW_FILE else source.resolve().stem
-    return Side(name=name, law=law_in(source, reading), suggest_from=source, timed=_runs_of(source))
+    return Side(name=name, law=law_in(source, reading), suggest_from=source, timed=_timed(source, reading))
 
 
-def _runs_of(source: Path) -> Any:
-    """The runs in a table or a folder, or of a law those in the folder that it is in; None where there are none."""
+def _timed(source: Path, reading: Reading) -> Any:
+    """The runs in a table, read as `reading` says, or in a folder, with their seconds; of a law those in the folder
+    that it is in; None where there are none."""
+    beside = source.with_name("runs.csv")
     try:
-        if source.suffix != ".json":
-            return load_runs(source)
-        return load_runs(source.with_name("runs.csv")) if source.name == LAW_FILE else None
-    except (FileError, FileNotFoundError):
+        if source.name == LAW_FILE:
+            return with_timings(runs_table(beside).frame)
+        if source.suffix == ".json" and LAW_SCHEMA in read_text(source)[:200]:
+            return None
+        return with_timings(runs_table(source, **reading.options()).frame)
+    except (FileError, FileNotFoundError, FitError):
         return None
 
 

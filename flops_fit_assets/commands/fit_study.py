@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops_fit.errors import FlopsFitError
+from flops_fit.extension import what_is_next, with_what_is_next
 from flops_fit.stages import fit_study
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.finished import finished_results
 
 if TYPE_CHECKING:
+    from flops_fit.results.results import ExperimentResult
     from flops_fit.scaling_law import ScalingLaw
+    from flops_fit.sweep.sweep_plan import SweepPlan
 
 
 def law_of_study(path: Path, eval_set: str | None) -> tuple[ScalingLaw, Path]:
     """The law of the study at `path` on held-out set `eval_set`, by default its own, and where its report belongs."""
+    source, plan, results = _finished(path)
+    law = fit_study(source.study, plan, results.values(), eval_set=eval_set)
+    with contextlib.suppress(FileNotFoundError):  # where only the plan was copied
+        law = with_what_is_next(source.study, source.store.read("size_map"), plan, results.values(), law)
+    return law, source.store.directory / f"{eval_set or 'law'}_report.html"
+
+
+def next_of_study(path: Path, target: float | None) -> str:
+    """What the study at `path` would add for the answer at `target` FLOPs, as `what_is_next`."""
+    source, plan, results = _finished(path)
+    law = fit_study(source.study, plan, results.values())
+    return what_is_next(source.study, source.store.read("size_map"), plan, results.values(), law, target)
+
+
+def _finished(path: Path) -> tuple[StudySource, SweepPlan, Mapping[str, ExperimentResult]]:
+    """The study at `path`, its plan, and what of it is trained."""
     source = StudySource.of(path)
     try:
         plan = source.store.read("sweep_plan")
@@ -24,5 +45,4 @@ def law_of_study(path: Path, eval_set: str | None) -> tuple[ScalingLaw, Path]:
     results = finished_results(source.store, plan)
     if not results:
         raise FlopsFitError(f"no training of {path} has finished; `flops-fit run {path}` trains them")
-    law = fit_study(source.study, plan, results.values(), eval_set=eval_set)
-    return law, source.store.directory / f"{eval_set or 'law'}_report.html"
+    return source, plan, results

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_flops
-from flops_fit.basics.terminal import say_markdown
+from flops_fit.basics.terminal import say, say_markdown
 from flops_fit.errors import FlopsFitError
-from flops_fit.scaling_law.next_experiments.in_words import suggestions_csv, suggestions_table
+from flops_fit.scaling_law.next_experiments.in_words import FURTHER, suggestions_csv, suggestions_table
+from flops_fit.study.vary import file_of
 from flops_fit_assets.commands.forecast import law_in
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def print_suggestions(
     source: Path,
-    target: float,
+    target: float | None,
     flops: float | None,
     count: int,
     quantity: str,
@@ -31,14 +32,20 @@ def print_suggestions(
     """Print which `count` experiments would narrow the answer at `target` FLOPs most, of `flops` to spend.
 
     `source` is a table of runs, read as `reading` says, a directory of results or a law; `output` a CSV file to write
-    them to.
+    them to. Of a study file it is what to write into it, so that `flops-fit run` trains it. Without a `target` it is
+    ten times the largest run, where the law's own verdict is about.
     """
+    if file_of(source).suffix == ".toml":
+        say(console, _of_study(source, target))
+        return
     if not source.exists():
         raise FlopsFitError(f"{source} does not exist; give a table of runs, a directory of results or a law")
     law = law_in(source, reading)
+    asked, target = target, FURTHER * float(law.runs.flops.max()) if target is None else target
     found = law.next_experiments(count, target=target, total_flops=flops, quantity=quantity)
     spend = "10 times the largest run" if flops is None else f"{format_flops(flops)} FLOPs"
-    lines = [f"to narrow the answer at {format_flops(target)} FLOPs, with {spend} to spend in all:"]
+    there = f"{format_flops(target)} FLOPs{'' if asked else ' (10 times the largest run; another: --target)'}"
+    lines = [f"to narrow the answer at {there}, with {spend} to spend in all:"]
     lines += [suggestions_table(law, found, target)] if found else [_nothing(float(law.runs.flops.max()), spend)]
     lines.append("N_opt and loss: half of the 90 % interval, now and as expected with all runs up to that line")
     if output is not None and found:
@@ -51,3 +58,10 @@ def _nothing(largest: float, spend: str) -> str:
         f"nothing to train: {spend} reaches no further than the runs do, to {format_flops(largest)} FLOPs, and their "
         f"budgets have sizes enough; to go on give --flops {format_flops(4 * largest)} or more"
     )
+
+
+def _of_study(source: Path, target: float | None) -> str:
+    """What the study at `source` would add to its plan."""
+    from flops_fit_assets.commands.fit_study import next_of_study
+
+    return next_of_study(source, target) or "nothing: its law is trustworthy there, or its runs determine none"

@@ -13,6 +13,7 @@ import dagster as dg
 from flops_fit.all_measured import with_all_measured
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import StudyError
+from flops_fit.extension import with_what_is_next
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
@@ -266,6 +267,7 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
             law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
         law = with_all_measured(source.study, sweep_plan, results.values(), law)
         store = source.store
+        law = with_what_is_next(source.study, store.read("size_map"), sweep_plan, results.values(), law)
         figures = study_figures(store, source.study, sweep_plan, law, results)
         forecasts = study_calibration(store, law)
         progress = rounds_progress(source, law, context.instance) if source.study.adaptive else None

@@ -85,14 +85,20 @@ def forecast(source: Path, compute: tuple[str, ...], level: float, folder: Path 
     short_help="Say what to train next, and what it should bring.",
 )
 @click.argument("runs", type=SourcePath())
-@click.option("--target", type=float, required=True, help="FLOPs of the training that is asked about.")
+@click.option("--target", type=float, help="FLOPs that are asked about; by default 10 times the largest run.")
 @click.option("--flops", type=float, help="What may be spent on experiments; by default 10 times the largest run.")
 @click.option("-n", "count", default=5, show_default=True, help="Experiments to suggest.")
 @click.option("--quantity", default="both", show_default=True, help="What must be known: N_opt, loss or both.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV file to write them to.")
 @reading_options
 def suggest(
-    runs: Path, target: float, flops: float | None, count: int, quantity: str, output: Path | None, reading: Reading
+    runs: Path,
+    target: float | None,
+    flops: float | None,
+    count: int,
+    quantity: str,
+    output: Path | None,
+    reading: Reading,
 ) -> None:
     """Say what to train next, after RUNS (a table, a directory of results or a law), to know more at --target.
 

@@ -54,3 +54,11 @@ def test_what_cannot_be_suggested_is_said_with_the_remedy(suggest, arguments, co
 
     assert found[0] == code
     assert said in found[1]
+
+
+def test_without_a_target_it_is_ten_times_the_largest_run_and_says_so(suggest):
+    code, said = suggest("runs.csv")
+
+    assert code == 0
+    largest = pd.read_csv("runs.csv")["flops"].max()
+    assert f"at {10 * largest:.2e} FLOPs (10 times the largest run; another: --target)" in " ".join(said.split())

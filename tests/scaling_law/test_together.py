@@ -159,3 +159,10 @@ def test_what_is_known_of_all_is_held():
 def test_what_cannot_be_fitted_together_is_refused(arguments, said):
     with pytest.raises(FitError, match=said):
         fit_scaling_law_together(**{"tables": TABLES, "bootstraps": 2, **arguments})
+
+
+def test_the_summary_says_by_how_much_answers_are_widened(laws):
+    alone = fit_scaling_law(TABLES["a"], form="chinchilla", bootstraps=50)
+    wider = "as wide as their resamples"
+    assert f"answers {laws['a'].prediction.misfit.widening:g} times {wider}" in laws["a"].summary()
+    assert wider not in alone.summary()

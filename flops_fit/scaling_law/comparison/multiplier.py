@@ -29,13 +29,14 @@ class Multiplier:
 
     def words(self, times: str = "times the compute", never: str = "no amount of compute") -> str:
         """`1.34 times the compute (1.08 to 1.71)`, the interval in brackets; what is never reached is said."""
-        low = "" if np.isinf(self.low) else f" (at least {_times(self.low)} times, perhaps never)"
+        least = f"{_times(self.low)} times" if self.low >= MANY else f"at least {_times(self.low)} times"
+        low = "" if np.isinf(self.low) else f" ({least}, perhaps never)"
         if np.isinf(self.value):
             return f"{never}{low}"
         if self.value < 1 / MANY:  # and its interval is not looked for so far off
             return f"less than {1 / MANY:g} {times}"
         if np.isfinite(self.high):
-            low = f" ({_times(self.low)} to {_times(self.high)})"
+            low = f" ({_between(self.low, self.high)})"
         return f"{_times(self.value)} {times}{low}"
 
     def in_time(self) -> str:
@@ -74,6 +75,11 @@ def _of_pairs(pairs: Paired, compute: float, centre: float) -> np.ndarray:
         found = np.exp(logs[after - 1] + share * (logs[after] - logs[after - 1]))
     found = np.where(there[0], multiples[0], found)
     return np.where(there.any(axis=0), found, np.where(np.isnan(wanted), np.nan, np.inf))
+
+
+def _between(low: float, high: float) -> str:
+    """An interval; of one that lies beyond `MANY` whole, its end says no more than its beginning."""
+    return _times(low) if low >= MANY else f"{_times(low)} to {_times(high)}"
 
 
 def _times(value: float) -> str:

@@ -58,7 +58,7 @@ def speed_of(runs: Any) -> Speed:
     """
     if not hasattr(runs, "__getitem__") or any(name not in runs for name in COLUMNS):
         lacking = [name for name in COLUMNS if not hasattr(runs, "__getitem__") or name not in runs]
-        raise FitError(f"there is no column {', '.join(lacking)}")
+        raise FitError(f"there is no column {', '.join(lacking)}: how long each run trained, and on what")
     params, flops, seconds = (np.asarray(runs[name], dtype=float) for name in COLUMNS[:3])
     with np.errstate(invalid="ignore"):
         timed = (seconds > 0) & (flops > 0) & (params > 0) & np.isfinite(seconds * flops * params)

@@ -20,6 +20,7 @@ from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, METRICS_OPTION
 from flops_fit.scaling_law.from_loss.sigmoid import FREE, fit_sigmoid, limits_of, refit_sigmoid, sigmoid
 from flops_fit.scaling_law.quantities import one_compute
 from flops_fit.scaling_law.table.columns import runs_table
+from flops_fit.tables.losses import as_losses
 from flops_fit.tables.named import Units
 
 LawKind = TypeVar("LawKind", bound=FittedLaw)
@@ -178,7 +179,11 @@ def fit_metric(
         raise FitError(f"floor = {floor:g} must lie below ceiling = {ceiling:g}")
     if not law.determined:
         raise FitError("the law's runs do not determine it, so there is no loss to read a metric at; see its findings")
-    x, y = _columns(law, runs_table(runs, units, columns, loss_kind, loss_offset).frame, metric, columns or {})
+    frame = runs_table(runs, units, columns, loss_kind, loss_offset).frame
+    column = _loss_column(law, frame, columns or {})
+    if column != "loss" and column in frame:  # `runs_table` made losses of `loss` alone
+        frame[column] = as_losses(frame[column].to_numpy(dtype=float), loss_kind, loss_offset)[0]
+    x, y = _columns(frame, column, metric)
     limits = limits_of(y, floor, ceiling)
     found = fit_sigmoid(x, y, limits)
     residual = y - sigmoid(found, x)
@@ -206,12 +211,14 @@ def with_metrics(law: LawKind, runs: Any, metrics: Iterable[str], **reading: Any
     return replace(law, options={**law.options, METRICS_OPTION: rows}) if rows else law
 
 
-def _columns(
-    law: FittedLaw, frame: pd.DataFrame, metric: str, named: Mapping[str, str | None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Losses and values of the metric, of the runs that have both."""
+def _loss_column(law: FittedLaw, frame: pd.DataFrame, named: Mapping[str, str | None]) -> str:
+    """The losses of the law's held-out set, where the table has them and no other column was `named`."""
     own = f"loss_{law.options[SET_OPTION]}" if SET_OPTION in law.options and "loss" not in named else "loss"
-    column = own if own in frame else "loss"
+    return own if own in frame else "loss"
+
+
+def _columns(frame: pd.DataFrame, column: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Losses, which are in `column`, and values of the metric, of the runs that have both."""
     for name in (metric, column):
         if name not in frame:
             raise FitError(f"the runs have no column {name}; they have {', '.join(map(str, frame.columns))}")

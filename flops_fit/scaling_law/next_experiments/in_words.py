@@ -14,6 +14,7 @@ from flops_fit.scaling_law.next_experiments.of_law import next_experiments
 from flops_fit.scaling_law.next_experiments.width import widths
 
 FURTHER = 10  # times the largest run is where the summary's verdict is about
+NEXT_OPTION = "next"  # of a study's law: what to add to the study
 COLUMNS = ("num_params", "num_tokens", "flops", "loss")
 
 
@@ -41,7 +42,9 @@ def suggestions_csv(found: Sequence[Suggestion]) -> str:
 
 def next_in_words(law: FittedLaw) -> str:
     """What to train next where the law's verdict is not "trustworthy", in a line; empty otherwise, and where the runs
-    determine no law to choose by."""
+    determine no law to choose by. Of a study's law it is what to add to the study; else sizes and tokens."""
+    if NEXT_OPTION in law.options:
+        return str(law.options[NEXT_OPTION])
     if not law.determined or law.verdict == "trustworthy":
         return ""
     target = FURTHER * float(law.runs.flops.max())
@@ -53,8 +56,12 @@ def next_in_words(law: FittedLaw) -> str:
     )
     cost = format_flops(sum(one.candidate.flops for one in found))
     after = found[-1].widths_after
-    hope = f", N_opt at {format_flops(target)} then expected {_size(after)}, the loss {_loss(after)}" if after else ""
-    return f"train {each} ({cost} FLOPs){hope}"
+    return f"train {each} ({cost} FLOPs){', ' + hope(target, after) if after else ''}"
+
+
+def hope(target: float, widths_after: Mapping[str, float]) -> str:
+    """What the answer at `target` FLOPs is expected to be known within."""
+    return f"N_opt at {format_flops(target)} then expected {_size(widths_after)}, the loss {_loss(widths_after)}"
 
 
 def _size(each: Mapping[str, float]) -> str:

@@ -8,8 +8,10 @@ import pytest
 
 from flops_fit import compare_laws, fit_scaling_law, rank_laws
 from flops_fit.errors import FitError
+from flops_fit.scaling_law.comparison.multiplier import Multiplier
 from flops_fit.scaling_law.comparison.speed import speed_of
 from flops_fit.synthetic import REPLICATION, synthetic_runs
+from flops_fit.tables.timings import with_timings
 
 
 def cheaper(times):
@@ -113,3 +115,39 @@ def test_three_laws_in_time(laws):
     runs = {"now": timed(REPLICATION), "new": timed(cheaper(1.25), rate=0.4e12)}
     found = rank_laws(laws, at=1e21, timed=runs)
     assert "by the clock, for the loss of new: now needs 0.50 times as long" in found.summary()
+
+
+@pytest.mark.parametrize(
+    ("heading", "seconds_in_it"),
+    [("_runtime", 1), ("Runtime", 1), ("summary.train_hours", None), ("wall time (min)", 60), ("train_hours", 3600)],
+)
+def test_a_trackers_columns_say_how_long_and_on_what(heading, seconds_in_it):
+    runs = timed(REPLICATION)
+    theirs = runs.drop(columns=["seconds", "device"]).assign(**{"GPU Type": "H100"})
+    found = with_timings(theirs.assign(**{heading: runs["seconds"] / (seconds_in_it or 1)}))
+
+    assert set(found["device"]) == {"H100"}
+    if seconds_in_it is None:  # whose it is, is not plain
+        assert "seconds" not in found
+    else:
+        assert found["seconds"].to_numpy() == pytest.approx(runs["seconds"].to_numpy())
+
+
+def test_our_own_columns_are_taken_before_a_trackers():
+    runs = timed(REPLICATION).assign(_runtime=7.0, gpu="A100")
+    found = with_timings(runs)
+    assert found["seconds"].equals(runs["seconds"])
+    assert set(found["device"]) == {"H100"}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (np.inf, 2000.0, np.inf, "no amount of compute (more than 1,000 times, perhaps never)"),
+        (np.inf, 3.0, np.inf, "no amount of compute (at least 3.00 times, perhaps never)"),
+        (5000.0, 2000.0, 9000.0, "more than 1,000 times the compute (more than 1,000)"),
+        (1.34, 1.08, 1.71, "1.34 times the compute (1.08 to 1.71)"),
+    ],
+)
+def test_multiples_beyond_a_thousand_are_said_once(value, low, high, said):
+    assert Multiplier(value=value, low=low, high=high).words() == said

@@ -194,3 +194,14 @@ def test_the_command_predicts_a_column(runs, tmp_path):
     done = CliRunner().invoke(main, ["fit", str(path), "--metric", "acc"])
     assert done.exit_code == 1
     assert "no column acc" in done.output
+
+
+def test_losses_of_a_held_out_set_are_read_as_the_law_was_told_too(runs, law):
+    """Perplexities on the set's own column are losses only through their logarithm."""
+    of_code = dataclasses.replace(law, options={**law.options, "held_out_set": "code"})
+    table = noisy(runs, 0).assign(loss=9.0, loss_code=np.exp(runs.loss))
+    metric = fit_metric(of_code, table, "accuracy", loss_kind="perplexity")
+    assert metric.parameters == pytest.approx([FLOOR, CEILING, SLOPE, MIDPOINT], rel=1e-6)
+
+    shifted = fit_metric(of_code, table.assign(loss_code=runs.loss - 0.5), "accuracy", loss_offset=0.5)
+    assert shifted.midpoint == pytest.approx(MIDPOINT, rel=1e-6)
