@@ -75,7 +75,7 @@ def test_a_slip_in_the_study_file_is_answered_with_what_to_write(typed, tmp_path
     [
         ("fit", "Missing argument 'RUNS'; as in: flops-fit fit runs.csv --target 1e21"),
         ("forecast", "Missing argument 'SOURCE'; as in: flops-fit forecast study.toml 1e21"),
-        ("suggest runs.csv", "Missing option '--target'; as in: flops-fit suggest runs.csv --target 1e22"),
+        ("suggest", "Missing argument 'RUNS'; as in: flops-fit suggest runs.csv --target 1e22"),
         ("compare", "as in: flops-fit compare old.csv new.csv --at 1e21"),
         ("import", "as in: flops-fit import runs.csv study.toml"),
         ("init --template gtp", "'gtp' is none of mlp, gpt,"),
