@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.diagnostic import gravest_first
 from flops_fit.errors import FitError
 from flops_fit.results.results import ExperimentResult, results_frame
-from flops_fit.stages import fit_study
 from flops_fit.study.named_sets import held_out_set
 from flops_fit.study.study import Study
+from flops_fit.study_law import fit_study
 from flops_fit.sweep.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:

@@ -32,7 +32,6 @@ from flops_fit.results.results import ExperimentResult, save_runs
 from flops_fit.sizes.contract import check_model
 from flops_fit.sizes.size_map import SizeMap
 from flops_fit.stages import (
-    fit_study,
     rounds_folder,
     rounds_plan,
     study_cost,
@@ -47,6 +46,7 @@ from flops_fit.stages import (
 from flops_fit.study.named_sets import judged, lacking_sets
 from flops_fit.study.options import NOT_OPTIONS, OPTION_OWNERS, study_from_options
 from flops_fit.study.study import Study
+from flops_fit.study_law import fit_study
 from flops_fit.sweep.enough import refuse_too_few
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog

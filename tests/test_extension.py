@@ -10,6 +10,7 @@ import pytest
 from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions
 from flops_fit.adaptive.options import AdaptiveOptions
 from flops_fit.extension import extension_of, what_is_next, with_what_is_next
+from flops_fit.scaling_law.checks.verdict import worst
 from flops_fit.scaling_law.next_experiments.width import target_width
 from flops_fit.stages import fit_study, study_plan, study_size_map
 from flops_fit.study.sections import TrainerSpec
@@ -116,3 +117,13 @@ def test_the_summary_says_it_in_place_of_sizes(loose):
     assert typed(line.split("next", 1)[1].strip())["compute_budgets"][:3] == [1e17, 3e17, 1e18]
     assert "train N =" in loose[-1].summary()
     assert type(law).from_dict(law.to_dict()).summary() == law.summary()
+
+
+def test_the_verdict_is_said_of_what_was_asked_too_and_never_in_place_of_its_own(loose):
+    law = loose[-1]
+    near = 1.5 * float(law.runs.flops.max())
+    asked = worst(law.verdict_at(near, name) for name in ("N_opt", "loss"))
+    assert (asked, law.verdict) == ("provisional", "not supported")
+    said = f"  verdict     provisional at {near:.2e} FLOPs; not supported at {10 * law.runs.flops.max():.2e}, ten times"
+    assert said in law.summary([near])
+    assert "  verdict     not supported\n" in law.summary()

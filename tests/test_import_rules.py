@@ -26,6 +26,7 @@ LIBRARY = (
     ("cost", "scaling_law", "loss_curves"),
     ("adaptive", "rate_check", "recipe_law"),
     ("study", "report"),
+    ("study_law",),
     ("training", "stages"),
     ("preflight", "distributed", "all_measured", "kept_size_map", "extension"),
     ("api",),

@@ -8,7 +8,7 @@ import numpy as np
 
 from flops_fit.basics.formatting import format_count, format_flops, format_loss
 from flops_fit.scaling_law.by_set import SET_OPTION, set_rows
-from flops_fit.scaling_law.checks.verdict import too_far
+from flops_fit.scaling_law.checks.verdict import too_far, worst
 from flops_fit.scaling_law.fitted import FittedLaw
 from flops_fit.scaling_law.fitting.held import described
 from flops_fit.scaling_law.flops_per_token import optimal_params
@@ -166,8 +166,20 @@ def _verdicts(law: FittedLaw, targets: Sequence[float]) -> list[str]:
     return lines
 
 
+def _verdict(law: FittedLaw, targets: Sequence[float]) -> str:
+    """The law's verdict, and before it what is thought of the targets that were asked about, where that differs."""
+    if not targets or not law.determined:
+        return law.verdict
+    further = 10 * float(law.runs.flops.max())
+    asked = {compute: worst(law.verdict_at(compute, name) for name in ("N_opt", "loss")) for compute in targets}
+    if set(asked.values()) == {law.verdict}:
+        return law.verdict
+    said = [f"{verdict} at {format_flops(compute)} FLOPs" for compute, verdict in asked.items()]
+    return "; ".join([*said, f"{law.verdict} at {format_flops(further)}, ten times the largest run"])
+
+
 def _findings(law: FittedLaw, targets: Sequence[float]) -> str:
-    lines = [f"  verdict     {law.verdict}", *_verdicts(law, targets)]
+    lines = [f"  verdict     {_verdict(law, targets)}", *_verdicts(law, targets)]
     following = next_in_words(law)
     lines += [f"    next     {following}"] if following else []
     for finding in law.diagnostics:

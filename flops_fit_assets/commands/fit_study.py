@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flops_fit.errors import FlopsFitError
 from flops_fit.extension import what_is_next, with_what_is_next
-from flops_fit.stages import fit_study
+from flops_fit.study_law import fit_study
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.finished import finished_results
 

@@ -22,7 +22,7 @@ _HEADER = re.compile(r"^\[(\w+)\]", re.MULTILINE)
 class Template:
     """A packaged study: its folder in `flops_fit/examples`, the modules that it uses, which are copied too, and what it
     is about; `first` is a command that comes before the others, which does what `prepares` says, and sections named in
-    `without` are not offered."""
+    `without` are not offered. `asks` are FLOPs that its law can speak of: two or three times its largest budget."""
 
     folder: str
     modules: tuple[str, ...] = ()
@@ -30,12 +30,14 @@ class Template:
     first: str = ""
     prepares: str = ""
     without: tuple[str, ...] = ("trainer",)
+    asks: float | None = None
 
 
 TEMPLATES = {
-    "mlp": Template(folder="demo", modules=("byte_mlp", "stdlib_corpus"), about="bytes, one token an example"),
+    "mlp": Template(folder="demo", modules=("byte_mlp", "stdlib_corpus"), about="bytes, one token an example",
+                    asks=2e11),
     "gpt": Template(folder="nanogpt", about="a GPT on a token file", first="python prepare.py",
-                    prepares="writes the data"),
+                    prepares="writes the data", asks=1e11),
     "vision": Template(folder="vision", modules=("vision",), about="images and labels"),
     "huggingface": Template(folder="llama", modules=("huggingface",), about="a Llama by its configuration",
                             first='pip install "flops-fit[hf]"', prepares="what the model is made with"),
@@ -71,6 +73,7 @@ def _files(template: Template, directory: Path) -> dict[Path, str]:
     sources = [*(examples / template.folder).glob("*.py"), *(examples / f"{module}.py" for module in template.modules)]
     texts = {directory / path.name: _own(path.read_text(encoding="utf-8"), template) for path in sorted(sources)}
     study = _own((examples / template.folder / "study.toml").read_text(encoding="utf-8"), template)
+    study = _asking(study, template.asks)
     texts[directory / "study.toml"] = with_all_keys(_named(study, directory), template.without)
     texts[directory / "README.md"] = _readme(template, directory)
     return texts
@@ -82,6 +85,15 @@ def _own(text: str, template: Template) -> str:
         text = text.replace(f"{EXAMPLES}.{module}", module)
         text = re.sub(rf"from {re.escape(EXAMPLES)} import {module}$", f"import {module}", text, flags=re.MULTILINE)
     return text
+
+
+def _asking(study: str, compute: float | None) -> str:
+    """With the target that its law can speak of: at ten times its largest budget that of so quick a study cannot."""
+    if compute is None:
+        return study
+    target = f"target_budgets = [{compute:.0e}]".replace("e+", "e")
+    about = f"{target:<44}# where the law is asked; its summary says what to add to reach further\n"
+    return re.sub(r"^(compute_budgets = .*\n)", rf"\1{about}", study, count=1, flags=re.MULTILINE)
 
 
 def _named(study: str, directory: Path) -> str:

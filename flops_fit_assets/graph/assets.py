@@ -17,8 +17,9 @@ from flops_fit.extension import with_what_is_next
 from flops_fit.recipe_law.tuned_recipe import TunedRecipe
 from flops_fit.results.results import ExperimentResult
 from flops_fit.sizes.size_map import SizeMap
-from flops_fit.stages import fit_study, study_cost, study_plan, study_size_map
+from flops_fit.stages import study_cost, study_plan, study_size_map
 from flops_fit.study.study import Study
+from flops_fit.study_law import fit_study
 from flops_fit.sweep.enough import empty_budgets
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog

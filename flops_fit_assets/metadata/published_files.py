@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.basics.files import write_bytes
 from flops_fit.drawing.drawn import Drawn, NotDrawn
 from flops_fit.results.results import ExperimentResult, measured, save_runs
-from flops_fit.stages import study_cost, study_rate_check
+from flops_fit.stages import study_cost
+from flops_fit.study_law import study_rate_check
 from flops_fit_assets.storage.store import StudyStore
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from flops_fit.rate_check.shown import check_rows
 from flops_fit.results.results import ExperimentResult, results_frame
 from flops_fit.scaling_law.by_set import SET_HEADERS, set_rows
 from flops_fit.scaling_law.from_loss.shown import METRIC_HEADERS, metric_doubts, metric_rows
-from flops_fit.stages import study_rate_check
+from flops_fit.study_law import study_rate_check
 from flops_fit_assets.metadata.forecasts import forecast_metadata
 from flops_fit_assets.metadata.shared import (
     Metadata,

@@ -111,3 +111,12 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False,
                           env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}, cwd=tmp_path)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", [name for name, template in TEMPLATES.items() if template.asks])
+def test_a_quick_template_asks_for_what_its_budgets_can_speak_of(name, tmp_path):
+    """Nearer than ten times the largest budget, where the verdict on so few small runs is "not supported"."""
+    init_study(tmp_path / "own", name)
+    sweep = tomllib.loads((tmp_path / "own" / "study.toml").read_text())["sweep"]
+    (target,), largest = sweep["target_budgets"], max(sweep["compute_budgets"])
+    assert largest < target < 5 * largest
