@@ -3,6 +3,7 @@
 Dagster reads the annotations of asset functions, so this module keeps them as objects.
 """
 
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
@@ -268,7 +269,8 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
             law: ScalingLaw = fit_study(source.study, sweep_plan, list(results.values()))
         law = with_all_measured(source.study, sweep_plan, results.values(), law)
         store = source.store
-        law = with_what_is_next(source.study, store.read("size_map"), sweep_plan, results.values(), law)
+        with contextlib.suppress(FileNotFoundError):  # a plan that was brought here without its sizes
+            law = with_what_is_next(source.study, store.read("size_map"), sweep_plan, results.values(), law)
         figures = study_figures(store, source.study, sweep_plan, law, results)
         forecasts = study_calibration(store, law)
         progress = rounds_progress(source, law, context.instance) if source.study.adaptive else None
