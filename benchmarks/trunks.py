@@ -68,12 +68,15 @@ def extended(name: str, budgets: list[float], home: Path) -> str:
         for item in new
         for result in [every[item.experiment_id]]
     ]
+    alone_too = [trained(study, [item], home / "from_its_first_step" / item.experiment_id)[0] for item in new]
+    equal = sum(every[result.experiment_id].weights_sha256 == result.weights_sha256 for result in alone_too)
     own, whole = (sum(getattr(every[e.experiment_id], name) for e in new) for name in ("own_flops", "flops"))
     said = (
         f"{len(first)} experiments at {', '.join(map(format_flops, budgets[:-1]))} FLOPs were trained, then "
         f"{format_flops(budgets[-1])} was added: {untouched} of {len(files)} results are the files that they were, "
         f"{len(new)} experiments are new, of {sum(item.compute_budget != budgets[-1] for item in new)} other budgets, "
-        f"and train {format_flops(own)} FLOPs instead of {format_flops(whole)}, {1 - own / whole:.0%} less."
+        f"and train {format_flops(own)} FLOPs instead of {format_flops(whole)}, {1 - own / whole:.0%} less. "
+        f"Trained from their first step, {equal} of {len(new)} have the same bits."
     )
     headers = ("new", "tokens", "of them taken over", "trained", "planned to be")
     return "\n\n".join([f"## {name}, another budget", said, markdown_table(headers, rows)])
