@@ -31,6 +31,12 @@ def worker_environments(device: str) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": name} for name in names]
 
 
+def cap_memory(processes: int) -> None:
+    """Give this process its part of its GPU's memory, where so many `processes` share one; more is out of memory."""
+    if processes > 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(1.0 / processes)
+
+
 def device_name(device: torch.device) -> str:
     """`"cpu"`, or the GPU's own name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

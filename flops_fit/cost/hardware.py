@@ -18,6 +18,7 @@ _WORTH_MEASURING_SECONDS = 30.0  # of training on one CPU core
 FIELD_RULES = {
     "name": TEXT,
     "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "one of auto, cpu, cuda, mps"),
+    "trainings_per_device": whole() | one_of("auto"),
     "workers": whole() | Rule(lambda workers: workers is None, "left out for one per core or GPU"),
     "accelerator": TEXT | LEFT_OUT,
     "peak_precision": one_of("bf16", "tf32", "fp32"),
@@ -35,6 +36,10 @@ class Hardware:
         name: for the reader.
         device: "auto", "cpu", "cuda" or "mps".
         workers: experiments trained side by side; None is one per CPU core, or per GPU.
+        trainings_per_device: how many trainings share one. "auto": experiments that differ in seed, rate or weight
+            decay alone take their steps together in one process where a trial finds that the same and faster. A number:
+            on a CPU so many at most do, however fast; on a GPU so many processes share it, each with its part of the
+            memory (docs/training.md#several-at-once).
         accelerator: a device of `flops_fit.cost.accelerators`, such as "H100-SXM"; gives peak FLOP/s and memory.
         peak_precision: which figure of the accelerator to take: "bf16", "tf32" or "fp32".
         peak_flops: FLOP/s of one worker's device; without it and `accelerator`, 5e10, roughly one CPU core.
@@ -48,6 +53,7 @@ class Hardware:
     name: str = "local"
     device: str = "auto"
     workers: int | None = None
+    trainings_per_device: int | str = 1
     accelerator: str | None = None
     peak_precision: str = "bf16"
     peak_flops: float | None = None
@@ -88,8 +94,13 @@ class Hardware:
             import torch
 
             if torch.cuda.is_available():
-                return torch.cuda.device_count()
+                return torch.cuda.device_count() * self.processes_per_gpu
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def processes_per_gpu(self) -> int:
+        """Trainings that share a GPU, each in a process of its own."""
+        return self.trainings_per_device if isinstance(self.trainings_per_device, int) else 1
 
     @property
     def peak(self) -> float:

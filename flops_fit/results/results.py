@@ -33,6 +33,7 @@ _PLANNED = (
 )  # fmt: skip
 _OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of several held-out sets or metrics have
 _OF_TRUNKS = ("trunk", "trunk_tokens", "trunk_steps", "trunk_seconds")  # of studies that share trunks alone
+_OF_FEW = (*_OF_NAMED, *_OF_TRUNKS, "stacked")
 _MAPPINGS = ("versions", *_OF_NAMED)
 _HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", *_OF_TRUNKS[1:])
 _COUNT, _AMOUNT = whole(0), number(least=0)
@@ -40,7 +41,7 @@ _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
     **dict.fromkeys(("compute_budget", "flops_per_token"), number(above=0)),
     **dict.fromkeys(("size_param_value", "num_params"), whole()),
-    **dict.fromkeys(("num_tokens", "seed", "steps", "trunk_tokens", "trunk_steps"), _COUNT),
+    **dict.fromkeys(("num_tokens", "seed", "steps", "trunk_tokens", "trunk_steps", "stacked"), _COUNT),
     **dict.fromkeys(
         ("flops", "batch_examples", "learning_rate", "seconds", "trunk_seconds", "tokens_per_second"), _AMOUNT
     ),
@@ -77,6 +78,8 @@ class ExperimentResult:
         trunk: that it branched from, a name that all experiments of one trunk have; "" where it was trained on its own.
         trunk_tokens, trunk_steps, trunk_seconds: of `num_tokens`, `steps` and `seconds`, those that another experiment
             of its trunk had trained. Results of earlier versions have the first alone.
+        stacked: how many trainings took steps together with it in one process, itself included
+            (docs/training.md#several-at-once); 0 where it was trained alone. Its `seconds` are then its share.
 
     Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
@@ -112,6 +115,7 @@ class ExperimentResult:
     trunk_tokens: int = 0
     trunk_steps: int = 0
     trunk_seconds: float = 0.0
+    stacked: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, ResultError)
@@ -156,9 +160,9 @@ class ExperimentResult:
         return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; of named held-out sets, metrics and trunks nothing where there are none."""
+        """Plain JSON values; of named held-out sets, metrics, trunks and stacks nothing where there are none."""
         values = dataclasses.asdict(self) | {name: dict(getattr(self, name)) for name in _MAPPINGS}
-        return {name: value for name, value in values.items() if value or name not in (*_OF_NAMED, *_OF_TRUNKS)}
+        return {name: value for name, value in values.items() if value or name not in _OF_FEW}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ExperimentResult:

@@ -39,6 +39,7 @@ class Progress:
     taken_over: int = 0  # examples that another experiment had trained, of the same trunk
     taken_steps: int = 0  # in so many steps
     taken_seconds: float = 0.0  # and seconds
+    stacked: int = 0  # trainings that took their steps together, at most, this one among them; 0 where none did
 
 
 def save_checkpoint(

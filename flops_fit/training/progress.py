@@ -146,6 +146,11 @@ class StudyProgress:
         """Say that an experiment's process died, and that it is tried once more."""
         self._say("tried once more", f"{experiment_id}: {error}")
 
+    def say(self, text: str) -> None:
+        """Say a line that is of no single experiment."""
+        if self._shows:
+            say(self._console, text)
+
     def _say(self, what: str, text: str) -> None:
         self._console.print(Text.assemble((what, "bold red"), f" {text}"), highlight=False)
 

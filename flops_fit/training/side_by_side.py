@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,11 @@ from flops_fit.sweep.experiment import Experiment
 from flops_fit.sweep.order import longest_first
 from flops_fit.training.log_events import OnLog, finished_event
 from flops_fit.training.progress import StudyProgress
+from flops_fit.training.stacked.groups import stacks_of
+from flops_fit.training.stacked.together import Decision, Together, in_words, train_together
+
+Stack = tuple[Experiment, ...]
+Payload = tuple[Stack, Path, bool, Sequence[Experiment]]
 
 
 def train_all(
@@ -92,15 +97,14 @@ def _side_by_side(
     bars: StudyProgress,
 ) -> Iterator[ExperimentResult]:
     siblings = all_siblings(experiments)
-    payloads = [(item, output_dir, resume, siblings.get(item.experiment_id, ())) for item in experiments]
+    stacks = stacks_of(study, experiments)
 
-    def on_death(outcome: TaskOutcome) -> None:
-        bars.lost(experiments[outcome.index].experiment_id, outcome.error or "")
+    def payload(stack: Stack) -> Payload:
+        return stack, output_dir, resume, siblings.get(stack[0].experiment_id, ())
 
     try:
         with nullcontext(workers) if workers else study_workers(study, len(experiments)) as pool:
-            outcomes = pool.run(payloads, lambda _, event: bars.update(event), on_death=on_death)
-            yield from _results(experiments, outcomes, bars)
+            yield from _results(trained_in(pool, stacks, payload, bars), bars)
     except CannotBeSent as error:
         message = (
             f"worker processes cannot get the model, data or loss ({error}); training in this process instead, "
@@ -110,13 +114,54 @@ def _side_by_side(
         yield from _one_by_one(study, experiments, output_dir, resume, bars)
 
 
+def trained_in(
+    pool: WorkerPool,
+    stacks: Sequence[Stack],
+    payload: Callable[[Stack], Any],
+    bars: StudyProgress,
+    on_death: Callable[[Experiment, str], None] | None = None,
+) -> Iterator[tuple[Experiment, ExperimentResult | None, str | None]]:
+    """Every experiment of `stacks` as it ends, with its result, or with why there is none.
+
+    The task with `payload(stack)` returns `Together`. Where its worker died, `on_death` hears of each of the stack, and
+    each is tried once more, alone: what one of them does to its process must not end the others.
+    """
+    decided: list[Decision] = []
+    again: list[Stack] = []
+    for outcome in pool.run([payload(stack) for stack in stacks], lambda _, event: bars.update(event)):
+        stack, error = stacks[outcome.index], outcome.error or "no result"
+        if outcome.value is None and (outcome.died or len(stack) > 1):
+            for experiment in stack:
+                bars.lost(experiment.experiment_id, error)
+                if on_death:
+                    on_death(experiment, error)
+            again += [(experiment,) for experiment in stack]
+        else:
+            yield from _each(stack, outcome, decided)
+    for outcome in pool.run([payload(stack) for stack in again], lambda _, event: bars.update(event)):
+        yield from _each(again[outcome.index], outcome, decided)
+    for line in in_words(decided):
+        bars.say(line)
+
+
+def _each(
+    stack: Stack, outcome: TaskOutcome, decided: list[Decision]
+) -> Iterator[tuple[Experiment, ExperimentResult | None, str | None]]:
+    if outcome.value is None:
+        yield from ((experiment, None, outcome.error or "no result") for experiment in stack)
+        return
+    together: Together = outcome.value
+    if together.decision is not None:
+        decided.append(together.decision)
+    yield from ((experiment, result, None) for experiment, result in zip(stack, together.results, strict=True))
+
+
 def _results(
-    experiments: Sequence[Experiment], outcomes: Iterable[TaskOutcome], bars: StudyProgress
+    ended: Iterable[tuple[Experiment, ExperimentResult | None, str | None]], bars: StudyProgress
 ) -> Iterator[ExperimentResult]:
-    for outcome in outcomes:
-        experiment = experiments[outcome.index]
-        result = outcome.value or failed_result(experiment, outcome.error or "no result")
-        if outcome.value is None:  # its process is gone and cannot say so
+    for experiment, found, error in ended:
+        result = found or failed_result(experiment, error or "no result")
+        if found is None:  # its process is gone and cannot say so
             bars.update(finished_event(experiment, result))
         bars.finish(result)
         yield result
@@ -147,11 +192,14 @@ def _one_by_one(
         torch.set_num_threads(threads)
 
 
-def train_in_worker(
-    payload: tuple[Experiment, Path, bool, Sequence[Experiment]], emit: Any, study: Study
-) -> ExperimentResult:
+def train_in_worker(payload: Payload, emit: Any, study: Study) -> Together:
     """The task of one worker process; see `flops_fit.processes.workers.WorkerPool`."""
     from flops_fit.training.training_run import run_experiment
 
-    experiment, output_dir, resume, siblings = payload
-    return run_experiment(study, experiment, output_dir=output_dir, on_log=emit, resume=resume, siblings=siblings)
+    stack, output_dir, resume, siblings = payload
+    how: dict[str, Any] = {"output_dir": output_dir, "on_log": emit}
+
+    def train(experiment: Experiment, resume: bool) -> ExperimentResult:
+        return run_experiment(study, experiment, resume=resume, siblings=siblings, **how)
+
+    return train_together(study, stack, train, resume=resume, **how)

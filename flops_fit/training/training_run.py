@@ -153,7 +153,9 @@ def _outcome(job: Job, on_log: OnLog | None) -> ExperimentResult:
     return _result(job, device, loop, status="completed", measured=measured)
 
 
-def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> TrainingLoop:
+def prepare_loop(
+    job: Job, device: torch.device, on_log: OnLog | None, *, kind: type[TrainingLoop] | None = None
+) -> TrainingLoop:
     """The model, seeded and on `device`, its optimizer and its steps: all before the first of them."""
     recipe, experiment, spec = job.recipe, job.experiment, job.study.model
     steps = plan_steps(job.study.training, experiment, job.data.tokens_per_example)
@@ -166,8 +168,8 @@ def prepare_loop(job: Job, device: torch.device, on_log: OnLog | None) -> Traini
         model.compile(dynamic=False)  # as it would be after a resume too, whatever batches came first
     shares = recipe.share_trunk and experiment.trunk
     alone, together = (TrunkLoop, TrunkRankLoop) if shares else (TrainingLoop, RankLoop)
-    kind = alone if job.ranks is None else together
-    return kind(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_log=on_log)
+    made = kind or (alone if job.ranks is None else together)
+    return made(job=job, model=model, optimizer=optimizer, steps=steps, device=device, on_log=on_log)
 
 
 def _check_epochs(job: Job, steps: Steps) -> None:
@@ -205,6 +207,7 @@ def _result(
         trunk_tokens=round(progress.taken_over * job.data.tokens_per_example),
         trunk_steps=progress.taken_steps,
         trunk_seconds=progress.taken_seconds,
+        stacked=progress.stacked,
         epochs=progress.examples / total if total else None,
         seconds=progress.seconds,
         tokens_per_second=tokens / progress.seconds if progress.seconds else 0.0,
