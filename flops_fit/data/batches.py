@@ -42,7 +42,7 @@ class Examples:
     def fetch(self, positions: torch.Tensor) -> Any:
         """The batch of the examples at `positions` (int64), without Python per example where the dataset allows it."""
         where = positions if self.indices is None else self.indices[positions]
-        if type(self.dataset) is TensorDataset:
+        if type(self.dataset) is TensorDataset and self.collate is default_collate:
             return tuple(tensor.index_select(0, where) for tensor in self.dataset.tensors)
         if self.collate is default_collate and hasattr(self.dataset, "examples_at"):  # of `flops_fit.datasets`
             return self.dataset.examples_at(where)

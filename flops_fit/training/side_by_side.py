@@ -21,7 +21,7 @@ from flops_fit.sweep.experiment import Experiment
 from flops_fit.sweep.order import longest_first
 from flops_fit.training.log_events import OnLog, finished_event
 from flops_fit.training.progress import StudyProgress
-from flops_fit.training.stacked.groups import stacks_of
+from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
 from flops_fit.training.stacked.together import Decision, Together, in_words, train_together
 
 Stack = tuple[Experiment, ...]
@@ -98,6 +98,8 @@ def _side_by_side(
 ) -> Iterator[ExperimentResult]:
     siblings = all_siblings(experiments)
     stacks = stacks_of(study, experiments)
+    for line in grouped_in_words(study, stacks):
+        bars.say(line)
 
     def payload(stack: Stack) -> Payload:
         return stack, output_dir, resume, siblings.get(stack[0].experiment_id, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,24 +29,28 @@ SCHEMA = "flops_fit.check_command/1"
 
 def print_preflight(path: Path, console: Console, *, as_json: bool = False) -> bool:
     """Take the first steps of the study at `path`, print what they show, and return whether all went well."""
+    from flops_fit.preflight.at_once import tried_at_once
     from flops_fit.preflight.preflight import preflight, refuse_trainer
 
     source = StudySource.of(path)
     study = source.study
     refuse_trainer(study)
-    found = preflight(study, plan_to_look_at(study, kept_size_map(study)))
+    plan = plan_to_look_at(study, kept_size_map(study))
+    found = preflight(study, plan)
+    at_once = () if found.problems else tuple(tried_at_once(study, plan))
     if found.timed is not None:
         found.timed.save(source.store.directory)
     if as_json:
         from flops_fit_assets.commands.printed_json import print_json
 
-        print_json(check_json(study, found))
+        print_json(check_json(study, found, at_once))
     else:
         say_markdown(console, found.summary())
+        say(console, *at_once)
     return not found.problems
 
 
-def check_json(study: Study, found: Preflight) -> dict[str, Any]:
+def check_json(study: Study, found: Preflight, at_once: Sequence[str] = ()) -> dict[str, Any]:
     """One object: what the first steps showed at each size tried, and what all trainings take at that speed.
 
     Keys stay as they are within a schema; units are in the names. `seconds_per_step` is of one worker.
@@ -62,6 +67,7 @@ def check_json(study: Study, found: Preflight) -> dict[str, Any]:
         "sizes": [_trial(trial) for trial in found.trials],
         "problems": [*found.problems],
         "doubts": [*found.doubts],
+        "at_once": [*at_once],
     }
 
 

@@ -17,6 +17,7 @@ from flops_fit.rate_check.planned import cost_text
 from flops_fit.recipe.in_words import recipe_text
 from flops_fit.recipe.trunk import of_sharing
 from flops_fit.study.named_sets import held_out_note, lacking_sets
+from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
 from flops_fit_assets.commands.check import learning_rate_cost
 from flops_fit_assets.commands.planned import Planned, planned_study, rounds_so_far
 from flops_fit_assets.graph.tuned_study import with_recipe
@@ -85,6 +86,7 @@ def _lines(found: Planned) -> Iterator[str]:
         yield f"recipe: {recipe_text(study.training, plan.experiments, plan.data_unit)}"
         if not study.training.share_trunk:  # which the check does not know
             yield learning_rate_cost(study, plan, cost)
+    yield from grouped_in_words(study, stacks_of(study, plan.trainings))
     counted = study.prepared_data.tokens.note if study.prepared_data else None
     yield from filter(None, [cost.memory_text(), counted, held_out_note(study)])
     yield from lacking_sets(study, found.done.values())

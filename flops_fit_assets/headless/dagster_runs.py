@@ -14,6 +14,7 @@ import dagster as dg
 from flops_fit.adaptive.options import wished
 from flops_fit.errors import FileError, FlopsFitError
 from flops_fit.results.results import FINAL_STATUSES, ExperimentResult, failed_result
+from flops_fit.training.stacked.together import Together, train_together
 from flops_fit_assets.definitions import definitions_of
 from flops_fit_assets.graph.recipe_law import planned_in
 from flops_fit_assets.graph.rounds import INTERRUPTED_TAG
@@ -75,7 +76,7 @@ class AssetRuns:
 
 
 def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs: AssetRuns) -> ExperimentResult:
-    """The task of one worker process: train one experiment as one Dagster run."""
+    """Train one experiment as one Dagster run."""
     ended: dict[str, Any] = {}
 
     def listen(event: dict[str, Any]) -> None:
@@ -88,6 +89,18 @@ def train_partition(partition: str, emit: Callable[[dict[str, Any]], None], runs
     except RunFailed as error:
         return _failed_result(runs, partition, ended.get("status", "failed"), ended.get("reason") or str(error))
     return runs.source.store.read("training_run", partition)
+
+
+def train_partitions(
+    experiments: tuple[Experiment, ...], emit: Callable[[dict[str, Any]], None], runs: AssetRuns
+) -> Together:
+    """The task of one worker process: each experiment as a Dagster run of its own; of several the steps are taken at
+    once before, where that can be done and pays."""
+
+    def train(experiment: Experiment, _resume: bool) -> ExperimentResult:
+        return train_partition(experiment.experiment_id, emit, runs)
+
+    return train_together(runs.source.study, experiments, train, output_dir=runs.source.store.runs, on_log=emit)
 
 
 def try_in_worker(experiment: Experiment, emit: Callable[[dict[str, Any]], None], runs: AssetRuns) -> Trial:

@@ -23,12 +23,14 @@ from flops_fit.cost.hardware import peak_to_show
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FileError
 from flops_fit.preflight.preflight import preflight_if_due
-from flops_fit.processes.workers import TaskOutcome, WorkerPool
+from flops_fit.processes.workers import WorkerPool
 from flops_fit.results.results import ExperimentResult, failed_result
 from flops_fit.stages import study_cost, study_grid, trials_plan
 from flops_fit.sweep.enough import refuse_too_few
 from flops_fit.sweep.order import longest_first
 from flops_fit.training.progress import StudyProgress
+from flops_fit.training.side_by_side import trained_in
+from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.fingerprints import Reading, fingerprints
 from flops_fit_assets.freshness.history import latest_made_from, latest_version
@@ -228,7 +230,7 @@ class HeadlessStudy:
 
         hardware = self._source.study.hardware
         return WorkerPool(
-            "flops_fit_assets.headless.dagster_runs:train_partition",
+            "flops_fit_assets.headless.dagster_runs:train_partitions",
             num_workers=hardware.num_workers(),
             shared=self.runs,
             environments=worker_environments(hardware.device),
@@ -341,26 +343,32 @@ class HeadlessStudy:
             seconds={item.experiment_id: seconds[item.experiment_id] for item in experiments},
             workers=min(self._source.study.hardware.num_workers(), len(experiments)),
         ) as bars:
-            ids = [experiment.experiment_id for experiment in experiments]
 
-            def on_death(outcome: TaskOutcome) -> None:
-                bars.lost(ids[outcome.index], outcome.error or "")
-                self._end_run_of(ids[outcome.index], outcome.error)
+            def on_death(experiment: Experiment, error: str) -> None:
+                self._end_run_of(experiment.experiment_id, error)
 
+            stacks = self._stacks(experiments)
             try:
-                for outcome in workers.run(ids, lambda _, event: bars.update(event), on_death=on_death):
-                    results.append(self._result_of(experiments[outcome.index], outcome))
+                for experiment, result, error in trained_in(workers, stacks, tuple, bars, on_death):
+                    results.append(result or self._lost(experiment, error))
                     bars.finish(results[-1])
             except KeyboardInterrupt as error:
-                error.add_note(f"{len(results)} of {len(ids)} experiments were trained")
+                error.add_note(f"{len(results)} of {len(experiments)} experiments were trained")
                 raise
         return results
 
-    def _result_of(self, experiment: Experiment, outcome: TaskOutcome) -> ExperimentResult:
-        if outcome.value is not None:
-            return outcome.value
-        self._end_run_of(experiment.experiment_id, outcome.error)
-        return failed_result(experiment, outcome.error or "no result")
+    def _stacks(self, experiments: Sequence[Experiment]) -> list[tuple[Experiment, ...]]:
+        """Those to be tried at once together; with a storage each alone, as it goes on from what others have stored."""
+        study = self._source.study
+        if self._store.mirror is not None:
+            return [(experiment,) for experiment in experiments]
+        stacks = stacks_of(study, experiments)
+        say(self.console, *grouped_in_words(study, stacks))
+        return stacks
+
+    def _lost(self, experiment: Experiment, error: str | None) -> ExperimentResult:
+        self._end_run_of(experiment.experiment_id, error)
+        return failed_result(experiment, error or "no result")
 
     def _end_run_of(self, experiment_id: str, reason: str | None) -> None:
         """Mark the run as failed whose worker died in the middle of it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 from tiny_study import TinyMLP, experiment, held_out, tiny_study, train
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
 from flops_fit import DataSpec, ModelSpec, run_experiment
 from flops_fit.data.nested import batch_size, slice_batch, to_device
@@ -163,3 +163,10 @@ def test_what_cannot_be_cut_is_refused_rather_than_guessed():
 def test_a_batch_without_examples_is_an_error_with_a_remedy(batch):
     with pytest.raises(ModelContractError, match="give what the data loader yields"):
         batch_size(batch)
+
+
+def test_a_collate_function_is_called_whatever_the_dataset_is():
+    rows = TensorDataset(torch.arange(12.0).view(6, 2), torch.arange(6))
+    loader = DataLoader(rows, collate_fn=lambda items: (torch.stack([item[0] for item in items]), torch.zeros(9)))
+    study = tiny_study(data=DataSpec(train=loader, eval=held_out))
+    assert study.prepared_data.train.reader(0).read(4)[1].shape == (9,)

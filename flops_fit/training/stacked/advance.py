@@ -21,8 +21,9 @@ from filelock import FileLock, Timeout
 from flops_fit.basics.devices import choose_device
 from flops_fit.basics.files import remove_temporary
 from flops_fit.basics.random_state import isolated_random_state
-from flops_fit.errors import SourceChanged
+from flops_fit.errors import Interrupted, SourceChanged
 from flops_fit.processes.process_state import process_state_kept
+from flops_fit.processes.stop_requests import StopRequest, end_as_asked, stop_requests
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.results import RESULT_FILE
 from flops_fit.training.checkpoint import CHECKPOINT_FILE
@@ -60,15 +61,19 @@ def advance(
             study.refuse_unless_planned(experiment.outcome_fingerprint)
     except SourceChanged:  # which each one's own training says
         return None
-    with ExitStack() as held, process_state_kept(), isolated_random_state(), warnings.catch_warnings():
+    directory, request = Path(output_dir).absolute(), StopRequest()
+    with ExitStack() as held, stop_requests(request), process_state_kept(), isolated_random_state():
+        jobs = [job for item in experiments if (job := _taken(study, item, directory, resume, request, held))]
+        decision = _advance(jobs, choose_device(study.hardware.device), on_log) if len(jobs) > 1 else None
+    end_as_asked(request)
+    return decision
+
+
+def _advance(jobs: Sequence[Job], device: torch.device, on_log: OnLog | None) -> Decision:
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # of vmap, which is timed
-        jobs = [job for item in experiments if (job := _taken(study, item, Path(output_dir).absolute(), resume, held))]
-        if len(jobs) < 2:
-            return None
-        device = choose_device(study.hardware.device)
-        decision = decide(jobs, device, study.hardware.trainings_per_device)
-        hook = Guarded(on_log) if on_log else None
-        at_once = decision.at_once
+        decision = decide(jobs, device, jobs[0].study.hardware.trainings_per_device)
+        hook, at_once = Guarded(on_log) if on_log else None, decision.at_once
         for first in range(0, len(jobs) if at_once > 1 else 0, at_once):
             try:
                 _train(jobs[first : first + at_once], device, hook)
@@ -79,7 +84,9 @@ def advance(
         return decision
 
 
-def _taken(study: Study, experiment: Experiment, output_dir: Path, resume: bool, held: ExitStack) -> Job | None:
+def _taken(
+    study: Study, experiment: Experiment, output_dir: Path, resume: bool, request: StopRequest, held: ExitStack
+) -> Job | None:
     """Its job, with its folder held; None where it is finished, or another process holds it."""
     directory, data, loss_fn = output_dir / experiment.experiment_id, study.prepared_data, study.loss_function
     assert data is not None
@@ -95,11 +102,21 @@ def _taken(study: Study, experiment: Experiment, output_dir: Path, resume: bool,
         remove_temporary(directory)
     except (Timeout, OSError):
         return None
-    return Job(study=study, experiment=experiment, data=data, loss_fn=loss_fn, directory=directory, resume=True)
+    return Job(
+        study=study,
+        experiment=experiment,
+        data=data,
+        loss_fn=loss_fn,
+        directory=directory,
+        resume=True,
+        stop=request,
+    )
 
 
 def _train(jobs: Sequence[Job], device: torch.device, on_log: OnLog | None) -> None:
     """All to their last step; those that are behind first catch up with the others."""
+    if jobs[0].stop.number is not None:
+        raise Interrupted("asked to stop")
     left = [member for job in jobs if (member := _begun(job, device, on_log))]
     while left := [member for member in left if member.progress.step < member.steps.steps]:
         at = min(member.progress.step for member in left)
@@ -146,8 +163,11 @@ def _train_until(members: Sequence[Member], until: int) -> list[Member]:
         if not all(sound):
             stack.settle()
             return [member for member, is_sound in zip(members, sound, strict=True) if is_sound]
-        if clock.due("checkpoint", job.recipe.checkpoint_seconds) or step + 1 == steps.steps:
+        stops = job.stop.number is not None
+        if clock.due("checkpoint", job.recipe.checkpoint_seconds) or step + 1 == steps.steps or stops:
             _keep_all(stack, factors)
+        if stops:
+            raise Interrupted("asked to stop")
     stack.settle()
     return list(members)
 

@@ -60,6 +60,22 @@ def stacks_of(study: Study, experiments: Sequence[Experiment]) -> list[tuple[Exp
     return sorted(stacks, key=lambda stack: place[stack[0].experiment_id])
 
 
+def grouped_in_words(study: Study, stacks: Sequence[Sequence[Experiment]]) -> list[str]:
+    """What `trainings_per_device` comes to for `stacks`, as `stacks_of` has them, in a line; none where it is 1."""
+    asked, several = study.hardware.trainings_per_device, [stack for stack in stacks if len(stack) > 1]
+    if asked == 1 or not stacks:
+        return []
+    if why := why_never(study):
+        return [f"each is trained alone: {why}"]
+    if most_at_once(study) < 2:
+        return [f"{asked} trainings share each GPU, with 1/{asked} of its memory each"]
+    if not several:
+        return ["each is trained alone: no two have the same size, tokens and batch, as several seeds would"]
+    count, widest = sum(map(len, several)), max(map(len, several))
+    groups = f"{len(several)} group{'s' if len(several) > 1 else ''} of up to {widest}"
+    return [f"tried at once: {count} of {sum(map(len, stacks))} experiments, in {groups}"]
+
+
 def most_at_once(study: Study) -> int:
     """How many one process may train at once by the study's hardware; 1 where each has a process."""
     asked = study.hardware.trainings_per_device

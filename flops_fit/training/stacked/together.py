@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flops_fit.basics.devices import cap_memory
 from flops_fit.results.results import ExperimentResult
 from flops_fit.training.log_events import OnLog
 
@@ -49,6 +48,8 @@ def train_together(
     """Take all steps of several experiments at once, where that can be done and pays; then end each by
     `train(experiment, resume)`, which trains it alone from where it is.
     """
+    from flops_fit.basics.devices import cap_memory
+
     cap_memory(study.hardware.processes_per_gpu)
     if len(experiments) == 1:
         return Together(results=[train(experiments[0], resume)])

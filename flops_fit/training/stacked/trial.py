@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,10 @@ def _compared(jobs: Sequence[Job], device: torch.device) -> tuple[float, float]:
     members = _prepared(jobs, device)
     before = [_buffers(member) for member in members]
     drawn = _random_state()
-    losses = [_step_alone(member) for member in members]
+    try:
+        losses = [_step_alone(member) for member in members]
+    except (Exception, SystemExit) as error:
+        raise CannotStack("its first step fails, as its own training says") from error
     if _random_state() != drawn:
         raise CannotStack("model, data or loss draw at random (dropout, say), and at once would draw others")
     if members[0].largest_part is not None:
@@ -167,11 +169,11 @@ def _seconds_at_once(stack: Stack, reader: StackedReader) -> float:
 
 
 def _seconds(step: Callable[[], Any], device: torch.device) -> float:
-    """Of one step, the median of several: on a CPU of this process's own time, whatever else the machine does."""
+    """Of one step, the least of several: on a CPU of this process's own time, whatever else the machine does."""
     clock, took = (time.process_time if device.type == "cpu" else time.perf_counter), []
     step()
     while len(took) < _LEAST_STEPS or (len(took) < _MOST_STEPS and sum(took) < _SECONDS):
         begin = clock()
         step()
         took.append(clock() - begin)
-    return max(median(took), 1e-9)
+    return max(min(took), 1e-9)

@@ -1,0 +1,108 @@
+"""Models and data for trainings at once: some that can be, some that cannot."""
+
+import torch
+from tiny_study import FEATURES, TinyMLP, examples
+from torch import nn
+from torch.utils.data import Dataset
+
+
+class Tied(nn.Module):
+    """One matrix under two names."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.second = nn.Linear(FEATURES, FEATURES), nn.Linear(FEATURES, FEATURES)
+        self.second.weight = self.first.weight
+        self.frozen = nn.Parameter(torch.randn(FEATURES), requires_grad=False)
+        self.last = TinyMLP(width)
+
+    def forward(self, inputs):
+        return self.last(self.second(torch.tanh(self.first(inputs))) + self.frozen)
+
+
+class Batchnormed(nn.Module):
+    """Changes buffers as it trains, and uses them when it is evaluated."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.rest = nn.BatchNorm1d(FEATURES), TinyMLP(width)
+
+    def forward(self, inputs):
+        return self.rest(self.norm(inputs))
+
+
+class OwnLoss(nn.Module):
+    """Computes its own loss."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.rest = TinyMLP(width)
+
+    def forward(self, inputs, labels):
+        return {"loss": nn.functional.cross_entropy(self.rest(inputs), labels)}
+
+
+class Conditional(TinyMLP):
+    """What it does depends on the data."""
+
+    def forward(self, inputs):
+        return super().forward(inputs if inputs.sum() > 0 else 2 * inputs)
+
+
+class Unused(TinyMLP):
+    """Has a layer that it does not use."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.spare = nn.Linear(2, 2)
+
+
+class Counting(TinyMLP):
+    """Counts how often all models of this class were called, and is another each time."""
+
+    calls = 0
+
+    def forward(self, inputs):
+        Counting.calls += 1
+        return super().forward(inputs) * (1 + 0.1 * (Counting.calls % 7))
+
+
+class Reading(TinyMLP):
+    """Is given text, of which it makes nothing."""
+
+    def forward(self, inputs, text=None):
+        return super().forward(inputs)
+
+
+class _Examples(Dataset):
+    def __init__(self, count, noise):
+        self.count, self.noise = count, noise
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, at):
+        inputs, label = examples()[at]
+        return inputs + (self.noise * torch.randn(FEATURES) if self.noise else 0.0), label
+
+
+def noisy_examples(count, noise):
+    return _Examples(count, noise)
+
+
+class _WithText(_Examples):
+    def __getitem__(self, at):
+        inputs, label = super().__getitem__(at)
+        return {"inputs": inputs, "text": "a"}, label
+
+
+def with_text():
+    return _WithText(60_000, 0.0)
+
+
+def of_two_lengths(limit, items):
+    """Batches that hold more than `limit` in all have every example twice: other rows, and the same mean loss."""
+    inputs, labels = torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])
+    if inputs.sum() > limit:
+        inputs, labels = torch.cat([inputs, inputs]), torch.cat([labels, labels])
+    return {"inputs": inputs, "labels": labels}
