@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+_MEMORY_SHARE = 0.95  # of a GPU that processes on it may take together: each needs some beside what torch counts
+
 
 def choose_device(name: str) -> torch.device:
     """`"auto"` is the first GPU where there is one, the CPU otherwise."""
@@ -34,7 +36,7 @@ def worker_environments(device: str) -> list[dict[str, str]]:
 def cap_memory(processes: int) -> None:
     """Give this process its part of its GPU's memory, where so many `processes` share one; more is out of memory."""
     if processes > 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(1.0 / processes)
+        torch.cuda.set_per_process_memory_fraction(_MEMORY_SHARE / processes)
 
 
 def device_name(device: torch.device) -> str:

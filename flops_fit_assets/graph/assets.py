@@ -220,7 +220,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         files = StudyIOManager(store, context.instance)
         plan, experiment = planned_in(source, context.partition_key, lambda: files.load(source.key("sweep_plan")))
         report = on_log or _LogProgress(context)
-        gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device)
+        gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device, study.hardware.processes_per_gpu)
         held = store.training(experiment.experiment_id, context.log.warning), store.trunk(experiment.trunk)
         with held[0], held[1], gpu:
             set_aside_if_changed(context, source, experiment)

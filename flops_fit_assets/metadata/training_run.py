@@ -114,6 +114,7 @@ def run_metadata(
         **_speed(result, predicted_seconds, hardware),
         "FLOPs over budget (ratio)": rounded(result.flops / experiment.compute_budget, 5),
         "optimizer steps": result.steps,
+        **({"trained at once with (experiments)": result.stacked - 1} if result.stacked else {}),
         **_tuned(experiment),
         **({"epochs": rounded(result.epochs)} if result.epochs is not None else {}),
         "device": result.device,

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 import torch
 
+from flops_fit import Hardware
 from flops_fit_assets.instance.gpus import gpu_of_its_own
 
 HOLD = """
@@ -59,3 +61,17 @@ def test_without_several_to_choose_from_nothing_is_held(tmp_path, two_gpus, monk
         assert index is None
     assert list(tmp_path.iterdir()) == []
     assert two_gpus == []
+
+
+def test_where_several_share_a_gpu_each_has_a_place_and_its_part_of_the_memory(tmp_path, two_gpus, monkeypatch):
+    shares = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    with ExitStack() as held:
+        taken = [held.enter_context(gpu_of_its_own(tmp_path, "auto", 2)) for _ in range(4)]
+    assert taken == [0, 1, 0, 1]
+    assert shares == [0.475] * 4
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with gpu_of_its_own(tmp_path, "auto", 3) as index:
+        assert index is None
+    assert shares[4:] == [pytest.approx(0.95 / 3)]
+    assert Hardware(device="cuda", trainings_per_device=3).num_workers() == 3

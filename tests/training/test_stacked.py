@@ -12,6 +12,7 @@ from stacks_of_models import (
     Batchnormed,
     Conditional,
     Counting,
+    Deadly,
     OwnLoss,
     Reading,
     Tied,
@@ -27,6 +28,7 @@ from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Recipe
 from flops_fit.examples import tiny_gpt
 from flops_fit.loss import cross_entropy, model_loss
 from flops_fit.training.run_log import LOG_FILE
+from flops_fit.training.side_by_side import train_all
 from flops_fit.training.stacked.advance import advance
 from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
 from flops_fit.training.stacked.together import Decision, in_words
@@ -292,6 +294,18 @@ def test_who_watches_hears_of_each(tmp_path):
     assert sorted(last) == [item.experiment_id for item in experiments]
     assert all(event["step"] == event["steps"] and event["tokens"] == 300 for event in last.values())
     assert last[experiments[0].experiment_id]["loss"] != last[experiments[1].experiment_id]["loss"]
+
+
+@pytest.mark.slow
+def test_a_stack_whose_process_dies_is_tried_again_one_by_one(tmp_path, capfd):
+    study, experiments = study_of(Deadly), some(3, tokens=300)
+    results = train_all(study, experiments, output_dir=tmp_path)
+    assert [(result.status, result.stacked) for result in results] == [("completed", 0)] * 3
+    said = capfd.readouterr().err
+    assert said.count("tried once more") == 3
+    again = train_all(study_of(), some(3, tokens=300), output_dir=tmp_path / "sound")
+    assert [result.stacked for result in again] == [3, 3, 3]
+    assert "trained at once: 3 experiments" in capfd.readouterr().err
 
 
 def test_groups_are_of_one_shape_and_share_the_workers():
