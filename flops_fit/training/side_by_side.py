@@ -21,8 +21,9 @@ from flops_fit.sweep.experiment import Experiment
 from flops_fit.sweep.order import longest_first
 from flops_fit.training.log_events import OnLog, finished_event
 from flops_fit.training.progress import StudyProgress
+from flops_fit.training.stacked.decision import Decision, in_words
 from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
-from flops_fit.training.stacked.together import Decision, Together, in_words, train_together
+from flops_fit.training.stacked.together import Together, train_together
 
 Stack = tuple[Experiment, ...]
 Payload = tuple[Stack, Path, bool, Sequence[Experiment]]

@@ -47,7 +47,7 @@ FIELDS = [item.name for item in dataclasses.fields(ExperimentResult)]
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_file_of_which_any_field_was_edited_is_refused(tmp_path, name):
     measured = {"losses": {"web": 2.5}, "metrics": {"accuracy": 0.5}, "measured_by": {"web": "0" * 16}}
-    path = result(**measured, trunk="width8-s0", trunk_tokens=500, trunk_steps=5, trunk_seconds=0.5).save(
+    path = result(**measured, trunk="width8-s0", trunk_tokens=500, trunk_steps=5, trunk_seconds=0.5, stacked=4).save(
         tmp_path / "result.json"
     )
     content = json.loads(path.read_text())
@@ -66,7 +66,16 @@ def test_the_data_version_of_a_result_covers_all_but_how_fast_it_was_and_where(n
 
     changed = result()
     object.__setattr__(changed, name, {"edited": "yes"})
-    free = {"seconds", "tokens_per_second", "device", "versions", "trunk_tokens", "trunk_steps", "trunk_seconds"}
+    free = {
+        "seconds",
+        "tokens_per_second",
+        "device",
+        "versions",
+        "stacked",
+        "trunk_tokens",
+        "trunk_steps",
+        "trunk_seconds",
+    }
     assert (version_of(changed) == version_of(result())) == (name in free)
 
 

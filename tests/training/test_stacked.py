@@ -30,8 +30,8 @@ from flops_fit.loss import cross_entropy, model_loss
 from flops_fit.training.run_log import LOG_FILE
 from flops_fit.training.side_by_side import train_all
 from flops_fit.training.stacked.advance import advance
+from flops_fit.training.stacked.decision import Decision, in_words
 from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
-from flops_fit.training.stacked.together import Decision, in_words
 from flops_fit.training.training_run import run_experiment
 
 RECIPE = {"learning_rate": 0.02, "batch_tokens": 32, "weight_decay": 0.1}

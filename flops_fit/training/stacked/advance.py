@@ -30,9 +30,9 @@ from flops_fit.training.checkpoint import CHECKPOINT_FILE
 from flops_fit.training.log_events import Guarded, OnLog
 from flops_fit.training.loop import Clock, Job
 from flops_fit.training.stacked.batches import StackedBatch, StackedReader, Unequal
+from flops_fit.training.stacked.decision import Decision
 from flops_fit.training.stacked.member import Member
 from flops_fit.training.stacked.stack import CannotStack, Stack
-from flops_fit.training.stacked.together import Decision
 from flops_fit.training.stacked.trial import decide
 from flops_fit.training.training_run import prepare_loop
 

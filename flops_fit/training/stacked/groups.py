@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.estimate import peak_memory
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST = 16  # at once, where nobody says how many: beyond it little is gained
 _MEMORY_SHARE = 0.5  # of the machine that all stacks may take
-_OF_A_MEMBER = {"learning_rate": 1.0, "weight_decay": 0.0, "warmup_fraction": 0.0, "final_fraction": 0.0}
+_LEVELLED: dict[str, Any] = {"learning_rate": 1.0, "weight_decay": 0.0, "warmup_fraction": 0.0, "final_fraction": 0.0}
 
 
 def why_never(study: Study) -> str | None:
@@ -93,7 +93,7 @@ def _shape(study: Study, experiment: Experiment) -> Hashable:
     data = study.prepared_data
     assert data is not None
     try:
-        recipe = replace(study.training.of(experiment), **_OF_A_MEMBER)
+        recipe = replace(study.training.of(experiment), **_LEVELLED)
         steps = plan_steps(study.training, experiment, data.tokens_per_example)
     except (StudyError, DataError):  # which its own training says
         return experiment.experiment_id

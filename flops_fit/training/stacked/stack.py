@@ -79,7 +79,7 @@ class Stack:
 
     def gradients(self, at: int) -> dict[str, torch.Tensor]:
         """Name → gradient of one member, as it was when last updated."""
-        found = {}
+        found: dict[str, torch.Tensor] = {}
         for flat in self._flats:
             if flat is not None and flat.values.grad is not None:
                 found |= dict(zip(flat.names, flat.pieces(flat.values.grad[at]), strict=True))

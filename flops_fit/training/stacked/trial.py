@@ -15,9 +15,9 @@ from flops_fit.basics.devices import autocast
 from flops_fit.basics.formatting import safe_text
 from flops_fit.training.loop import Job
 from flops_fit.training.stacked.batches import StackedReader, Unequal
+from flops_fit.training.stacked.decision import Decision
 from flops_fit.training.stacked.member import Member
 from flops_fit.training.stacked.stack import CannotStack, Stack
-from flops_fit.training.stacked.together import Decision
 from flops_fit.training.training_run import prepare_loop
 
 WORTH = 1.2  # times as fast it must be, where nobody has asked for it
@@ -140,9 +140,9 @@ def _buffers(member: Member) -> dict[str, torch.Tensor]:
 
 def _random_state() -> tuple[Any, ...]:
     """Of all generators that a training may draw from."""
-    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 (users' code draws from it)
+    of_numpy: Any = np.random.get_state()  # noqa: NPY002 (users' code draws from it)
     cuda = torch.cuda.get_rng_state().numpy().tobytes() if torch.cuda.is_initialized() else b""
-    return random.getstate(), keys.tobytes(), position, torch.get_rng_state().numpy().tobytes(), cuda
+    return random.getstate(), of_numpy[1].tobytes(), of_numpy[2], torch.get_rng_state().numpy().tobytes(), cuda
 
 
 def _refuse_other(what: str, alone: torch.Tensor, at_once: torch.Tensor, limit: float, scale: float) -> None:
@@ -170,7 +170,8 @@ def _seconds_at_once(stack: Stack, reader: StackedReader) -> float:
 
 def _seconds(step: Callable[[], Any], device: torch.device) -> float:
     """Of one step, the least of several: on a CPU of this process's own time, whatever else the machine does."""
-    clock, took = (time.process_time if device.type == "cpu" else time.perf_counter), []
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    took: list[float] = []
     step()
     while len(took) < _LEAST_STEPS or (len(took) < _MOST_STEPS and sum(took) < _SECONDS):
         begin = clock()
