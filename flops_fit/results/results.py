@@ -35,7 +35,7 @@ _OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of severa
 _OF_TRUNKS = ("trunk", "trunk_tokens", "trunk_steps", "trunk_seconds")  # of studies that share trunks alone
 _OF_FEW = (*_OF_NAMED, *_OF_TRUNKS, "stacked")
 _MAPPINGS = ("versions", *_OF_NAMED)
-_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", *_OF_TRUNKS[1:])
+_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "stacked", *_OF_TRUNKS[1:])
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),

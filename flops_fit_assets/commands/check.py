@@ -65,9 +65,9 @@ def check_json(study: Study, found: Preflight, at_once: Sequence[str] = ()) -> d
         "device_seconds": None if hours is None else 3600 * hours,
         "wall_seconds": found.wall_seconds,
         "sizes": [_trial(trial) for trial in found.trials],
+        "at_once": [*at_once],
         "problems": [*found.problems],
         "doubts": [*found.doubts],
-        "at_once": [*at_once],
     }
 
 
