@@ -180,9 +180,9 @@ class _Walk:
 
     def _more(self, function: Any, tree: Any) -> Iterator[tuple[str, Any]]:
         """What else it is made of, by where it was met; what was met before is empty."""
-        scope = _scope(function)
+        scope, closed_over = _scope(function), _closed_over_names(function)
         for chain in source_code.chains_in(tree) if tree is not None else bytecode.chains_of(function):
-            if chain[0] in scope:
+            if chain[0] in scope and chain[0] not in closed_over:
                 yield ".".join(chain), self._chain(scope, chain, has_source=tree is not None)
         for name in source_code.imports_in(tree, str(scope.get("__package__") or "")) if tree is not None else ():
             yield f"import {name}", self._module(name)
@@ -306,10 +306,18 @@ def _scope(function: Any) -> Mapping[str, Any]:
     return getattr(function, "__globals__", None) or module
 
 
+def _closed_over_names(function: Any) -> set[str]:
+    """Names that stand for variables of the functions around a class or function, whatever its module calls so."""
+    if not inspect.isclass(function):
+        return set(getattr(getattr(function, "__code__", None), "co_freevars", ()))
+    own = [code for code in bytecode.codes_of(function) if code.co_qualname.startswith(f"{function.__qualname__}.")]
+    return {name for code in own for name in code.co_freevars}
+
+
 def _globals_used(function: Any, tree: Any) -> Iterator[tuple[str, Any]]:
     """Global names in `tree` that stand for classes, functions or plain constants."""
     scope = _scope(function)
-    for name in sorted(source_code.names_in(tree) & scope.keys()):
+    for name in sorted((source_code.names_in(tree) & scope.keys()) - _closed_over_names(function)):
         if is_plain(scope[name]) or _is_referred(scope[name]):
             yield name, scope[name]
 

@@ -19,6 +19,7 @@ from typing import Any
 from flops_fit.errors import SourceChanged
 from flops_fit.identity.bytecode import codes_of
 from flops_fit.identity.origin import module_of, source_path
+from flops_fit.identity.scopes import outer_names
 
 
 def syntax_tree(thing: Any) -> ast.AST | None:
@@ -52,20 +53,21 @@ def definitions_in(path: str | None, name: str) -> list[Any]:
 
 
 def names_in(tree: ast.AST) -> set[str]:
-    """Every name that is read or written."""
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    """Every name that is read or written and may stand for something outside of `tree`."""
+    return {node.id for node in outer_names(tree)}
 
 
 def chains_in(tree: ast.AST) -> list[tuple[str, ...]]:
-    """Names with the attributes asked of them, `("helpers", "layers", "Block")`, each as long as it is."""
+    """Those names with the attributes asked of them, `("helpers", "layers", "Block")`, each as long as it is."""
     found: dict[tuple[str, ...], None] = {}
+    outer = outer_names(tree)
     todo = [tree]
     while todo:
         node, attributes = todo.pop(), list[str]()
         while isinstance(node, ast.Attribute):
             attributes.append(node.attr)
             node = node.value
-        if isinstance(node, ast.Name):
+        if isinstance(node, ast.Name) and node in outer:
             found[(node.id, *reversed(attributes))] = None
         todo += reversed([*ast.iter_child_nodes(node)])
     return [*found]

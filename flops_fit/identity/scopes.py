@@ -1,0 +1,78 @@
+"""Which names in a piece of source stand for what is outside of it, and not for its own arguments and variables."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def outer_names(tree: ast.AST) -> set[ast.Name]:
+    """The name nodes in `tree` that no function or comprehension around them, within `tree`, has as its own.
+
+    As Python resolves them: arguments and whatever is assigned in a function are its own, unless it says `global`;
+    decorators, defaults and annotations belong to what is around it; names of a class body are not those of its
+    methods, and where they are read within that body count as outer ones, which they may be.
+    """
+    return set(_outer(tree, frozenset()))
+
+
+def _outer(node: ast.AST, own: frozenset[str], *, of_class: bool = False) -> Iterator[ast.Name]:
+    if isinstance(node, ast.Name):
+        is_attribute = of_class and isinstance(node.ctx, ast.Store)
+        if node.id not in own and not is_attribute:
+            yield node
+        return
+    if isinstance(node, _FUNCTIONS):
+        around, inside = _parts(node)
+        mine, declared = _bound_in(inside, node.args)
+        for each in around:
+            yield from _outer(each, own)
+        for each in inside:
+            yield from _outer(each, (own | mine) - declared)
+        return
+    if isinstance(node, _COMPREHENSIONS):
+        first, *_ = node.generators
+        yield from _outer(first.iter, own)
+        mine = own | {name.id for generator in node.generators for name in ast.walk(generator.target)
+                      if isinstance(name, ast.Name)}  # fmt: skip
+        for each in ast.iter_child_nodes(node):
+            for part in ast.iter_child_nodes(each) if each is first else (each,):
+                if part is not first.iter:
+                    yield from _outer(part, mine)
+        return
+    for each in ast.iter_child_nodes(node):
+        yield from _outer(each, own, of_class=of_class or isinstance(node, ast.ClassDef))
+
+
+def _parts(function: ast.AST) -> tuple[list[ast.AST], list[ast.AST]]:
+    """What of a function is evaluated around it, and its body."""
+    body = function.body if isinstance(function.body, list) else [function.body]  # type: ignore[attr-defined]
+    return [each for each in ast.iter_child_nodes(function) if each not in body], body
+
+
+def _bound_in(body: list[ast.AST], arguments: ast.arguments) -> tuple[frozenset[str], frozenset[str]]:
+    """Names that a function has as its own, and those that it declares to be others'."""
+    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+    bound = {argument.arg for argument in every if argument is not None}
+    declared: set[str] = set()
+    todo = [*body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Global):
+            declared |= set(node.names)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            bound.add(node.name)
+        if isinstance(node, _COMPREHENSIONS):  # their own variables are not the function's, but `:=` in them is
+            todo += [each for each in ast.walk(node) if isinstance(each, ast.NamedExpr)]
+        elif not isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+            todo += ast.iter_child_nodes(node)
+    return frozenset(bound - declared), frozenset(declared)
