@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +41,14 @@ class StepSeconds:
         timed: a step of each of a few experiments of a plan, its smallest and its largest among them.
         device: that they ran on, in words.
         outcome: fingerprint of the study that they were of; edited, it may take longer.
+        costs: seconds of a step, of a token and of a FLOP, learnt from `timed` where they are not given. They are kept,
+            so that no training that tells how long it was said to take waits for SciPy.
     """
 
     timed: tuple[TimedStep, ...]
     device: str
     outcome: str
+    costs: tuple[float, float, float] | None = field(default=None, compare=False)
 
     def seconds(self, tokens: float, flops: float) -> float:
         """Of a step of so many `tokens` and `flops`: some for each step, some per token and some per FLOP.
@@ -59,9 +62,11 @@ class StepSeconds:
         return sum(cost * of for cost, of in zip(self._costs, (steps, tokens, flops), strict=True))
 
     @functools.cached_property
-    def _costs(self) -> list[float]:
-        """Seconds of a step, of a token and of a FLOP, none negative: least squares of relative errors, without those
-        of a token where that is as good; of one timed step, seconds of a FLOP alone."""
+    def _costs(self) -> tuple[float, float, float]:
+        """None negative: least squares of relative errors, without seconds of a token where that is as good; of one
+        timed step, seconds of a FLOP alone."""
+        if self.costs is not None:
+            return self.costs
         import numpy as np  # not on the way of what only shows help
         from scipy.optimize import nnls
 
@@ -72,11 +77,12 @@ class StepSeconds:
         fits = [nnls(rows / units * terms, ones) for terms in kept]
         enough = min(error for _, error in fits) + _AS_GOOD * len(rows) ** 0.5
         found = next(costs for costs, error in fits if error <= enough)
-        return [float(cost) for cost in found / units]
+        each_step, each_token, each_flop = (found / units).tolist()
+        return each_step, each_token, each_flop
 
     def save(self, directory: Path) -> Path:
         """Keep them in a study's folder, of this machine."""
-        return write_value(directory / FILE, {"schema": SCHEMA, **asdict(self)})
+        return write_value(directory / FILE, {"schema": SCHEMA, **asdict(self), "costs": self._costs})
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], outcome: str) -> StepSeconds | None:

@@ -1,5 +1,7 @@
 """What a plan costs: seconds, money, memory; before launch and after the first runs."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -205,10 +207,26 @@ def test_first_steps_count_until_a_run_is_finished(tmp_path):
     finished = [result(item, 7.0, 1000)]
     assert estimate(plan(item), Hardware(), finished, recipe=recipe, timed=timed).seconds["one"] == pytest.approx(7.0)
     timed.save(tmp_path)
-    assert StepSeconds.load(tmp_path, "abc") == timed
+    kept = StepSeconds.load(tmp_path, "abc")
+    assert kept == timed
+    assert kept.costs == pytest.approx((1.0, 0.0, 1 / flops))
+    assert kept.seconds(1, flops) == timed.seconds(1, flops) == pytest.approx(2.0)
     assert StepSeconds.load(tmp_path, "edited") is None
     (tmp_path / ".step_seconds.json").write_text("{")
     assert StepSeconds.load(tmp_path, "abc") is None
+
+
+def test_what_was_kept_of_timed_steps_needs_no_scipy(tmp_path):
+    """Every training tells how long it was said to take."""
+    steps = (TimedStep(tokens=1, flops=2.0, seconds=3.0), TimedStep(tokens=1, flops=1.0, seconds=2.0))
+    StepSeconds(timed=steps, device="cpu", outcome="abc").save(tmp_path)
+    code = f"""
+import sys
+from flops_fit.cost.step_seconds import StepSeconds
+assert abs(StepSeconds.load({str(tmp_path)!r}, "abc").seconds(1, 3.0) - 4.0) < 1e-9
+assert "scipy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 STEPS = ((468, 1.5e6), (1270, 2.7e7), (120, 9e7), (245, 2e7))  # tokens and FLOPs of steps as the demo has them
