@@ -14,6 +14,7 @@ NEAR = 1.25  # factor in tokens within which losses are averaged
 STEADY = 5  # losses in an average that can be the lowest of all: fewer are lucky batches
 MOST_POINTS = 20_000  # of all curves together
 FEWEST = 8  # of each
+MOST_CURVES = 1000  # that are drawn: of more, none could be told from the others
 ABOUT = 1.02  # a training may end some tokens beyond its budget
 
 
@@ -31,8 +32,8 @@ class DrawnCurve:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurvesData:
-    """All curves, each of `points` points at most, and the envelope: the lowest smoothed loss that any training had
-    reached with so many FLOPs, shape (steps,), where it falls."""
+    """The curves that are drawn, each of `points` points at most, and of all curves the envelope: the lowest smoothed
+    loss that any training had reached with so many FLOPs, shape (steps,), where it falls."""
 
     curves: tuple[DrawnCurve, ...]
     points: int
@@ -47,7 +48,8 @@ class CurvesData:
 
 def curves_data(curves: Sequence[LossCurve]) -> CurvesData:
     """What is drawn of `curves`, of which there is at least one."""
-    points = points_of_each(len(curves))
+    shown = shown_curves(curves)
+    points = points_of_each(len(shown))
     smooth = [smoothed(curve.tokens, curve.loss) for curve in curves]
     sure = [steady(curve.tokens) for curve in curves]
     flops, loss = envelope(
@@ -57,7 +59,7 @@ def curves_data(curves: Sequence[LossCurve]) -> CurvesData:
     begun = np.searchsorted(flops, flops[0] * ABOUT, side="right") - 1  # by then all of the first budget's have
     flops, loss = flops[begun:], loss[begun:]
     drawn = []
-    for curve, losses in zip(curves, smooth, strict=True):
+    for curve, losses in ((curves[index], smooth[index]) for index in shown):
         kept = thinned(curve.flops, points)
         drawn.append(
             DrawnCurve(
@@ -70,6 +72,19 @@ def curves_data(curves: Sequence[LossCurve]) -> CurvesData:
             )
         )
     return CurvesData(curves=tuple(drawn), points=points, envelope_flops=flops, envelope_loss=loss)
+
+
+def shown_curves(curves: Sequence[LossCurve]) -> list[int]:
+    """Which are drawn, ascending: all, or `MOST_CURVES`, first what did not complete, the others spread evenly."""
+    completed = [index for index, curve in enumerate(curves) if curve.status == "completed"]
+    others = [index for index, curve in enumerate(curves) if curve.status != "completed"]
+    return sorted([*_evenly(others, MOST_CURVES), *_evenly(completed, MOST_CURVES - len(others))])
+
+
+def _evenly(indices: Sequence[int], most: int) -> list[int]:
+    if len(indices) <= most:
+        return [*indices]
+    return [indices[at] for at in np.linspace(0, len(indices) - 1, max(most, 0)).round().astype(int)]
 
 
 def points_of_each(count: int) -> int:
@@ -131,10 +146,15 @@ def curves_text(curves: Sequence[LossCurve]) -> str:
 
 def curves_caption(curves: Sequence[LossCurve]) -> str:
     """How to read the figure, and what of the curves it leaves out."""
-    points, longest = points_of_each(len(curves)), max(len(curve.loss) for curve in curves)
+    points, longest = points_of_each(min(len(curves), MOST_CURVES)), max(len(curve.loss) for curve in curves)
     kept = f"{points} of up to {longest} logged" if points < longest else f"all of up to {longest} logged"
+    some = ""
+    if len(curves) > MOST_CURVES:
+        some = f"{MOST_CURVES:,} of {len(curves):,} are drawn, those that did not complete first; "
+        some += "the stepped line is of all. "
     return (
-        f"One line a training: its losses of single batches, averaged over a factor {NEAR} in tokens each way; {kept} "
+        f"{some}One line a training: its losses of single batches, "
+        f"averaged over a factor {NEAR} in tokens each way; {kept} "
         f"points are drawn of each. The stepped line is the lowest average of {STEADY} or more that any had reached by "
         "then; dots are the held-out losses at the end, which the law is fitted to. A curve that still falls steeply "
         "at its end, or rises, says that its recipe does not suit it."

@@ -27,7 +27,7 @@ def runs_table(law: ScalingLaw) -> str:
             format_loss(runs.loss[i]),
             f"{residual[i]:+.2%}",
         )
-        for i in np.unique(np.linspace(0, len(runs) - 1, min(MOST_RUNS, len(runs))).astype(int)).tolist()
+        for i in _listed(len(runs))
     ]
     table = html_table(("Run", "FLOPs", "Parameters", "Tokens", "Loss", "Above the law"), rows)
     if len(rows) == len(runs):
@@ -35,9 +35,14 @@ def runs_table(law: ScalingLaw) -> str:
     return f"<p>{len(rows):,} of {len(runs):,} runs, spread evenly; <code>law.runs</code> has all.</p>{table}"
 
 
+def _listed(count: int) -> list[int]:
+    return np.unique(np.linspace(0, count - 1, min(MOST_RUNS, count)).astype(int)).tolist()
+
+
 def plan_table(plan: Any) -> str:
-    """The planned trainings, and grid points that are not planned."""
-    sets = any(experiment.arguments for experiment in plan.trainings)
+    """The planned trainings, 1,000 at most, and grid points that are not planned."""
+    trainings = plan.trainings
+    sets = any(experiment.arguments for experiment in trainings)
     rows = [
         (
             html.escape(experiment.experiment_id),
@@ -48,11 +53,14 @@ def plan_table(plan: Any) -> str:
             f"{experiment.num_tokens:,}",
             str(experiment.seed),
         )
-        for experiment in plan.trainings
+        for experiment in (trainings[i] for i in _listed(len(trainings)))
     ]
     dropped = [(html.escape(str(point.compute_budget)), html.escape(point.reason)) for point in plan.dropped]
     headers = ("Experiment", "Budget (FLOPs)", "Size", *(["Sets"] if sets else []), "Parameters", "Tokens", "Seed")
     text = html_table(headers, rows)
+    if len(rows) < len(trainings):
+        all_of_them = "<code>sweep_plan.json</code>, and <code>flops-fit plan --json</code>, have all"
+        text = f"<p>{len(rows):,} of {len(trainings):,} trainings, spread evenly; {all_of_them}.</p>{text}"
     return text + (html_table(("Not planned at", "Reason"), dropped, text=(1,)) if dropped else "")
 
 

@@ -112,7 +112,7 @@ def _take(
     seconds = study_cost(study.runs.source.study, plan).seconds
     experiments = {item.experiment_id: item for item in plan.experiments}
     events = [
-        _materialization(study, experiments[result.experiment_id], result, seconds[result.experiment_id])
+        materialization(study, experiments[result.experiment_id], result, seconds[result.experiment_id])
         for result in taken
     ]
     report_materializations(study.instance, events)
@@ -130,9 +130,10 @@ def _written(path: Path, result: ExperimentResult, replaces: bool) -> bool:
     return True
 
 
-def _materialization(
+def materialization(
     study: HeadlessStudy, experiment: Experiment, result: ExperimentResult, seconds: float
 ) -> AssetMaterialization:
+    """What tells Dagster of the result of an experiment that no run of its trained."""
     source = study.runs.source
     return AssetMaterialization(
         source.key("training_run"),

@@ -19,10 +19,10 @@ from flops_fit.study_law import study_rate_check
 from flops_fit_assets.metadata.forecasts import forecast_metadata
 from flops_fit_assets.metadata.shared import (
     Metadata,
-    figure_markdown,
     file_value,
     finite,
     inline_table,
+    kept_figure,
     rounded,
     shown_figure,
 )
@@ -64,7 +64,7 @@ def law_metadata(
         "columns of runs.csv": MetadataValue.table_schema(runs_schema(results.values())),
     }
     if store.served:  # those above are gone when the law is fitted again
-        kept = [str(figure_markdown(figures[name]).value) for name in KEPT if name in figures]
+        kept = [str(kept_figure(figures[name]).value) for name in KEPT if name in figures]
         shown["figures of this fit"] = MetadataValue.md("\n\n".join(kept))
     return finite(shown)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from flops_fit_assets.storage.store import StudyStore
 
 Metadata = dict[str, Any]
 FIGURE_WIDTH = 430  # pixels
+_LARGE = 100_000  # bytes of a figure that is kept in an event
 _ROWS = 60  # of a table shown inline; the file has all
 
 
@@ -64,6 +66,25 @@ def figure_markdown(figure: Figure | Drawn | NotDrawn) -> MetadataValue:
     if isinstance(figure, Drawn) and len(figure.svg) < len(figure.png):
         return svg_markdown(figure.title, figure.svg)
     return MetadataValue.md(f"![{figure.title}](data:image/png;base64,{base64.b64encode(figure.png).decode()})")
+
+
+def kept_figure(figure: Drawn | NotDrawn) -> MetadataValue:
+    """`figure_markdown` for what an event keeps for ever, of which the page reads many: one that is large, as of
+    thousands of runs, is narrowed to twice the width that pages show, in 256 colours."""
+    if isinstance(figure, NotDrawn) or min(len(figure.svg), len(figure.png)) <= _LARGE:
+        return figure_markdown(figure)
+    return figure_markdown(Figure(title=figure.title, png=_narrowed(figure.png, 2 * FIGURE_WIDTH)))
+
+
+def _narrowed(png: bytes, width: int) -> bytes:
+    from PIL import Image  # with matplotlib, which drew it
+
+    with Image.open(io.BytesIO(png)) as image:
+        height = max(1, round(image.height * width / image.width))
+        small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).quantize(256)
+    written = io.BytesIO()
+    small.save(written, "PNG", optimize=True)
+    return written.getvalue()
 
 
 def svg_markdown(alt: str, svg: str) -> MetadataValue:

@@ -5,18 +5,21 @@ import math
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from flops_fit.loss_curves import LossCurve, curves_frame, load_curves
 from flops_fit.loss_curves.curve_data import (
+    MOST_CURVES,
     MOST_POINTS,
     NEAR,
     curves_caption,
     curves_data,
     curves_text,
     envelope,
+    shown_curves,
     smoothed,
     thinned,
 )
@@ -117,6 +120,21 @@ def test_a_thousand_curves_stay_small_and_the_caption_says_what_is_left_out():
     assert len(figure.inline) < 700_000
     assert len(figure.points) == 1000, "one for each held-out loss"
     assert "all of up to 101 logged points" in curves_caption(curves[:3])
+
+
+def test_of_thousands_a_thousand_are_drawn_with_what_did_not_complete_and_the_lowest_of_all():
+    curves = [curve(1e9, 300)] * 3000
+    curves[1500:1503] = [curve(1e9, 300, status="diverged", held_out=None)] * 3
+    curves[7] = replace(curve(1e9, 300), loss=curve(1e9, 300).loss - 0.5)
+    chosen = shown_curves(curves)
+    assert len(chosen) == MOST_CURVES
+    assert {0, 1500, 1501, 1502, 2999} <= set(chosen)
+    assert 7 not in chosen
+    data = curves_data(curves)
+    assert len(data.curves) == MOST_CURVES
+    assert data.envelope_loss[-1] == lowest_of([curves[0], curves[7], curves[1500]])
+    assert curves_caption(curves).startswith("1,000 of 3,000 are drawn, those that did not complete first; ")
+    assert shown_curves(curves[1500:1503] * 500) == [*shown_curves(curves[:1] * 1500)], "too many of them, evenly too"
 
 
 @pytest.mark.parametrize("points", [8, 20, 101, 500])
