@@ -1,8 +1,7 @@
 """What the pipeline costs beside the trainings: `python benchmarks/pipeline.py [--demo]`.
 
-Prints seconds for planning a thousand experiments through Dagster, for an automation tick and for deciding what is
-stale at that size, and the overhead of each headless training; with `--demo`, the demo through Dagster against
-`find_optimal` with the same experiments (minutes).
+Prints the overhead of each headless training; with `--demo`, the demo through Dagster against `find_optimal` with the
+same experiments (minutes). Of thousands: thousands.py.
 """
 
 import argparse
@@ -13,7 +12,6 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-import dagster as dg
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
@@ -22,13 +20,9 @@ from pipeline_study import write_study
 
 from flops_fit import find_optimal
 from flops_fit.study.study import Study
-from flops_fit_assets.definitions import definitions_of
-from flops_fit_assets.graph.io_manager import StudyIOManager
 from flops_fit_assets.headless.dagster_runs import AssetRuns
 from flops_fit_assets.headless.study import run_study
 from flops_fit_assets.instance.home import DEMO_STUDY, open_instance
-
-BUDGETS = [3e5 * 1.03**step for step in range(143)]
 
 
 def timed(what, call):
@@ -36,29 +30,6 @@ def timed(what, call):
     value = call()
     print(f"{time.perf_counter() - start:8.2f} s  {what}", flush=True)
     return value
-
-
-def a_thousand_experiments(folder):
-    """Planning, one automation tick, and reading what is done."""
-    runs = AssetRuns.of(write_study(folder, BUDGETS, sizes=7), folder)
-    with open_instance(folder, 2) as instance:
-        runs.materialize(instance, "size_map")
-        timed(
-            "plan ~1000 experiments (sweep_plan as one Dagster run)", lambda: runs.materialize(instance, "sweep_plan")
-        )
-        plan = runs.source.store.read("sweep_plan")
-        print(f"            {plan.num_experiments} experiments")
-        timed("plan them again, unchanged", lambda: runs.materialize(instance, "sweep_plan"))
-        definitions = definitions_of(runs.source)
-        first = timed("automation tick", lambda: dg.evaluate_automation_conditions(definitions, instance))
-        timed(
-            "automation tick after it",
-            lambda: dg.evaluate_automation_conditions(definitions, instance, cursor=first.cursor),
-        )
-        manager = StudyIOManager(runs.source.store, instance)
-        names = [item.experiment_id for item in plan.experiments]
-        key = runs.source.key("training_run")
-        timed("decide which of them are trained", lambda: manager.load_partitions(key, names))
 
 
 def overhead(folder, trainings=8):
@@ -111,7 +82,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", action="store_true", help="also run the demo both ways")
     with_demo = parser.parse_args().demo
-    for measure in (a_thousand_experiments, overhead, *([demo] if with_demo else [])):
+    for measure in (overhead, *([demo] if with_demo else [])):
         with tempfile.TemporaryDirectory() as folder:
             measure(Path(folder))
 

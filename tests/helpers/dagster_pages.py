@@ -34,7 +34,7 @@ def served_definitions(file, home):
 @contextmanager
 def _serving(command, environment):
     port = free_port()
-    paths = os.pathsep.join([str(HELPERS), str(ROOT)])
+    paths = os.pathsep.join(filter(None, [str(HELPERS), str(ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [*command, str(port)],
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | environment,
