@@ -19,6 +19,7 @@ from flops_fit.recipe.trunk import of_sharing
 from flops_fit.study.named_sets import held_out_note, lacking_sets
 from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
 from flops_fit_assets.commands.check import learning_rate_cost
+from flops_fit_assets.commands.plan_by_budget import MOST_ROWS, by_budget_table
 from flops_fit_assets.commands.planned import Planned, planned_study, rounds_so_far
 from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.source import StudySource
@@ -58,7 +59,11 @@ def print_plan(path: Path, console: Console, budgets: str | None = None, *, as_j
         console,
         f"{study.name}: {plan.model_cls_name}, N = {plan.param_count} parameters, FLOPs per token: {plan.flops_method}",
     )
-    console.print(_table(found))
+    if len(plan.experiments) > MOST_ROWS:
+        console.print(by_budget_table(found))
+        say(console, f"{plan.num_experiments:,} experiments are too many to list; one by one: flops-fit plan --json")
+    else:
+        console.print(_table(found))
     if plan.argument_names or plan.other_counts:
         say(console, "sizes")
         console.print(_sizes(plan))
