@@ -114,8 +114,9 @@ def estimate(
     shares = {name: part.share for name, part in own.items()}
     finished = [result for result in results if learn and result.status == "completed" and result.own_seconds > 0]
     finished = [result for result in finished if result.source == "trained"]  # imported ones ran on another machine
-    steps = {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in plan.trainings if recipe}
-    steps |= {name: part.steps for name, part in own.items()}
+    steps = {name: part.steps for name, part in own.items()}
+    alone = [item for item in plan.trainings if item.experiment_id not in own]
+    steps |= {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in alone if recipe}
     error = None
     if finished:
         seconds, basis, error = _measured(plan, hardware, finished, steps, evaluation, shares)
