@@ -99,7 +99,7 @@ def batch_loss(model: Any, batch: Any, loss_fn: LossFn) -> torch.Tensor:
         inputs, targets = split_batch(batch)
         with _explained(inputs):
             outputs = _outputs(model, inputs)
-        loss = _loss_of(loss_fn, outputs, targets)
+        loss = loss_of(loss_fn, outputs, targets)
     if isinstance(loss, float | int):
         raise LossError(
             f"loss_fn returned the number {loss!r}, which has no gradient; return the tensor, without .item()"
@@ -110,7 +110,7 @@ def batch_loss(model: Any, batch: Any, loss_fn: LossFn) -> torch.Tensor:
     return loss.reshape(())
 
 
-def _loss_of(loss_fn: LossFn, outputs: Any, targets: Any) -> Any:
+def loss_of(loss_fn: LossFn, outputs: Any, targets: Any) -> Any:
     """`loss_fn(outputs, targets)`; raises `LossError` where it is known what is wrong with them."""
     why = refuse_broadcast(loss_fn, outputs, targets)
     if why is not None:
@@ -180,6 +180,10 @@ def _outputs(model: Any, inputs: Any) -> Any:
         wanted = re.search(rf"missing .*'({'|'.join(TARGET_NAMES)}|target)'", str(error))
         if wanted:
             raise LossError(f"{type(model).__name__} wants {wanted[1]}: {_COMPUTES_ITS_OWN}") from error
+        one = re.search(rf"{type(model).__name__}.forward\(\) missing 1 required .*argument: '(\w+)'", str(error))
+        if one:
+            named = f"{type(model).__name__} wants {one[1]} besides the inputs"
+            raise LossError(f"{named}; if that are the targets, {_COMPUTES_ITS_OWN}") from error
         raise
 
 

@@ -63,10 +63,11 @@ class Examples:
                         "(numpy.array of an image, a number for a class), or give a DataLoader with a collate_fn"
                     ) from error
                 raise
+            token = "" if _has_fractions(items) else "a padding token (pad = 0, in [data]), "
             raise DataError(
-                f"examples differ in shape, such as {shapes}, and nothing makes one batch of them; give a padding "
-                "token (pad = 0, in [data]), a DataLoader with a collate_fn that pads (targets with -100, which "
-                "the loss leaves out), or examples of one length"
+                f"examples differ in shape, such as {shapes}, and nothing makes one batch of them; give {token}a "
+                "DataLoader with a collate_fn that pads (targets with -100, which the loss leaves out), or examples of "
+                "one length"
             ) from error
 
     def spread(self, count: int) -> list[Any]:
@@ -117,23 +118,40 @@ class Examples:
 
 def _different_shapes(items: list[Any]) -> str | None:
     """Two shapes that what is at the same place of several examples has; None where all agree."""
-    first = list(_shapes_in(items[0]))
+    found = _first_that_differ(items)
+    return None if found is None else f"{_shape(found[0])} and {_shape(found[1])}"
+
+
+def _has_fractions(items: list[Any]) -> bool:
+    """Whether what differs in shape holds numbers that no token fills up."""
+    row = (_first_that_differ(items) or ([],))[0]
+    if isinstance(row, torch.Tensor):
+        return row.is_floating_point()
+    return row.dtype.kind == "f" if isinstance(row, np.ndarray) else any(isinstance(each, float) for each in row)
+
+
+def _first_that_differ(items: list[Any]) -> tuple[Any, Any] | None:
+    first = list(_rows_in(items[0]))
     for item in items[1:]:
-        for one, other in zip(first, _shapes_in(item), strict=False):
-            if one != other:
-                return f"{one} and {other}"
+        for one, other in zip(first, _rows_in(item), strict=False):
+            if _shape(one) != _shape(other):
+                return one, other
     return None
 
 
-def _shapes_in(item: Any) -> Iterator[tuple[int, ...]]:
-    """Of tensors, arrays and rows of numbers in it, in order."""
-    if isinstance(item, torch.Tensor | np.ndarray):
-        yield tuple(item.shape)
-    elif isinstance(item, list | tuple) and all(isinstance(part, numbers.Number) for part in item):
-        yield (len(item),)
+def _shape(row: Any) -> tuple[int, ...]:
+    return tuple(row.shape) if isinstance(row, torch.Tensor | np.ndarray) else (len(row),)
+
+
+def _rows_in(item: Any) -> Iterator[Any]:
+    """Tensors, arrays and rows of numbers in it, in order."""
+    if isinstance(item, torch.Tensor | np.ndarray) or (
+        isinstance(item, list | tuple) and all(isinstance(part, numbers.Number) for part in item)
+    ):
+        yield item
     elif isinstance(item, Mapping | list | tuple):
         for part in item.values() if isinstance(item, Mapping) else item:
-            yield from _shapes_in(part)
+            yield from _rows_in(part)
 
 
 class _Few(list[Any]):

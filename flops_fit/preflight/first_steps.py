@@ -23,6 +23,7 @@ from flops_fit.data.nested import to_device
 from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged, StudyError
 from flops_fit.preflight.held_out_draws import doubt_of_draws
+from flops_fit.preflight.left_out import doubt_of_targets
 from flops_fit.preflight.mean_loss import doubt_of_mean
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.tables.losses import offset_for, why_no_law
@@ -116,7 +117,7 @@ def _try(study: Study, experiment: Experiment, device: torch.device, stages: _St
     batch = stages.run("reading training data", lambda: _first_batch(loop))
     timed = None if batch is None else stages.run("training step", lambda: _rehearse(loop, batch))
     reading = None if timed is None else stages.run("reading training data", lambda: _reading_seconds(loop))
-    doubts = [doubt_of_mean(loop.model, to_device(batch, device), loop.job.loss_fn)] if timed else []
+    doubts = _doubts_of_loss(study, loop, to_device(batch, device)) if timed else []
     stages.run("optimizer", lambda: _check_optimizer(loop))
     held_out = stages.run("reading held-out data", lambda: _with_one_held_out_batch(loop))
     if held_out is not None:
@@ -223,6 +224,13 @@ def _check_losses(measured: Mapping[str, Any]) -> bool:
                 "every predicted loss hold it too), or change the sign of a log-likelihood or reward"
             )
     return True
+
+
+def _doubts_of_loss(study: Study, loop: Any, batch: Any) -> list[str | None]:
+    """Of a mean that is none, and of targets without a part in it, unless the study says itself what its tokens are."""
+    model, loss_fn = loop.model, loop.job.loss_fn
+    says = study.data is not None and study.data.tokens_per_example is not None
+    return [doubt_of_mean(model, batch, loss_fn), None if says else doubt_of_targets(model, batch, loss_fn)]
 
 
 def _check_memory(study: Study, experiment: Experiment, device: torch.device) -> bool:

@@ -212,3 +212,17 @@ def test_rows_in_which_the_model_finds_its_targets_are_said_to_be_filled_up_with
     padded = DataLoader(rows, collate_fn=lambda items: torch.nn.utils.rnn.pad_sequence(items, batch_first=True))
     with pytest.warns(FlopsFitWarning, match="the collate_fn pads targets with values that enter the loss"):
         prepare_data(padded)
+
+
+def test_frames_of_different_lengths_are_not_told_to_take_a_token():
+    """Numbers with fractions are filled up by nobody but the user's own collate_fn."""
+
+    class Frames(Dataset):
+        def __len__(self):
+            return 64
+
+        def __getitem__(self, index):
+            return torch.randn(3 + index % 4, 2), torch.tensor(index % 3)
+
+    with pytest.raises(DataError, match=r"differ in shape, such as \(3, 2\) and \(4, 2\).*give a DataLoader with"):
+        open_examples(Frames()).batch_of([Frames()[0], Frames()[1]])
