@@ -73,10 +73,7 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
         )
         say_holder(lock, process.pid)
         try:
-            address = f"{name}: http://{HOST}:{port}{LINEAGE if found else FIRST_PAGE}"
-            late = f"{address} (no answer in {_PATIENCE_SECONDS:g} s, and still waited for; Ctrl-C ends it)"
-            _see_guarded(process, port, lambda: say(console, late, style="yellow"))
-            say(console, f"{address} (Ctrl-C ends it)")
+            _say_where(process, console, port, name, LINEAGE if found else FIRST_PAGE)
             raise FlopsFitError(
                 f"Dagster ended by itself, with exit code {process.wait()}: its web server or its daemon was killed or "
                 "failed, see what it printed above; run this again to go on; runs under way go on meanwhile"
@@ -90,6 +87,14 @@ def serve(study: Path, port: int, console: Console, allowed: Iterable[str] = ())
 
 def _listen_to_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore them
+
+
+def _say_where(process: subprocess.Popen[bytes], console: Console, port: int, name: str, page: str) -> None:
+    """Print the address of `page` once the pages answer, and after a minute where they do not."""
+    address = f"{name}: http://{HOST}:{port}{page}"
+    late = f"{address} (no answer in {_PATIENCE_SECONDS:g} s, and still waited for; Ctrl-C ends it)"
+    _see_guarded(process, port, lambda: say(console, late, style="yellow"))
+    say(console, f"{address} (Ctrl-C ends it)")
 
 
 def _see_guarded(process: subprocess.Popen[bytes], port: int, on_late: Callable[[], None]) -> None:
