@@ -149,8 +149,8 @@ def model_outputs(model: Any, batch: Any) -> Any:
 
 def _own_step(model: Any, batch: Any) -> Any:
     """What a model that computes its own loss returns for a batch; of a Lightning module its training step."""
-    step = getattr(model, "training_step", None)
-    if callable(step) and callable(getattr(model, "configure_optimizers", None)):
+    if _is_lightning(model):
+        step = model.training_step
         return step(batch, 0) if _required(step) > 1 else step(batch)
     if isinstance(batch, tuple | list) and len(batch) == 2:
         name = next((name for name in TARGET_NAMES if _takes(model, name, by_name=True)), None)
@@ -158,6 +158,10 @@ def _own_step(model: Any, batch: Any) -> Any:
             inputs = batch[0] if isinstance(batch[0], tuple | list) else (batch[0],)
             return model(*inputs, **{name: batch[1]})
     return _call(model, batch)
+
+
+def _is_lightning(model: Any) -> bool:
+    return all(callable(getattr(model, name, None)) for name in ("training_step", "configure_optimizers"))
 
 
 def _required(function: Any) -> int:
@@ -176,6 +180,12 @@ def _outputs(model: Any, inputs: Any) -> Any:
             inputs = {key: value for key, value in inputs.items() if key != name}
     try:
         return _call(model, inputs)
+    except NotImplementedError as error:
+        if _is_lightning(model) and "forward" in str(error):
+            raise LossError(
+                f"{type(model).__name__} has a training_step and no forward: {_COMPUTES_ITS_OWN}"
+            ) from error
+        raise
     except TypeError as error:
         wanted = re.search(rf"missing .*'({'|'.join(TARGET_NAMES)}|target)'", str(error))
         if wanted:

@@ -28,6 +28,12 @@ def of_inputs(error: BaseException, inputs: Any) -> str | None:
     if not _TYPES_DIFFER.search(said):
         return None
     found = _dtypes(inputs)
+    half = re.search("BFloat16|Half", said)
+    if half and found & {"float32", "float64"}:
+        return (
+            f"the model's weights are {'bfloat16' if half[0] == 'BFloat16' else 'float16'}, and the data is not "
+            f'({_short(said)}); leave the weights in float32: precision = "bfloat16" in [training] computes in it'
+        )
     if "float64" not in found or not re.search("double|float64", said, re.IGNORECASE):
         return _of_whole_inputs(found, said)
     return (

@@ -43,8 +43,22 @@ class Logits(nn.Module):
         return logits[:, -1] if self.last else logits
 
 
+class Lightning(nn.Module):
+    def training_step(self, batch, batch_idx):
+        raise AssertionError("not with a loss_fn of its own")
+
+    def configure_optimizers(self):
+        return None
+
+
+class TwoInputs(nn.Linear):
+    def forward(self, x, y):
+        return functional.cross_entropy(super().forward(x), y)
+
+
 LINE = nn.Linear(6, 1)
 MLP = TinyMLP(8)
+HALF = nn.Linear(6, 1).to(torch.bfloat16)
 NORMED = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
 
 
@@ -68,6 +82,9 @@ NORMED = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
         (MLP, (ROWS, IDS[:, :1]), nn.CrossEntropyLoss(), r"one class an example; give targets.squeeze\(-1\)"),
         (MLP, (ROWS, IDS[:, 0].float()), cross_entropy, r"targets are float32, and classes are int64"),
         (MLP, (ROWS, ("cat",) * BATCH), nn.CrossEntropyLoss(), "targets are text, such as 'cat'; give each class"),
+        (HALF, (ROWS, ROWS[:, :1]), nn.MSELoss(), r'are bfloat16, .*float32: precision = "bfloat16" in \[training'),
+        (Lightning(), (ROWS, IDS[:, 0]), cross_entropy, "Lightning has a training_step and no forward: .*model_loss"),
+        (TwoInputs(6, 1), (ROWS, IDS[:, 0]), cross_entropy, "TwoInputs wants y besides the inputs; if .*model_loss"),
         (NORMED, (ROWS[:1], IDS[:1, 0]), cross_entropy, "batch normalisation needs two examples in a step"),
     ],
 )  # fmt: skip

@@ -129,8 +129,10 @@ def split_held_out(train: Examples, fraction: float) -> tuple[Examples, Examples
     return tuple(Examples(dataset=train.dataset, collate=train.collate, indices=part) for part in parts)  # type: ignore[return-value]
 
 
-def data_fingerprint(examples: Examples, code: str) -> str:
+def data_fingerprint(examples: Examples, code: str, kind: str | None = None) -> str:
     """16 hex digits that change with the data, and with the `code` that it is read by (of `data_code`).
+
+    `kind` is the name of the dataset's class, where another process knew it: what is sent loses the function around it.
 
     A dataset's own `fingerprint` (or Hugging Face's `_fingerprint`) is taken where it has one; a `TensorDataset` is
     hashed whole; of anything else the type, the length and 64 evenly spaced examples are hashed, drawn from fixed seeds
@@ -144,7 +146,7 @@ def data_fingerprint(examples: Examples, code: str) -> str:
         for tensor in examples.dataset.tensors:
             _hash_value(digest, tensor)
     else:
-        digest.update(f"{type(examples.dataset).__qualname__} {examples.num_examples}".encode())
+        digest.update(f"{kind or _kind(examples)} {examples.num_examples}".encode())
         seed_everything(_SPLIT_SEED)
         for example in examples.spread(_FINGERPRINT_EXAMPLES):
             _hash_value(digest, example)
@@ -152,6 +154,10 @@ def data_fingerprint(examples: Examples, code: str) -> str:
         _hash_value(digest, examples.indices)
     digest.update(code.encode())
     return digest.hexdigest()[:16]
+
+
+def _kind(examples: Examples) -> str:
+    return type(examples.dataset).__qualname__
 
 
 def data_code(examples: Examples, pieces: Pieces) -> str:
@@ -190,14 +196,16 @@ def _hash_value(digest: Any, value: Any) -> None:
 class DataCode:
     """The code that training and held-out data are read by: its fingerprints, and the pieces that it is made of.
 
-    `others` is that of held-out sets besides the first, by name. A process that the data was sent to cannot see the
-    source of a class of a notebook, so that this goes with it.
+    `others` is that of held-out sets besides the first, by name; `kinds` are the names of the classes of all of them,
+    training data and first set first. A process that the data was sent to cannot see the source of a class of a
+    notebook, nor the function that a class was defined in, so that these go with it.
     """
 
     training: str
     held_out: str
     pieces: Pieces
     others: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, training: Examples, held_out: Examples, others: Mapping[str, Examples]) -> DataCode:
@@ -208,6 +216,7 @@ class DataCode:
             held_out=data_code(held_out, pieces),
             pieces=pieces,
             others={name: data_code(examples, Pieces()) for name, examples in others.items()},
+            kinds=tuple(_kind(examples) for examples in (training, held_out, *others.values())),
         )
 
 
@@ -299,8 +308,15 @@ def prepare_data(
             measured_by = dict.fromkeys([first, *others], version)
         else:
             code = code or DataCode.of(training, evaluation, others)
-            parts = [data_fingerprint(training, code.training), data_fingerprint(evaluation, code.held_out)]
-            own = {name: data_fingerprint(examples, code.others[name]) for name, examples in others.items()}
+            first, second, *rest = code.kinds
+            parts = [
+                data_fingerprint(training, code.training, first),
+                data_fingerprint(evaluation, code.held_out, second),
+            ]
+            own = {
+                name: data_fingerprint(examples, code.others[name], kind)
+                for (name, examples), kind in zip(others.items(), rest, strict=True)
+            }
             measured_by = {first: parts[1], **own}
     if tokens.counts_padding:
         warnings.warn(_of_padding(padding, ignored), FlopsFitWarning, stacklevel=2)
