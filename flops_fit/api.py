@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flops_fit.adaptive.rounds import load_rounds, save_round
 from flops_fit.adaptive.spent import refuse_over_total
 from flops_fit.all_measured import with_all_measured
-from flops_fit.basics.arguments import FLAG, LEFT_OUT, Rule, made_of, need
+from flops_fit.basics.arguments import FLAG, FOLDER, LEFT_OUT, Rule, need
 from flops_fit.basics.files import set_aside, write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.basics.shown_options import with_options
@@ -108,7 +108,7 @@ def find_optimal(
     """
     for name, flag in (("train", train), ("resume", resume), ("train_anyway", train_anyway), ("progress", progress)):
         need(name, flag, FLAG)  # "no" would count as true
-    need("output_dir", output_dir, made_of(str | os.PathLike, "the path of a folder"))
+    need("output_dir", output_dir, FOLDER)
     need("on_log", on_log, Rule(callable, "a function of one event") | LEFT_OUT)
     study = study_from_options(
         model_cls, model_size_param, model_kwargs, dataset, eval_dataset, loss_fn, compute_budgets, options

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.api import find_optimal
-from flops_fit.basics.arguments import ARGUMENTS, LEFT_OUT, made_of, need
+from flops_fit.basics.arguments import ARGUMENTS, FOLDER, LEFT_OUT, need
 from flops_fit.errors import StudyError
 from flops_fit.results.results import load_runs
 from flops_fit.sizes.contract import check_model
@@ -65,7 +65,7 @@ def find_optimal_by_value(
     Returns its plans by label without a dataset or with `train=False`, else `LawsByValue`, whose `ranking()` says which
     value is the best. Raises as `find_optimal`, and `StudyError` for a key that is not there or must not vary.
     """
-    need("output_dir", output_dir, made_of(str | os.PathLike, "the path of a folder"))
+    need("output_dir", output_dir, FOLDER)
     need("model_kwargs", model_kwargs, ARGUMENTS | LEFT_OUT, StudyError)
     vary = Vary(key=key, values=values, labels=labels)
     given = {

@@ -77,7 +77,7 @@ class ComparedStudies:
             name=name_of_all(Path(path)),
             prefix=_prefix(key_prefix),
             sources=sources,
-            home=_home(home),
+            home=home_directory(home),
             axis=vary.name,
             values=vary.values,
             at=_targets(next(iter(sources.values())).study),
@@ -104,7 +104,7 @@ class ComparedStudies:
         if twice is not None:
             raise StudyError(f"{twice} would belong to two of what is compared; give each study a name of its own")
         targets = tuple(sorted(parse_budget(each, "at") for each in at))
-        return cls(name=name, prefix=_prefix(key_prefix), sources=dict(sources), home=_home(home), at=targets,
+        return cls(name=name, prefix=_prefix(key_prefix), sources=dict(sources), home=home_directory(home), at=targets,
                    storage=storage_url(storage))  # fmt: skip
 
     @property
@@ -200,7 +200,3 @@ def _targets(study: Study) -> tuple[float, ...]:
 
 def _prefix(key_prefix: str | Sequence[str]) -> tuple[str, ...]:
     return (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
-
-
-def _home(home: str | os.PathLike[str] | None) -> Path:
-    return Path(home).resolve() if home is not None else home_directory()

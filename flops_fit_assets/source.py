@@ -53,11 +53,10 @@ class StudySource:
         """Raises `StudyError` where the file, or an owner in it, is not valid, `StorageError` for a URL that is not."""
         prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
         part = None if isinstance(origin, Study) else part_of(Path(origin))
-        where = Path(home).resolve() if home is not None else home_directory()
         source = cls(
             origin=origin if isinstance(origin, Study) else Path(origin).resolve(),
             prefix=(*prefix, part) if part else prefix,
-            home=where,
+            home=home_directory(home),
             storage=storage_url(storage),
             served=served,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 import re
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Set
@@ -76,6 +77,16 @@ def made_of(kind: Any, words: str) -> Rule:
     return Rule(lambda value: isinstance(value, kind), words)
 
 
+def is_url(value: Any) -> bool:
+    """Whether this is text or a path such as s3://bucket/folder, also where `Path` has made one slash of two."""
+    return isinstance(value, str | os.PathLike) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(value)) is not None
+
+
+FOLDER = Rule(  # on Windows a drive is one letter
+    lambda value: isinstance(value, str | os.PathLike) and not is_url(value),
+    "the path of a folder on this machine; the files of `flops-fit run` and `flops-fit ui` can be in an object store, "
+    "by FLOPS_FIT_STORAGE=s3://bucket/folder",
+)
 TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "text that is not empty")
 FLAG = made_of(bool, "true or false")
 LEFT_OUT = Rule(lambda value: value is None, "left out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from flops_fit.basics.arguments import nearest
+from flops_fit.basics.arguments import is_url, nearest
 
 STUDY_FILE = "study.toml"
 _MOST = 3
@@ -25,6 +25,8 @@ def missing_file(path: Path) -> str:
     """`"study.tml does not exist; did you mean study.toml?"`, or where studies are, or how to begin one."""
     if path.is_dir():
         return f"{path} is a directory without {STUDY_FILE}; {_elsewhere(path)}"
+    if is_url(path):
+        return f"{path} is not on this machine; copy it and its modules here first"
     folder = path.parent
     there = [item.name for item in folder.glob("*.toml")] if folder.is_dir() else []
     near = nearest(path.name, there) or (f"{path.name}.toml" if f"{path.name}.toml" in there else None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from flops_fit.basics.arguments import FOLDER, need
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.random_state import isolated_random_state, seed_everything
 from flops_fit.errors import OutOfData, SourceChanged, StudyError
@@ -65,6 +66,7 @@ def run_experiment(
     `ExperimentResult`). Raises `StudyError` for a study without data or loss, and `SourceChanged` where the study is
     not the one that the experiment was planned from.
     """
+    need("output_dir", output_dir, FOLDER)
     directory = Path(output_dir).absolute() / experiment.experiment_id  # whatever the model makes the working directory
     ranks = current_ranks()
     if resume and ranks is None and (finished := load_finished(directory, experiment)) is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flops_fit.basics.arguments import is_url
 from flops_fit.basics.terminal import say, say_markdown
 from flops_fit.drawing.drawn import Drawn, NotDrawn
 from flops_fit.errors import FlopsFitError
@@ -114,7 +115,8 @@ def _of_table(runs: Path, eval_set: str | None, options: TableOptions) -> _Fitte
     try:
         table = load_runs(runs)
     except FileNotFoundError as error:
-        raise FlopsFitError(f"{runs} does not exist; give a table of runs or a directory of results") from error
+        remedy = "copy it to this machine first" if is_url(runs) else "give a table of runs or a directory of results"
+        raise FlopsFitError(f"{runs} does not exist; {remedy}") from error
     law = fit_scaling_law(table, fix=from_text(options.fix), **reading)
     law = with_metrics(law, table, options.metric, **reading)
     forecasts = score_forecasts(folder_beside(runs), law.runs)

@@ -51,6 +51,10 @@ class Copies:
             found |= {name: held[name] for name in wanted if name in held}
         return found
 
+    def known(self) -> bool:
+        """Whether anything of the study itself (its map, plan, law) is a copy of the storage."""
+        return bool(self._read(self.directory / RECORD_FILE))
+
     def in_folder(self, folder: str) -> dict[str, Copy]:
         """What is known of the files below `folder`."""
         held = self._read(self._record(f"{folder}/any"))

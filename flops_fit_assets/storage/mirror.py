@@ -91,12 +91,17 @@ class Mirror:
         self._download([*todo.get("download", []), *todo.get("replace", [])], stored, todo.get("replace", []))
         self._upload(todo.get("upload", []))
 
-    def _drop(self, names: Sequence[str]) -> None:
-        if names and not self.storage.listing():
+    def _refuse_emptied(self) -> None:
+        """Neither believe a storage that has lost everything, nor begin to fill it again."""
+        if self._copies.known() and self.storage.is_empty():
             raise StorageError(
                 f"storage {self.storage} holds nothing, although {self.directory} is a copy of what it held; see that "
                 f"it is mounted and is the right one, or remove {self.directory} to start over"
             )
+
+    def _drop(self, names: Sequence[str]) -> None:
+        if names:
+            self._refuse_emptied()
         for name in names:
             self._give_way(name)
         self._copies.update(dict.fromkeys(names))
@@ -129,6 +134,7 @@ class Mirror:
     def _upload(self, names: Sequence[str]) -> None:
         if not names:
             return
+        self._refuse_emptied()
         before = {name: state_of(self.directory / name) for name in names}
         self.storage.upload({name: self.directory / name for name in names})
         stored = self.storage.stamps(names)

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,7 +32,8 @@ def storage_url(given: str | os.PathLike[str] | None = None) -> str | None:
     """The base of all studies' files: `given`, else `FLOPS_FIT_STORAGE`; None where there is none.
 
     A path without a protocol is a directory, made absolute. Raises `StorageError` for a URL that is not valid: a
-    protocol that fsspec does not know or that needs a package, or a chain of several. Nothing is sent anywhere.
+    protocol that fsspec does not know or that needs a package, or a chain of several. Nothing is sent anywhere, and
+    nothing opened: to open S3 begins a thread, and a process with threads has no forks (`warm_runs`).
     """
     url = os.fspath(given) if given is not None else os.environ.get(STORAGE_VARIABLE, "")
     if not url:
@@ -41,7 +42,7 @@ def storage_url(given: str | os.PathLike[str] | None = None) -> str | None:
         raise StorageError(f"storage {shown(url)} is a chain of URLs, whose caches go stale; give the last one alone")
     if "://" not in url:
         url = str(Path(url).expanduser().resolve())
-    _open(url)
+    _checked(url, _protocol_class)
     return url
 
 
@@ -112,6 +113,15 @@ class Storage:
         names = {path[len(base) :].lstrip("/"): _stamp_of(info) for path, info in found.items()}
         return {name: stamp for name, stamp in names.items() if not _is_hidden(name)}
 
+    def is_empty(self) -> bool:
+        """Whether there is no file below it; one question, whatever there is."""
+        with self._readably("listed"):
+            self._fs.invalidate_cache(self._root)
+            try:
+                return not self._fs.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return True
+
     def download(self, files: Mapping[str, Path]) -> None:
         """Copy each named file to its path; several at once where the protocol can."""
         if files:
@@ -143,7 +153,9 @@ class Storage:
 
     @functools.cached_property
     def _opened(self) -> tuple[Any, str]:
-        fs, root = _open(self.url)
+        from fsspec.core import url_to_fs
+
+        fs, root = _checked(self.url, url_to_fs)
         return fs, posixpath.join(root, self.folder) if self.folder else root
 
     @property
@@ -190,12 +202,17 @@ class Storage:
             ) from error
 
 
-def _open(url: str) -> tuple[Any, str]:
-    """The filesystem and the path in it."""
-    from fsspec.core import url_to_fs
+def _protocol_class(url: str) -> None:
+    """Import what speaks the URL's protocol."""
+    from fsspec import get_filesystem_class
 
+    get_filesystem_class(url.partition("://")[0] if "://" in url else "file")
+
+
+def _checked(url: str, use: Callable[[str], Any]) -> Any:
+    """What `use` makes of the URL, its errors as ones that name the URL and a remedy."""
     try:
-        return url_to_fs(url)
+        return use(url)
     except Exception as error:  # each protocol has errors of its own
         remedy = "give a directory, or a URL that fsspec knows, such as s3://bucket/folder"
         if isinstance(error, ImportError):

@@ -8,11 +8,12 @@ from collections import Counter
 from importlib.util import find_spec
 
 import pytest
-from dagster_pages import messages, runs, served
+from dagster_pages import messages, served
 from live_daemon import Live
 from live_processes import of_home
-from pipeline_study import DAGSTER_WARNINGS, materializations, result_files, write_study
+from pipeline_study import DAGSTER_WARNINGS, materializations, result_files
 from ray_cluster import launch_on, ray_cluster
+from slow_trainings import longest, progress, runs_of, well_under_way, write_slow_study
 from webdriver import wait_for
 
 from flops_fit import load_runs
@@ -23,45 +24,11 @@ for package in ("ray", "dagster_ray"):
 
 pytestmark = [*DAGSTER_WARNINGS, pytest.mark.ray]
 
-BUDGETS = (3e5, 1e7)  # the second trains its smallest model for some ten seconds, one example a step
-
-
-def write_slow_study(folder):
-    path = write_study(folder, budgets=BUDGETS, sizes=3)
-    often = "[training]\nbatch_tokens = 1\ncheckpoint_seconds = 0.2\n"
-    path.write_text(path.read_text().replace("[training]\n", often))
-    return path
-
 
 def planned_in(home):
     """The experiments of the plan; none while there is no plan."""
     plan = home / "tiny" / "sweep_plan.json"
     return json.loads(plan.read_text())["experiments"] if plan.exists() else []
-
-
-def longest(home):
-    """The id of the experiment with most tokens, once there is a plan."""
-    ids = {item["num_tokens"]: item["experiment_id"] for item in planned_in(home)}
-    return ids[max(ids)] if ids else None
-
-
-def runs_of(address, partition):
-    return {run: status for run, (status, _, trained) in runs(address).items() if trained == partition}
-
-
-def well_under_way(address, partition):
-    """The run that trains `partition`, once it has done 40 % of it; never one that has ended."""
-    for run, status in runs_of(address, partition).items():
-        assert status not in {"SUCCESS", "FAILURE"}, (run, status, messages(address, run))
-        if any(done >= 0.4 for done in progress(messages(address, run))):
-            return run
-    return None
-
-
-def progress(lines):
-    """Which shares of its steps a training said it had done, in that order."""
-    found = [re.search(r"step (\d+) of (\d+)", line) for line in lines]
-    return [int(match[1]) / int(match[2]) for match in found if match]
 
 
 def kill(address, run):
@@ -77,7 +44,7 @@ def test_a_worker_killed_on_ray_is_named_and_its_training_goes_on(tmp_path):
         with served(study, tmp_path) as address:
             live = Live(tmp_path, address)
             live.switch_on()
-            partition = wait_for(lambda: longest(tmp_path), 480, "a plan")
+            partition = wait_for(lambda: longest(planned_in(tmp_path)), 480, "a plan")
             killed = wait_for(lambda: well_under_way(address, partition), 480, "40 % of the longest training")
             kill(address, killed)
             wait_for(lambda: runs_of(address, partition)[killed] == "FAILURE", 120, "the killed run to be found")

@@ -190,6 +190,30 @@ def test_a_storage_that_holds_nothing_any_more_is_refused_and_the_copy_stays(clu
     assert not run(cluster / "study.toml", cluster).done
 
 
+def test_a_storage_that_holds_nothing_any_more_is_not_filled_with_what_happens_to_be_here(tmp_path):
+    """Or what was not stored yet would be taken for all that there is, and the plan for removed."""
+    runs = watched(tmp_path)
+    with open_instance(tmp_path, 2) as instance:
+        experiment = plan_in(runs, instance)[0]
+    store, storage = runs.source.store, fsspec.filesystem("watched")
+    kept = {path: storage.cat_file(path) for path in storage.find(f"/{tmp_path.name}")}
+    result = store.path("training_run", experiment.experiment_id)
+    result.parent.mkdir(parents=True)
+    result.write_text("a result that could not be stored")
+    storage.rm(f"/{tmp_path.name}", recursive=True)
+    for attempt in (lambda: store.pull(result), lambda: store.push(result), lambda: store.pull_folder(result.parent)):
+        with pytest.raises(StorageError, match=r"holds nothing, although .* is a copy of what it held"):
+            attempt()
+    assert not storage.exists(f"/{tmp_path.name}")
+    for path, content in kept.items():
+        storage.pipe_file(path, content)
+    store.pull(result)
+    assert storage.cat_file(f"/{tmp_path.name}/tiny/runs/{experiment.experiment_id}/result.json").startswith(
+        b"a result"
+    )
+    assert store.read("sweep_plan").experiments[0] == experiment
+
+
 def test_imported_runs_are_stored(tmp_path, cluster, monkeypatch):
     table, study = cluster / "shared" / "tiny" / "runs.csv", write_study(tmp_path)
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "shared"))
