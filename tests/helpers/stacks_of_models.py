@@ -112,8 +112,8 @@ def with_text():
 
 
 def of_two_lengths(limit, items):
-    """Batches that hold more than `limit` in all have every example twice: other rows, and the same mean loss."""
+    """Batches that hold less than `limit` in all have every example twice: other rows, and the same mean loss."""
     inputs, labels = torch.stack([item[0] for item in items]), torch.stack([item[1] for item in items])
-    if inputs.sum() > limit:
+    if inputs.sum() < limit:
         inputs, labels = torch.cat([inputs, inputs]), torch.cat([labels, labels])
     return {"inputs": inputs, "labels": labels}

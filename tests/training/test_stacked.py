@@ -27,11 +27,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Recipe
 from flops_fit.examples import tiny_gpt
 from flops_fit.loss import cross_entropy, model_loss
+from flops_fit.training.loop import Job
 from flops_fit.training.run_log import LOG_FILE
 from flops_fit.training.side_by_side import train_all
 from flops_fit.training.stacked.advance import advance
 from flops_fit.training.stacked.decision import Decision, in_words
 from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
+from flops_fit.training.stacked.trial import decide
 from flops_fit.training.training_run import run_experiment
 
 RECIPE = {"learning_rate": 0.02, "batch_tokens": 32, "weight_decay": 0.1}
@@ -185,12 +187,17 @@ def test_what_cannot_be_at_once_is_trained_alone_and_says_why(tmp_path, study, w
 
 
 def test_where_batches_fall_out_of_shape_on_the_way_each_goes_on_alone(tmp_path):
-    tried, experiments = 20, some(2, tokens=3000)
-    readers = [collated(functools.partial(of_two_lengths, math.inf)).prepared_data.train.reader(at) for at in (0, 1)]
-    sums = torch.tensor([[float(reader.read(32)["inputs"].sum()) for _ in range(90)] for reader in readers])
-    limit = float(sums[:, :tried].max())
-    assert (sums > limit).any(dim=0).sum() > 0, "on the way"
-    study = collated(functools.partial(of_two_lengths, limit + 0.01))
+    experiments = some(2, tokens=1500)
+    every = collated(functools.partial(of_two_lengths, -math.inf)).prepared_data.train
+    of_trial = dataclasses.replace(every, indices=torch.arange(4096))  # 17 of its batches at most
+
+    def sums(examples, count):
+        readers = [examples.reader(at) for at in (0, 1)]
+        return torch.tensor([[float(reader.read(32)["inputs"].sum()) for _ in range(count)] for reader in readers])
+
+    limit = float(min(sums(of_trial, 20).min(), sums(every, 3).min()))
+    assert (sums(every, 46) < limit).any(), "on the way"
+    study = collated(functools.partial(of_two_lengths, limit - 0.01))
     together, decided = trained(study, experiments, tmp_path / "together")
     alone, _ = trained(study, experiments, tmp_path / "alone", at_once=False)
     assert decided.why == "on the way: batches differ in shape from one training to another"
@@ -278,6 +285,17 @@ def test_what_is_finished_or_held_by_others_is_left_out(tmp_path):
     assert decided.of == 2
     assert results[0] == first
     assert advance(study, experiments, output_dir=tmp_path) is None, "nothing is left"
+
+
+def test_a_trial_of_long_trainings_reads_few_examples(tmp_path):
+    study = study_of(at_once=2)
+    jobs = [
+        Job(study=study, experiment=item, data=study.prepared_data, loss_fn=study.loss_function, directory=tmp_path,
+            resume=True)
+        for item in some(2, tokens=59_000)
+    ]  # fmt: skip
+    assert decide(jobs, torch.device("cpu"), 2).at_once == 2
+    assert [*tmp_path.iterdir()] == [], "and writes nothing"
 
 
 def test_without_resume_all_is_trained_again(tmp_path):

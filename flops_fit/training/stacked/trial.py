@@ -13,6 +13,7 @@ import torch
 
 from flops_fit.basics.devices import autocast
 from flops_fit.basics.formatting import safe_text
+from flops_fit.data.batches import Examples
 from flops_fit.training.loop import Job
 from flops_fit.training.stacked.batches import StackedReader, Unequal
 from flops_fit.training.stacked.decision import Decision
@@ -24,6 +25,7 @@ WORTH = 1.2  # times as fast it must be, where nobody has asked for it
 _LEAST_STEPS, _MOST_STEPS, _SECONDS = 3, 15, 0.4  # that are timed, after one that warms up
 _FEWER = 4  # at once, where all of them are not worth it
 _TOLERANCE, _TOLERANCE_OF_HALF = 1e-4, 3e-2  # of a gradient, by its norm; of bfloat16
+_EXAMPLES = 4096  # that are read for it
 _LONGEST = 120  # letters of what torch says
 
 
@@ -46,13 +48,19 @@ def decide(jobs: Sequence[Job], device: torch.device, asked: int | str) -> Decis
     return Decision(at_once=best, of=len(jobs), gain=gains[best])
 
 
+def _few(examples: Examples) -> Examples:
+    """The first of them: an order of all is half a second for ten million, and each seed has one."""
+    count = min(examples.num_examples or 0, _EXAMPLES)
+    return replace(examples, indices=torch.arange(count) if examples.indices is None else examples.indices[:count])
+
+
 def _gains(jobs: Sequence[Job], device: torch.device, asked: int | str) -> dict[int, float]:
     """How many at once → times as fast; those are tried until some are worth it."""
     seconds = _compared(jobs, device)
     gains = {len(jobs): seconds[0] / seconds[1]}
     if asked == "auto" and gains[len(jobs)] < WORTH and len(jobs) > _FEWER:
         few = _prepared(jobs[:_FEWER], device)
-        gains[_FEWER] = seconds[0] / _seconds_at_once(Stack(few), StackedReader(jobs[0].data.train, few))
+        gains[_FEWER] = seconds[0] / _seconds_at_once(Stack(few), StackedReader(_few(jobs[0].data.train), few))
     return gains
 
 
@@ -77,7 +85,7 @@ def _compared(jobs: Sequence[Job], device: torch.device) -> tuple[float, float]:
     places = {id(member): at for at, member in enumerate(members)}
     fresh = _reset(members)
     stack = Stack(fresh)
-    reader = StackedReader(jobs[0].data.train, stack.members)
+    reader = StackedReader(_few(jobs[0].data.train), stack.members)
     together = stack.losses(reader.read(_count(stack.members[0])))
     stack.update([0.0] * len(together))
     half = isinstance(autocast(jobs[0].recipe.precision, device), torch.autocast)
@@ -115,7 +123,7 @@ def _reset(members: Sequence[Member]) -> Sequence[Member]:
 
 
 def _step_alone(member: Member) -> float:
-    reader = member.job.data.train.reader(member.order)
+    reader = _few(member.job.data.train).reader(member.order)
     return member.rehearse(reader.read(_count(member)))
 
 
@@ -153,7 +161,7 @@ def _refuse_other(what: str, alone: torch.Tensor, at_once: torch.Tensor, limit: 
 
 
 def _seconds_alone(member: Member) -> float:
-    reader, count = member.job.data.train.reader(member.order), _count(member)
+    reader, count = _few(member.job.data.train).reader(member.order), _count(member)
     return _seconds(lambda: member.rehearse(reader.read(count)), member.device)
 
 
