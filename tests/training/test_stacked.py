@@ -187,7 +187,7 @@ def test_what_cannot_be_at_once_is_trained_alone_and_says_why(tmp_path, study, w
 
 
 def test_where_batches_fall_out_of_shape_on_the_way_each_goes_on_alone(tmp_path):
-    experiments = some(2, tokens=1500)
+    experiments = some(2, tokens=32 * 46)
     every = collated(functools.partial(of_two_lengths, -math.inf)).prepared_data.train
     of_trial = dataclasses.replace(every, indices=torch.arange(4096))  # 17 of its batches at most
 
