@@ -308,14 +308,14 @@ def prepare_data(
             measured_by = dict.fromkeys([first, *others], version)
         else:
             code = code or DataCode.of(training, evaluation, others)
-            first, second, *rest = code.kinds
+            of_training, of_first, *of_others = code.kinds
             parts = [
-                data_fingerprint(training, code.training, first),
-                data_fingerprint(evaluation, code.held_out, second),
+                data_fingerprint(training, code.training, of_training),
+                data_fingerprint(evaluation, code.held_out, of_first),
             ]
             own = {
                 name: data_fingerprint(examples, code.others[name], kind)
-                for (name, examples), kind in zip(others.items(), rest, strict=True)
+                for (name, examples), kind in zip(others.items(), of_others, strict=True)
             }
             measured_by = {first: parts[1], **own}
     if tokens.counts_padding:
