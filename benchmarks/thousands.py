@@ -112,7 +112,6 @@ def pages(address, experiment):
             ("partitions of `training_run`", "/assets/training_run?view=partitions", ("Partitions Selected",)),
             ("one training", f"/assets/training_run?view=partitions&partition={experiment}", ("held-out loss",)),
             ("`scaling_law`", "/assets/scaling_law", ("predictions",)),
-            ("events of `scaling_law`", "/assets/scaling_law?view=events", ("Event",)),
             ("runs", "/runs", ("scaling_law",)),
         ):
             began = time.perf_counter()
