@@ -18,6 +18,7 @@ from flops_fit.basics.files import set_aside, write_value
 from flops_fit.basics.formatting import format_flops
 from flops_fit.basics.shown_options import with_options
 from flops_fit.basics.terminal import say
+from flops_fit.cost.devices import devices_text, refuse_devices
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FlopsFitWarning, StudyError
 from flops_fit.extension import with_what_is_next
@@ -55,6 +56,7 @@ from flops_fit.training.side_by_side import study_workers, train_all
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flops_fit.cost.estimate import CostEstimate
     from flops_fit.scaling_law import ScalingLaw
 
 
@@ -130,17 +132,22 @@ def find_optimal(
     plan = study_plan(study, size_map)
     if not training:
         return plan
-    if progress:
-        _show(plan)
     directory = Path(output_dir)
     finished = already_finished(plan.trainings, directory / "runs") if resume else {}
+    cost = study_cost(study, plan, finished.values(), directory)
+    if progress:
+        _show(plan, cost)
     for said in lacking_sets(study, finished.values()):
         warnings.warn(said, FlopsFitWarning, stacklevel=2)
-    refuse_over_limit(study.hardware, plan, finished, study_cost(study, plan, finished.values(), directory))
+    refuse_over_limit(study.hardware, plan, finished, cost)
+    refuse_devices(study.hardware, cost)
     with _workers(study, len(plan.trainings)) as workers:
         _check_first_steps(study, plan, finished, progress, workers, directory)
         write_value(directory / "sweep_plan.json", plan.to_dict())
-        results = train_all(study, plan.trainings, output_dir=directory / "runs", workers=workers, **how)
+        devices = study_cost(study, plan, finished.values(), directory).devices  # which knows the first steps now
+        results = train_all(
+            study, plan.trainings, output_dir=directory / "runs", workers=workers, devices=devices, **how
+        )
     return _fit_and_save(study, size_map, plan, results, directory)
 
 
@@ -234,7 +241,9 @@ def _train_new(
     new = [item for item in plan.experiments if item.experiment_id not in results]
     finished = {**results, **(already_finished(new, directory / "runs") if how["resume"] else {})}
     if any(item.experiment_id not in finished for item in new):
-        refuse_over_limit(study.hardware, plan, finished, study_cost(study, plan, finished.values(), directory))
+        cost = study_cost(study, plan, finished.values(), directory)
+        refuse_over_limit(study.hardware, plan, finished, cost)
+        refuse_devices(study.hardware, cost)
         if is_round:
             assert study.adaptive is not None
             cost = study_cost(study, plan, finished.values())  # as the round was planned: without first steps' times
@@ -243,7 +252,8 @@ def _train_new(
             _check_first_steps(study, plan, finished, how["progress"], how["workers"], directory)
         if is_round:
             write_value(directory / "sweep_plan.json", plan.to_dict())
-    trained = train_all(study, new, output_dir=directory / "runs", **how)
+    devices = study_cost(study, plan, finished.values(), directory).devices
+    trained = train_all(study, new, output_dir=directory / "runs", devices=devices, **how)
     return {result.experiment_id: result for result in trained}
 
 
@@ -300,12 +310,14 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
-def _show(plan: SweepPlan) -> None:
+def _show(plan: SweepPlan, cost: CostEstimate) -> None:
     """Say what will be trained, and what will not and why."""
     console = _console()
     say(console, f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs")
     for note in of_sharing(plan.notes):
         say(console, note)
+    if devices := devices_text(cost):
+        say(console, devices)
     if plan.checks:
         say(console, cost_text(plan.checks, plan.experiments))
     for point in plan.dropped:

@@ -21,9 +21,10 @@ draws differently in every process.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import signal
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
-TIMEOUT = timedelta(minutes=30)  # of one exchange; the held-out evaluation must be done within it
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command of each process that `torchrun` starts; its exit code is 0 for a completed experiment."""
@@ -47,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("study", type=Path, help="path of a study.toml")
     parser.add_argument("experiment_id", help="of the study's plan, such as c6e+10-width48-s0-3f9a2b71")
     parser.add_argument("--output-dir", type=Path, help="default: flops_fit_data/<study>/runs")
+    parser.add_argument("--told", type=Path, help="file with the experiment, where whoever starts this has planned it")
     given = parser.parse_args(arguments)
+    _number_by_slurm()
 
     from flops_fit.study.study import Study
 
@@ -55,23 +56,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on_gpu = choose_device(study.hardware.device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    from flops_fit.training.ranks import TIMEOUT
+
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     try:
-        result = _train(study, given.experiment_id, given.output_dir)
+        result = _train(study, given)
         if distributed.get_rank() == 0:
             outcome = f"held-out loss {result.loss:.4f}" if result.loss is not None else result.reason
             print(f"{result.status} {result.experiment_id}: {outcome}", flush=True)
     finally:
         distributed.destroy_process_group()
-    return 0 if result.status == "completed" else 1
+    return {"completed": 0, "interrupted": 128 + signal.SIGTERM}.get(result.status, 1)
 
 
-def _train(study: Study, experiment_id: str, output_dir: Path | None) -> ExperimentResult:
+def _number_by_slurm() -> None:
+    """What `torchrun` would set, of a process that Slurm's `srun` has started."""
+    named = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
+    if "RANK" not in os.environ and "SLURM_PROCID" in os.environ:
+        os.environ.update({ours: os.environ[theirs] for ours, theirs in named.items()})
+
+
+def _train(study: Study, given: argparse.Namespace) -> ExperimentResult:
+    from flops_fit.sweep.experiment import Experiment
     from flops_fit.training.training_run import run_experiment
 
     home = Path(os.environ.get("FLOPS_FIT_HOME", "flops_fit_data"))
-    experiment = planned_experiment(study, experiment_id)
-    return run_experiment(study, experiment, output_dir=output_dir or home / study.name / "runs")
+    output_dir = given.output_dir or home / study.name / "runs"
+    if given.told is None:
+        return run_experiment(study, planned_experiment(study, given.experiment_id), output_dir=output_dir)
+    told = json.loads(given.told.read_text(encoding="utf-8"))
+    siblings = [Experiment.from_dict(item) for item in told["siblings"]]
+    return run_experiment(study, Experiment.from_dict(told["experiment"]), output_dir=output_dir, siblings=siblings)
 
 
 def planned_experiment(study: Study, experiment_id: str) -> Experiment:

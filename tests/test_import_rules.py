@@ -24,7 +24,7 @@ LIBRARY = (
     ("sweep",),
     ("recipe", "results"),
     ("cost", "scaling_law", "loss_curves"),
-    ("adaptive", "rate_check", "recipe_law"),
+    ("adaptive", "rate_check", "recipe_law", "slurm"),
     ("study", "report"),
     ("study_law",),
     ("training", "stages"),

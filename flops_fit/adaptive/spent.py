@@ -52,7 +52,7 @@ def amount_spent(
     for item in experiments:
         result = results.get(item.experiment_id)
         flops += item.planned_flops if result is None else result.flops
-        hours += (cost.seconds[item.experiment_id] if result is None else result.seconds) / 3600
+        hours += (cost.seconds[item.experiment_id] if result is None else result.seconds * result.devices) / 3600
     return Amount(flops=flops, hours=hours, money=hours * price)
 
 

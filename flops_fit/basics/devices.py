@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 _MEMORY_SHARE = 0.95  # of a GPU that processes on it may take together: each needs some beside what torch counts
+ALL_GPUS = "FLOPS_FIT_GPUS"  # those that a worker's training may take besides the one that it sees
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,11 +27,19 @@ def autocast(precision: str, device: torch.device) -> Any:
 
 def worker_environments(device: str) -> list[dict[str, str]]:
     """One environment per GPU, so that worker processes spread over them; an empty one where no GPU is to be used."""
+    names = all_gpus(device)
+    return [{"CUDA_VISIBLE_DEVICES": name, ALL_GPUS: ",".join(names)} for name in names] or [{}]
+
+
+def all_gpus(device: str) -> list[str]:
+    """The GPUs that trainings on `device` may take, as `CUDA_VISIBLE_DEVICES` names them; none on the CPU.
+
+    A worker process, which sees one of them, knows all.
+    """
     if device not in ("auto", "cuda") or not torch.cuda.is_available():
-        return [{}]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
-    return [{"CUDA_VISIBLE_DEVICES": name} for name in names]
+        return []
+    visible = os.environ.get(ALL_GPUS) or os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
 
 
 def cap_memory(processes: int) -> None:

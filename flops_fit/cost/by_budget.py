@@ -60,7 +60,7 @@ def costs_by_budget(
         ours = [item for item in ours if (known := final.get(item.experiment_id)) is None or known.source == "trained"]
         done = [final[item.experiment_id] for item in ours if item.experiment_id in final]
         left = [item.experiment_id for item in ours if item.experiment_id not in final]
-        took = sum(result.own_seconds for result in done)
+        took = sum(result.device_seconds for result in done)
         if ours:
             found.append(
                 BudgetCost(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.formatting import format_bytes
+from flops_fit.cost.devices import Devices, devices_of
 from flops_fit.cost.evaluation import Evaluation
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.step_seconds import StepSeconds, overhead, steps_of
@@ -26,7 +27,7 @@ class CostEstimate:
     """What a plan costs.
 
     Attributes:
-        seconds: experiment id → seconds of training and evaluation on one worker, without what it takes to start, of
+        seconds: experiment id → seconds of training and evaluation on one device, without what it takes to start, of
             what an experiment trains itself.
         shares: experiment id → what that is of all its FLOPs, where it shares a trunk: of finished ones as it was, of
             the others by the order they are trained in (`flops_fit.recipe.trunk`).
@@ -38,6 +39,7 @@ class CostEstimate:
         device_bytes: memory of one worker's device; None where it is not known.
         in_parts: ids of experiments whose batch does not fit at once: its gradient is accumulated in parts.
         too_large: ids of experiments that do not fit the device in any number of parts.
+        devices: experiment id → how many train it together, and why.
         error: median relative error of predicting finished runs from the others (`flops_fit.cost.calibration`); None
             before there are four.
     """
@@ -53,6 +55,11 @@ class CostEstimate:
     too_large: tuple[str, ...] = ()
     error: float | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
+    devices: Mapping[str, Devices] = field(default_factory=dict)
+
+    def wall_seconds_of(self, experiment_id: str) -> float:
+        """Of one training on the devices that it takes, if each does its share at the speed of one alone."""
+        return self.seconds[experiment_id] / self.devices.get(experiment_id, Devices()).count
 
     def own_flops(self, experiment: Experiment) -> float:
         """FLOPs that `experiment` does itself."""
@@ -61,7 +68,7 @@ class CostEstimate:
     @property
     def wall_seconds(self) -> float:
         """Seconds until the last of `workers` is done, if they never wait."""
-        longest = max(self.seconds.values(), default=0.0)
+        longest = max(map(self.wall_seconds_of, self.seconds), default=0.0)
         return max(longest, self.device_hours * 3600 / self.workers)
 
     def memory_text(self) -> str:
@@ -114,6 +121,7 @@ def estimate(
     shares = {name: part.share for name, part in own.items()}
     finished = [result for result in results if learn and result.status == "completed" and result.own_seconds > 0]
     finished = [result for result in finished if result.source == "trained"]  # imported ones ran on another machine
+    finished = [_on_one_device(item) for item in finished]
     steps = {name: part.steps for name, part in own.items()}
     alone = [item for item in plan.trainings if item.experiment_id not in own]
     steps |= {item.experiment_id: steps_of(item, recipe, tokens_per_example) for item in alone if recipe}
@@ -128,6 +136,12 @@ def estimate(
     smallest = {experiment.experiment_id: peak_memory(experiment) for experiment in plan.trainings}
     too_large = _above(smallest, hardware.memory)
     hours = sum(seconds.values()) / 3600
+    batches = {}
+    if recipe:
+        batches = {
+            item.experiment_id: recipe.tokens_per_step(at_branch(recipe, item)) / tokens_per_example
+            for item in plan.trainings
+        }
     return CostEstimate(
         seconds=seconds,
         workers=hardware.num_workers(),
@@ -140,7 +154,16 @@ def estimate(
         too_large=too_large,
         error=error,
         shares=shares,
+        devices=devices_of(plan.trainings, hardware, seconds, memory, smallest, batches) if recipe else {},
     )
+
+
+def _on_one_device(result: Any) -> Any:
+    """The result with the seconds of all its devices together."""
+    count = result.devices
+    if count == 1:
+        return result
+    return replace(result, seconds=result.seconds * count, trunk_seconds=result.trunk_seconds * count)
 
 
 def _above(memory: Mapping[str, float | None], limit: float | None) -> tuple[str, ...]:

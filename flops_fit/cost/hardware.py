@@ -20,6 +20,7 @@ FIELD_RULES = {
     "device": matching(r"auto|cpu|mps|cuda(:\d+)?", "one of auto, cpu, cuda, mps"),
     "trainings_per_device": whole() | one_of("auto"),
     "workers": whole() | Rule(lambda workers: workers is None, "left out for one per core or GPU"),
+    "devices_per_training": whole() | one_of("auto"),
     "accelerator": TEXT | LEFT_OUT,
     "peak_precision": one_of("bf16", "tf32", "fp32"),
     **dict.fromkeys(("peak_flops", "memory_bytes", "max_cost", "max_hours"), number(above=0) | LEFT_OUT),
@@ -40,6 +41,9 @@ class Hardware:
             decay alone take their steps together in one process where a trial finds that the same and faster. A number:
             on a CPU so many at most do, however fast; on a GPU so many processes share it, each with its part of the
             memory (docs/training.md#several-at-once).
+        devices_per_training: devices that train one experiment together, data parallel, each with a process of its own
+            (docs/distributed.md); such a training takes as many of the workers' places. "auto" is 1, and more for those
+            that would outlast an even share of all, or whose batch does not fit one device.
         accelerator: a device of `flops_fit.cost.accelerators`, such as "H100-SXM"; gives peak FLOP/s and memory.
         peak_precision: which figure of the accelerator to take: "bf16", "tf32" or "fp32".
         peak_flops: FLOP/s of one worker's device; without it and `accelerator`, 5e10, roughly one CPU core.
@@ -54,6 +58,7 @@ class Hardware:
     device: str = "auto"
     workers: int | None = None
     trainings_per_device: int | str = 1
+    devices_per_training: int | str = 1
     accelerator: str | None = None
     peak_precision: str = "bf16"
     peak_flops: float | None = None
@@ -68,6 +73,16 @@ class Hardware:
         if self.max_cost is not None and self.price_per_hour == 0:
             raise StudyError(
                 f"hardware.max_cost = {self.max_cost!r} must be given together with price_per_hour, which is 0"
+            )
+        if self.devices_per_training != 1 and self.trainings_per_device != 1:
+            raise StudyError(
+                f"hardware.devices_per_training = {self.devices_per_training!r} with trainings_per_device = "
+                f"{self.trainings_per_device!r}; a training either shares its device or takes several: leave one out"
+            )
+        if self.devices_per_training != 1 and (self.device == "mps" or ":" in self.device):
+            raise StudyError(
+                f"hardware.devices_per_training = {self.devices_per_training!r} with device = {self.device!r}, which "
+                'is one; set device = "cuda" or "cpu", or leave devices_per_training out'
             )
         if self.accelerator is not None:
             find_accelerator(self.accelerator, self.peak_precision)
@@ -132,7 +147,8 @@ class Hardware:
         """All that decides whether a plan is within `limits`, the experiments and their results aside; {} without."""
         if not self.limits:
             return {}
-        deciding = ("workers", "known_peak", "utilisation", "price_per_hour")
+        deciding = ["workers", "known_peak", "utilisation", "price_per_hour"]
+        deciding += ["devices_per_training"] if self.devices_per_training != 1 else []
         return self.limits | {name: getattr(self, name) for name in deciding}
 
     @property

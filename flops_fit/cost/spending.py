@@ -59,14 +59,15 @@ def spending(
     done = {name: result for name, result in results.items() if result.is_final and name in wanted}
     left = [item for item in plan.trainings if item.experiment_id not in done]
     seconds = [cost.seconds[item.experiment_id] for item in left]
+    longest = max((cost.wall_seconds_of(item.experiment_id) for item in left), default=0.0)
     return Spending(
         planned_flops=float(sum(map(cost.own_flops, plan.trainings))),
         done_flops=float(sum(result.own_flops for result in done.values())),
-        done_hours=sum(result.own_seconds for result in done.values()) / 3600,
+        done_hours=sum(result.device_seconds for result in done.values()) / 3600,
         left_experiments=len(left),
         left_flops=float(sum(map(cost.own_flops, left))),
         left_hours=sum(seconds) / 3600,
-        left_wall_hours=max(max(seconds, default=0.0), sum(seconds) / cost.workers) / 3600,
+        left_wall_hours=max(longest, sum(seconds) / cost.workers) / 3600,
         price_per_hour=hardware.price_per_hour,
         workers=cost.workers,
         basis=cost.basis,

@@ -12,6 +12,7 @@ import torch
 from flops_fit.basics.devices import choose_device, device_name
 from flops_fit.basics.formatting import format_bytes, format_seconds, markdown_table, safe_text
 from flops_fit.basics.random_state import isolated_random_state
+from flops_fit.cost.devices import devices_text
 from flops_fit.cost.step_seconds import StepSeconds, TimedStep
 from flops_fit.data.leaks import Leak, find_leaks
 from flops_fit.data.study_data import StudyData
@@ -45,6 +46,7 @@ class Preflight:
         wall_seconds: until the last worker is done, if none ever waits; None likewise.
         timed: the steps; None likewise.
         num_experiments, workers: of the plan, and how many train side by side.
+        devices: which trainings take how many devices and why, in words; "" where each takes one.
         leaks: what of the held-out data was found in the training data.
     """
 
@@ -55,6 +57,7 @@ class Preflight:
     timed: StepSeconds | None
     num_experiments: int
     workers: int
+    devices: str = ""
     leaks: tuple[Leak, ...] = ()
 
     @property
@@ -91,6 +94,7 @@ class Preflight:
         return (
             f"{self.num_experiments} experiments: {format_seconds(seconds)} of training on one device, "
             f"{format_seconds(self.wall_seconds)} on {workers}, timed on {self.device}"
+            f"{f'; {self.devices}' if self.devices else ''}"
         )
 
     def _table(self) -> str:
@@ -134,6 +138,7 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
         timed=timed,
         num_experiments=len(plan.trainings),
         workers=study.hardware.num_workers(),
+        devices=devices_text(cost) if cost else "",
         leaks=_leaks(study.prepared_data),
     )
 
@@ -175,11 +180,12 @@ def preflight_if_due(
 ) -> Preflight | None:
     """`preflight` where much is at stake: several experiments are missing, one of them the smallest or the largest.
 
-    A study with a trainer of its own, whose steps are not ours to take, has none.
+    A study with a trainer of its own, whose steps are not ours to take, has none, nor has one whose trainings are jobs
+    on other machines than this.
 
     Raises `StudyError` with all problems where no size gets through its first steps.
     """
-    if study.trainer is not None:
+    if study.trainer is not None or study.slurm is not None:
         return None
     missing = [item for item in plan.experiments if item.experiment_id not in finished]
     if len(missing) < 2 or all(item.experiment_id in finished for item in _ends(plan)):

@@ -129,6 +129,11 @@ class WorkerPool:
         for worker in self._workers:
             worker.ask()
 
+    def kill(self) -> None:
+        """End every process at once, whatever it does; tasks under way have no outcome."""
+        for worker in self._workers:
+            worker.stop()
+
     def __exit__(self, *error: object) -> None:
         end = time.monotonic() + _SAVE_SECONDS
         for worker in self._workers:

@@ -33,14 +33,14 @@ _PLANNED = (
 )  # fmt: skip
 _OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of several held-out sets or metrics have
 _OF_TRUNKS = ("trunk", "trunk_tokens", "trunk_steps", "trunk_seconds")  # of studies that share trunks alone
-_OF_FEW = (*_OF_NAMED, *_OF_TRUNKS, "stacked")
+_OF_FEW = (*_OF_NAMED, *_OF_TRUNKS, "stacked", "devices")
 _MAPPINGS = ("versions", *_OF_NAMED)
 _HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "stacked", *_OF_TRUNKS[1:])
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
     **dict.fromkeys(("compute_budget", "flops_per_token"), number(above=0)),
-    **dict.fromkeys(("size_param_value", "num_params"), whole()),
+    **dict.fromkeys(("size_param_value", "num_params", "devices"), whole()),
     **dict.fromkeys(("num_tokens", "seed", "steps", "trunk_tokens", "trunk_steps", "stacked"), _COUNT),
     **dict.fromkeys(
         ("flops", "batch_examples", "learning_rate", "seconds", "trunk_seconds", "tokens_per_second"), _AMOUNT
@@ -80,6 +80,7 @@ class ExperimentResult:
             of its trunk had trained. Results of earlier versions have the first alone.
         stacked: how many trainings took steps together with it in one process, itself included
             (docs/training.md#several-at-once); 0 where it was trained alone. Its `seconds` are then its share.
+        devices: that trained it together, the last time that it was taken up.
 
     Raises `ResultError` for a value outside its limits, and for a loss without completion or the other way round.
     """
@@ -116,6 +117,7 @@ class ExperimentResult:
     trunk_steps: int = 0
     trunk_seconds: float = 0.0
     stacked: int = 0
+    devices: int = 1
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, ResultError)
@@ -154,14 +156,20 @@ class ExperimentResult:
         """Seconds of training that are its own; by its share of tokens where an earlier version kept these alone."""
         return self.seconds - self.trunk_seconds if self.trunk_seconds else self.seconds * self.own_share
 
+    @property
+    def device_seconds(self) -> float:
+        """Seconds of all its devices together that are its own."""
+        return self.own_seconds * self.devices
+
     @classmethod
     def of(cls, experiment: Experiment, **outcome: Any) -> ExperimentResult:
         """The result of `experiment`; `outcome` has the fields that the plan does not know."""
         return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; of named held-out sets, metrics, trunks and stacks nothing where there are none."""
+        """Plain JSON values; of named held-out sets, metrics, trunks, stacks, several devices nothing where there are none."""
         values = dataclasses.asdict(self) | {name: dict(getattr(self, name)) for name in _MAPPINGS}
+        values["devices"] = self.devices if self.devices > 1 else None
         return {name: value for name, value in values.items() if value or name not in _OF_FEW}
 
     @classmethod
@@ -186,6 +194,7 @@ def results_frame(results: Iterable[ExperimentResult]) -> pd.DataFrame:
 
     results = list(results)
     left_out = {*_MAPPINGS, *(() if any(result.trunk for result in results) else _OF_TRUNKS)}
+    left_out |= set() if any(result.devices > 1 for result in results) else {"devices"}
     columns = [item.name for item in dataclasses.fields(ExperimentResult) if item.name not in left_out]
     rows = [{name: getattr(result, name) for name in columns} | measured(result) for result in results]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*columns, *itertools.chain.from_iterable(rows)])))

@@ -13,6 +13,7 @@ from flops_fit.cost import hardware
 from flops_fit.recipe import recipe
 from flops_fit.recipe_law import options as tuning
 from flops_fit.sizes import options as sizes
+from flops_fit.slurm import options as slurm
 from flops_fit.study import sections, vary
 from flops_fit.study.study_file import SECTIONS
 from flops_fit.sweep import options as sweep
@@ -28,6 +29,7 @@ _RULES: dict[str, dict[str, Rule]] = {
     "trainer": sections.TRAINER_RULES,
     "adaptive": adaptive.FIELD_RULES,
     "tuning": tuning.FIELD_RULES,
+    "slurm": slurm.FIELD_RULES,
 }
 _BUDGET, _BUDGETS = "a number of FLOPs above 0, or text such as 1e18", "numbers of FLOPs above 0, or text such as 1e18"
 _IN_A_FILE = {  # what a key may be in a file, where its rule speaks of Python or it has none
@@ -71,6 +73,7 @@ EXAMPLES = {
     "training.precision": '"float32"', "training.eval_batch_examples": "256", "training.checkpoint_seconds": "60.0",
     "training.timeout_seconds": "3600.0", "training.seed": "0", "hardware.name": '"the box"',
     "hardware.device": '"cuda"', "hardware.workers": "8", "hardware.trainings_per_device": '"auto"',
+    "hardware.devices_per_training": '"auto"',
     "hardware.accelerator": '"H100-SXM"',
     "hardware.peak_precision": '"bf16"', "hardware.peak_flops": "9.9e14", "hardware.utilisation": "0.4",
     "hardware.memory_bytes": "80e9", "hardware.price_per_hour": "2.5", "hardware.max_cost": "100.0",
@@ -84,6 +87,11 @@ EXAMPLES = {
     "adaptive.max_cost": "100.0", "adaptive.max_hours": "24.0", "adaptive.round_size": "4", "tuning.trainings": "40",
     "tuning.share": "0.08", "tuning.settle": "0.05", "tuning.start": '"step_law"',
     "tuning.bounds": "{ learning_rate = [1e-4, 0.05] }",
+    "slurm.partition": '"gpu"', "slurm.account": '"my_project"', "slurm.qos": '"normal"',
+    "slurm.constraint": '"h100"', "slurm.time": '"12:00:00"', "slurm.devices_per_node": "4",
+    "slurm.gpu_type": '"h100"', "slurm.cpus_per_device": "8", "slurm.memory_per_node": '"256G"',
+    "slurm.save_seconds": "120", "slurm.poll_seconds": "10.0", "slurm.options": '["--exclusive"]',
+    "slurm.setup": '["module load cuda"]', "slurm.study_file": '"/shared/study/study.toml"',
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from flops_fit.processes.alive import users_code
 from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe_law.options import TuningOptions
+from flops_fit.slurm.options import SlurmOptions
 from flops_fit.study.identity import StudyIdentity, differences
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 from flops_fit.study.study_file import SECTIONS, read_study_file
@@ -34,7 +35,7 @@ _RULES = {
     "owners": several(TEXT, 'a list of text, such as ["team:scaling"]', least=0),
     **{name: made_of(kind, f"a {kind.__name__}") for name, kind in SECTIONS.items()},
 }
-_RULES |= {name: _RULES[name] | LEFT_OUT for name in ("data", "loss", "trainer", "adaptive", "tuning")}
+_RULES |= {name: _RULES[name] | LEFT_OUT for name in ("data", "loss", "trainer", "adaptive", "tuning", "slurm")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,8 @@ class Study:
     study can be planned but not trained, unless it has a `trainer`: that trains in a process of its own, one experiment
     at a time where `hardware.workers` does not say otherwise. An `adaptive` study trains in rounds what teaches most;
     its `sweep` may be left out, which then has the budgets of `AdaptiveOptions.budgets`. Where the recipe has a number
-    that is "tune", `tuning` says how it is found; see `with_tuned_recipe`. `owners` are shown in the pipeline's pages:
-    e-mail addresses, or teams as in "team:scaling".
+    that is "tune", `tuning` says how it is found; see `with_tuned_recipe`. With `slurm`, trainings are its jobs.
+    `owners` are shown in the pipeline's pages: e-mail addresses, or teams as in "team:scaling".
     """
 
     name: str
@@ -61,6 +62,7 @@ class Study:
     trainer: TrainerSpec | None = None
     adaptive: AdaptiveOptions | None = None
     tuning: TuningOptions | None = None
+    slurm: SlurmOptions | None = None
 
     def __post_init__(self) -> None:
         if self.sweep is None and isinstance(self.adaptive, AdaptiveOptions):
@@ -73,13 +75,30 @@ class Study:
             what = "a trainer, which does not get the recipe" if self.trainer else "[adaptive], which has no grid"
             raise StudyError(f"sweep.check_learning_rate with {what}; leave it out")
         object.__setattr__(self, "owners", tuple(self.owners))
+        if self.slurm is not None:
+            self._check_slurm(self.slurm)
         if self.training.share_trunk:
             self._refuse_with_trunks()
         if self.trainer is not None:
             more = [*self.model.request().dial.names, *([] if self.trainer.study_dir is None else ["study_dir"])]
             check_template(self.trainer.command, self.model.size_param, more=more)
+            if self.hardware.devices_per_training != 1:
+                raise StudyError(
+                    f"hardware.devices_per_training = {self.hardware.devices_per_training!r} with a [trainer], whose "
+                    "command takes its devices itself; put torchrun into trainer.command and leave it out"
+                )
             if self.hardware.workers is None:  # a command may well take the whole machine for itself
                 object.__setattr__(self, "hardware", replace(self.hardware, workers=1))
+
+    def _check_slurm(self, slurm: SlurmOptions) -> None:
+        if self.trainer is not None:
+            raise StudyError("[slurm] with a [trainer], whose command starts what it wants; put sbatch or srun into it")
+        if self.hardware.workers is None:
+            raise StudyError("[slurm] needs workers in [hardware]: how many devices its jobs may take at a time")
+        if self.hardware.trainings_per_device != 1:
+            raise StudyError("[slurm] with trainings_per_device in [hardware]: every training is a job; leave one out")
+        if isinstance(asked := self.hardware.devices_per_training, int):
+            slurm.refuse_uneven(asked)
 
     def _refuse_with_trunks(self) -> None:
         refused = {

@@ -23,12 +23,13 @@ fn = "flops_fit.loss:cross_entropy"
 compute_budgets = [1e15, "3e15", 1e16]
 ```
 
-Further sections: training, tuning (of what is "tune" there), hardware, schedule, adaptive (rounds instead of a grid;
-then [sweep], or its compute_budgets, may be left out), and trainer, a command of the user's own instead of data and
-loss. With one, [model] may give `num_params = [smallest, largest]` (or a list of counts) instead of a factory and its
-size_param. [model.sizes] gives further arguments that follow from the size, or is a list of rows, each of them a size;
-`config` names what makes the model's config of them (docs/planning.md). [sweep.vary] has one key with several values,
-each of them a study of its own, which is named `study.toml@value` (`flops_fit.study.vary`).
+Further sections: training, tuning (of what is "tune" there), hardware, slurm (trainings as its jobs), schedule,
+adaptive (rounds instead of a grid; then [sweep], or its compute_budgets, may be left out), and trainer, a command of
+the user's own instead of data and loss. With one, [model] may give `num_params = [smallest, largest]` (or a list of
+counts) instead of a factory and its size_param. [model.sizes] gives further arguments that follow from the size, or is
+a list of rows, each of them a size; `config` names what makes the model's config of them (docs/planning.md).
+[sweep.vary] has one key with several values, each of them a study of its own, which is named `study.toml@value`
+(`flops_fit.study.vary`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ from flops_fit.errors import FlopsFitError, StudyError
 from flops_fit.processes.blame import said_by
 from flops_fit.recipe.recipe import Recipe
 from flops_fit.recipe_law.options import TuningOptions
+from flops_fit.slurm.options import SlurmOptions
 from flops_fit.study.missing import missing_file, missing_keys, not_a_study
 from flops_fit.study.sections import DataSpec, LossSpec, ModelSpec, ScheduleSpec, SweepOptions, TrainerSpec
 from flops_fit.study.vary import MARK, Vary, content_of, refuse_unknown_argument, split, vary_in
@@ -67,6 +69,7 @@ SECTIONS: dict[str, type] = {
     "trainer": TrainerSpec,
     "adaptive": AdaptiveOptions,
     "tuning": TuningOptions,
+    "slurm": SlurmOptions,
 }
 _REFERENCES = {("model", "factory"), ("model", "config"), ("data", "train"), ("data", "eval"), ("loss", "fn")}
 _TABLES = {("data", "eval"), ("data", "metrics")}  # of several by name
@@ -85,6 +88,7 @@ def read_study_file(path: Path) -> dict[str, Any]:
     types, budgets that are no number, callables that cannot be imported, a file of several studies where none of them
     is named. Modules beside the file can be imported.
     """
+    whole = path.resolve()
     path, asked = split(path)
     content, vary = _read_varied(path)
     if vary is None and asked is not None:
@@ -106,6 +110,8 @@ def read_study_file(path: Path) -> dict[str, Any]:
             refuse_unknown_argument(vary, sections.get("model"))
         except StudyError as error:
             raise StudyError(f"{path}: {error}") from error
+    if "slurm" in sections and sections["slurm"].study_file is None:
+        sections["slurm"] = replace(sections["slurm"], study_file=str(whole))
     about = {"name": path.resolve().parent.name} | {key: content[key] for key in ("name", "owners") if key in content}
     return about | sections
 

@@ -51,6 +51,7 @@ _NOT_VARIED = {
     "adaptive": "says which experiments are made, not what is trained: all values are asked the same",
     "tuning": "says how the recipe is found, not what is trained",
     "hardware": "changes no loss",
+    "slurm": "changes no loss",
     "schedule": "changes no loss",
     "loss": "changes what is measured, so that the laws' losses could not be compared",
 }

@@ -23,7 +23,8 @@ In every event:
     planned_flops: FLOPs of the whole training by the plan's convention.
     tokens_per_second: mean over the training so far.
     flops_per_second: the same in FLOPs, measured ones per token where these are known, else the plan's.
-    utilisation: `flops_per_second` over the peak of one worker's device; None where the peak is not known.
+    utilisation: `flops_per_second` over the peak of its devices; None where the peak is not known.
+    devices: that train it together; left out where it is one.
     seconds: of training, those before an interruption included.
 
 While it trains, a few times a second and always at the last step, also:
@@ -69,8 +70,8 @@ def finished_event(experiment: Experiment, result: ExperimentResult, *, peak: fl
 
 def with_utilisation(event: Mapping[str, Any], peak: float | None) -> LogEvent:
     """The event with its `utilisation` of a `peak` (FLOP/s), unless it has one or the peak is not known."""
-    known = event["utilisation"]
-    return {**event, "utilisation": event["flops_per_second"] / peak if known is None and peak else known}
+    known, devices = event["utilisation"], event.get("devices", 1)
+    return {**event, "utilisation": event["flops_per_second"] / (peak * devices) if known is None and peak else known}
 
 
 def _shared(experiment: Experiment, *, step: int, tokens: int, seconds: float) -> LogEvent:

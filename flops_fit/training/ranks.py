@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import reduce
 from typing import Any
 
@@ -14,6 +15,7 @@ from flops_fit.errors import FailedOnRank
 from flops_fit.results.results import ExperimentResult
 from flops_fit.training.failures import describe_failure
 
+TIMEOUT = timedelta(minutes=30)  # of one exchange; the held-out evaluation must be done within it
 _BEGIN = "begin"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flops_fit.cost.devices import Devices
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.errors import FileError, FlopsFitWarning
 from flops_fit.processes.workers import CannotBeSent, TaskOutcome, WorkerPool
@@ -26,7 +28,6 @@ from flops_fit.training.stacked.groups import grouped_in_words, stacks_of
 from flops_fit.training.stacked.together import Together, train_together
 
 Stack = tuple[Experiment, ...]
-Payload = tuple[Stack, Path, bool, Sequence[Experiment]]
 
 
 def train_all(
@@ -38,13 +39,15 @@ def train_all(
     progress: bool = True,
     on_log: OnLog | None = None,
     workers: WorkerPool | None = None,
+    devices: Mapping[str, Devices] | None = None,
 ) -> list[ExperimentResult]:
     """Train every experiment, side by side on this machine's workers, and return the results in the same order.
 
     `on_log` is called in this process with the events of all of them; see `flops_fit.training.log_events.LogEvent`.
     Where the model, data or loss cannot be sent to worker processes (they hold an open file or a lock, say), the
     experiments are trained in this process one after the other, said once in a warning. An experiment whose process
-    died is tried once more. `workers` of `study_workers` may be given, so that they start but once.
+    died is tried once more. `workers` of `study_workers` may be given, so that they start but once. `devices` are those
+    of `CostEstimate`, by experiment id; without them each takes as many as `devices_per_training` says, "auto" one.
     """
     results = already_finished(experiments, output_dir) if resume else {}
     if not resume:
@@ -53,10 +56,10 @@ def train_all(
     tokens = study.prepared_data.tokens_per_example if study.prepared_data else 1
     taken = {name: result.trunk_tokens for name, result in results.items()}
     planned = trained_flops(study.training, experiments, tokens, taken)
-    wanted = progress or on_log is not None
+    wanted = (progress or on_log is not None) and study.slurm is None
     peak = peak_to_show(study.hardware, planned, study.training.precision) if wanted else None
     with StudyProgress(len(ordered), planned_flops=planned, peak=peak, on_log=on_log, show=progress) as bars:
-        runs = _side_by_side(study, ordered, workers, output_dir, resume, bars)
+        runs = _side_by_side(study, ordered, workers, output_dir, resume, bars, devices or {})
         results |= {result.experiment_id: result for result in runs}
     return [results[experiment.experiment_id] for experiment in experiments]
 
@@ -96,14 +99,24 @@ def _side_by_side(
     output_dir: Path,
     resume: bool,
     bars: StudyProgress,
+    devices: Mapping[str, Devices],
 ) -> Iterator[ExperimentResult]:
     siblings = all_siblings(experiments)
     stacks = stacks_of(study, experiments)
     for line in grouped_in_words(study, stacks):
         bars.say(line)
+    asked = study.hardware.devices_per_training
+    usual = Devices(count=asked if isinstance(asked, int) else 1)
 
     def payload(stack: Stack) -> Payload:
-        return stack, output_dir, resume, siblings.get(stack[0].experiment_id, ())
+        first = stack[0].experiment_id
+        return Payload(
+            stack=stack,
+            output_dir=output_dir,
+            resume=resume,
+            siblings=siblings.get(first, ()),
+            devices=devices.get(first, usual).count,
+        )
 
     try:
         with nullcontext(workers) if workers else study_workers(study, len(experiments)) as pool:
@@ -195,14 +208,24 @@ def _one_by_one(
         torch.set_num_threads(threads)
 
 
-def train_in_worker(payload: Payload, emit: Any, study: Study) -> Together:
-    """The task of one worker process; see `flops_fit.processes.workers.WorkerPool`."""
-    from flops_fit.training.training_run import run_experiment
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What a worker process is told of a stack; `devices` are those of its training, where it is one."""
 
-    stack, output_dir, resume, siblings = payload
-    how: dict[str, Any] = {"output_dir": output_dir, "on_log": emit}
+    stack: Stack
+    output_dir: Path
+    resume: bool
+    siblings: Sequence[Experiment]
+    devices: int
+
+
+def train_in_worker(told: Payload, emit: Any, study: Study) -> Together:
+    """The task of one worker process; see `flops_fit.processes.workers.WorkerPool`."""
+    from flops_fit.training.on_devices import train_on_devices
+
+    how: dict[str, Any] = {"output_dir": told.output_dir, "on_log": emit}
 
     def train(experiment: Experiment, resume: bool) -> ExperimentResult:
-        return run_experiment(study, experiment, resume=resume, siblings=siblings, **how)
+        return train_on_devices(study, experiment, told.devices, resume=resume, siblings=told.siblings, **how)
 
-    return train_together(study, stack, train, resume=resume, **how)
+    return train_together(study, told.stack, train, resume=told.resume, **how)

@@ -206,6 +206,7 @@ def _result(
         steps=progress.step,
         batch_examples=loop.steps.examples / loop.steps.steps if loop else 0.0,
         learning_rate=loop.highest_rate if loop else 0.0,
+        devices=job.ranks.world_size if job.ranks else 1,
         trunk_tokens=round(progress.taken_over * job.data.tokens_per_example),
         trunk_steps=progress.taken_steps,
         trunk_seconds=progress.taken_seconds,

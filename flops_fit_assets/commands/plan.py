@@ -10,6 +10,7 @@ from rich.text import Text
 
 from flops_fit.basics.formatting import format_bytes, format_count, format_flops, format_money, format_seconds
 from flops_fit.basics.terminal import plain_table, say, say_table, shortened
+from flops_fit.cost.devices import devices_text
 from flops_fit.errors import FlopsFitError
 from flops_fit.identity.fingerprints import Pieces
 from flops_fit.identity.origin import is_users_file
@@ -87,6 +88,7 @@ def _lines(found: Planned) -> Iterator[str]:
         f"{format_seconds(3600 * spent.left_wall_hours)} on {cost.workers} worker{'s' if cost.workers > 1 else ''}"
         f"{f', {format_money(spent.left_money)}' if spent.price_per_hour else ''} ({cost.basis})"
     )
+    yield from filter(None, [devices_text(cost)])
     if plan.experiments and study.trainer is None:
         yield f"recipe: {recipe_text(study.training, plan.experiments, plan.data_unit)}"
         if not study.training.share_trunk:  # which the check does not know

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from flops_fit.cost.devices import Devices
 from flops_fit.rate_check.planned import cost_text
 from flops_fit_assets.commands.planned import Planned
 
@@ -16,7 +17,7 @@ SCHEMA = "flops_fit.plan_command/1"
 def plan_json(found: Planned) -> dict[str, Any]:
     """One object: the study, its experiments with what each costs, the totals, and why it would be refused, if it is.
 
-    Seconds are of one worker, `wall_seconds` until the last worker is done; money is in the unit of price_per_hour.
+    Seconds are of one device, `wall_seconds` until the last worker is done; money is in the unit of price_per_hour.
     """
     plan, cost, spent = found.plan, found.cost, found.spent
     priced = found.study.hardware.price_per_hour > 0
@@ -80,5 +81,6 @@ def _experiment(found: Planned, item: Experiment) -> dict[str, Any]:
         "seed": item.seed,
         "seconds": found.cost.seconds[name],
         "memory_bytes": found.cost.memory_bytes[name],
+        "devices": found.cost.devices.get(name, Devices()).count,
         "state": found.state(name),
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flops_fit.cost.devices import devices_refusal
 from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.spending import Spending, over_limit, spending
 from flops_fit.errors import FlopsFitWarning, PlanError
@@ -51,7 +52,7 @@ class Planned:
     @property
     def refusals(self) -> list[str]:
         """Why `flops-fit run` would train nothing."""
-        refusals = [over_limit(self.spent, self.study.hardware)]
+        refusals = [over_limit(self.spent, self.study.hardware), devices_refusal(self.study.hardware, self.cost)]
         if self.study.adaptive is None:
             refusals.append(self.plan.too_few)
         if self.study.adaptive is None and self.plan.experiments:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Any]
 SETTINGS = "settings"  # under which name events in Dagster keep them
 CHANGE = "changed"  # and what was changed, in words
-_BESIDE = ("hardware", "schedule", "owners")  # sections that no experiment follows from: said last
+_BESIDE = ("hardware", "slurm", "schedule", "owners")  # sections that no experiment follows from: said last
 _LONGEST = 60  # characters of a value that are repeated
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from flops_fit.all_measured import with_all_measured
+from flops_fit.cost.devices import refuse_devices
 from flops_fit.cost.spending import over_limit, spending
 from flops_fit.errors import StudyError
 from flops_fit.extension import with_what_is_next
@@ -25,7 +26,6 @@ from flops_fit.sweep.enough import empty_budgets
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.training.log_events import OnLog
 from flops_fit.training.run_log import first_loss
-from flops_fit.training.training_run import run_experiment
 from flops_fit_assets.automation import conditions as automation
 from flops_fit_assets.freshness import versions
 from flops_fit_assets.freshness.changed_results import set_aside_if_changed
@@ -48,7 +48,7 @@ from flops_fit_assets.graph.recipe_law import (
 from flops_fit_assets.graph.rounds import ROUNDS, plan_next_round, rounds_progress, settled_version
 from flops_fit_assets.graph.stage_asset import stage_asset
 from flops_fit_assets.graph.step_failures import naming_what_is_to_come
-from flops_fit_assets.instance.gpus import gpu_of_its_own
+from flops_fit_assets.graph.train_here import train_here
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.progress import page_link
@@ -220,12 +220,13 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         files = StudyIOManager(store, context.instance)
         plan, experiment = planned_in(source, context.partition_key, lambda: files.load(source.key("sweep_plan")))
         report = on_log or _LogProgress(context)
-        gpu = gpu_of_its_own(source.home / "dagster", study.hardware.device, study.hardware.processes_per_gpu)
+        cost = study_cost(study, plan, directory=store.directory)
+        refuse_devices(study.hardware, cost)
         held = store.training(experiment.experiment_id, context.log.warning), store.trunk(experiment.trunk)
-        with held[0], held[1], gpu:
+        with held[0], held[1]:
             set_aside_if_changed(context, source, experiment)
             study.refuse_unless_planned(experiment.outcome_fingerprint, plan.made_from)
-            result = run_experiment(study, experiment, output_dir=store.runs, on_log=report, siblings=plan.trainings)
+            result = train_here(source, cost, experiment, on_log=report, siblings=plan.trainings)
         cost = study_cost(study, plan, [result], store.directory, learn=False)  # by its own part, in whatever order
         path = store.path("training_run", experiment.experiment_id)
         metadata = run_metadata(experiment, result, cost.seconds[experiment.experiment_id], study.hardware, store)

@@ -19,6 +19,7 @@ from dagster import AssetKey, DagsterInstance
 from flops_fit.adaptive.progress import round_text
 from flops_fit.adaptive.spent import refuse_over_total
 from flops_fit.basics.terminal import say
+from flops_fit.cost.devices import refuse_devices
 from flops_fit.cost.hardware import peak_to_show
 from flops_fit.cost.spending import refuse_over_limit
 from flops_fit.errors import FileError
@@ -304,6 +305,7 @@ class HeadlessStudy:
         study = self._source.study
         by_timing = study_cost(study, plan, results.values(), self._store.directory)
         refuse_over_limit(study.hardware, plan, results, by_timing)
+        refuse_devices(study.hardware, by_timing)
         if (
             study.adaptive is not None and todo
         ):  # by the estimate that the round was planned with, which knows no timing
@@ -334,7 +336,8 @@ class HeadlessStudy:
         results, planned = [], sum(item.planned_flops for item in experiments)
         if not experiments:
             return []
-        peak = peak_to_show(self._source.study.hardware, planned, self._source.study.training.precision)
+        study = self._source.study
+        peak = None if study.slurm else peak_to_show(study.hardware, planned, study.training.precision)
         with StudyProgress(
             len(experiments),
             planned_flops=planned,

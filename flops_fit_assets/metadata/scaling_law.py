@@ -83,7 +83,7 @@ def _tables(law: ScalingLaw, study: Study, plan: SweepPlan, results: Mapping[str
 
 def _numbers(law: ScalingLaw, study: Study, plan: SweepPlan, results: Mapping[str, ExperimentResult]) -> Metadata:
     """Numbers of their own, which Dagster plots from fit to fit."""
-    hours = sum(result.own_seconds for result in results.values()) / 3600
+    hours = sum(result.device_seconds for result in results.values()) / 3600
     price = study.hardware.price_per_hour
     return {
         "exponent a": round(law.a, 4),

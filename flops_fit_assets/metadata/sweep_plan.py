@@ -13,6 +13,7 @@ from flops_fit.basics.formatting import (
     format_money,
     format_seconds,
 )
+from flops_fit.cost.devices import devices_text
 from flops_fit.cost.estimate import CostEstimate
 from flops_fit.cost.hardware import Hardware
 from flops_fit.cost.spending import Spending
@@ -57,6 +58,7 @@ def plan_metadata(
         "N counts": f"{plan.param_count} parameters",
         "FLOPs per token": plan.flops_method,
         "hours rest on": cost.basis,
+        **({"devices": text} if (text := devices_text(cost)) else {}),
         **({"memory": cost.memory_text()} if cost.memory_text() else {}),
         "experiments": plan.num_experiments,
         **({"checks of the learning rate": len(plan.checks)} if plan.checks else {}),

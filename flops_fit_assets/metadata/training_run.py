@@ -132,17 +132,17 @@ def training_links(store: StudyStore, experiment_id: str) -> Metadata:
 
 def _speed(result: ExperimentResult, predicted_seconds: float, hardware: Hardware) -> Metadata:
     """Seconds, speed and money, and the ratios to what was expected of them."""
-    rate = result.flops / result.seconds if result.seconds else 0.0
+    rate = result.flops / result.seconds / result.devices if result.seconds else 0.0
     measured = {
         "seconds": result.own_seconds,
         "seconds predicted": predicted_seconds,
-        "seconds over predicted (ratio)": result.own_seconds / predicted_seconds if predicted_seconds else math.nan,
+        "seconds over predicted (ratio)": result.device_seconds / predicted_seconds if predicted_seconds else math.nan,
         "tokens per second": result.tokens_per_second,
         "FLOP/s": rate,
         "utilisation (share of peak)": rate / (hardware.flops_per_second / hardware.utilisation),
     }
     if hardware.price_per_hour:
-        measured["cost"] = result.own_seconds / 3600 * hardware.price_per_hour
+        measured["cost"] = result.device_seconds / 3600 * hardware.price_per_hour
     return {name: rounded(value) for name, value in measured.items()}
 
 

@@ -1,6 +1,8 @@
 """A model whose trainings last long enough to be interrupted."""
 
+import os
 import time
+from pathlib import Path
 
 from tiny_study import TinyMLP
 
@@ -10,4 +12,30 @@ class Lingers(TinyMLP):
 
     def forward(self, inputs):
         time.sleep(0.05)
+        return super().forward(inputs)
+
+
+class LingersIfTold(TinyMLP):
+    """Waits before each step for as many seconds as `FLOPS_FIT_LINGER` says."""
+
+    def forward(self, inputs):
+        if self.training and not inputs.is_meta:
+            time.sleep(float(os.environ.get("FLOPS_FIT_LINGER", "0")))
+        return super().forward(inputs)
+
+
+class HoldsOn(TinyMLP):
+    """Its training waits in the 20th step of its process as long as there is a file `hold` in `folder`."""
+
+    steps = 0
+
+    def __init__(self, width, folder):
+        super().__init__(width)
+        self.hold = Path(folder) / "hold"
+
+    def forward(self, inputs):
+        if self.training and not inputs.is_meta:
+            HoldsOn.steps += 1
+            while HoldsOn.steps == 20 and self.hold.exists():
+                time.sleep(0.02)
         return super().forward(inputs)

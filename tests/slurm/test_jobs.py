@@ -1,0 +1,203 @@
+"""Trainings as jobs: taken by stand-ins for Slurm's commands, which refuse what Slurm refuses and run the rest."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import stand_in_slurm
+from paths import HELPERS, ROOT
+from stand_in_slurm import wait_for_end
+
+from flops_fit import Study, run_experiment
+from flops_fit.errors import StudyError
+from flops_fit.results.results import ExperimentResult
+from flops_fit.slurm import queue
+from flops_fit.stages import study_plan, study_size_map
+from flops_fit.training.on_devices import train_on_devices
+
+HEAD = "#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --ntasks-per-node={tasks}\n#SBATCH --output={folder}/%j.log\n{more}\n"
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """The stand-ins on the PATH; the environment that has them."""
+    stand_in_slurm.install(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN_SLURM", str(tmp_path / "jobs"))
+    monkeypatch.setenv("PYTHONPATH", f"{HELPERS}:{ROOT}")
+    return os.environ
+
+
+def write_script(folder, line, tasks=1, more=""):
+    path = folder / "job.sh"
+    path.write_text(HEAD.format(folder=folder, tasks=tasks, more=more) + line + "\n")
+    return path
+
+
+def test_a_job_is_run_and_leaves_the_queue(slurm, tmp_path):
+    line = 'exec srun --kill-on-bad-exit=1 sh -c "echo $SLURM_PROCID of $SLURM_NTASKS"'.replace("$SLURM", "\\$SLURM")
+    job = queue.submit(write_script(tmp_path, line, tasks=2), slurm)
+    assert queue.how_it_ended(job, slurm) in ("PENDING", "RUNNING", "COMPLETED")
+    assert wait_for_end(job) == "COMPLETED"
+    assert queue.state(job, slurm) is None
+    assert sorted((tmp_path / f"{job}.log").read_text().splitlines()) == ["0 of 2", "1 of 2"]
+
+
+def test_a_job_that_is_cancelled_is_asked_to_end(slurm, tmp_path):
+    job = queue.submit(write_script(tmp_path, "exec srun sleep 600"), slurm)
+    while not stand_in_slurm.note(job, "tasks"):
+        time.sleep(0.02)
+    assert queue.state(job, slurm) == "RUNNING"
+    queue.cancel(job, slurm)
+    assert wait_for_end(job) == "CANCELLED by 0"
+    assert queue.how_it_ended(job, slurm) == "CANCELLED by 0"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "#SBATCH --no-such-option=1",
+            r"sbatch did not take .*job.sh: sbatch: unrecognized option '--no-such-option=1'",
+        ),
+        ("#SBATCH --partition=mars", "Invalid --partition specification: mars"),
+    ],
+)
+def test_what_sbatch_refuses_is_said(slurm, tmp_path, more, said):
+    with pytest.raises(StudyError, match=said):
+        queue.submit(write_script(tmp_path, "true", more=more), slurm)
+
+
+def test_a_queue_that_cannot_be_asked_is_no_end_of_a_job(tmp_path):
+    (tmp_path / "squeue").write_text(
+        '#!/bin/sh\necho "slurm_load_jobs error: Unable to contact controller" >&2\nexit 1\n'
+    )
+    (tmp_path / "squeue").chmod(0o755)
+    assert queue.state("7", {"PATH": str(tmp_path)}) == "UNKNOWN"
+
+
+def test_without_slurm_that_is_said(tmp_path):
+    with pytest.raises(StudyError, match="sbatch is not to be found on this machine"):
+        queue.submit(tmp_path / "job.sh", {"PATH": str(tmp_path)})
+    assert queue.how_it_ended("7", {"PATH": str(tmp_path)}) == ""
+
+
+STUDY = """
+name = "jobs"
+[model]
+factory = "slow_model:HoldsOn"
+size_param = "width"
+size_values = [8, 16, 32]
+kwargs = {{ folder = "{folder}" }}
+[data]
+train = "tiny_study:train"
+eval = "tiny_study:held_out"
+[loss]
+fn = "flops_fit.loss:cross_entropy"
+[sweep]
+compute_budgets = [2e6]
+num_sizes_per_budget = 3
+[training]
+learning_rate = 0.02
+batch_tokens = 25
+[hardware]
+device = "cpu"
+workers = 2
+devices_per_training = 2
+[slurm]
+partition = "cpu"
+time = "1:00:00"
+devices_per_node = 1
+poll_seconds = 0.1
+{more}
+"""
+SUBMIT = """
+import sys
+from pathlib import Path
+from flops_fit import Study
+from flops_fit.stages import study_plan, study_size_map
+from flops_fit.training.on_devices import train_on_devices
+study = Study.from_toml(sys.argv[1])
+item = study_plan(study, study_size_map(study)).experiments[0]
+train_on_devices(study, item, 2, output_dir=Path(sys.argv[2]))
+"""
+
+
+def write_study(folder, more=""):
+    path = folder / "study.toml"
+    path.write_text(STUDY.format(folder=folder, more=more))
+    return path
+
+
+def planned(path):
+    study = Study.from_toml(path)
+    return study, study_plan(study, study_size_map(study)).experiments[0]
+
+
+def submitting(path, runs):
+    """A process that submits and waits, once its job stands in the step that it holds on in; and its log."""
+    (path.parent / "hold").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUBMIT, str(path), str(runs)],
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    )
+    while not (logs := list(runs.glob("*/log.jsonl"))) or '"step": 19,' not in logs[0].read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    return process, logs[0]
+
+
+def test_an_option_that_sbatch_does_not_know_ends_the_training_with_what_it_said(slurm, tmp_path):
+    study, item = planned(write_study(tmp_path, more='options = ["--exclusivity"]'))
+    with pytest.raises(StudyError, match=r"(?s)unrecognized option '--exclusivity'.*correct it in \[slurm\]"):
+        train_on_devices(study, item, 2, output_dir=tmp_path / "runs")
+
+
+@pytest.mark.slow
+def test_a_job_on_two_nodes_is_waited_for_again_cut_short_and_followed_by_another(slurm, tmp_path):
+    """Who submitted it is killed; who comes next waits for the same job; that is ended, saves, and the next goes on."""
+    path, runs = write_study(tmp_path), tmp_path / "runs"
+    process, log = submitting(path, runs)
+    process.kill()
+    process.wait()
+    (job,) = os.listdir(tmp_path / "jobs")
+    study, item = planned(path)
+    found, events = [], []
+    waiting = threading.Thread(
+        target=lambda: found.append(train_on_devices(study, item, 2, output_dir=runs, on_log=events.append))
+    )
+    waiting.start()
+    while not events:
+        time.sleep(0.05)
+    assert os.listdir(tmp_path / "jobs") == [job], "it was not submitted again"
+    queue.cancel(job, slurm)
+    (tmp_path / "hold").unlink()
+    waiting.join()
+    assert wait_for_end(job).startswith("CANCELLED")
+    assert sorted(os.listdir(tmp_path / "jobs")) == [job, "2"]
+    (result,) = found
+    alone = run_experiment(study, item, output_dir=tmp_path / "alone")
+    assert (result.status, result.devices, result.steps) == ("completed", 2, alone.steps)
+    assert result.loss == pytest.approx(alone.loss, rel=1e-5)
+    steps = [line.split(",")[0] for line in log.read_text().splitlines()]
+    assert len(steps) == len(set(steps))
+    assert {event["devices"] for event in events if "loss" in event} == {2}
+
+
+@pytest.mark.slow
+def test_who_is_asked_to_stop_cancels_the_job_which_saves(slurm, tmp_path):
+    path, runs = write_study(tmp_path), tmp_path / "runs"
+    process, log = submitting(path, runs)
+    process.send_signal(signal.SIGTERM)
+    while not stand_in_slurm.note("1", "cancelled"):
+        time.sleep(0.05)
+    (tmp_path / "hold").unlink()
+    assert process.wait() == -signal.SIGTERM
+    assert wait_for_end("1").startswith("CANCELLED")
+    left = ExperimentResult.load(log.parent / "result.json")
+    assert (left.status, left.steps) == ("interrupted", 20)
+    assert (log.parent / "checkpoint.safetensors").exists()

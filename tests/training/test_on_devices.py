@@ -1,0 +1,124 @@
+"""Trainings that take several devices, as whoever trains a study starts them: two processes of the CPU."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from paths import HELPERS, ROOT
+from pipeline_study import write_study
+from rank_training import RECIPE, DiesOnce
+from tiny_study import experiment, tiny_study
+
+from flops_fit import Hardware, ModelSpec, Study, run_experiment
+from flops_fit.cost.devices import Devices
+from flops_fit.results.results import ExperimentResult
+from flops_fit.stages import study_plan, study_size_map
+from flops_fit.training.on_devices import train_on_devices
+from flops_fit.training.side_by_side import train_all
+
+ON_TWO = Hardware(device="cpu", workers=2, devices_per_training=2)
+
+
+def test_two_processes_are_started_and_the_loss_is_that_of_one(tmp_path):
+    study, item, events = tiny_study(training=RECIPE, hardware=ON_TWO), experiment(num_tokens=1000), []
+    (result,) = train_all(study, [item], output_dir=tmp_path / "two", progress=False, on_log=events.append)
+    alone = run_experiment(tiny_study(training=RECIPE), item, output_dir=tmp_path / "one")
+    assert (result.status, result.devices, alone.devices) == ("completed", 2, 1)
+    assert (result.num_tokens, result.steps) == (alone.num_tokens, alone.steps)
+    assert result.loss == pytest.approx(alone.loss, rel=1e-5)
+    assert result == ExperimentResult.load(tmp_path / "two" / item.experiment_id / "result.json")
+    assert {event["devices"] for event in events} == {2}
+    assert [event["status"] for event in events if "status" in event] == ["completed"], "the first speaks for both"
+
+
+def test_each_training_takes_its_own_number_and_they_share_what_there_is(tmp_path):
+    """One on two beside two on one each, with room for two: nobody is left waiting, and each has what it was given."""
+    study = tiny_study(training=RECIPE, hardware=dataclasses.replace(ON_TWO, devices_per_training="auto"))
+    items = [experiment(num_tokens=1000, name=f"c1e+06-width8-s{number}-00000000", seed=number) for number in range(3)]
+    devices = {items[1].experiment_id: Devices(count=2, why="asked")}
+    results = train_all(study, items, output_dir=tmp_path, progress=False, devices=devices)
+    assert [result.status for result in results] == ["completed"] * 3
+    assert [result.devices for result in results] == [1, 2, 1]
+
+
+def killed_once(folder):
+    """A study in whose second process the training is killed, the first time."""
+    model = ModelSpec(factory=DiesOnce, size_param="width", kwargs={"folder": str(folder)})
+    return tiny_study(training=RECIPE, model=model, hardware=ON_TWO)
+
+
+def test_a_process_that_is_killed_ends_all_and_they_go_on_from_the_checkpoint(tmp_path):
+    study, item = killed_once(tmp_path), experiment(num_tokens=1000)
+    result = train_on_devices(study, item, 2, output_dir=tmp_path / "runs")
+    assert (tmp_path / "died").exists()
+    whole = run_experiment(study, item, output_dir=tmp_path / "whole")
+    assert (result.status, result.devices) == ("completed", 2)
+    assert result.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+def test_one_that_dies_again_and_again_is_a_failure_with_its_reason(tmp_path):
+    study = killed_once(tmp_path / "nowhere")  # which cannot note that it died
+    result = train_on_devices(study, experiment(num_tokens=1000), 2, output_dir=tmp_path / "runs")
+    assert result.status == "failed"
+    assert result.reason.startswith("on rank 1 of 2: the worker process was killed (signal 9, SIGKILL")
+
+
+def flops_fit_run(study, home, linger):
+    return subprocess.Popen(
+        [sys.executable, "-m", "flops_fit_assets.cli", "run", str(study), "--train-anyway"],
+        env=os.environ
+        | {"FLOPS_FIT_HOME": str(home), "PYTHONPATH": f"{HELPERS}:{ROOT}", "FLOPS_FIT_LINGER": str(linger)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    )
+
+
+def under_way(home):
+    """The folder of a training that has logged a few steps; None where there is none."""
+    logs = [log for log in home.glob("tiny/runs/*/log.jsonl") if len(log.read_text().splitlines()) >= 5]
+    return logs[0].parent if logs else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_two_ranks_of_the_pipeline_are_stopped_and_one_goes_on(tmp_path, how):
+    """`flops-fit run` starts them; SIGTERM lets them save, SIGKILL leaves the last checkpoint. Every step is slow at
+    first, so that the first training cannot come to its end before."""
+    path = write_study(tmp_path, budgets=(6e5,), sizes=2, model="LingersIfTold", module="slow_model", workers=2)
+    recipe = "learning_rate = 0.02\nbatch_tokens = 8\ncheckpoint_seconds = 0.2\n"
+    alone = path.read_text().replace("learning_rate = 0.02\n", recipe)
+    path.write_text(alone + "devices_per_training = 2\n")
+    process = flops_fit_run(path, tmp_path, linger=0.3)
+    while (folder := under_way(tmp_path)) is None:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    process.send_signal(how)
+    said = process.communicate()[0]  # until the last process that could print is gone
+    if how == signal.SIGTERM:
+        assert process.returncode == 143, said
+        left = ExperimentResult.load(folder / "result.json")
+        assert (left.status, left.devices) == ("interrupted", 2)
+        assert left.steps >= 5
+    else:
+        assert not (folder / "result.json").exists()
+    assert (folder / "checkpoint.safetensors").exists()
+    path.write_text(alone)
+    again = flops_fit_run(path, tmp_path, linger=0)
+    said = again.communicate()[0]
+    resumed = ExperimentResult.load(folder / "result.json")
+    assert (resumed.status, resumed.devices) == ("completed", 1), said
+    study = Study.from_toml(path)
+    (item,) = [
+        item for item in study_plan(study, study_size_map(study)).experiments if item.experiment_id == folder.name
+    ]
+    whole = run_experiment(study, item, output_dir=tmp_path / "whole")
+    assert (whole.num_tokens, whole.steps) == (resumed.num_tokens, resumed.steps)
+    assert resumed.loss == pytest.approx(whole.loss, rel=1e-5)
