@@ -50,7 +50,7 @@ def devices_of(
         batch_examples: examples of a step.
     """
     asked, all_of_them = hardware.devices_per_training, list(experiments)
-    if asked != "auto":
+    if isinstance(asked, int):
         why = f"devices_per_training = {asked}" if asked > 1 else ""
         return {item.experiment_id: Devices(count=asked, why=why) for item in all_of_them}
     workers = hardware.num_workers()
@@ -105,7 +105,7 @@ def devices_refusal(hardware: Hardware, cost: CostEstimate) -> str | None:
     asked, workers = hardware.devices_per_training, hardware.num_workers()
     if asked == 1:
         return None
-    if asked != "auto" and asked > workers:
+    if isinstance(asked, int) and asked > workers:
         return (
             f"devices_per_training = {asked} in [hardware] is more than the {workers} devices that train side by side "
             f"(workers); set workers = {asked} if there are that many, or devices_per_training = {workers}"

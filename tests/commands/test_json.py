@@ -65,6 +65,18 @@ def test_a_plan_as_json_adds_up(flops_fit, tmp_path):
     assert not (tmp_path / "home").exists()
 
 
+def test_a_plan_says_who_takes_several_devices_and_what_would_be_refused(flops_fit, tmp_path):
+    path = write_study(tmp_path, workers=2)
+    path.write_text(path.read_text() + "devices_per_training = 2\n")
+    _, said, _ = flops_fit("plan")
+    _, as_json, _ = flops_fit("plan", "--json")
+    assert "every training takes 2 devices (devices_per_training = 2)" in said.replace("\n", " ")
+    assert {item["devices"] for item in json.loads(as_json)["experiments"]} == {2}
+    path.write_text(path.read_text().replace("devices_per_training = 2", "devices_per_training = 3"))
+    (refused,) = json.loads(flops_fit("plan", "--json")[1])["would_be_refused"]
+    assert refused.startswith("devices_per_training = 3 in [hardware] is more than the 2 devices")
+
+
 def test_other_budgets_are_planned_as_if_they_were_the_files(flops_fit, tmp_path):
     study = write_study(tmp_path)
     before = study.read_bytes()
