@@ -140,7 +140,7 @@ def find_optimal(
     for said in lacking_sets(study, finished.values()):
         warnings.warn(said, FlopsFitWarning, stacklevel=2)
     refuse_over_limit(study.hardware, plan, finished, cost)
-    refuse_devices(study.hardware, cost)
+    refuse_devices(study.hardware, cost.too_large)
     with _workers(study, len(plan.trainings)) as workers:
         _check_first_steps(study, plan, finished, progress, workers, directory)
         write_value(directory / "sweep_plan.json", plan.to_dict())
@@ -243,7 +243,7 @@ def _train_new(
     if any(item.experiment_id not in finished for item in new):
         cost = study_cost(study, plan, finished.values(), directory)
         refuse_over_limit(study.hardware, plan, finished, cost)
-        refuse_devices(study.hardware, cost)
+        refuse_devices(study.hardware, cost.too_large)
         if is_round:
             assert study.adaptive is not None
             cost = study_cost(study, plan, finished.values())  # as the round was planned: without first steps' times
@@ -316,7 +316,7 @@ def _show(plan: SweepPlan, cost: CostEstimate) -> None:
     say(console, f"{plan.num_experiments} experiments, {format_flops(plan.total_flops)} FLOPs")
     for note in of_sharing(plan.notes):
         say(console, note)
-    if devices := devices_text(cost):
+    if devices := devices_text(cost.devices):
         say(console, devices)
     if plan.checks:
         say(console, cost_text(plan.checks, plan.experiments))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from flops_fit.basics.formatting import format_bytes, format_seconds
 from flops_fit.errors import StudyError
 
 if TYPE_CHECKING:
-    from flops_fit.cost.estimate import CostEstimate
     from flops_fit.cost.hardware import Hardware
     from flops_fit.sweep.experiment import Experiment
 
@@ -79,10 +78,10 @@ def _by_memory(whole: float | None, least: float | None, limit: float | None) ->
     return Devices(count=math.ceil((whole - least) / (limit - least)), why=why)
 
 
-def devices_text(cost: CostEstimate) -> str:
+def devices_text(found: Mapping[str, Devices]) -> str:
     """In a line, which experiments take how many devices and why; "" where each takes one."""
     by_count: dict[int, list[str]] = defaultdict(list)
-    for name, devices in cost.devices.items():
+    for name, devices in found.items():
         by_count[devices.count].append(name)
     if set(by_count) <= {1}:
         return ""
@@ -90,18 +89,21 @@ def devices_text(cost: CostEstimate) -> str:
     for count in sorted(by_count, reverse=True):
         names = by_count[count]
         if len(by_count) == 1:
-            return f"every training takes {count} devices ({cost.devices[names[0]].why})"
+            return f"every training takes {count} devices ({found[names[0]].why})"
         if count == 1:
             parts.append(f"{len(names)} train on one")
             continue
-        named = "; ".join(f"{name}: {cost.devices[name].why}" for name in names[:_NAMED])
+        named = "; ".join(f"{name}: {found[name].why}" for name in names[:_NAMED])
         more = f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         parts.append(f"{len(names)} train{'s' if len(names) == 1 else ''} on {count} devices ({named}{more})")
     return ", ".join(parts)
 
 
-def devices_refusal(hardware: Hardware, cost: CostEstimate) -> str | None:
-    """Why trainings on several devices cannot be started, with the remedy; None where they can."""
+def devices_refusal(hardware: Hardware, too_large: Sequence[str]) -> str | None:
+    """Why trainings on several devices cannot be started, with the remedy; None where they can.
+
+    `too_large` are the ids of experiments that do not fit one device in any number of parts.
+    """
     asked, workers = hardware.devices_per_training, hardware.num_workers()
     if asked == 1:
         return None
@@ -110,18 +112,18 @@ def devices_refusal(hardware: Hardware, cost: CostEstimate) -> str | None:
             f"devices_per_training = {asked} in [hardware] is more than the {workers} devices that train side by side "
             f"(workers); set workers = {asked} if there are that many, or devices_per_training = {workers}"
         )
-    if cost.too_large:
-        name, limit = cost.too_large[0], hardware.memory
+    if too_large:
+        name, limit = too_large[0], hardware.memory
         assert limit is not None
         return (
-            f"{len(cost.too_large)} experiments such as {name} do not fit one device of {format_bytes(limit)} "
+            f"{len(too_large)} experiments such as {name} do not fit one device of {format_bytes(limit)} "
             f"({_BYTES_PER_PARAM}), and with devices_per_training every device holds all of these; lower max_size or "
             "max_params, take a larger accelerator, or train with a [trainer] of your own that shards (FSDP)"
         )
     return None
 
 
-def refuse_devices(hardware: Hardware, cost: CostEstimate) -> None:
+def refuse_devices(hardware: Hardware, too_large: Sequence[str]) -> None:
     """Raise `StudyError` where `devices_refusal` has something to say."""
-    if refusal := devices_refusal(hardware, cost):
+    if refusal := devices_refusal(hardware, too_large):
         raise StudyError(f"nothing was trained: {refusal}")

@@ -138,7 +138,7 @@ def preflight(study: Study, plan: SweepPlan, in_workers: InWorkers | None = None
         timed=timed,
         num_experiments=len(plan.trainings),
         workers=study.hardware.num_workers(),
-        devices=devices_text(cost) if cost else "",
+        devices=devices_text(cost.devices) if cost else "",
         leaks=_leaks(study.prepared_data),
     )
 

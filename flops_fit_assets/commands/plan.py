@@ -88,7 +88,7 @@ def _lines(found: Planned) -> Iterator[str]:
         f"{format_seconds(3600 * spent.left_wall_hours)} on {cost.workers} worker{'s' if cost.workers > 1 else ''}"
         f"{f', {format_money(spent.left_money)}' if spent.price_per_hour else ''} ({cost.basis})"
     )
-    yield from filter(None, [devices_text(cost)])
+    yield from filter(None, [devices_text(cost.devices)])
     if plan.experiments and study.trainer is None:
         yield f"recipe: {recipe_text(study.training, plan.experiments, plan.data_unit)}"
         if not study.training.share_trunk:  # which the check does not know

@@ -52,7 +52,10 @@ class Planned:
     @property
     def refusals(self) -> list[str]:
         """Why `flops-fit run` would train nothing."""
-        refusals = [over_limit(self.spent, self.study.hardware), devices_refusal(self.study.hardware, self.cost)]
+        refusals = [
+            over_limit(self.spent, self.study.hardware),
+            devices_refusal(self.study.hardware, self.cost.too_large),
+        ]
         if self.study.adaptive is None:
             refusals.append(self.plan.too_few)
         if self.study.adaptive is None and self.plan.experiments:

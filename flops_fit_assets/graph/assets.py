@@ -221,7 +221,7 @@ def training_run_asset(source: StudySource, on_log: OnLog | None) -> dg.AssetsDe
         plan, experiment = planned_in(source, context.partition_key, lambda: files.load(source.key("sweep_plan")))
         report = on_log or _LogProgress(context)
         cost = study_cost(study, plan, directory=store.directory)
-        refuse_devices(study.hardware, cost)
+        refuse_devices(study.hardware, cost.too_large)
         held = store.training(experiment.experiment_id, context.log.warning), store.trunk(experiment.trunk)
         with held[0], held[1]:
             set_aside_if_changed(context, source, experiment)

@@ -305,7 +305,7 @@ class HeadlessStudy:
         study = self._source.study
         by_timing = study_cost(study, plan, results.values(), self._store.directory)
         refuse_over_limit(study.hardware, plan, results, by_timing)
-        refuse_devices(study.hardware, by_timing)
+        refuse_devices(study.hardware, by_timing.too_large)
         if (
             study.adaptive is not None and todo
         ):  # by the estimate that the round was planned with, which knows no timing

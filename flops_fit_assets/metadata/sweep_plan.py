@@ -58,7 +58,7 @@ def plan_metadata(
         "N counts": f"{plan.param_count} parameters",
         "FLOPs per token": plan.flops_method,
         "hours rest on": cost.basis,
-        **({"devices": text} if (text := devices_text(cost)) else {}),
+        **({"devices": text} if (text := devices_text(cost.devices)) else {}),
         **({"memory": cost.memory_text()} if cost.memory_text() else {}),
         "experiments": plan.num_experiments,
         **({"checks of the learning rate": len(plan.checks)} if plan.checks else {}),

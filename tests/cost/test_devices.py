@@ -27,8 +27,8 @@ def counts(cost):
 def test_one_is_what_each_takes_where_nobody_asks_for_more():
     cost, hardware = cost_of(experiment("a"), experiment("b"), workers=4)
     assert counts(cost) == {"a": 1, "b": 1}
-    assert devices_text(cost) == ""
-    assert devices_refusal(hardware, cost) is None
+    assert devices_text(cost.devices) == ""
+    assert devices_refusal(hardware, cost.too_large) is None
 
 
 def test_a_number_is_what_all_take_and_their_time_is_shared():
@@ -36,7 +36,7 @@ def test_a_number_is_what_all_take_and_their_time_is_shared():
     assert counts(cost) == {"a": 2, "b": 2}
     assert cost.wall_seconds_of("a") == cost.seconds["a"] / 2
     assert cost.wall_seconds == pytest.approx(cost.seconds["a"] / 2), "both at the same time, on two each"
-    assert devices_text(cost) == "every training takes 2 devices (devices_per_training = 2)"
+    assert devices_text(cost.devices) == "every training takes 2 devices (devices_per_training = 2)"
 
 
 def test_auto_gives_more_to_those_that_would_outlast_an_even_share():
@@ -48,7 +48,7 @@ def test_auto_gives_more_to_those_that_would_outlast_an_even_share():
     assert counts(cost)["long"] == 2
     spent = spending(plan(*small, experiment("long", num_tokens=200_000_000)), cost, {}, hardware)
     assert spent.left_wall_hours * 3600 == pytest.approx(sum(cost.seconds.values()) / 4), "nobody waits for the longest"
-    text = devices_text(cost)
+    text = devices_text(cost.devices)
     assert text.startswith("1 trains on 2 devices (long: ")
     assert "on one, longer than an even share of all trainings" in text
     assert text.endswith(", 10 train on one")
@@ -77,23 +77,23 @@ def test_auto_takes_as_many_as_hold_a_batch():
     cost, _ = cost_of(large(), memory_bytes=0.27e9, workers=8, devices_per_training="auto")
     least = BYTES_PER_PARAM * 1e6 + 1e6
     assert counts(cost) == {"large": math.ceil((1000 * 1e6 - 1e6) / (0.27e9 - least))} == {"large": 4}
-    assert "with a whole batch, one has" in devices_text(cost)
+    assert "with a whole batch, one has" in devices_text(cost.devices)
 
 
 def test_what_one_device_cannot_hold_is_refused_with_a_remedy_since_none_is_sharded():
     cost, hardware = cost_of(large(total_params=10**9), memory_bytes=8e9, workers=8, devices_per_training=4)
     with pytest.raises(StudyError, match=r"nothing was trained: 1 experiments such as large do not fit one device of"):
-        refuse_devices(hardware, cost)
-    assert "lower max_size or max_params, take a larger accelerator" in devices_refusal(hardware, cost)
+        refuse_devices(hardware, cost.too_large)
+    assert "lower max_size or max_params, take a larger accelerator" in devices_refusal(hardware, cost.too_large)
     alone, one = cost_of(large(total_params=10**9), memory_bytes=8e9, workers=8)
-    assert devices_refusal(one, alone) is None, "who asks for nothing is told as ever, by the plan"
+    assert devices_refusal(one, alone.too_large) is None, "who asks for nothing is told as ever, by the plan"
 
 
 def test_more_devices_than_there_are_are_refused():
     cost, hardware = cost_of(experiment("a"), workers=2, devices_per_training=4)
     said = r"devices_per_training = 4 in \[hardware\] is more than the 2 devices .* set workers = 4 if there"
     with pytest.raises(StudyError, match=said):
-        refuse_devices(hardware, cost)
+        refuse_devices(hardware, cost.too_large)
 
 
 @pytest.mark.parametrize(
