@@ -35,7 +35,7 @@ _OF_NAMED = ("losses", "metrics", "measured_by")  # which only results of severa
 _OF_TRUNKS = ("trunk", "trunk_tokens", "trunk_steps", "trunk_seconds")  # of studies that share trunks alone
 _OF_FEW = (*_OF_NAMED, *_OF_TRUNKS, "stacked", "devices")
 _MAPPINGS = ("versions", *_OF_NAMED)
-_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "stacked", *_OF_TRUNKS[1:])
+_HOW_FAST_AND_WHERE = ("seconds", "tokens_per_second", "device", "versions", "stacked", "devices", *_OF_TRUNKS[1:])
 _COUNT, _AMOUNT = whole(0), number(least=0)
 _RULES = {
     **dict.fromkeys(("experiment_id", "size_param", "device"), TEXT),
@@ -167,7 +167,7 @@ class ExperimentResult:
         return cls(**{name: getattr(experiment, name) for name in _PLANNED}, **outcome)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; of named held-out sets, metrics, trunks, stacks, several devices nothing where there are none."""
+        """Plain JSON values; of named sets, metrics, trunks, stacks, several devices nothing where there are none."""
         values = dataclasses.asdict(self) | {name: dict(getattr(self, name)) for name in _MAPPINGS}
         values["devices"] = self.devices if self.devices > 1 else None
         return {name: value for name, value in values.items() if value or name not in _OF_FEW}
