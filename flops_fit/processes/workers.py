@@ -130,9 +130,9 @@ class WorkerPool:
             worker.ask()
 
     def kill(self) -> None:
-        """End every process at once, whatever it does; tasks under way have no outcome."""
+        """End every process at once, whatever it does; tasks under way end as those of one that died."""
         for worker in self._workers:
-            worker.stop()
+            worker.kill()
 
     def __exit__(self, *error: object) -> None:
         end = time.monotonic() + _SAVE_SECONDS
@@ -261,6 +261,10 @@ class _Worker:
     def stop(self) -> None:
         """Kill the process, in the middle of a task if need be; a task under way ends without an outcome."""
         self.stopped = True
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process; a task under way ends as one of a process that died."""
         if (process := self._process) is not None:
             process.kill()
 

@@ -169,7 +169,7 @@ class ExperimentResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of named sets, metrics, trunks, stacks, several devices nothing where there are none."""
         values = dataclasses.asdict(self) | {name: dict(getattr(self, name)) for name in _MAPPINGS}
-        values["devices"] = self.devices if self.devices > 1 else None
+        values["devices"] = None if self.devices == 1 else self.devices
         return {name: value for name, value in values.items() if value or name not in _OF_FEW}
 
     @classmethod

@@ -6,6 +6,7 @@ study that can be pickled, report, and end with whoever waits for them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from flops_fit.processes.device_slots import devices_held
 from flops_fit.processes.stop_requests import StopRequest, end_as_asked, stop_requests
 from flops_fit.processes.workers import TaskOutcome, WorkerPool
 from flops_fit.results.finished import load_finished
-from flops_fit.results.results import ExperimentResult, failed_result
+from flops_fit.results.results import RESULT_FILE, ExperimentResult, failed_result
 from flops_fit.training.log_events import Guarded, OnLog, finished_event
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 LOCKS = ".devices"  # beside the results, where nobody says otherwise
 _BEAT_SECONDS = 5.0
+_NEWS_SECONDS = 5.0  # from an error in one process until the others, which may wait for it for ever, are ended
 
 
 def train_on_devices(
@@ -122,12 +124,16 @@ def _together(
     stop = StopRequest()
     for last in (False, True):
         outcomes = _attempt(study, experiment, devices, gpus, on_log, options, stop)
-        lost = next((outcome for outcome in outcomes if outcome.error is not None), None)
+        lost = min((outcome for outcome in outcomes if outcome.error), key=lambda each: not each.died, default=None)
         if lost is None:
             result = next(outcome.value for outcome in outcomes if outcome.index == 0)
             break
         if last or not lost.died or stop.number is not None:
             result = _lost(experiment, lost, devices, stop)
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk; a process that waited for it may have said otherwise there
+                result.save(Path(options["output_dir"]) / experiment.experiment_id / RESULT_FILE)
             if on_log:
                 on_log(finished_event(experiment, result))
             break
@@ -144,8 +150,8 @@ def _attempt(
     options: Mapping[str, Any],
     stop: StopRequest,
 ) -> list[TaskOutcome]:
-    """The outcomes of all processes, or of those until the first that was lost, which ends all."""
-    outcomes = []
+    """The outcomes of all processes but those that were ended as they waited for one that was lost."""
+    outcomes, ended = [], threading.Event()
 
     def hear(index: int, event: dict[str, Any]) -> None:
         if index == 0 and on_log is not None:
@@ -171,11 +177,20 @@ def _attempt(
             )
             for number in range(devices)
         ]
+
+        def end() -> None:
+            ended.set()
+            pool.kill()
+
+        later = threading.Timer(_NEWS_SECONDS, end)
         for outcome in pool.run(ranks, hear):
-            outcomes.append(outcome)
-            if outcome.error is not None:
-                pool.kill()  # the others wait for it
-                break
+            outcomes += [] if ended.is_set() else [outcome]
+            if outcome.died:
+                end()
+            elif outcome.error is not None and later.ident is None:  # maybe as another has died: that is heard soon
+                later.daemon = True
+                later.start()
+        later.cancel()
     return outcomes
 
 

@@ -47,9 +47,9 @@ FIELDS = [item.name for item in dataclasses.fields(ExperimentResult)]
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_file_of_which_any_field_was_edited_is_refused(tmp_path, name):
     measured = {"losses": {"web": 2.5}, "metrics": {"accuracy": 0.5}, "measured_by": {"web": "0" * 16}}
-    path = result(**measured, trunk="width8-s0", trunk_tokens=500, trunk_steps=5, trunk_seconds=0.5, stacked=4).save(
-        tmp_path / "result.json"
-    )
+    path = result(
+        **measured, trunk="width8-s0", trunk_tokens=500, trunk_steps=5, trunk_seconds=0.5, stacked=4, devices=2
+    ).save(tmp_path / "result.json")
     content = json.loads(path.read_text())
     value = content[name]
     edits = [value * 1.001, value + 1] if isinstance(value, int | float) else ["edited", None, [value]]
@@ -72,6 +72,7 @@ def test_the_data_version_of_a_result_covers_all_but_how_fast_it_was_and_where(n
         "device",
         "versions",
         "stacked",
+        "devices",
         "trunk_tokens",
         "trunk_steps",
         "trunk_seconds",
