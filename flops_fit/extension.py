@@ -55,10 +55,16 @@ def with_what_is_next(
     study: Study, size_map: SizeMap, plan: SweepPlan, results: Iterable[ExperimentResult], law: ScalingLaw
 ) -> ScalingLaw:
     """`law` with what the study would add, where it is not trustworthy at the largest of its target budgets (without
-    any at ten times its largest run): its summary says that in place of sizes that the model may not have."""
+    any at ten times its largest run): its summary says that in place of sizes that the model may not have.
+
+    As it is where the study cannot be planned here, such as without its data, which its law does not need.
+    """
     from flops_fit.scaling_law.next_experiments.in_words import NEXT_OPTION
 
-    said = what_is_next(study, size_map, plan, results, law)
+    try:
+        said = what_is_next(study, size_map, plan, results, law)
+    except Exception:  # of the user's own code, or of data that is elsewhere: no reason to lose the law
+        return law
     return dataclasses.replace(law, options={**law.options, NEXT_OPTION: said}) if said else law
 
 

@@ -127,3 +127,11 @@ def test_the_verdict_is_said_of_what_was_asked_too_and_never_in_place_of_its_own
     said = f"  verdict     provisional at {near:.2e} FLOPs; not supported at {10 * law.runs.flops.max():.2e}, ten times"
     assert said in law.summary([near])
     assert "  verdict     not supported\n" in law.summary()
+
+
+def test_a_study_that_cannot_be_planned_here_keeps_its_law(loose, monkeypatch):
+    def gone(*_, **__):
+        raise FileNotFoundError("data/train.bin")
+
+    monkeypatch.setattr("flops_fit.extension.study_plan", gone)
+    assert with_what_is_next(*loose) is loose[-1]
