@@ -6,7 +6,8 @@ processor's time of this process, since the machine may do other work beside it.
 held-out losses and the results are in it; what a process loads once is not. Of the training data the first 100,000
 examples are used, as an order of all of them, which each seed has, takes longer than such short trainings. The
 greatest relative difference of the sixteen held-out losses, and of the mean training losses over the last tenth, says
-what "to rounding" comes to.
+what "to rounding" comes to. The CNN amplifies rounding by itself: trained alone from weights that are off by 1.2e-7,
+one of six seeds ended 6e-4 off.
 """
 
 from __future__ import annotations
