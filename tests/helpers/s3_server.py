@@ -54,10 +54,12 @@ class S3Server:
         )
 
     def contents(self, folder):
-        """Name → content of every object below a folder of the bucket."""
-        root = f"{BUCKET}/{folder}"
-        found = self.files.find(root)
-        return {path.removeprefix(f"{root}/"): self.files.cat_file(path) for path in found}
+        """Name → content of every object below a folder of the bucket; one that is removed meanwhile is left out."""
+        root, found = f"{BUCKET}/{folder}", {}
+        for path in self.files.find(root):
+            with contextlib.suppress(FileNotFoundError):
+                found[path.removeprefix(f"{root}/")] = self.files.cat_file(path)
+        return found
 
 
 @contextlib.contextmanager
