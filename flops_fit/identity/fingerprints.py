@@ -31,6 +31,7 @@ from flops_fit.identity.origin import (
     COMMON,
     INSTALLED,
     LOCAL,
+    OWN,
     origin,
     origin_of_module,
     package_of,
@@ -180,11 +181,11 @@ class _Walk:
 
     def _more(self, function: Any, tree: Any) -> Iterator[tuple[str, Any]]:
         """What else it is made of, by where it was met; what was met before is empty."""
-        scope, closed_over = _scope(function), _closed_over_names(function)
+        scope, closed_over = _scope(function), _closed_over_names(function, tree)
         for chain in source_code.chains_in(tree) if tree is not None else bytecode.chains_of(function):
             if chain[0] in scope and chain[0] not in closed_over:
                 yield ".".join(chain), self._chain(scope, chain, has_source=tree is not None)
-        for name in source_code.imports_in(tree, str(scope.get("__package__") or "")) if tree is not None else ():
+        for name in _imports(tree, str(scope.get("__package__") or "")) if tree is not None else ():
             yield f"import {name}", self._module(name)
         if inspect.isclass(function):
             for base in (*function.__bases__, type(function)):
@@ -214,6 +215,9 @@ class _Walk:
         return [] if by_name and has_source else self.held(target)
 
     def _referred(self, value: Any) -> Any:
+        if inspect.ismodule(value) and origin(value) == LOCAL:  # imported in a function around the one that uses it
+            found = self._module(value.__name__)
+            return [] if found is _NOTHING else found
         return self.parts(value) if _is_referred(value) else self.value(value)
 
     def _wrapped(self, function: Any) -> list[Any]:
@@ -232,7 +236,7 @@ class _Walk:
             return _NOTHING
         self._add(name, Piece(kind="module", digest=_digest(source_code.dump(nodes[0])), path=path))
         package = name if str(path).endswith("__init__.py") else name.rpartition(".")[0]
-        inner = [self._module(found) for found in source_code.imports_in(nodes[0], package)]
+        inner = [self._module(found) for found in _imports(nodes[0], package)]
         return [name, source_code.dump(nodes[0]), [found for found in inner if found is not _NOTHING]]
 
     def _container(self, content: Any) -> Any:
@@ -306,18 +310,26 @@ def _scope(function: Any) -> Mapping[str, Any]:
     return getattr(function, "__globals__", None) or module
 
 
-def _closed_over_names(function: Any) -> set[str]:
-    """Names that stand for variables of the functions around a class or function, whatever its module calls so."""
-    if not inspect.isclass(function):
-        return set(getattr(getattr(function, "__code__", None), "co_freevars", ()))
-    own = [code for code in bytecode.codes_of(function) if code.co_qualname.startswith(f"{function.__qualname__}.")]
-    return {name for code in own for name in code.co_freevars}
+def _imports(tree: Any, package: str) -> Iterator[str]:
+    """Modules that `tree` imports, and the user's packages that they are in where it binds those."""
+    yield from source_code.imports_in(tree, package)
+    yield from (name for name in source_code.packages_in(tree) if name not in OWN and origin_of_module(name) == LOCAL)
+
+
+def _closed_over_names(function: Any, tree: Any) -> set[str]:
+    """Names that stand for variables of the functions around a class or function, whatever its module calls so, unless
+    somewhere in its `tree` they are said to be the module's."""
+    codes = bytecode.codes_of(function) if inspect.isclass(function) else [getattr(function, "__code__", None)]
+    if inspect.isclass(function):
+        codes = [code for code in codes if code.co_qualname.startswith(f"{function.__qualname__}.")]
+    found = {name for code in codes for name in getattr(code, "co_freevars", ())}
+    return found - source_code.declared_global(tree) if tree is not None else found
 
 
 def _globals_used(function: Any, tree: Any) -> Iterator[tuple[str, Any]]:
     """Global names in `tree` that stand for classes, functions or plain constants."""
     scope = _scope(function)
-    for name in sorted((source_code.names_in(tree) & scope.keys()) - _closed_over_names(function)):
+    for name in sorted((source_code.names_in(tree) & scope.keys()) - _closed_over_names(function, tree)):
         if is_plain(scope[name]) or _is_referred(scope[name]):
             yield name, scope[name]
 

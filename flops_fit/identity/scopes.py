@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -19,32 +19,36 @@ def outer_names(tree: ast.AST) -> set[ast.Name]:
     return set(_outer(tree, frozenset()))
 
 
-def _outer(node: ast.AST, own: frozenset[str], *, of_class: bool = False) -> Iterator[ast.Name]:
+def _outer(node: ast.AST, own: frozenset[str], attributes: frozenset[str] = frozenset()) -> Iterator[ast.Name]:
+    """`attributes` are the names bound in the class body that `node` stands in: read there before they are bound, they
+    are the module's, never those of a function around the class."""
     if isinstance(node, ast.Name):
-        is_attribute = of_class and isinstance(node.ctx, ast.Store)
-        if node.id not in own and not is_attribute:
+        is_bound = node.id in attributes and isinstance(node.ctx, ast.Store)
+        if not is_bound and (node.id not in own or node.id in attributes):
             yield node
         return
     if isinstance(node, _FUNCTIONS):
         around, inside = _parts(node)
         mine, declared = _bound_in(inside, node.args)
         for each in around:
-            yield from _outer(each, own)
+            yield from _outer(each, own, attributes)
         for each in inside:
             yield from _outer(each, (own | mine) - declared)
         return
     if isinstance(node, _COMPREHENSIONS):
         first, *_ = node.generators
-        yield from _outer(first.iter, own)
+        yield from _outer(first.iter, own, attributes)
         mine = own | {name.id for generator in node.generators for name in ast.walk(generator.target)
-                      if isinstance(name, ast.Name)}  # fmt: skip
+                      if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}  # fmt: skip
         for each in ast.iter_child_nodes(node):
             for part in ast.iter_child_nodes(each) if each is first else (each,):
                 if part is not first.iter:
                     yield from _outer(part, mine)
         return
+    if isinstance(node, ast.ClassDef):
+        attributes, _ = _bound_in(node.body)
     for each in ast.iter_child_nodes(node):
-        yield from _outer(each, own, of_class=of_class or isinstance(node, ast.ClassDef))
+        yield from _outer(each, own, attributes)
 
 
 def _parts(function: ast.AST) -> tuple[list[ast.AST], list[ast.AST]]:
@@ -53,9 +57,10 @@ def _parts(function: ast.AST) -> tuple[list[ast.AST], list[ast.AST]]:
     return [each for each in ast.iter_child_nodes(function) if each not in body], body
 
 
-def _bound_in(body: list[ast.AST], arguments: ast.arguments) -> tuple[frozenset[str], frozenset[str]]:
-    """Names that a function has as its own, and those that it declares to be others'."""
-    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
+def _bound_in(body: Sequence[ast.AST], arguments: ast.arguments | None = None) -> tuple[frozenset[str], frozenset[str]]:
+    """Names that a function with such `arguments`, or a class, has as its own, and those it declares to be others'."""
+    own = arguments or ast.arguments([], [], None, [], [], None, [])
+    every = (*own.posonlyargs, *own.args, *own.kwonlyargs, own.vararg, own.kwarg)
     bound = {argument.arg for argument in every if argument is not None}
     declared: set[str] = set()
     todo = [*body]

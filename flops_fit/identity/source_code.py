@@ -87,6 +87,18 @@ def imports_in(tree: ast.AST, package: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+def packages_in(tree: ast.AST) -> list[str]:
+    """What `import a.b` in `tree` binds, `a`, whose attributes may be the package's own and not those of `a.b`."""
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+             if "." in alias.name and not alias.asname]  # fmt: skip
+    return [*dict.fromkeys(name.partition(".")[0] for name in names)]
+
+
+def declared_global(tree: ast.AST) -> set[str]:
+    """Names that a function in `tree` says are the module's."""
+    return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+
+
 def dump(tree: ast.AST) -> str:
     """A definition as text, without comments, formatting, docstrings and annotations of arguments; equal in 3.11 on."""
     return _dumped(ast.Module(body=[tree], type_ignores=[]) if isinstance(tree, ast.stmt) else tree)

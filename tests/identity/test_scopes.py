@@ -87,6 +87,9 @@ def test_what_is_read_of_the_module_still_counts(models):
         ("def f():\n try:\n  pass\n except a as b:\n  return b", "a"),
         ("def f(a):\n match a:\n  case [b, *c]:\n   return b, c, d", "d"),
         ("class A(b):\n c = d\n def f(self, e):\n  return c, e", "b c d"),
+        ("def f(a):\n class A:\n  a = a\n  def g(self):\n   return a", "a"),  # the first, not the second
+        ("class A:\n def f(self):\n  global a\n  a = 1\n b = a", "a"),
+        ("def f():\n return [0 for a.b in c], [0 for d[e] in c], a, d, e", "a c d e"),
         ("def f():\n for a, (b, c) in d:\n  c += 1\n del b", "d"),
     ],
 )
@@ -103,3 +106,76 @@ def test_a_decorated_or_nested_definition_is_the_tree_that_is_asked_about():
     """)
     ).body[0]
     assert {name.id for name in outer_names(tree)} == {"helper"}
+
+
+ELSEWHERE = """
+import held_module, held_package
+
+scale = 2
+
+def made(scale):
+    import held_module
+    class Closed:
+        def own(self):
+            return scale
+        def forward(self, x):
+            return held_module.act(x)
+    return Closed
+
+def also_made(scale):
+    import held_module
+    class Closed:
+        def own(self):
+            return scale
+        def forward(self, x):
+            global scale
+            return x * scale
+    def loss(outputs, targets):
+        return held_module.act(outputs)
+    return Closed, loss
+
+def loss(outputs, targets):
+    import held_package.inner
+    return held_package.act(outputs)
+
+Closed = made(3)
+WithGlobal, ClosedLoss = also_made(3)
+"""
+ACT = "def act(x):\n    return x\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("held_module.py", {"Closed", "ClosedLoss"}),
+        ("held_package/__init__.py", {"loss"}),
+        ("elsewhere.py", {"WithGlobal"}),
+    ],
+)
+def test_what_a_function_around_or_within_imports_or_says_is_global_counts(tmp_path, monkeypatch, file, names):
+    """Names that are closed over, or bound by an import, hide the module's: what they stand for has to count."""
+    files = {
+        "held_module.py": ACT,
+        "held_package/__init__.py": ACT,
+        "held_package/inner.py": "",
+        "elsewhere.py": ELSEWHERE,
+    }
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def written(texts):
+        for name, text in texts.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        for name in [
+            each for each in sys.modules if each.partition(".")[0] in ("held_module", "held_package", "elsewhere")
+        ]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        module = importlib.import_module("elsewhere")
+        found = ("Closed", "ClosedLoss", "WithGlobal", "loss")
+        return {name: fingerprint_callable(getattr(module, name)) for name in found}
+
+    before = written(files)
+    changed = files[file].replace("return x\n", "return x + 100\n").replace("scale = 2\n", "scale = 2000\n")
+    after = written({file: changed})
+    assert {name for name in before if before[name] != after[name]} == names
