@@ -3,7 +3,7 @@
 import os
 
 import torch
-from tiny_study import FEATURES, TinyMLP, examples
+from tiny_study import CLASSES, FEATURES, TinyMLP, examples
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -67,6 +67,83 @@ class Counting(TinyMLP):
     def forward(self, inputs):
         Counting.calls += 1
         return super().forward(inputs) * (1 + 0.1 * (Counting.calls % 7))
+
+
+class Exact(TinyMLP):
+    """In float64."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.double()
+
+    def forward(self, inputs):
+        return super().forward(inputs.double())
+
+
+class ExactCNN(nn.Module):
+    """In float64, with running statistics, and with a kink at which float32's rounding decides."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(1, width, 3),
+            nn.BatchNorm1d(width),
+            nn.LeakyReLU(),
+            nn.Flatten(),
+            nn.Linear(width * (FEATURES - 2), CLASSES),
+        ).double()
+
+    def forward(self, inputs):
+        return self.layers(inputs[:, None].double())
+
+
+class Late(TinyMLP):
+    """Counts its own calls, and is another model after more than a trial has."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.calls = 0
+
+    def forward(self, inputs):
+        self.calls += 1
+        return super().forward(inputs) * (1 if self.calls <= 100 else 2)
+
+
+class Unsaved(TinyMLP):
+    """Subtracts a mean of what it has seen, which is in no checkpoint."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.register_buffer("seen", torch.zeros(FEATURES), persistent=False)
+
+    def forward(self, inputs):
+        if self.training:
+            self.seen.mul_(0.9).add_(inputs.mean(0), alpha=0.1)
+        return super().forward(inputs - self.seen)
+
+
+class Remembering(TinyMLP):
+    """As `Unsaved`, in an attribute."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.seen = [torch.zeros(FEATURES)]
+
+    def forward(self, inputs):
+        self.seen[0] = 0.9 * self.seen[0] + 0.1 * inputs.mean(0)
+        return super().forward(inputs - self.seen[0])
+
+
+class Normalised:
+    """A loss that divides by its own mean of all calls so far."""
+
+    def __init__(self):
+        self.mean = None
+
+    def __call__(self, outputs, targets):
+        loss = nn.functional.cross_entropy(outputs, targets)
+        self.mean = loss.detach() if self.mean is None else 0.9 * self.mean + 0.1 * loss.detach()
+        return loss / self.mean
 
 
 class Reading(TinyMLP):

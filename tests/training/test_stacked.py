@@ -13,9 +13,15 @@ from stacks_of_models import (
     Conditional,
     Counting,
     Deadly,
+    Exact,
+    ExactCNN,
+    Late,
+    Normalised,
     OwnLoss,
     Reading,
+    Remembering,
     Tied,
+    Unsaved,
     Unused,
     noisy_examples,
     of_two_lengths,
@@ -141,6 +147,15 @@ def test_tied_weights_and_running_statistics(tmp_path, model):
     assert all(one.loss == pytest.approx(other.loss, rel=1e-5) for one, other in zip(together, alone, strict=True))
 
 
+@pytest.mark.parametrize("model", [Exact, ExactCNN])
+def test_in_double_precision_every_step_is_as_alone(tmp_path, model):
+    experiments = some(3, tokens=2000)
+    assert_same(study_of(model, gradient_clip=0.5), experiments, tmp_path, rel=1e-9)
+    for item in experiments:
+        mine, its = ([line["loss"] for line in log_of(tmp_path / kind, item)] for kind in ("together", "alone"))
+        assert mine == pytest.approx(its, rel=1e-9)
+
+
 def test_models_that_compute_their_own_loss(tmp_path):
     assert_same(study_of(OwnLoss, loss=model_loss), some(3, tokens=600), tmp_path)
 
@@ -175,6 +190,10 @@ def test_a_transformer(tmp_path):
         (lambda: study_of(Conditional), "vmap cannot run it"),
         (lambda: study_of(Unused), "spare.weight gets no gradient"),
         (lambda: study_of(Counting), "the loss is off by"),
+        (lambda: study_of(Late), "the model's calls changes from step to step"),
+        (lambda: study_of(Unsaved), "the model's seen changes"),
+        (lambda: study_of(Remembering), "the model's seen changes"),
+        (lambda: study_of(loss=Normalised()), "the loss's mean changes"),
         (lambda: study_of(Reading, train=with_text), "more than tensors"),
     ],
 )
@@ -184,6 +203,23 @@ def test_what_cannot_be_at_once_is_trained_alone_and_says_why(tmp_path, study, w
     assert decided.at_once == 1
     assert why in decided.why
     assert [(result.status, result.stacked) for result in results] == [("completed", 0)] * 2
+
+
+def test_a_trial_leaves_nothing_in_the_loss(tmp_path):
+    experiments = some(2, tokens=200)
+    tried, decided = trained(study_of(loss=Normalised()), experiments, tmp_path / "tried")
+    never, _ = trained(study_of(loss=Normalised()), experiments, tmp_path / "never", at_once=False)
+    assert decided.at_once == 1
+    assert [(one.loss, one.weights_sha256) for one in tried] == [(one.loss, one.weights_sha256) for one in never]
+
+
+def test_a_loss_that_cannot_be_copied_is_of_one_training_at_a_time(tmp_path):
+    class Locked(torch.nn.CrossEntropyLoss):
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot be copied")
+
+    _, decided = trained(study_of(loss=Locked()), some(2, tokens=200), tmp_path)
+    assert decided.why == "the loss cannot be copied (TypeError: cannot be copied)"
 
 
 def test_where_batches_fall_out_of_shape_on_the_way_each_goes_on_alone(tmp_path):

@@ -33,7 +33,7 @@ from flops_fit.training.stacked.batches import StackedBatch, StackedReader, Uneq
 from flops_fit.training.stacked.decision import Decision
 from flops_fit.training.stacked.member import Member
 from flops_fit.training.stacked.stack import CannotStack, Stack
-from flops_fit.training.stacked.trial import decide
+from flops_fit.training.stacked.trial import decide, with_own_loss
 from flops_fit.training.training_run import prepare_loop
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _advance(jobs: Sequence[Job], device: torch.device, on_log: OnLog | None) ->
         hook, at_once = Guarded(on_log) if on_log else None, decision.at_once
         for first in range(0, len(jobs) if at_once > 1 else 0, at_once):
             try:
-                _train(jobs[first : first + at_once], device, hook)
+                _train(with_own_loss(jobs[first : first + at_once]), device, hook)
             except (Exception, SystemExit) as error:  # each goes on alone, and says what is wrong if it is its own
                 said = f"{type(error).__name__}: {error}".split("\n", 1)[0]
                 reason = str(error) if isinstance(error, CannotStack | Unequal) else said

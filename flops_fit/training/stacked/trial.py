@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from flops_fit.data.batches import Examples
 from flops_fit.training.loop import Job
 from flops_fit.training.stacked.batches import StackedReader, Unequal
 from flops_fit.training.stacked.decision import Decision
+from flops_fit.training.stacked.kept import changed, kept_by
 from flops_fit.training.stacked.member import Member
 from flops_fit.training.stacked.stack import CannotStack, Stack
 from flops_fit.training.training_run import prepare_loop
@@ -35,17 +37,33 @@ def decide(jobs: Sequence[Job], device: torch.device, asked: int | str) -> Decis
     Where `asked` is a number the time does not count. Never raises for what the model, data or loss do.
     """
     try:
-        gains = _gains([replace(job, resume=False) for job in jobs], device, asked)
+        gains = _gains([replace(job, resume=False) for job in with_own_loss(jobs)], device, asked)
     except (CannotStack, Unequal) as error:
         return Decision(at_once=1, of=len(jobs), why=str(error))
     except (Exception, SystemExit) as error:  # whatever the user's code or torch.func make of it
-        said = safe_text(str(error)).strip().split("\n", 1)[0][:_LONGEST]
-        return Decision(at_once=1, of=len(jobs), why=f"torch.func.vmap cannot run it ({type(error).__name__}: {said})")
+        return Decision(at_once=1, of=len(jobs), why=f"torch.func.vmap cannot run it ({_said(error)})")
     best = max(gains, key=lambda width: gains[width])
     if asked == "auto" and gains[best] < WORTH:
         why = f"{best} at once are only {gains[best]:.1f} times as fast, less than {WORTH:g}"
         return Decision(at_once=1, of=len(jobs), why=why, gain=gains[best])
     return Decision(at_once=best, of=len(jobs), gain=gains[best])
+
+
+def _said(error: BaseException) -> str:
+    first_line = safe_text(str(error)).strip().split("\n", 1)[0]
+    return f"{type(error).__name__}: {first_line[:_LONGEST]}"
+
+
+def with_own_loss(jobs: Sequence[Job]) -> list[Job]:
+    """`jobs` with a copy of their loss, one for all: what it keeps from call to call reaches no other training.
+
+    Raises `CannotStack` where it cannot be copied.
+    """
+    try:
+        copied = copy.deepcopy(jobs[0].loss_fn)
+    except Exception as error:  # of the user's own class
+        raise CannotStack(f"the loss cannot be copied ({_said(error)})") from error
+    return [replace(job, loss_fn=copied) for job in jobs]
 
 
 def _few(examples: Examples) -> Examples:
@@ -78,7 +96,10 @@ def _compared(jobs: Sequence[Job], device: torch.device) -> tuple[float, float]:
     if members[0].largest_part is not None:
         raise CannotStack("its batch does not fit into memory at once")
     gradients, after = [_gradients(member) for member in members], [_buffers(member) for member in members]
+    kept = _kept(members[0])
     alone = _seconds_alone(members[0])
+    if name := changed(kept, _kept(members[0])):
+        raise CannotStack(f"{name} changes from step to step, and no checkpoint keeps it")
     for member, values in zip(members, before, strict=True):
         for name, buffer in member.model.named_buffers():
             buffer.copy_(values[name])
@@ -144,6 +165,16 @@ def _gradients(member: Member) -> dict[str, torch.Tensor]:
 
 def _buffers(member: Member) -> dict[str, torch.Tensor]:
     return {name: buffer.clone() for name, buffer in member.model.named_buffers()}
+
+
+def _kept(member: Member) -> dict[str, list[Any]]:
+    """What its model and its loss hold that its checkpoint does not."""
+    model, loss_fn = member.model, member.job.loss_fn
+    of_model, of_loss = kept_by(model, model.state_dict().keys()), kept_by(loss_fn)
+    return {
+        **{f"the model's {name}": values for name, values in of_model.items()},
+        **{f"the loss's {name}": values for name, values in of_loss.items()},
+    }
 
 
 def _random_state() -> tuple[Any, ...]:
