@@ -4,10 +4,11 @@ One process, one thread. Sixteen seeds, and for the demo also sixteen rates of o
 (`trainings_per_device = "auto"`), then alone, both from nothing; steps per second of all sixteen together, by the
 processor's time of this process, since the machine may do other work beside it. Building the models, the trial, the
 held-out losses and the results are in it; what a process loads once is not. Of the training data the first 100,000
-examples are used, as an order of all of them, which each seed has, takes longer than such short trainings. The
-greatest relative difference of the sixteen held-out losses, and of the mean training losses over the last tenth, says
-what "to rounding" comes to. The CNN amplifies rounding by itself: trained alone from weights that are off by 1.2e-7,
-one of six seeds ended 6e-4 off.
+examples are used, as an order of all of them, which each seed has, takes longer than such short trainings. The greatest
+relative difference of the sixteen held-out losses, and of the mean training losses over the last tenth, says what "to
+rounding" comes to. Of the CNN, whose leaky ReLU has a kink at which rounding may decide, they are the greatest: with a
+GELU in its place the held-out losses were off by at most 2.3e-06, in float64 by 5.6e-16; and trained alone from weights
+that are off by 1.2e-7, one of six seeds ended 6e-4 off.
 """
 
 from __future__ import annotations
