@@ -114,13 +114,16 @@ class Storage:
         return {name: stamp for name, stamp in names.items() if not _is_hidden(name)}
 
     def is_empty(self) -> bool:
-        """Whether there is no file below it; one question, whatever there is."""
+        """Whether there is no file below it; one question where it holds a study, whatever else there is."""
         with self._readably("listed"):
             self._fs.invalidate_cache(self._root)
             try:
-                return not self._fs.ls(self._root, detail=False)
+                found = self._fs.ls(self._root, detail=True)
             except FileNotFoundError:
                 return True
+        if any(info["type"] == "file" and not _is_hidden(posixpath.basename(info["name"])) for info in found):
+            return False
+        return not (found and self.listing())  # folders stay on a disk when their files are gone
 
     def download(self, files: Mapping[str, Path]) -> None:
         """Copy each named file to its path; several at once where the protocol can."""

@@ -214,6 +214,16 @@ def test_a_storage_that_holds_nothing_any_more_is_not_filled_with_what_happens_t
     assert store.read("sweep_plan").experiments[0] == experiment
 
 
+def test_a_disk_on_which_empty_folders_are_left_holds_nothing(tmp_path):
+    storage = Storage(url=str(tmp_path), folder="tiny")
+    assert storage.is_empty(), "nor is it there"
+    (tmp_path / "tiny" / "runs").mkdir(parents=True)
+    (tmp_path / "tiny" / ".probe").touch()
+    assert storage.is_empty()
+    (tmp_path / "tiny" / "runs" / "result.json").touch()
+    assert not storage.is_empty()
+
+
 def test_imported_runs_are_stored(tmp_path, cluster, monkeypatch):
     table, study = cluster / "shared" / "tiny" / "runs.csv", write_study(tmp_path)
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "shared"))
