@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from flops_fit.slurm.options import SlurmOptions
 
 LOG = "slurm-{job}.log"
-_PORT = "$((20000 + SLURM_JOB_ID % 20000))"
+_PORT = "$((10000 + SLURM_JOB_ID % 20000))"  # below those that a system gives to whoever asks for any
 
 
 def job_script(
@@ -61,8 +61,13 @@ def _options(options: SlurmOptions, name: str, devices: int, on_gpus: bool, fold
         "mem": options.memory_per_node,
     }
     yield from (f"--{key}={value}" for key, value in given.items() if value is not None)
-    yield f"--output={folder.replace('%', '%%')}/{LOG.format(job='%j')}"
+    yield f"--output={_quoted(folder.replace('%', '%%') + '/' + LOG.format(job='%j'))}"
     yield "--open-mode=append"  # as it may be requeued
     yield f"--signal=TERM@{options.save_seconds}"
     yield "--requeue"
     yield from options.options
+
+
+def _quoted(text: str) -> str:
+    """As sbatch reads a line: parted at spaces, "#" begins a comment, and a backslash escapes in quotes of any kind."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'

@@ -6,6 +6,7 @@ process of its own; each of its nodes is this machine. `STAND_IN_SLURM` is the f
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ NUMBER, WORD = r"[1-9]\d*", r"[A-Za-z0-9_.,-]+"
 SBATCH = {
     "job-name": WORD, "nodes": NUMBER, "ntasks-per-node": NUMBER, "cpus-per-task": NUMBER, "partition": "cpu|gpu",
     "account": WORD, "qos": WORD, "constraint": r"\S+", "time": r"\d+(-\d+)?(:\d\d){0,2}", "mem": r"\d+[KMGT]?",
-    "gres": r"gpu(:[a-z0-9]+)?:[1-9]\d*", "output": r"/\S+", "open-mode": "append|truncate",
+    "gres": r"gpu(:[a-z0-9]+)?:[1-9]\d*", "output": r"/.+", "open-mode": "append|truncate",
     "signal": r"([RB]:)?[A-Z]+@\d+", "requeue": None, "exclusive": None,
 }  # fmt: skip
 KILL_WAIT = 30.0
@@ -65,14 +66,24 @@ def parsed(arguments, known, command):
     return found
 
 
+def options_in(script):
+    """The words of a script's #SBATCH lines, as sbatch tells them apart (`_get_argument` in its opt.c)."""
+    found = []
+    for line in script.splitlines():
+        if line.startswith("#SBATCH"):
+            words = shlex.shlex(line.removeprefix("#SBATCH"), posix=True)
+            words.whitespace_split, words.escapedquotes = True, "'\""
+            found += words
+    return found
+
+
 def sbatch(arguments):
     *options, script = arguments
     parsed(options, {"parsable": None}, "sbatch")
     text = Path(script).read_text()
     if not text.startswith("#!"):
         fail("sbatch: error: This does not look like a batch script.  The first line must start with #!")
-    head = [line.removeprefix("#SBATCH ").strip() for line in text.splitlines() if line.startswith("#SBATCH ")]
-    given = parsed(head, SBATCH, "sbatch")
+    given = parsed(options_in(text), SBATCH, "sbatch")
     jobs().mkdir(exist_ok=True)
     job = 1 + len(list(jobs().iterdir()))
     (jobs() / str(job)).mkdir()

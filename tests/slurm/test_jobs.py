@@ -190,7 +190,7 @@ def test_a_job_on_two_nodes_is_waited_for_again_cut_short_and_followed_by_anothe
 
 @pytest.mark.slow
 def test_who_is_asked_to_stop_cancels_the_job_which_saves(slurm, tmp_path):
-    path, runs = write_study(tmp_path), tmp_path / "runs"
+    path, runs = write_study(tmp_path), tmp_path / "my 'runs' #1"
     process, log = submitting(path, runs)
     process.send_signal(signal.SIGTERM)
     while not stand_in_slurm.note("1", "cancelled"):
@@ -200,4 +200,5 @@ def test_who_is_asked_to_stop_cancels_the_job_which_saves(slurm, tmp_path):
     assert wait_for_end("1").startswith("CANCELLED")
     left = ExperimentResult.load(log.parent / "result.json")
     assert (left.status, left.steps) == ("interrupted", 20)
+    assert (log.parent / "slurm-1.log").exists()
     assert (log.parent / "checkpoint.safetensors").exists()

@@ -2,6 +2,7 @@
 
 import pytest
 from paths import HELPERS
+from stand_in_slurm import options_in
 
 from flops_fit import Hardware, Study
 from flops_fit.errors import StudyError
@@ -28,10 +29,10 @@ compute_budgets = [2e6]
 """
 
 
-def script(devices=1, on_gpus=True, **options):
+def script(devices=1, on_gpus=True, folder="/runs/one 100%", **options):
     how = {
         "name": "flops-fit c1e+06-w8",
-        "folder": "/runs/one 100%",
+        "folder": folder,
         "directory": "/my study",
         "environment": {"A": "b c"},
     }
@@ -62,7 +63,14 @@ def test_what_is_given_is_asked_for_and_nothing_else():
 def test_it_saves_before_its_time_is_over_and_may_be_requeued():
     options = asked(script(save_seconds=90))
     assert {"--signal=TERM@90", "--requeue", "--open-mode=append"} <= set(options)
-    assert "--output=/runs/one 100%%/slurm-%j.log" in options
+
+
+def test_its_log_is_where_it_should_be_whatever_the_folder_is_called():
+    assert "--output=/runs/one 100%%/slurm-%j.log" in options_in(script())
+    for name in ('it\'s "mine"', "issue #7", "back\\slash", "$HOME `x` ; rm"):
+        options = options_in(script(folder=f"/runs/{name}"))
+        assert f"--output=/runs/{name}/slurm-%j.log" in options
+        assert {"--open-mode=append", "--requeue"} <= set(options), "nothing that follows is lost"
 
 
 def test_its_lines_are_quoted_and_begin_with_the_setup():
@@ -72,7 +80,7 @@ def test_its_lines_are_quoted_and_begin_with_the_setup():
         "export A='b c'",
         "module load cuda",
         'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"',
-        'export MASTER_PORT="$((20000 + SLURM_JOB_ID % 20000))"',
+        'export MASTER_PORT="$((10000 + SLURM_JOB_ID % 20000))"',
         "exec srun --kill-on-bad-exit=1 python -m 'x y'",
     ]
     assert asked("\n".join(lines))[0] == "--job-name=flops-fit-c1e-06-w8"
