@@ -19,7 +19,9 @@ from flops_fit.data.study_data import StudyData
 from flops_fit.errors import StudyError
 from flops_fit.preflight.first_steps import Trial, try_experiment
 from flops_fit.processes.alive import users_code
+from flops_fit.processes.workers import outer_environment
 from flops_fit.recipe.steps import plan_steps
+from flops_fit.slurm.queue import refuse_without_slurm
 from flops_fit.stages import study_cost
 
 if TYPE_CHECKING:
@@ -183,8 +185,10 @@ def preflight_if_due(
     A study with a trainer of its own, whose steps are not ours to take, has none, nor has one whose trainings are jobs
     on other machines than this.
 
-    Raises `StudyError` with all problems where no size gets through its first steps.
+    Raises `StudyError` with all problems where no size gets through its first steps, and where there are no jobs.
     """
+    if study.slurm is not None and any(item.experiment_id not in finished for item in plan.trainings):
+        refuse_without_slurm(outer_environment())
     if study.trainer is not None or study.slurm is not None:
         return None
     missing = [item for item in plan.experiments if item.experiment_id not in finished]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from flops_fit.basics.files import read_json, write_json, write_text
+from flops_fit.basics.formatting import format_seconds
 from flops_fit.errors import FileError, StudyError
 from flops_fit.loss_curves.curves import LOG_FILE
 from flops_fit.processes.alive import still_alive
@@ -42,7 +43,8 @@ JOB_FILE, SCRIPT_FILE, TOLD_FILE = "slurm_job.json", "slurm_job.sh", "slurm_expe
 JOB_SCHEMA, TOLD_SCHEMA = "flops_fit.slurm_job/1", "flops_fit.experiment_of_job/1"
 _HANDED_ON = ("PYTHONPATH", "FLOPS_FIT_HOME", "FLOPS_FIT_PATIENCE_SECONDS", "FLOPS_FIT_STORAGE")
 _MOST_WITHOUT_PROGRESS = 3  # jobs, one after the other
-_SETTLE_LOOKS = 3  # for a file that another machine has written
+_SETTLE_SECONDS = 20.0  # for a file that another machine has written
+_UNANSWERED_SECONDS = 3600.0  # of a queue that cannot be asked, until that is an error
 _STOP_SECONDS = 15.0  # for a checkpoint once the job is to end: less than a pool leaves to its workers
 _SLICE_SECONDS = 0.2
 _LOG_LINES = 8
@@ -134,7 +136,7 @@ class _Jobs:
             result = self._left_by(job)
             if result.is_final or self.stop.number is not None or not _is_cut_short(result):
                 return result
-            further = self._reached()
+            further = max(result.steps, self._reached())
             in_vain, reached = (0, further) if further > reached else (in_vain + 1, reached)
             if in_vain == _MOST_WITHOUT_PROGRESS:
                 return failed_result(
@@ -178,9 +180,23 @@ class _Jobs:
         return job
 
     def _wait(self, job: str) -> None:
-        """Until the job has ended; where this process is asked to stop, it is cancelled and may save."""
+        """Until the job has ended; where this process is asked to stop, it is cancelled and may save.
+
+        Raises `StudyError` where the queue could not be asked for an hour.
+        """
         assert self.study.slurm is not None
-        while queue.state(job, self.environment) is not None:
+        answered = time.monotonic()
+        while True:
+            state, said = queue.state_and_why(job, self.environment)
+            if state is None:
+                return
+            if state != queue.UNKNOWN:
+                answered = time.monotonic()
+            elif time.monotonic() - answered > _UNANSWERED_SECONDS:
+                raise StudyError(
+                    f"squeue could not be asked about job {job} for {format_seconds(_UNANSWERED_SECONDS)}: {said}; the "
+                    f"job may go on: see that `squeue --jobs={job}` answers here, and start again to wait for it"
+                )
             self._tell()
             end = time.monotonic() + self.study.slurm.poll_seconds
             while time.monotonic() < end and self.stop.number is None:
@@ -200,13 +216,15 @@ class _Jobs:
 
     def _left_by(self, job: str) -> ExperimentResult:
         """The result that a job left which has ended, or what is known of why it left none."""
-        for _ in range(_SETTLE_LOOKS):
+        end = time.monotonic() + _SETTLE_SECONDS
+        while time.monotonic() < end:
             os.listdir(self.directory)  # so that a shared file system looks again
             with contextlib.suppress(FileNotFoundError, FileError):
                 return ExperimentResult.load(self.directory / RESULT_FILE)
             if self.stop.number is not None:
                 reason = f"{self.stop.name} asked it to stop, and its job {job} was cancelled; run again to go on"
                 return failed_result(self.experiment, reason, status="interrupted")
+            still_alive()
             time.sleep(_SLICE_SECONDS)
         ended = queue.how_it_ended(job, self.environment)
         said = f"job {job} of Slurm ended{f' as {ended}' if ended else ''} without a result{self._last_lines(job)}"

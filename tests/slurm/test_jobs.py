@@ -14,9 +14,11 @@ from stand_in_slurm import wait_for_end
 
 from flops_fit import Study, run_experiment
 from flops_fit.errors import StudyError
+from flops_fit.preflight.preflight import preflight_if_due
 from flops_fit.results.results import ExperimentResult
 from flops_fit.slurm import queue
 from flops_fit.stages import study_plan, study_size_map
+from flops_fit.training import by_slurm
 from flops_fit.training.on_devices import train_on_devices
 
 HEAD = "#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --ntasks-per-node={tasks}\n#SBATCH --output={folder}/%j.log\n{more}\n"
@@ -120,6 +122,7 @@ import sys
 from pathlib import Path
 from flops_fit import Study
 from flops_fit.stages import study_plan, study_size_map
+from flops_fit.training import by_slurm
 from flops_fit.training.on_devices import train_on_devices
 study = Study.from_toml(sys.argv[1])
 item = study_plan(study, study_size_map(study)).experiments[0]
@@ -154,6 +157,44 @@ def submitting(path, runs):
 def test_an_option_that_sbatch_does_not_know_ends_the_training_with_what_it_said(slurm, tmp_path):
     study, item = planned(write_study(tmp_path, more='options = ["--exclusivity"]'))
     with pytest.raises(StudyError, match=r"(?s)unrecognized option '--exclusivity'.*correct it in \[slurm\]"):
+        train_on_devices(study, item, 2, output_dir=tmp_path / "runs")
+
+
+def test_nothing_is_begun_where_there_is_no_sbatch(tmp_path, monkeypatch):
+    study, _ = planned(write_study(tmp_path))
+    plan = study_plan(study, study_size_map(study))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StudyError, match="nothing was trained: sbatch is not to be found on this machine; start it"):
+        preflight_if_due(study, plan, {})
+    assert preflight_if_due(study, plan, {each.experiment_id for each in plan.trainings}) is None, "nothing to train"
+
+
+def test_a_job_that_leaves_no_result_is_a_failure_with_the_end_of_its_log(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(by_slurm, "_SETTLE_SECONDS", 0.01)
+    study, item = planned(write_study(tmp_path, more='setup = ["echo no module cuda; exit 3"]'))
+    result = train_on_devices(study, item, 2, output_dir=tmp_path / "runs")
+    assert result.status == "failed"
+    assert result.reason.startswith("job 1 of Slurm ended as FAILED without a result; the end of ")
+    assert result.reason.endswith("\n  no module cuda")
+
+
+def test_a_result_that_comes_after_the_end_of_its_job_is_waited_for(slurm, tmp_path):
+    """A file that a node has written is seen elsewhere some time later."""
+    path = write_study(tmp_path)
+    study, item = planned(path)
+    alone = run_experiment(study, item, output_dir=tmp_path / "alone")
+    left, place = (tmp_path / where / item.experiment_id / "result.json" for where in ("alone", "runs"))
+    late = f"(sleep 1; cp {left} {place}) >/dev/null 2>&1 & exit 0"
+    study, item = planned(write_study(tmp_path, more=f'setup = ["{late}"]'))
+    assert train_on_devices(study, item, 2, output_dir=tmp_path / "runs") == alone
+
+
+def test_a_queue_that_never_answers_is_not_asked_for_ever(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(by_slurm, "_UNANSWERED_SECONDS", 0.05)
+    (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\necho no such user >&2\nexit 1\n")
+    study, item = planned(write_study(tmp_path, more='setup = ["exit 0"]'))
+    said = r"squeue could not be asked about job 1 for .*: no such user; the job may go on: see that `squeue --jobs=1`"
+    with pytest.raises(StudyError, match=said):
         train_on_devices(study, item, 2, output_dir=tmp_path / "runs")
 
 
