@@ -13,6 +13,7 @@ from flops_fit.adaptive.progress import Progress
 from flops_fit.adaptive.rounds import Round, experiments_of
 from flops_fit.adaptive.spent import amount_spent
 from flops_fit.basics.random_state import isolated_random_state
+from flops_fit.cost.devices import usable_devices
 from flops_fit.cost.estimate import CostEstimate, estimate
 from flops_fit.cost.step_seconds import StepSeconds
 from flops_fit.errors import FitError, FlopsFitWarning, StudyError
@@ -243,7 +244,7 @@ def study_cost(
     """What `plan` costs, by the study's finished `results` (if `learn`), else by the first steps that were `timed` (in
     `directory`), else by a guess from its hardware, its FLOPs and its steps; less what of shared trunks is there."""
     data = study.prepared_data
-    return estimate(
+    found = estimate(
         plan,
         study.hardware,
         results,
@@ -254,6 +255,9 @@ def study_cost(
         learn=learn,
         kept=kept_states(directory / "runs") if directory and study.training.share_trunk else None,
     )
+    if study.slurm is None:
+        return found
+    return dataclasses.replace(found, devices=usable_devices(found.devices, study.slurm.usable))
 
 
 def study_candidates(study: Study, size_map: SizeMap) -> SweepPlan:

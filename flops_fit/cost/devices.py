@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flops_fit.basics.formatting import format_bytes, format_seconds
@@ -76,6 +76,11 @@ def _by_memory(whole: float | None, least: float | None, limit: float | None) ->
         return Devices()
     why = f"{format_bytes(whole)} with a whole batch, one has {format_bytes(limit)}"
     return Devices(count=math.ceil((whole - least) / (limit - least)), why=why)
+
+
+def usable_devices(found: Mapping[str, Devices], usable: Callable[[int], int]) -> dict[str, Devices]:
+    """The same with as many devices as are `usable` of each number."""
+    return {name: replace(devices, count=usable(devices.count)) for name, devices in found.items()}
 
 
 def devices_text(found: Mapping[str, Devices]) -> str:

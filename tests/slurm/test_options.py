@@ -1,5 +1,7 @@
 """What a study may say of its jobs, and the script that comes of it."""
 
+import dataclasses
+
 import pytest
 from paths import HELPERS
 from stand_in_slurm import options_in
@@ -8,6 +10,7 @@ from flops_fit import Hardware, Study
 from flops_fit.errors import StudyError
 from flops_fit.slurm.options import SlurmOptions
 from flops_fit.slurm.script import job_script
+from flops_fit.stages import study_cost, study_plan, study_size_map
 
 STUDY = """
 name = "jobs"
@@ -121,6 +124,18 @@ def test_a_study_file_has_a_section_and_knows_where_it_is(tmp_path, monkeypatch)
     plain = STUDY.replace("[slurm]\n{slurm}\n", "").format(hardware='device = "cpu"')
     (tmp_path / "study.toml").write_text(plain)
     assert Study.from_toml(tmp_path / "study.toml").outcome_fingerprint() == found.outcome_fingerprint()
+
+
+def test_a_plan_says_the_devices_that_a_job_asks_for(tmp_path, monkeypatch):
+    """One training on four workers would take four; with nodes of three that is one node."""
+    monkeypatch.syspath_prepend(HELPERS)
+    hardware = 'device = "cpu"\nworkers = 4\ndevices_per_training = "auto"\npeak_flops = 1e3'
+    for slurm, count in (("devices_per_node = 4", 4), ("devices_per_node = 3", 3)):
+        found = Study.from_toml(study(tmp_path, hardware, slurm))
+        plan = study_plan(found, study_size_map(found))
+        longest = max(plan.experiments, key=lambda item: item.planned_flops)
+        alone = dataclasses.replace(plan, experiments=(longest,), checks=())
+        assert [item.count for item in study_cost(found, alone).devices.values()] == [count]
 
 
 @pytest.mark.parametrize(
