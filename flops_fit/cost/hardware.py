@@ -108,8 +108,10 @@ class Hardware:
         if self.device != "cpu":
             import torch
 
-            if torch.cuda.is_available():
-                return torch.cuda.device_count() * self.processes_per_gpu
+            from flops_fit.basics.devices import all_gpus
+
+            if torch.cuda.is_available():  # all of them, also in a worker, which sees one
+                return (len(all_gpus(self.device)) or torch.cuda.device_count()) * self.processes_per_gpu
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from flops_fit.basics.devices import ALL_GPUS, all_gpus
+from flops_fit.errors import StudyError
 from flops_fit.processes.alive import tell
 from flops_fit.processes.device_slots import devices_held
 from flops_fit.processes.stop_requests import StopRequest, end_as_asked, stop_requests
@@ -50,6 +51,8 @@ def train_on_devices(
     In a study whose trainings may take several, each first takes its own of the machine's (one for each worker of the
     study), and waits for them; `locks` is the folder that says who has which. A process that dies ends the training of
     all, which is tried once more from the last checkpoint. A study with [slurm] has a job do it instead.
+
+    Raises `StudyError` where this machine has fewer GPUs.
     """
     from flops_fit.training.training_run import run_experiment
 
@@ -91,8 +94,14 @@ def _held(study: Study, count: int, locks: Path) -> Iterator[Sequence[str]]:
     """While the block runs, so many devices are this training's: the names of its GPUs; none of the CPU."""
     import torch
 
-    gpus = all_gpus(study.hardware.device)
-    kind, total = ("gpu", len(gpus)) if gpus else ("cpu", max(count, study.hardware.num_workers()))
+    gpus, workers = all_gpus(study.hardware.device), study.hardware.num_workers()
+    kind, total = ("gpu", min(len(gpus), workers)) if gpus else ("cpu", max(count, workers))
+    if count > total:
+        raise StudyError(
+            f"a training on {count} devices cannot be started on this machine, where it may take {total} of "
+            f"{len(gpus)} GPUs; set workers = {len(gpus)} in [hardware] and devices_per_training no higher, or start "
+            "it where there are more"
+        )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     pinned = gpus.index(visible) if ALL_GPUS in os.environ and visible in gpus else None
     with devices_held(locks, kind, total, count, pinned) as numbers:

@@ -8,15 +8,19 @@ import sys
 import time
 
 import pytest
+import torch
 from paths import HELPERS, ROOT
 from pipeline_study import write_study
 from rank_training import RECIPE, DiesOnce
 from tiny_study import experiment, tiny_study
 
 from flops_fit import Hardware, ModelSpec, Study, run_experiment
-from flops_fit.cost.devices import Devices
+from flops_fit.basics.devices import worker_environments
+from flops_fit.cost.devices import Devices, devices_refusal
+from flops_fit.errors import StudyError
 from flops_fit.results.results import ExperimentResult
 from flops_fit.stages import study_plan, study_size_map
+from flops_fit.training import on_devices
 from flops_fit.training.on_devices import train_on_devices
 from flops_fit.training.side_by_side import train_all
 
@@ -65,6 +69,41 @@ def test_one_that_dies_again_and_again_is_a_failure_with_its_reason(tmp_path):
     result = train_on_devices(study, experiment(num_tokens=1000), 2, output_dir=tmp_path / "runs")
     assert result.status == "failed"
     assert result.reason.startswith("on rank 1 of 2: the worker process was killed (signal 9, SIGKILL")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine with two, of which a training would be told."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+
+
+def test_more_gpus_than_there_are_are_refused_with_a_remedy(tmp_path, two_gpus):
+    study = tiny_study(training=RECIPE, hardware=Hardware(device="cuda", workers=4, devices_per_training=4))
+    said = r"on 4 devices cannot be started on this machine, where it may take 2 of 2 GPUs; set workers = 2 in"
+    with pytest.raises(StudyError, match=said):
+        train_on_devices(study, experiment(num_tokens=1000), 4, output_dir=tmp_path)
+
+
+def test_no_more_gpus_are_taken_than_there_are_workers(tmp_path, two_gpus):
+    hardware = Hardware(device="cuda", workers=1, devices_per_training="auto")
+    with on_devices._held(tiny_study(hardware=hardware), 1, tmp_path) as held:
+        assert held == ["0"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".gpu-0.lock", ".gpu-next.lock"]
+
+
+def test_a_worker_that_sees_one_gpu_knows_how_many_train_side_by_side(two_gpus, monkeypatch):
+    """Or devices_per_training = 2 would be refused in it as more than there are."""
+    hardware = Hardware(device="cuda", devices_per_training=2)
+    assert hardware.num_workers() == 2
+    (_, second) = worker_environments("cuda")
+    for name, value in second.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert hardware.num_workers() == 2
+    assert devices_refusal(hardware, ()) is None
 
 
 def flops_fit_run(study, home, linger):
