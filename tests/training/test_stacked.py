@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Recipe
 from flops_fit.examples import tiny_gpt
 from flops_fit.loss import cross_entropy, model_loss
+from flops_fit.training.checkpoint import said_by_state
 from flops_fit.training.loop import Job
 from flops_fit.training.run_log import LOG_FILE
 from flops_fit.training.side_by_side import train_all
@@ -287,6 +290,56 @@ def test_what_was_interrupted_goes_on_at_once_or_alone(tmp_path, monkeypatch):
     for one, other in zip((alone_again, *rest), whole, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
+
+
+def ask_at(step, number):
+    """Sends this process that signal at `step`, once."""
+    asked = []
+
+    def hook(event):
+        if event.get("step") == step and not asked:
+            asked.append(number)
+            os.kill(os.getpid(), number)
+
+    return hook
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_all_save_where_they_are_and_go_on_to_the_same_bits(tmp_path, monkeypatch, number):
+    study, experiments = study_of(checkpoint_seconds=1e9), some(3)
+    whole, _ = trained(study, experiments, tmp_path / "whole")
+    monkeypatch.setattr("flops_fit.training.stacked.advance._LOG_SECONDS", 0.0)
+    passed_on = []
+    before = signal.signal(number, lambda *_: passed_on.append(number))
+    try:
+        decided = advance(study, experiments, output_dir=tmp_path / "again", on_log=ask_at(7, number))
+    finally:
+        signal.signal(number, before)
+    assert passed_on == [number], "once all is saved"
+    assert "asked to stop" in decided.why
+    for item in experiments:
+        assert [line["step"] for line in log_of(tmp_path / "again", item)][-1] == 7
+        assert (tmp_path / "again" / item.experiment_id / CHECKPOINT).exists()
+    again, _ = trained(study, experiments, tmp_path / "again")
+    assert [(one.loss, one.weights_sha256) for one in again] == [(one.loss, one.weights_sha256) for one in whole]
+    for item in experiments:
+        steps = [[line["step"] for line in log_of(tmp_path / kind, item)] for kind in ("whole", "again")]
+        assert steps[0] == steps[1]
+
+
+@pytest.mark.slow
+def test_who_leaves_a_pool_lets_a_stack_save(tmp_path):
+    study, experiments = study_of(checkpoint_seconds=1e9, batch_tokens=1), some(3, tokens=59_000)  # about a minute
+
+    def leave(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_all(study, experiments, output_dir=tmp_path, progress=False, on_log=leave)
+    left = [said_by_state(tmp_path / item.experiment_id / CHECKPOINT) for item in experiments]
+    (step,) = {json.loads(about["progress"])["step"] for about in left}
+    assert 0 < step < 59_000
+    assert [json.loads(about["progress"])["stacked"] for about in left] == [3, 3, 3]
 
 
 def test_what_began_alone_goes_on_at_once(tmp_path):
