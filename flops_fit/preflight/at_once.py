@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from flops_fit.sweep.sweep_plan import SweepPlan
 
 
-def tried_at_once(study: Study, plan: SweepPlan) -> Iterator[str]:
+def tried_at_once(study: Study, plan: SweepPlan, *, apart: str | None = None) -> Iterator[str]:
     """A line on the groups of `plan`, then one each on the groups with the smallest and the largest model, tried here;
-    none where `trainings_per_device` is 1."""
-    stacks = stacks_of(study, plan.trainings)
-    yield from grouped_in_words(study, stacks)
+    none where `trainings_per_device` is 1. `apart` is as in `stacks_of`."""
+    stacks = stacks_of(study, plan.trainings, apart=apart)
+    yield from grouped_in_words(study, stacks, apart=apart)
     several = sorted((stack for stack in stacks if len(stack) > 1), key=lambda stack: stack[0].num_params)
     for stack in dict.fromkeys([*several[:1], *several[-1:]]):
         yield f"{stack[0].size_text}, {len(stack)} at once: {_tried(study, stack)}"

@@ -103,8 +103,6 @@ def _side_by_side(
 ) -> Iterator[ExperimentResult]:
     siblings = all_siblings(experiments)
     stacks = stacks_of(study, experiments)
-    for line in grouped_in_words(study, stacks):
-        bars.say(line)
     asked = study.hardware.devices_per_training
     usual = Devices(count=asked if isinstance(asked, int) else 1)
 
@@ -120,6 +118,8 @@ def _side_by_side(
 
     try:
         with nullcontext(workers) if workers else study_workers(study, len(experiments)) as pool:
+            for line in grouped_in_words(study, stacks):
+                bars.say(line)
             yield from _results(trained_in(pool, stacks, payload, bars), bars)
     except CannotBeSent as error:
         message = (
@@ -127,6 +127,8 @@ def _side_by_side(
             "one experiment after the other; give functions that make what cannot be sent to use all cores"
         )
         warnings.warn(message, FlopsFitWarning, stacklevel=4)
+        for line in grouped_in_words(study, stacks, apart="worker processes cannot get the model, data or loss"):
+            bars.say(line)
         yield from _one_by_one(study, experiments, output_dir, resume, bars)
 
 

@@ -37,7 +37,7 @@ def print_preflight(path: Path, console: Console, *, as_json: bool = False) -> b
     refuse_trainer(study)
     plan = plan_to_look_at(study, kept_size_map(study))
     found = preflight(study, plan)
-    at_once = () if found.problems else tuple(tried_at_once(study, plan))
+    at_once = () if found.problems else tuple(tried_at_once(study, plan, apart=source.store.apart))
     if found.timed is not None:
         found.timed.save(source.store.directory)
     if as_json:

@@ -39,6 +39,7 @@ class Planned:
     Attributes:
         progress: of an adaptive study, how far it has come; None of a grid.
         instead_of: the file's budgets, where others were asked for.
+        apart: why its trainings are never taken together in one process, where the study's store is the reason.
     """
 
     study: Study
@@ -48,6 +49,7 @@ class Planned:
     spent: Spending
     progress: Progress | None = None
     instead_of: tuple[float, ...] = ()
+    apart: str | None = None
 
     @property
     def refusals(self) -> list[str]:
@@ -96,6 +98,7 @@ def planned_study(path: Path, budgets: str | None = None) -> Planned:
         spent=spending(plan, cost, done, study.hardware),
         progress=progress,
         instead_of=() if budgets is None else tuple(map(float, own.study.sweep.compute_budgets)),
+        apart=store.apart,
     )
 
 

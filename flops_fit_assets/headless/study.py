@@ -361,12 +361,10 @@ class HeadlessStudy:
         return results
 
     def _stacks(self, experiments: Sequence[Experiment]) -> list[tuple[Experiment, ...]]:
-        """Those to be tried at once together; with a storage each alone, as it goes on from what others have stored."""
-        study = self._source.study
-        if self._store.mirror is not None:
-            return [(experiment,) for experiment in experiments]
-        stacks = stacks_of(study, experiments)
-        say(self.console, *grouped_in_words(study, stacks))
+        """Those to be tried at once together."""
+        study, apart = self._source.study, self._store.apart
+        stacks = stacks_of(study, experiments, apart=apart)
+        say(self.console, *grouped_in_words(study, stacks, apart=apart))
         return stacks
 
     def _lost(self, experiment: Experiment, error: str | None) -> ExperimentResult:

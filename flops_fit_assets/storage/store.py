@@ -54,6 +54,13 @@ class StudyStore:
         """The report, one self-contained page."""
         return self.directory / "report.html"
 
+    @property
+    def apart(self) -> str | None:
+        """Why trainings of the study are never taken together in one process; None where they may be."""
+        if self.mirror is None:
+            return None
+        return "the study is kept in a storage, from which each training fetches how far it had come"
+
     def address(self, path: Path) -> str | None:
         """Where the pages serve a file or folder of the study; None where they do not."""
         if not self.served:

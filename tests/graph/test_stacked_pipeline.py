@@ -8,6 +8,8 @@ from pipeline_study import DAGSTER_WARNINGS, materializations, run, write_study
 from rich.console import Console
 
 from flops_fit_assets.commands.plan import print_plan
+from flops_fit_assets.headless.study import run_study
+from flops_fit_assets.storage.remote import STORAGE_VARIABLE
 
 pytestmark = [*DAGSTER_WARNINGS, pytest.mark.slow]
 
@@ -45,3 +47,15 @@ def test_the_plan_says_what_is_tried_at_once(tmp_path):
     said = console.file.getvalue()
     assert "tried at once: " in said
     assert "groups of up to 3" in said
+
+
+def test_in_a_storage_each_is_alone_and_it_is_said_why(tmp_path, monkeypatch):
+    monkeypatch.setenv(STORAGE_VARIABLE, f"file://{tmp_path}/shared")
+    path, planned, ran = write_seeds(tmp_path, 3), *(Console(file=io.StringIO(), width=200) for _ in range(2))
+    print_plan(path, planned)
+    run_study(path, tmp_path, ran)
+    why = "each is trained alone: the study is kept in a storage, from which each training fetches how far it had come"
+    for console in (planned, ran):
+        assert console.file.getvalue().count(why) == 1
+        assert "at once" not in console.file.getvalue()
+    assert {result.get("stacked", 0) for result in results_in(tmp_path).values()} == {0}

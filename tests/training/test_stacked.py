@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -415,6 +416,19 @@ def test_a_stack_whose_process_dies_is_tried_again_one_by_one(tmp_path, capfd):
     assert "trained at once: 3 experiments" in capfd.readouterr().err
 
 
+@pytest.mark.slow
+def test_what_cannot_be_sent_to_workers_is_trained_alone_and_says_why(tmp_path, capfd):
+    class Unsendable(TinyMLP):
+        lock = threading.Lock()
+
+    with pytest.warns(UserWarning, match="in this process instead"):
+        results = train_all(study_of(Unsendable), some(2, tokens=300), output_dir=tmp_path)
+    assert [(result.status, result.stacked) for result in results] == [("completed", 0)] * 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert said.count("each is trained alone: worker processes cannot get the model, data or loss") == 1
+    assert "tried at once" not in said
+
+
 def test_groups_are_of_one_shape_and_share_the_workers():
     study = study_of(at_once="auto")
     experiments = [*some(20), *some(3, width=16), *some(1, tokens=2000)]
@@ -457,6 +471,12 @@ def test_it_is_said_what_comes_of_it():
         "each is trained alone: no two have the same size, tokens and batch, as several seeds would"
     ]
     assert grouped_in_words(study_of(at_once=1), [(item,) for item in alone]) == []
+    for changes, why in (
+        ({"workers": 3}, "there is a worker for each"),
+        ({"memory_bytes": 10.0}, "no two of one size, tokens and batch fit into a worker's memory"),
+    ):
+        other = dataclasses.replace(study, hardware=dataclasses.replace(study.hardware, **changes))
+        assert grouped_in_words(other, stacks_of(other, some(3, total_params=100))) == [f"each is trained alone: {why}"]
     decided = [
         Decision(at_once=8, of=16, gain=2.51),
         Decision(at_once=5, of=5, gain=1.5),

@@ -41,12 +41,15 @@ def why_never(study: Study) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def stacks_of(study: Study, experiments: Sequence[Experiment]) -> list[tuple[Experiment, ...]]:
+def stacks_of(
+    study: Study, experiments: Sequence[Experiment], *, apart: str | None = None
+) -> list[tuple[Experiment, ...]]:
     """All `experiments` in tuples of those that are to be tried at once, in the order of their first; most of one.
 
-    With fewer tuples than workers the largest are halved, so that no worker is idle.
+    With fewer tuples than workers the largest are halved, so that no worker is idle. `apart` is why each is to be alone
+    though the study itself would have several at once.
     """
-    if most_at_once(study) < 2 or why_never(study) is not None:
+    if most_at_once(study) < 2 or why_never(study) or apart:
         return [(item,) for item in experiments]
     alike: dict[Hashable, list[Experiment]] = {}
     for item in experiments:
@@ -60,20 +63,28 @@ def stacks_of(study: Study, experiments: Sequence[Experiment]) -> list[tuple[Exp
     return sorted(stacks, key=lambda stack: place[stack[0].experiment_id])
 
 
-def grouped_in_words(study: Study, stacks: Sequence[Sequence[Experiment]]) -> list[str]:
+def grouped_in_words(study: Study, stacks: Sequence[Sequence[Experiment]], *, apart: str | None = None) -> list[str]:
     """What `trainings_per_device` comes to for `stacks`, as `stacks_of` has them, in a line; none where it is 1."""
     asked, several = study.hardware.trainings_per_device, [stack for stack in stacks if len(stack) > 1]
     if asked == 1 or not stacks:
         return []
-    if why := why_never(study):
-        return [f"each is trained alone: {why}"]
     if most_at_once(study) < 2:
         return [f"{asked} trainings share each GPU, with 1/{asked} of its memory each"]
+    if why := why_never(study) or apart:
+        return [f"each is trained alone: {why}"]
     if not several:
-        return ["each is trained alone: no two have the same size, tokens and batch, as several seeds would"]
+        return [f"each is trained alone: {_why_no_group(study, [item for stack in stacks for item in stack])}"]
     count, widest = sum(map(len, several)), max(map(len, several))
     groups = f"{len(several)} group{'s' if len(several) > 1 else ''} of up to {widest}"
     return [f"tried at once: {count} of {sum(map(len, stacks))} experiments, in {groups}"]
+
+
+def _why_no_group(study: Study, experiments: Sequence[Experiment]) -> str:
+    if len({_shape(study, item) for item in experiments}) == len(experiments):
+        return "no two have the same size, tokens and batch, as several seeds would"
+    if len(experiments) <= study.hardware.num_workers():
+        return "there is a worker for each"
+    return "no two of one size, tokens and batch fit into a worker's memory"
 
 
 def most_at_once(study: Study) -> int:
