@@ -22,9 +22,9 @@ from flops_fit.data.study_data import open_examples, prepare_data
 from flops_fit.errors import DataError, LossError
 from flops_fit.loss import batch_loss, cross_entropy, model_loss, validate_loss_fn
 from flops_fit.preflight.first_steps import try_experiment
-from flops_fit.preflight.mean_loss import doubt_of_mean
 from flops_fit.training import evaluation
 from flops_fit.training.evaluation import held_out_loss, refuse_endless
+from flops_fit.training.mean_loss import doubt_of_mean
 
 CLASSES, LENGTH, BATCH = 4, 5, 8
 ROWS = torch.arange(BATCH * 6).view(BATCH, 6).float() / 50

@@ -24,12 +24,12 @@ from flops_fit.data.study_data import StudyData
 from flops_fit.errors import Diverged, StudyError
 from flops_fit.preflight.held_out_draws import doubt_of_draws
 from flops_fit.preflight.left_out import doubt_of_targets
-from flops_fit.preflight.mean_loss import doubt_of_mean
 from flops_fit.processes.process_state import process_state_kept
 from flops_fit.tables.losses import offset_for, why_no_law
 from flops_fit.training.evaluation import refuse_endless
 from flops_fit.training.failures import describe_failure
 from flops_fit.training.loop import Job, TrainingLoop
+from flops_fit.training.mean_loss import doubt_of_mean
 from flops_fit.training.optimizer import make_optimizer, refuse_fixed_rates
 from flops_fit.training.optimizer_state import put_back, taken_apart
 from flops_fit.training.training_run import prepare_loop

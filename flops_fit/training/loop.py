@@ -242,7 +242,7 @@ class TrainingLoop:
 
         A batch without any target, whose mean loss would be that of nothing, is skipped: None.
         """
-        if self._targets(batch) == 0:
+        if self._is_skipped(batch):
             return None
         self.optimizer.set_factor(factor)
         self.optimizer.zero_grad()
@@ -250,13 +250,18 @@ class TrainingLoop:
             refuse_shifted_twice(self.model, batch, self.job.loss_fn)
         with explained(self.model, batch, self.job.data.train.dataset):
             loss = self._gradients(to_device(batch, self.device))
+        if loss is None:
+            return None
         clip = self.job.recipe.gradient_clip
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, clip)
         self.optimizer.step()
         return loss
 
-    def _gradients(self, batch: Any) -> float:
+    def _is_skipped(self, batch: Any) -> bool:
+        return self._targets(batch) == 0
+
+    def _gradients(self, batch: Any) -> float | None:
         """Accumulate the batch's gradient, in as few parts as memory allows; returns the mean loss.
 
         The first batch that does not fit is halved until it does, and so are all after it. Parts are weighted by their

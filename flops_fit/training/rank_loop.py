@@ -11,8 +11,9 @@ import torch
 
 from flops_fit.basics.random_state import seed_everything
 from flops_fit.data.nested import batch_size, slice_batch
-from flops_fit.errors import StudyError
+from flops_fit.errors import DataError, StudyError
 from flops_fit.training.loop import Clock, TrainingLoop
+from flops_fit.training.mean_loss import doubt_of_mean
 from flops_fit.training.ranks import Ranks
 from flops_fit.training.run_log import RunLog
 
@@ -22,6 +23,7 @@ class RankLoop(TrainingLoop):
     """The loop of one process among several; `job.ranks` says which."""
 
     all_stop: bool = False  # after this step, as one of them was asked to
+    tried: bool = False  # whether the loss is one that slices of a batch have their parts of
 
     @property
     def _is_to_stop(self) -> bool:
@@ -61,16 +63,32 @@ class RankLoop(TrainingLoop):
             seed_everything(self.job.recipe.seed, self.job.experiment.seed, ranks.rank, self.progress.step)
         return log
 
-    def _gradients(self, batch: Any) -> float:
-        total = batch_size(batch)
-        first, end = self._ranks.share(total)
+    def _is_skipped(self, batch: Any) -> bool:
+        """Not by this process's batch: where data draws at random each has its own. All decide in `_gradients`."""
+        return False
+
+    def _gradients(self, batch: Any) -> float | None:
+        if not self.tried:
+            self._refuse_what_is_no_mean(batch)
+            self.tried = True
+        first, end = self._ranks.share(batch_size(batch))
         own = slice_batch(batch, first, end)
-        weight = self._targets(own) / self._targets(batch) if end > first else 0.0
-        loss = super()._gradients(own) * weight if weight else 0.0
-        loss, stops = self._ranks.vote_on_stop(loss, stop=super()._is_to_stop)
-        self.all_stop = self.all_stop or stops
-        self._ranks.average_gradients(self.model.parameters(), weight)
-        return loss
+        targets = self._targets(own) if end > first else 0
+        loss = (super()._gradients(own) or 0.0) * targets if targets else 0.0
+        loss, of_all, stops = self._ranks.sums([loss, targets, super()._is_to_stop])
+        self.all_stop = self.all_stop or stops > 0
+        if of_all == 0:
+            return None
+        self._ranks.average_gradients(self.model.parameters(), targets / of_all)
+        return loss / of_all
+
+    def _refuse_what_is_no_mean(self, batch: Any) -> None:
+        """Raise `DataError` for a loss that a slice of a batch has no part of, such as one against the rest of it."""
+        if doubt := doubt_of_mean(self.model, batch, self.job.loss_fn):
+            raise DataError(
+                f"{doubt}. On several devices each has a slice of every batch, which would make it another loss: "
+                "train on one (devices_per_training = 1 in [hardware])"
+            )
 
     def _keep(self, clock: Clock) -> None:
         if self._ranks.is_main:

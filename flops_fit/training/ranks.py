@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
@@ -17,6 +17,7 @@ from flops_fit.training.failures import describe_failure
 
 TIMEOUT = timedelta(minutes=30)  # of one exchange; the held-out evaluation must be done within it
 _BEGIN = "begin"
+_PLACES = 3  # for values, in a ballot
 
 
 def current_ranks() -> Ranks | None:
@@ -76,22 +77,21 @@ class Ranks:
 
     def vote(self, value: float = 0.0, failure: tuple[str, str] | None = None) -> float:
         """The sum of all processes' values; raises `FailedOnRank` in all of them where one gives a failure."""
-        return self.vote_on_stop(value, failure)[0]
+        return self.sums([value], failure)[0]
 
-    def vote_on_stop(
-        self, value: float, failure: tuple[str, str] | None = None, *, stop: bool = False
-    ) -> tuple[float, bool]:
-        """As `vote`, and whether one of them is to stop, so that all do after the same step."""
-        ballot = torch.tensor([value, failure is not None, stop], dtype=torch.float64, device=self.device)
+    def sums(self, values: Sequence[float], failure: tuple[str, str] | None = None) -> list[float]:
+        """As `vote`, for each of up to three values; every ballot has as many places, whoever waits for it."""
+        places = [*values, *[0.0] * (_PLACES - len(values))]
+        ballot = torch.tensor([*places, failure is not None], dtype=torch.float64, device=self.device)
         distributed.all_reduce(ballot)
-        total, failed, stopping = ballot.tolist()
+        *totals, failed = ballot.tolist()
         if failed:
             failures: list[tuple[str, str] | None] = [None] * self.world_size
             distributed.all_gather_object(failures, failure)
             rank, (status, reason) = next((rank, found) for rank, found in enumerate(failures) if found)
             where = "" if failed == self.world_size else f"on rank {rank} of {self.world_size}: "
             raise FailedOnRank(status, where + reason)
-        return total, stopping > 0
+        return totals
 
     def agree(self, error: BaseException) -> tuple[str, str]:
         """`describe_failure` of an error that ended this process's training, the same in all; the others learn it."""

@@ -12,6 +12,7 @@ import torch
 from own_optimizers import muon_and_adamw
 from safetensors.torch import save_file
 from tiny_study import TinyMLP, examples, experiment, held_out, tiny_study
+from torch.utils.data import Dataset
 
 import flops_fit.training.loop as training_loop
 from flops_fit import DataSpec, ModelSpec, Recipe, distributed, run_experiment
@@ -86,6 +87,33 @@ class Parted(TinyMLP):
         if RANK == 1 and self.training and len(inputs) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().forward(inputs)
+
+
+class AgainstTheRest(torch.nn.Module):
+    """Each example is to be found again among those of its batch."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.second = TinyMLP(width), TinyMLP(width)
+
+    def forward(self, inputs):
+        return self.first(inputs) @ self.second(inputs + 1).T
+
+
+def own_place(outputs, labels):
+    """The loss of `AgainstTheRest`."""
+    return torch.nn.functional.cross_entropy(outputs, torch.arange(len(outputs)))
+
+
+class MaskedAtRandom(Dataset):
+    """Three of four targets are left out, others at each look: many batches of four examples have none."""
+
+    def __len__(self):
+        return 3000
+
+    def __getitem__(self, at):
+        inputs, label = examples()[at]
+        return inputs, label if torch.rand(()) < 0.25 else torch.tensor(-100)
 
 
 def train_data():

@@ -11,10 +11,10 @@ import pytest
 import torch
 from paths import HELPERS, ROOT
 from pipeline_study import write_study
-from rank_training import RECIPE, DiesOnce
-from tiny_study import experiment, tiny_study
+from rank_training import RECIPE, AgainstTheRest, DiesOnce, MaskedAtRandom, own_place
+from tiny_study import experiment, held_out, tiny_study
 
-from flops_fit import Hardware, ModelSpec, Study, run_experiment
+from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Recipe, Study, run_experiment
 from flops_fit.basics.devices import worker_environments
 from flops_fit.cost.devices import Devices, devices_refusal
 from flops_fit.errors import StudyError
@@ -47,6 +47,26 @@ def test_each_training_takes_its_own_number_and_they_share_what_there_is(tmp_pat
     results = train_all(study, items, output_dir=tmp_path, progress=False, devices=devices)
     assert [result.status for result in results] == ["completed"] * 3
     assert [result.devices for result in results] == [1, 2, 1]
+
+
+def test_a_loss_that_no_slice_of_a_batch_has_a_part_of_is_refused(tmp_path):
+    """Of half a batch's rivals the loss is another one, which would be fitted without a word."""
+    model, loss = ModelSpec(factory=AgainstTheRest, size_param="width"), LossSpec(fn=own_place)
+    study, item = tiny_study(training=RECIPE, model=model, loss=loss, hardware=ON_TWO), experiment(num_tokens=1000)
+    result = train_on_devices(study, item, 2, output_dir=tmp_path)
+    assert (result.status, result.steps) == ("failed", 0)
+    assert "lets examples of a batch depend on each other" in result.reason
+    assert "devices_per_training = 1" in result.reason
+    assert run_experiment(study, item, output_dir=tmp_path / "one").status == "completed"
+
+
+def test_processes_whose_data_draws_other_targets_skip_the_same_steps(tmp_path):
+    """One that skipped a step by itself would wait for the others for ever, or add up their step and its own next."""
+    data, recipe = DataSpec(train=MaskedAtRandom, eval=held_out), Recipe(learning_rate=0.02, batch_tokens=1)
+    study = tiny_study(training=recipe, data=data, hardware=ON_TWO)
+    result = train_on_devices(study, experiment(num_tokens=20), 2, output_dir=tmp_path)
+    assert (result.status, result.devices) == ("completed", 2), result.reason
+    assert result.steps == 20
 
 
 def killed_once(folder):
