@@ -1,6 +1,6 @@
 """One experiment on several processes, data parallel.
 
-    torchrun --nproc-per-node 2 -m flops_fit.distributed study.toml EXPERIMENT_ID [--output-dir DIR]
+    torchrun --standalone --nproc-per-node 2 -m flops_fit.distributed study.toml EXPERIMENT_ID [--output-dir DIR]
 
 The same `run_experiment`: wherever `torch.distributed` is initialised with more than one process, all of them call it
 with the same arguments, and it returns the same result in each. Same examples in the same order, same steps, same loss

@@ -139,9 +139,8 @@ def _together(
             break
         if last or not lost.died or stop.number is not None:
             result = _lost(experiment, lost, devices, stop)
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk; a process that waited for it may have said otherwise there
+            # a process that waited for the lost one may have written another reason there; the disk may be full
+            with contextlib.suppress(OSError):
                 result.save(Path(options["output_dir"]) / experiment.experiment_id / RESULT_FILE)
             if on_log:
                 on_log(finished_event(experiment, result))
