@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from flops_fit.basics.files import write_text
 from flops_fit.basics.formatting import format_flops
 from flops_fit.basics.terminal import say, say_markdown
@@ -36,6 +38,7 @@ def print_suggestions(
     ten times the largest run, where the law's own verdict is about.
     """
     if file_of(source).suffix == ".toml":
+        _refuse_of_tables(source, flops, output, reading)
         say(console, _of_study(source, target))
         return
     if not source.exists():
@@ -58,6 +61,17 @@ def _nothing(largest: float, spend: str) -> str:
         f"nothing to train: {spend} reaches no further than the runs do, to {format_flops(largest)} FLOPs, and their "
         f"budgets have sizes enough; to go on give --flops {format_flops(4 * largest)} or more"
     )
+
+
+def _refuse_of_tables(study: Path, flops: float | None, output: Path | None, reading: Reading) -> None:
+    """Raise `UsageError` where options were typed that a study file has no use for."""
+    typed = [f"{name} {value}" for name, value in (("--flops", flops), ("--output", output)) if value is not None]
+    if typed:
+        raise click.UsageError(
+            f"{typed[0]} is for a table of runs or a law, and {study} is a study, whose own options say what is added; "
+            "leave it out, or give the study's runs.csv"
+        )
+    reading.refuse(str(study), "the study's runs.csv")
 
 
 def _of_study(source: Path, target: float | None) -> str:

@@ -47,6 +47,9 @@ def test_the_file_is_a_table_of_runs_without_losses(suggest, tmp_path):
         (("runs.csv", "--target", "1e22", "--flops", "1e17"), 0, "give --flops 4.00e+20 or more"),
         (("absent.csv", "--target", "1e22"), 1, "absent.csv does not exist; give a table of runs"),
         (("runs.csv", "--target", "-1"), 1, "target = -1.0 must be"),
+        (("study.toml", "--flops", "1e21"), 2, "--flops 1e+21 is for a table of runs or a law, and study.toml is a"),
+        (("study.toml", "--output", "next.csv"), 2, "leave it out, or give the study's runs.csv"),
+        (("study.toml", "--units", "loss=1"), 2, "--units is for tables of runs, and study.toml is none"),
     ],
 )
 def test_what_cannot_be_suggested_is_said_with_the_remedy(suggest, arguments, code, said):
