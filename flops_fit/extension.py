@@ -15,14 +15,14 @@ from flops_fit.errors import FlopsFitWarning
 from flops_fit.results.results import ExperimentResult
 from flops_fit.stages import study_cost, study_plan
 from flops_fit.study.study import Study
-from flops_fit.sweep.experiment import Experiment
+from flops_fit.sweep.experiment import Experiment, parse_budget
 from flops_fit.sweep.sweep_plan import SweepPlan
 
 if TYPE_CHECKING:
+    from flops_fit.cost.estimate import CostEstimate
     from flops_fit.scaling_law import ScalingLaw
     from flops_fit.sizes.size_map import SizeMap
 
-FURTHER = 10  # times the largest run, where a law's verdict is about
 STEP = 10**0.5  # between budgets, where a plan has a single one
 STEPS = 3  # budgets at most that are added at once
 FEWEST = 4  # sizes at a budget, that its curve has a minimum of its own
@@ -37,6 +37,7 @@ class Extension:
         experiments: that are added.
         widths: half widths of ln N_opt and ln L_opt at the target, as expected with them; empty where nothing says.
         seconds: that they take, with as many workers as the study has.
+        flops: that they do themselves, without what finished experiments have trained of trunks that they share.
     """
 
     option: str
@@ -44,11 +45,7 @@ class Extension:
     experiments: tuple[Experiment, ...]
     widths: dict[str, float]
     seconds: float
-
-    @property
-    def flops(self) -> float:
-        """Of all that is added."""
-        return sum(item.planned_flops for item in self.experiments)
+    flops: float
 
 
 def with_what_is_next(
@@ -57,13 +54,17 @@ def with_what_is_next(
     """`law` with what the study would add, where it is not trustworthy at the largest of its target budgets (without
     any at ten times its largest run): its summary says that in place of sizes that the model may not have.
 
-    As it is where the study cannot be planned here, such as without its data, which its law does not need.
+    As it is, with a warning that says why, where the study cannot be planned here, such as without its data, which its
+    law does not need. One that tunes its recipe has to know it (`Study.with_tuned_recipe`).
     """
     from flops_fit.scaling_law.next_experiments.in_words import NEXT_OPTION
 
     try:
         said = what_is_next(study, size_map, plan, results, law)
-    except Exception:  # of the user's own code, or of data that is elsewhere: no reason to lose the law
+    except Exception as error:  # of the user's own code, or of data that is elsewhere: no reason to lose the law
+        why = f"{type(error).__name__}: {error}"
+        warnings.warn(f"what to add to the study is not said, as it cannot be planned here: {why}", FlopsFitWarning,
+                      stacklevel=2)  # fmt: skip
         return law
     return dataclasses.replace(law, options={**law.options, NEXT_OPTION: said}) if said else law
 
@@ -77,7 +78,11 @@ def what_is_next(
     target: float | None = None,
 ) -> str:
     """What to add to `study` for the answer at `target` FLOPs, in a line; "" where the law is trusted there, and where
-    the runs determine none."""
+    the runs determine none. Raises `PlanError` for a target that is not above 0."""
+    from flops_fit.scaling_law.next_experiments.in_words import FURTHER
+
+    if target is not None:
+        parse_budget(target, "target")
     asked = target or max(plan.target_budgets, default=FURTHER * float(law.runs.flops.max()))
     if not law.determined or all(law.verdict_at(asked, name) == "trustworthy" for name in ("N_opt", "loss")):
         return ""
@@ -99,7 +104,7 @@ def extension_of(
     """The fewest larger budgets with which the law is expected to be at least provisional at `target`, or the first of
     them where none is; another seed where the study has no sizes or data for one; and why it has none."""
     budgets, found, why_not = sorted(plan.compute_budgets), [], ""
-    cost = partial(_seconds, study, results)
+    costs = partial(_costs, study, results)
     for count in range(1, STEPS + 1):
         more = [*budgets, *_larger(budgets, count)]
         made = _planned(study, size_map, compute_budgets=more)
@@ -107,7 +112,7 @@ def extension_of(
         if why_not:
             break
         new = [item for item in made.experiments if item.compute_budget not in budgets]
-        found.append(_extension("compute_budgets", more, new, cost(made, new), _widths(law, target, new)))
+        found.append(_extension("compute_budgets", more, new, costs(made, new), _widths(law, target, new)))
         if _is_enough(found[-1]) or more[-1] >= target:
             break
     if found:
@@ -115,7 +120,7 @@ def extension_of(
     seeds = [*study.sweep.seeds, max(study.sweep.seeds) + 1]
     made = _planned(study, size_map, seeds=seeds, compute_budgets=budgets)
     new = [item for item in made.experiments if item.seed == seeds[-1]]
-    other = _extension("seeds", seeds, new, cost(made, new), _widths(law, target, new))
+    other = _extension("seeds", seeds, new, costs(made, new), _widths(law, target, new))
     return (other if new else None), why_not
 
 
@@ -138,14 +143,26 @@ def _planned(study: Study, size_map: SizeMap, **overrides: Any) -> SweepPlan:
 
 
 def _extension(
-    option: str, value: Sequence[float], new: Sequence[Experiment], seconds: float, widths: dict[str, float]
+    option: str, value: Sequence[float], new: Sequence[Experiment], cost: CostEstimate, widths: dict[str, float]
 ) -> Extension:
-    return Extension(option=option, value=tuple(value), experiments=tuple(new), seconds=seconds, widths=widths)
+    return Extension(
+        option=option,
+        value=tuple(value),
+        experiments=tuple(new),
+        widths=widths,
+        seconds=cost.wall_seconds,
+        flops=float(sum(map(cost.own_flops, new))),
+    )
 
 
-def _seconds(study: Study, results: Sequence[ExperimentResult], made: SweepPlan, new: Sequence[Experiment]) -> float:
-    """Seconds that the `new` experiments of a plan take, by how long the finished ones did."""
-    return study_cost(study, dataclasses.replace(made, experiments=list(new), checks=[]), results).wall_seconds
+def _costs(
+    study: Study, results: Sequence[ExperimentResult], made: SweepPlan, new: Sequence[Experiment]
+) -> CostEstimate:
+    """What the `new` experiments of a plan cost, by how long the finished ones took, and from where these left the
+    trunks that they share with them."""
+    cost = study_cost(study, dataclasses.replace(made, checks=[]), results)
+    seconds = {item.experiment_id: cost.seconds[item.experiment_id] for item in new}
+    return dataclasses.replace(cost, seconds=seconds, device_hours=sum(seconds.values()) / 3600)
 
 
 def _widths(law: ScalingLaw, target: float, experiments: Sequence[Experiment]) -> dict[str, float]:

@@ -6,10 +6,13 @@ import tomllib
 
 import numpy as np
 import pytest
+from trunk_study import plan_of, trunk_study
 
 from flops_fit import ExperimentResult, ModelSpec, Study, SweepOptions
 from flops_fit.adaptive.options import AdaptiveOptions
+from flops_fit.errors import FlopsFitWarning, PlanError
 from flops_fit.extension import extension_of, what_is_next, with_what_is_next
+from flops_fit.recipe.trunk import own_parts, trained_flops
 from flops_fit.scaling_law.checks.verdict import worst
 from flops_fit.scaling_law.next_experiments.width import target_width
 from flops_fit.stages import fit_study, study_plan, study_size_map
@@ -134,4 +137,33 @@ def test_a_study_that_cannot_be_planned_here_keeps_its_law(loose, monkeypatch):
         raise FileNotFoundError("data/train.bin")
 
     monkeypatch.setattr("flops_fit.extension.study_plan", gone)
-    assert with_what_is_next(*loose) is loose[-1]
+    with pytest.warns(FlopsFitWarning, match=r"cannot be planned here: FileNotFoundError: data/train\.bin"):
+        assert with_what_is_next(*loose) is loose[-1]
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, float("nan")])
+def test_a_target_that_is_no_compute_is_refused(loose, target):
+    with pytest.raises(PlanError, match=r"target .*give training FLOPs as a positive finite number"):
+        what_is_next(*loose, target)
+
+
+def test_of_trunks_what_finished_experiments_have_trained_is_not_trained_again():
+    of = trunk_study()
+    plan = plan_of(of)
+    tokens_per_example = of.prepared_data.tokens_per_example
+    own = own_parts(of.training, plan.experiments, tokens_per_example)
+    results = [
+        dataclasses.replace(result, trunk_tokens=result.num_tokens - own[result.experiment_id].examples)
+        for result in trained(plan, 0.02)
+    ]
+    assert tokens_per_example == 1
+    law = fit_study(of, plan, results)
+    found, _ = extension_of(of, study_size_map(of), plan, results, law, 1e9)
+
+    whole = study_plan(of, study_size_map(of), overrides={found.option: found.value})
+    new = {item.experiment_id for item in whole.experiments} - {item.experiment_id for item in plan.experiments}
+    assert {item.experiment_id for item in found.experiments} == new
+    apart = sum(item.planned_flops for item in found.experiments)
+    both, before = (trained_flops(of.training, each.experiments) for each in (whole, plan))
+    assert found.flops == pytest.approx(both - before)
+    assert found.flops < 0.9 * apart

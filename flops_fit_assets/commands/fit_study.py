@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flops_fit.errors import FlopsFitError
 from flops_fit.extension import what_is_next, with_what_is_next
 from flops_fit.study_law import fit_study
+from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.source import StudySource
 from flops_fit_assets.storage.finished import finished_results
 
@@ -24,7 +25,8 @@ def law_of_study(path: Path, eval_set: str | None) -> tuple[ScalingLaw, Path]:
     source, plan, results = _finished(path)
     law = fit_study(source.study, plan, results.values(), eval_set=eval_set)
     with contextlib.suppress(FileNotFoundError):  # where only the plan was copied
-        law = with_what_is_next(source.study, source.store.read("size_map"), plan, results.values(), law)
+        size_map = source.store.read("size_map")
+        law = with_what_is_next(with_recipe(source), size_map, plan, results.values(), law)
     return law, source.store.directory / f"{eval_set or 'law'}_report.html"
 
 
@@ -32,17 +34,21 @@ def next_of_study(path: Path, target: float | None) -> str:
     """What the study at `path` would add for the answer at `target` FLOPs, as `what_is_next`."""
     source, plan, results = _finished(path)
     law = fit_study(source.study, plan, results.values())
-    return what_is_next(source.study, source.store.read("size_map"), plan, results.values(), law, target)
+    return what_is_next(with_recipe(source), _kept(source, "size_map", path), plan, results.values(), law, target)
 
 
 def _finished(path: Path) -> tuple[StudySource, SweepPlan, Mapping[str, ExperimentResult]]:
     """The study at `path`, its plan, and what of it is trained."""
     source = StudySource.of(path)
-    try:
-        plan = source.store.read("sweep_plan")
-    except FileNotFoundError as error:
-        raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error
+    plan = _kept(source, "sweep_plan", path)
     results = finished_results(source.store, plan)
     if not results:
         raise FlopsFitError(f"no training of {path} has finished; `flops-fit run {path}` trains them")
     return source, plan, results
+
+
+def _kept(source: StudySource, stage: str, path: Path) -> Any:
+    try:
+        return source.store.read(stage)
+    except FileNotFoundError as error:
+        raise FlopsFitError(f"{error.filename} does not exist; `flops-fit run {path}` makes it") from error

@@ -49,6 +49,7 @@ from flops_fit_assets.graph.rounds import ROUNDS, plan_next_round, rounds_progre
 from flops_fit_assets.graph.stage_asset import stage_asset
 from flops_fit_assets.graph.step_failures import naming_what_is_to_come
 from flops_fit_assets.graph.train_here import train_here
+from flops_fit_assets.graph.tuned_study import with_recipe
 from flops_fit_assets.instance.home import TRAINING_POOL
 from flops_fit_assets.metadata.forecasts import study_calibration
 from flops_fit_assets.metadata.progress import page_link
@@ -271,7 +272,8 @@ def scaling_law_asset(source: StudySource) -> dg.AssetsDefinition:
         law = with_all_measured(source.study, sweep_plan, results.values(), law)
         store = source.store
         with contextlib.suppress(FileNotFoundError):  # a plan that was brought here without its sizes
-            law = with_what_is_next(source.study, store.read("size_map"), sweep_plan, results.values(), law)
+            size_map = store.read("size_map")
+            law = with_what_is_next(with_recipe(source), size_map, sweep_plan, results.values(), law)
         figures = study_figures(store, source.study, sweep_plan, law, results)
         forecasts = study_calibration(store, law)
         progress = rounds_progress(source, law, context.instance) if source.study.adaptive else None
