@@ -48,9 +48,10 @@ def state_and_why(job: str, environment: Mapping[str, str]) -> tuple[str | None,
     return (None, "") if _NOT_KNOWN in done.stderr.lower() else (UNKNOWN, done.stderr.strip())
 
 
-def cancel(job: str, environment: Mapping[str, str]) -> None:
-    """Have the job end: SIGTERM, and SIGKILL some time later."""
-    _run(["scancel", job], environment)
+def cancel(job: str, environment: Mapping[str, str]) -> str:
+    """Have the job end: SIGTERM, and SIGKILL some time later. What `scancel` said where it did not; "" where it did."""
+    done = _run(["scancel", job], environment)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
 
 
 def how_it_ended(job: str, environment: Mapping[str, str]) -> str:

@@ -127,6 +127,7 @@ class _Jobs:
     stop: StopRequest
     environment: Mapping[str, str] = field(default_factory=outer_environment)
     _told: int = 0  # the step that was last told of
+    _not_cancelled: str = ""  # what Slurm said where it did not cancel the job
 
     def train(self) -> ExperimentResult:
         reached, in_vain = self._reached(), 0
@@ -203,7 +204,7 @@ class _Jobs:
                 still_alive()
                 time.sleep(min(_SLICE_SECONDS, self.study.slurm.poll_seconds))
             if self.stop.number is not None:
-                queue.cancel(job, self.environment)
+                self._not_cancelled = queue.cancel(job, self.environment)
                 self._let_it_save(job)
                 return
 
@@ -222,7 +223,7 @@ class _Jobs:
             with contextlib.suppress(FileNotFoundError, FileError):
                 return ExperimentResult.load(self.directory / RESULT_FILE)
             if self.stop.number is not None:
-                reason = f"{self.stop.name} asked it to stop, and its job {job} was cancelled; run again to go on"
+                reason = f"{self.stop.name} asked it to stop, and its job {job} {self._end_of(job)}; run again to go on"
                 return failed_result(self.experiment, reason, status="interrupted")
             still_alive()
             time.sleep(_SLICE_SECONDS)
@@ -230,6 +231,11 @@ class _Jobs:
         said = f"job {job} of Slurm ended{f' as {ended}' if ended else ''} without a result{self._last_lines(job)}"
         taken = ended.split(" ")[0] in ("TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED")
         return failed_result(self.experiment, said, status="interrupted" if taken else "failed")
+
+    def _end_of(self, job: str) -> str:
+        if not self._not_cancelled:
+            return "was cancelled"
+        return f"may go on, since scancel said: {self._not_cancelled} (`scancel {job}` to end it)"
 
     def _last_lines(self, job: str) -> str:
         log = self.directory / LOG.format(job=job)

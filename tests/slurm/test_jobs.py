@@ -15,6 +15,7 @@ from stand_in_slurm import wait_for_end
 from flops_fit import Study, run_experiment
 from flops_fit.errors import StudyError
 from flops_fit.preflight.preflight import preflight_if_due
+from flops_fit.processes.stop_requests import StopRequest
 from flops_fit.results.results import ExperimentResult
 from flops_fit.slurm import queue
 from flops_fit.stages import study_plan, study_size_map
@@ -54,8 +55,9 @@ def test_a_job_that_is_cancelled_is_asked_to_end(slurm, tmp_path):
     while not stand_in_slurm.note(job, "tasks"):
         time.sleep(0.02)
     assert queue.state(job, slurm) == "RUNNING"
-    queue.cancel(job, slurm)
+    assert queue.cancel(job, slurm) == ""
     assert wait_for_end(job) == "CANCELLED by 0"
+    assert "already completing or completed" in queue.cancel(job, slurm)
     assert queue.how_it_ended(job, slurm) == "CANCELLED by 0"
 
 
@@ -196,6 +198,23 @@ def test_a_queue_that_never_answers_is_not_asked_for_ever(slurm, tmp_path, monke
     said = r"squeue could not be asked about job 1 for .*: no such user; the job may go on: see that `squeue --jobs=1`"
     with pytest.raises(StudyError, match=said):
         train_on_devices(study, item, 2, output_dir=tmp_path / "runs")
+
+
+def test_a_job_that_could_not_be_cancelled_is_not_said_to_be(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(by_slurm, "_STOP_SECONDS", 0.0)
+    for command, line in (("squeue", "echo RUNNING"), ("scancel", "echo Unable to contact controller >&2; exit 1")):
+        (tmp_path / "bin" / command).write_text(f"#!/bin/sh\n{line}\n")
+    study, item = planned(write_study(tmp_path))
+    asked = StopRequest()
+    asked.number = signal.SIGTERM
+    of = {"study": study, "experiment": item, "devices": 2, "directory": tmp_path, "siblings": (), "on_log": None}
+    jobs = by_slurm._Jobs(**of, stop=asked)
+    jobs._wait("7")
+    result = jobs._left_by("7")
+    assert result.status == "interrupted"
+    assert (
+        "its job 7 may go on, since scancel said: Unable to contact controller (`scancel 7` to end it)" in result.reason
+    )
 
 
 @pytest.mark.slow
