@@ -377,6 +377,13 @@ def test_what_is_finished_or_held_by_others_is_left_out(tmp_path):
     assert advance(study, experiments, output_dir=tmp_path) is None, "nothing is left"
 
 
+def test_where_fewer_at_once_are_worth_it_none_is_left_over(tmp_path, monkeypatch):
+    four = Decision(at_once=4, of=5, gain=1.3)
+    monkeypatch.setattr("flops_fit.training.stacked.advance.decide", lambda *_: four)
+    results, _ = trained(study_of(), some(5, tokens=200), tmp_path)
+    assert sorted(result.stacked for result in results) == [2, 2, 3, 3, 3]
+
+
 def test_a_trial_of_long_trainings_reads_few_examples(tmp_path):
     study = study_of(at_once=2)
     jobs = [

@@ -31,6 +31,7 @@ from flops_fit.training.log_events import Guarded, OnLog
 from flops_fit.training.loop import Clock, Job
 from flops_fit.training.stacked.batches import StackedBatch, StackedReader, Unequal
 from flops_fit.training.stacked.decision import Decision
+from flops_fit.training.stacked.groups import parts_of
 from flops_fit.training.stacked.member import Member
 from flops_fit.training.stacked.stack import CannotStack, Stack
 from flops_fit.training.stacked.trial import decide, with_own_loss
@@ -73,10 +74,10 @@ def _advance(jobs: Sequence[Job], device: torch.device, on_log: OnLog | None) ->
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # of vmap, which is timed
         decision = decide(jobs, device, jobs[0].study.hardware.trainings_per_device)
-        hook, at_once = Guarded(on_log) if on_log else None, decision.at_once
-        for first in range(0, len(jobs) if at_once > 1 else 0, at_once):
+        hook = Guarded(on_log) if on_log else None
+        for part in parts_of(jobs, decision.at_once) if decision.at_once > 1 else ():
             try:
-                _train(with_own_loss(jobs[first : first + at_once]), device, hook)
+                _train(with_own_loss(part), device, hook)
             except (Exception, SystemExit) as error:  # each goes on alone, and says what is wrong if it is its own
                 said = f"{type(error).__name__}: {error}".split("\n", 1)[0]
                 reason = str(error) if isinstance(error, CannotStack | Unequal) else said

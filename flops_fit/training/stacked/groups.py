@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flops_fit.basics.memory import ram_bytes
 from flops_fit.cost.estimate import peak_memory
@@ -16,6 +16,8 @@ from flops_fit.recipe.steps import plan_steps
 if TYPE_CHECKING:
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
+
+Item = TypeVar("Item")
 
 MOST = 16  # at once, where nobody says how many: beyond it little is gained
 _MEMORY_SHARE = 0.5  # of the machine that all stacks may take
@@ -54,7 +56,7 @@ def stacks_of(
     alike: dict[Hashable, list[Experiment]] = {}
     for item in experiments:
         alike.setdefault(_shape(study, item), []).append(item)
-    stacks = [part for same in alike.values() for part in _parts(same, _most_in_memory(study, same[0]))]
+    stacks = [part for same in alike.values() for part in parts_of(same, _most_in_memory(study, same[0]))]
     workers = study.hardware.num_workers()
     while len(stacks) < workers and (widest := max(stacks, key=len, default=())) and len(widest) > 1:
         at, half = stacks.index(widest), len(widest) // 2
@@ -120,7 +122,7 @@ def _most_in_memory(study: Study, experiment: Experiment) -> int:
     return most if not needed or not there else max(1, min(most, int(there / (2 * needed))))
 
 
-def _parts(same: Sequence[Experiment], most: int) -> list[tuple[Experiment, ...]]:
+def parts_of(same: Sequence[Item], most: int) -> list[tuple[Item, ...]]:
     """`same` in as few parts of at most `most` as there can be, of about one length."""
     count = -(-len(same) // most)
     ends = [len(same) * part // count for part in range(count + 1)]
