@@ -319,10 +319,12 @@ def _imports(tree: Any, package: str) -> Iterator[str]:
 def _closed_over_names(function: Any, tree: Any) -> set[str]:
     """Names that stand for variables of the functions around a class or function, whatever its module calls so, unless
     somewhere in its `tree` they are said to be the module's."""
-    codes = bytecode.codes_of(function) if inspect.isclass(function) else [getattr(function, "__code__", None)]
     if inspect.isclass(function):
-        codes = [code for code in codes if code.co_qualname.startswith(f"{function.__qualname__}.")]
-    found = {name for code in codes for name in getattr(code, "co_freevars", ())}
+        inside = f"{function.__qualname__}."
+        codes = [code for code in bytecode.codes_of(function) if code.co_qualname.startswith(inside)]
+    else:
+        codes = [function.__code__] if hasattr(function, "__code__") else []
+    found = {name for code in codes for name in code.co_freevars}
     return found - source_code.declared_global(tree) if tree is not None else found
 
 
