@@ -133,10 +133,11 @@ def training_links(store: StudyStore, experiment_id: str) -> Metadata:
 def _speed(result: ExperimentResult, predicted_seconds: float, hardware: Hardware) -> Metadata:
     """Seconds, speed and money, and the ratios to what was expected of them."""
     rate = result.flops / result.seconds / result.devices if result.seconds else 0.0
+    predicted = predicted_seconds / result.devices  # as `CostEstimate.wall_seconds_of`
     measured = {
         "seconds": result.own_seconds,
-        "seconds predicted": predicted_seconds,
-        "seconds over predicted (ratio)": result.device_seconds / predicted_seconds if predicted_seconds else math.nan,
+        "seconds predicted": predicted,
+        "seconds over predicted (ratio)": result.own_seconds / predicted if predicted else math.nan,
         "tokens per second": result.tokens_per_second,
         "FLOP/s": rate,
         "utilisation (share of peak)": rate / (hardware.flops_per_second / hardware.utilisation),
