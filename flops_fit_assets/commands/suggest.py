@@ -63,7 +63,7 @@ def _nothing(largest: float, spend: str) -> str:
     )
 
 
-def _refuse_of_tables(study: Path, flops: float | None, output: Path | None, reading: Reading) -> None:
+def _refuse_of_tables(study: Path, flops: float | None, output: Path | None, reading: Reading | None) -> None:
     """Raise `UsageError` where options were typed that a study file has no use for."""
     typed = [f"{name} {value}" for name, value in (("--flops", flops), ("--output", output)) if value is not None]
     if typed:
@@ -71,7 +71,8 @@ def _refuse_of_tables(study: Path, flops: float | None, output: Path | None, rea
             f"{typed[0]} is for a table of runs or a law, and {study} is a study, whose own options say what is added; "
             "leave it out, or give the study's runs.csv"
         )
-    reading.refuse(str(study), "the study's runs.csv")
+    if reading is not None:
+        reading.refuse(str(study), "the study's runs.csv")
 
 
 def _of_study(source: Path, target: float | None) -> str:
