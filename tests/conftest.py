@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,9 @@ if "FLOPS_FIT_CACHE" not in os.environ:  # of these tests alone: what a person h
     atexit.register(shutil.rmtree, os.environ["FLOPS_FIT_CACHE"], ignore_errors=True)
 
 gc.disable()  # until all modules are loaded: what they hold is there to stay
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background jobs; tests of Ctrl-C hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HELPERS = str(Path(__file__).resolve().parent / "helpers")
 if HELPERS not in sys.path:
