@@ -62,7 +62,7 @@ def test_the_pages_have_the_launcher_that_forks_and_a_home_may_do_without(tmp_pa
 
 @pytest.mark.parametrize("name", ["RayRunLauncher", "K8sRunLauncher"])
 def test_the_launcher_of_a_cluster_takes_the_place_of_the_one_that_forks_and_keeps_it(tmp_path, name):
-    (section,) = [text for text in sections_in_docs() if f"class: {name}" in text]
+    section, *_ = [text for text in sections_in_docs() if f"class: {name}" in text]
     config = instance_directory(tmp_path, 2) / "dagster.yaml"
     config.write_text(in_place(config.read_text(), section))
     accepted, _ = dagster_instance_config(str(instance_directory(tmp_path, 2)))
