@@ -12,6 +12,8 @@ from typing import Any
 from flops_fit.identity.objects import name_of
 from flops_fit.identity.origin import COMMON, origin
 
+NOT_FILLED = object()
+
 
 def methods_of(kind: type) -> Iterator[tuple[str, Any]]:
     """Name and function of every method, also of properties and static ones, that somebody wrote."""
@@ -28,11 +30,17 @@ def codes_of(kind: type) -> list[types.CodeType]:
 
 def closed_over_by(function: Any) -> Iterator[Any]:
     """The values of the variables that a function takes from those around it."""
-    for cell in getattr(function, "__closure__", None) or ():
+    return (value for _, value in variables_around(function) if value is not NOT_FILLED)
+
+
+def variables_around(function: Any) -> Iterator[tuple[str, Any]]:
+    """Name and value of those variables; `NOT_FILLED` for one that has no value yet."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
         try:
-            yield cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
+            yield name, cell.cell_contents
+        except ValueError:
+            yield name, NOT_FILLED
 
 
 def chains_of(function: Any) -> list[tuple[str, ...]]:

@@ -318,13 +318,16 @@ def _imports(tree: Any, package: str) -> Iterator[str]:
 
 def _closed_over_names(function: Any, tree: Any) -> set[str]:
     """Names that stand for variables of the functions around a class or function, whatever its module calls so, unless
-    somewhere in its `tree` they are said to be the module's."""
+    somewhere in its `tree` they are said to be the module's. Not those of modules: by one name it is most often one
+    module, of which what is asked counts.
+    """
+    functions = [function]
     if inspect.isclass(function):
         inside = f"{function.__qualname__}."
-        codes = [code for code in bytecode.codes_of(function) if code.co_qualname.startswith(inside)]
-    else:
-        codes = [function.__code__] if hasattr(function, "__code__") else []
-    found = {name for code in codes for name in code.co_freevars}
+        functions = [each for _, each in bytecode.methods_of(function) if each.__code__.co_qualname.startswith(inside)]
+    found = {
+        name for each in functions for name, value in bytecode.variables_around(each) if not inspect.ismodule(value)
+    }
     return found - source_code.declared_global(tree) if tree is not None else found
 
 

@@ -12,7 +12,8 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 def outer_names(tree: ast.AST) -> set[ast.Name]:
     """The name nodes in `tree` that no function or comprehension around them, within `tree`, has as its own.
 
-    As Python resolves them: arguments and whatever is assigned in a function are its own, unless it says `global`;
+    As Python resolves them: arguments and whatever is assigned in a function are its own, unless it says `global`, but
+    not the name of a module that it imports, which stands for the same module where others know it by that name;
     decorators, defaults and annotations belong to what is around it; names of a class body are not those of its
     methods, and where they are read within that body count as outer ones, which they may be.
     """
@@ -72,8 +73,10 @@ def _bound_in(body: Sequence[ast.AST], arguments: ast.arguments | None = None) -
             bound.add(node.id)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             bound.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Import):  # without a name of its own it is the module that others call so too
+            bound |= {alias.asname for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            bound |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
             bound.add(node.name)
         if isinstance(node, _COMPREHENSIONS):  # their own variables are not the function's, but `:=` in them is

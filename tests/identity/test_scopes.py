@@ -77,7 +77,7 @@ def test_what_is_read_of_the_module_still_counts(models):
         ("def f(a, *b, c=d, **e):\n return a, b, c, e, g", "d g"),
         ("@dec\ndef f(dec):\n return dec", "dec"),
         ("def f():\n global a\n a = 1\n return a", "a"),
-        ("def f():\n import a.b, c as d\n from e import g\n return a, d, g, c", "c"),
+        ("def f():\n import a.b, c as d\n from e import g\n return a, d, g, c", "a c"),  # one module by one name
         ("def f():\n def g():\n  return a\n a = 1\n return g", ""),
         ("def f():\n def g():\n  global a\n  return a\n a = 1\n return g", "a"),
         ("def f():\n return [a for a in a], {b: c for b, c in d}, b", "a d b"),
@@ -138,8 +138,19 @@ def loss(outputs, targets):
     import held_package.inner
     return held_package.act(outputs)
 
+def made_of_parts():
+    import held_package.inner
+    def loss(outputs, targets):
+        return held_package.inner.act(outputs)
+    return loss
+
+def inner_loss(outputs, targets):
+    import held_package
+    return held_package.inner.act(outputs)
+
 Closed = made(3)
 WithGlobal, ClosedLoss = also_made(3)
+OfParts = made_of_parts()
 """
 ACT = "def act(x):\n    return x\n"
 
@@ -148,7 +159,8 @@ ACT = "def act(x):\n    return x\n"
     ("file", "names"),
     [
         ("held_module.py", {"Closed", "ClosedLoss"}),
-        ("held_package/__init__.py", {"loss"}),
+        ("held_package/__init__.py", {"loss", "OfParts", "inner_loss"}),
+        ("held_package/inner.py", {"loss", "OfParts", "inner_loss"}),
         ("elsewhere.py", {"WithGlobal"}),
     ],
 )
@@ -157,7 +169,7 @@ def test_what_a_function_around_or_within_imports_or_says_is_global_counts(tmp_p
     files = {
         "held_module.py": ACT,
         "held_package/__init__.py": ACT,
-        "held_package/inner.py": "",
+        "held_package/inner.py": ACT,
         "elsewhere.py": ELSEWHERE,
     }
     monkeypatch.syspath_prepend(tmp_path)
@@ -172,7 +184,7 @@ def test_what_a_function_around_or_within_imports_or_says_is_global_counts(tmp_p
             del sys.modules[name]
         importlib.invalidate_caches()
         module = importlib.import_module("elsewhere")
-        found = ("Closed", "ClosedLoss", "WithGlobal", "loss")
+        found = ("Closed", "ClosedLoss", "WithGlobal", "loss", "OfParts", "inner_loss")
         return {name: fingerprint_callable(getattr(module, name)) for name in found}
 
     before = written(files)
