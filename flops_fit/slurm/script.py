@@ -39,7 +39,8 @@ def job_script(
     lines += [
         'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"',
         f'export MASTER_PORT="{_PORT}"',
-        f"exec srun --kill-on-bad-exit=1 {shlex.join(command)}",
+        # since Slurm 22.05 srun does not take over the cores for each task that sbatch was asked for
+        f"exec srun --kill-on-bad-exit=1 --cpus-per-task={options.cpus_per_device} {shlex.join(command)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@
 process of its own; each of its nodes is this machine. `STAND_IN_SLURM` is the folder that remembers the jobs.
 """
 
+import itertools
 import os
 import re
 import shlex
@@ -127,8 +128,8 @@ def run(arguments):
 
 
 def srun(arguments):
-    options = [item for item in arguments[:1] if item.startswith("--")]
-    parsed(options, {"kill-on-bad-exit": "0|1"}, "srun")
+    options = list(itertools.takewhile(lambda item: item.startswith("--"), arguments))
+    parsed(options, {"kill-on-bad-exit": "0|1", "cpus-per-task": NUMBER}, "srun")
     job, on_node = os.environ["SLURM_JOB_ID"], int(os.environ["SLURM_NTASKS_PER_NODE"])
     tasks = int(os.environ["SLURM_NNODES"]) * on_node
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # its tasks get it themselves

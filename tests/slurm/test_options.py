@@ -77,14 +77,14 @@ def test_its_log_is_where_it_should_be_whatever_the_folder_is_called():
 
 
 def test_its_lines_are_quoted_and_begin_with_the_setup():
-    lines = script(setup=["module load cuda"]).splitlines()
+    lines = script(setup=["module load cuda"], cpus_per_device=6).splitlines()
     assert lines[-6:] == [
         "cd '/my study' || exit 1",
         "export A='b c'",
         "module load cuda",
         'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"',
         'export MASTER_PORT="$((10000 + SLURM_JOB_ID % 20000))"',
-        "exec srun --kill-on-bad-exit=1 python -m 'x y'",
+        "exec srun --kill-on-bad-exit=1 --cpus-per-task=6 python -m 'x y'",
     ]
     assert asked("\n".join(lines))[0] == "--job-name=flops-fit-c1e-06-w8"
 
