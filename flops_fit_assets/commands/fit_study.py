@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from flops_fit.errors import FlopsFitError
 from flops_fit.extension import what_is_next, with_what_is_next
 from flops_fit.study_law import fit_study
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 
 
 def law_of_study(path: Path, eval_set: str | None) -> tuple[ScalingLaw, Path]:
-    """The law of the study at `path` on held-out set `eval_set`, by default its own, and where its report belongs."""
+    """The law of the study at `path` on held-out set `eval_set`, by default its own, and where its report belongs;
+    on standard error, how many of its trainings are not in it."""
     source, plan, results = _finished(path)
+    if left := len(plan.trainings) - len(results):
+        said = f"{left} of {len(plan.trainings)} trainings of {path} have not finished and are not in this law"
+        click.echo(f"{said}; `flops-fit run {path}` trains them", err=True)
     law = fit_study(source.study, plan, results.values(), eval_set=eval_set)
     with contextlib.suppress(FileNotFoundError):  # where only the plan was copied
         size_map = source.store.read("size_map")

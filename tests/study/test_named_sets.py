@@ -297,6 +297,11 @@ def test_the_command_fits_the_set_that_is_asked_for(planned, tmp_path, monkeypat
         assert done.exit_code == 0, done.output
         line = next(line for line in done.output.splitlines() if line.startswith("  E  "))
         assert float(line.split()[1]) == pytest.approx(E, rel=0.02)
+        assert "have not finished" not in done.output
+    (source.store.runs / plan.experiments[0].experiment_id / "result.json").unlink()
+    done = CliRunner().invoke(main, ["fit", str(path), "--json"])
+    assert f"1 of {len(plan.trainings)} trainings of {path} have not finished and are not in this law" in done.stderr
+    assert json.loads(done.stdout)["runs"] == len(plan.experiments) - 1
     for wrong, said in (
         (["fit", str(path), "--eval-set", "othr"], "did you mean 'other'"),
         (["fit", str(path), "--fix", "E=1"], "--fix is for tables of runs"),
