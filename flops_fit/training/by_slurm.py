@@ -64,7 +64,8 @@ def train_by_slurm(
 
     A job that ends before the training does, as its time was over or the cluster took its nodes back, is followed by
     another that goes on from the checkpoint, until three in a row have not got further. Whoever is asked to stop
-    cancels the job and gives it time to save. Raises `StudyError` where `sbatch` refuses it.
+    cancels the job and gives it time to save. Without `resume` a job that is under way is cancelled, and another begins
+    anew. Raises `StudyError` where `sbatch` refuses it.
     """
     assert study.slurm is not None
     if study.slurm.study_file is None:
@@ -79,9 +80,6 @@ def train_by_slurm(
     with _alone(directory), stop_requests(stop):
         if resume and (finished := load_finished(directory, experiment)) is not None:
             return finished
-        if not resume:
-            for name in (RESULT_FILE, CHECKPOINT_FILE):
-                (directory / name).unlink(missing_ok=True)
         jobs = _Jobs(
             study=study,
             experiment=experiment,
@@ -91,6 +89,8 @@ def train_by_slurm(
             on_log=hook,
             stop=stop,
         )
+        if not resume:
+            jobs.forget()
         result = jobs.train()
     if hook:
         hook(finished_event(experiment, result))
@@ -146,6 +146,14 @@ class _Jobs:
                     f"{result.reason}",
                 )
             job = self._submit()
+
+    def forget(self) -> None:
+        """Remove what is there, once a job that goes on with it has been cancelled and is gone."""
+        if job := self._under_way():
+            queue.cancel(job, self.environment)
+            self._wait(job)
+        for name in (RESULT_FILE, CHECKPOINT_FILE, JOB_FILE):
+            (self.directory / name).unlink(missing_ok=True)
 
     def _under_way(self) -> str | None:
         """The job that an earlier process has submitted, where it has not ended."""

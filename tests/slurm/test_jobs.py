@@ -13,6 +13,7 @@ from paths import HELPERS, ROOT
 from stand_in_slurm import wait_for_end
 
 from flops_fit import Study, run_experiment
+from flops_fit.basics.files import write_json
 from flops_fit.errors import StudyError
 from flops_fit.preflight.preflight import preflight_if_due
 from flops_fit.processes.stop_requests import StopRequest
@@ -178,6 +179,18 @@ def test_a_job_that_leaves_no_result_is_a_failure_with_the_end_of_its_log(slurm,
     assert result.status == "failed"
     assert result.reason.startswith("job 1 of Slurm ended as FAILED without a result; the end of ")
     assert result.reason.endswith("\n  no module cuda")
+
+
+def test_a_training_from_the_beginning_ends_the_job_that_goes_on_with_an_older_one(slurm, tmp_path, monkeypatch):
+    """Its result would be taken for that of the training from the beginning."""
+    monkeypatch.setattr(by_slurm, "_SETTLE_SECONDS", 0.01)
+    study, item = planned(write_study(tmp_path, more='setup = ["exit 3"]'))
+    older = queue.submit(write_script(tmp_path, "exec srun sleep 600"), slurm)
+    note = tmp_path / "runs" / item.experiment_id / by_slurm.JOB_FILE
+    write_json(note, {"schema": by_slurm.JOB_SCHEMA, "job": older})
+    result = train_on_devices(study, item, 2, output_dir=tmp_path / "runs", resume=False)
+    assert wait_for_end(older) == "CANCELLED by 0"
+    assert result.reason.startswith("job 2 of Slurm ended as FAILED")
 
 
 def test_a_result_that_comes_after_the_end_of_its_job_is_waited_for(slurm, tmp_path):
