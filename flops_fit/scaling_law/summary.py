@@ -79,11 +79,15 @@ def _note(law: FittedLaw, name: str) -> str:
 def _minima(law: FittedLaw) -> str:
     if not law.isoflops:
         return ""
-    lines = ["  budget        minimum of its own curve        the law"]
-    for minimum in law.isoflops:
-        own = f"N = {format_count(minimum.N)}, loss {format_loss(minimum.loss)}" if minimum.interior else minimum.reason
+    owns = [
+        f"N = {format_count(minimum.N)}, loss {format_loss(minimum.loss)}" if minimum.interior else minimum.reason
+        for minimum in law.isoflops
+    ]
+    width = max(30, *map(len, owns))
+    lines = [f"  budget        {'minimum of its own curve':<{width}}  the law"]
+    for minimum, own in zip(law.isoflops, owns, strict=True):
         compute, N, *_, loss, _ = prediction_rows(law, [minimum.compute_budget])[0]
-        lines.append(f"  {compute:<12}  {own:<30}  N = {N}, loss {loss}")
+        lines.append(f"  {compute:<12}  {own:<{width}}  N = {N}, loss {loss}")
     return "\n".join(lines)
 
 

@@ -187,11 +187,12 @@ def run_in_subprocess(job: Callable[[], Any]) -> Any | Failure:
     if child == 0:
         _run_and_exit(job, writer)
     os.close(writer)
+    finished = False
     try:
         content, finished = _read_from(reader, child)
-        if not finished:
-            os.kill(child, signal.SIGKILL)
     finally:
+        if not finished:  # its time is over, or a signal has ended the wait for it
+            os.kill(child, signal.SIGKILL)
         os.close(reader)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not finished:

@@ -145,7 +145,9 @@ def write_again(path: Path) -> Path:
 
 def _table(found: Planned) -> Table:
     plan, price, unit = found.plan, found.study.hardware.price_per_hour, found.plan.data_unit
-    headers = ["budget", plan.size_header, "params", f"{unit}s", "per param", "memory", "time"]  # fit 80 columns
+    seeds = ["seed"] if len({item.seed for item in plan.experiments}) > 1 else []
+    sizes = ["budget", plan.size_header, *seeds, "params"]
+    headers = [*sizes, f"{unit}s", "per param", "memory", "time"]  # fit 80 columns
     table = plain_table([*headers, *(["cost"] if price else []), ""])
     for budget, experiments in plan.by_budget().items():
         for item in experiments:
@@ -153,6 +155,7 @@ def _table(found: Planned) -> Table:
             table.add_row(
                 format_flops(budget),
                 Text(shortened(str(item.size_cell), _WIDEST_CELL)),
+                *([str(item.seed)] if seeds else []),
                 format_count(item.num_params),
                 format_count(item.num_tokens),
                 f"{item.tokens_per_param:.1f}",

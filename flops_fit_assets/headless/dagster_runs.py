@@ -62,7 +62,8 @@ class AssetRuns:
         return _source(self)
 
     def materialize(self, instance: dg.DagsterInstance, stage: str, partition: str | None = None) -> None:
-        """One run in this process; raises `RunFailed` with the reason of the first failed step."""
+        """One run in this process; raises `RunFailed` with the reason of the first failed step, `KeyboardInterrupt`
+        where a signal ended the run of a whole asset (a training says in its result that it was interrupted)."""
         result = _job(self).execute_in_process(
             run_config=QUIET,
             instance=instance,
@@ -72,6 +73,8 @@ class AssetRuns:
             tags={HEADLESS_TAG: self.source.study.name},
         )
         if not result.success:
+            if partition is None and _was_interrupted(result):
+                raise KeyboardInterrupt
             raise RunFailed(reason_of(result, stage))
 
 
@@ -195,6 +198,12 @@ def _failed_result(runs: AssetRuns, partition: str, status: str, reason: str) ->
         return result
     _, experiment = planned_in(runs.source, partition, lambda: store.read("sweep_plan"))
     return failed_result(experiment, reason, status="failed" if status in FINAL_STATUSES else status)
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a step failed because of a signal, which Dagster catches in its stead."""
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return any(data.error_source is not None and data.error_source.value == "INTERRUPT" for data in failures)
 
 
 def reason_of(result: dg.ExecuteInProcessResult, stage: str) -> str:

@@ -34,3 +34,16 @@ def test_a_row_for_each_budget_where_experiments_are_too_many(tmp_path, monkeypa
         assert row[1:3] == [f"{len(experiments)}", "0"]
         smallest, largest = (f(item.num_params for item in experiments) for f in (min, max))
         assert row[3:6] == [str(smallest), "to", str(largest)]
+
+
+def test_rows_that_differ_in_their_seed_alone_say_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOPS_FIT_HOME", str(tmp_path))
+    path = write_study(tmp_path, budgets=BUDGETS, sizes=4)
+    assert "seed" not in printed(path)
+    path.write_text(path.read_text().replace("target_budgets", "seeds = [3, 7]\ntarget_budgets"))
+    lines = printed(path).splitlines()
+    (header,) = [line.split() for line in lines if "budget" in line and "params" in line]
+    rows = [line.split() for line in lines if line.startswith(" 3.00e+05 ")]
+    assert header[:4] == ["budget", "width", "seed", "params"]
+    assert [row[2] for row in rows] == ["3", "7"] * (len(rows) // 2)
+    assert len({tuple(row[:3]) for row in rows}) == len(rows)

@@ -1,6 +1,7 @@
 """A model whose trainings last long enough to be interrupted."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -39,3 +40,12 @@ class HoldsOn(TinyMLP):
             while HoldsOn.steps == 20 and self.hold.exists():
                 time.sleep(0.02)
         return super().forward(inputs)
+
+
+class InterruptsWhenBuilt(TinyMLP):
+    """Sends Ctrl-C to the process that `FLOPS_FIT_INTERRUPTS` names, and is not built for a long time."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        os.kill(int(os.environ["FLOPS_FIT_INTERRUPTS"]), signal.SIGINT)
+        time.sleep(60)

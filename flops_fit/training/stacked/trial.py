@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ def decide(jobs: Sequence[Job], device: torch.device, asked: int | str) -> Decis
         return Decision(at_once=1, of=len(jobs), why=f"torch.func.vmap cannot run it ({_said(error)})")
     best = max(gains, key=lambda width: gains[width])
     if asked == "auto" and gains[best] < WORTH:
-        why = f"{best} at once are only {gains[best]:.1f} times as fast, less than {WORTH:g}"
+        gain = math.floor(100 * gains[best]) / 100  # not 1.20 of what is less
+        why = f"{best} at once are only {gain:.2f} times as fast, less than {WORTH:g}"
         return Decision(at_once=1, of=len(jobs), why=why, gain=gains[best])
     return Decision(at_once=best, of=len(jobs), gain=gains[best])
 
