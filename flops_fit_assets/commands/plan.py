@@ -93,7 +93,8 @@ def _lines(found: Planned) -> Iterator[str]:
         yield f"recipe: {recipe_text(study.training, plan.experiments, plan.data_unit)}"
         if not study.training.share_trunk:  # which the check does not know
             yield learning_rate_cost(study, plan, cost)
-    yield from grouped_in_words(study, stacks_of(study, plan.trainings, apart=found.apart), apart=found.apart)
+    left = [item for item in plan.trainings if item.experiment_id not in found.done]
+    yield from grouped_in_words(study, stacks_of(study, left, apart=found.apart), apart=found.apart)
     counted = study.prepared_data.tokens.note if study.prepared_data else None
     yield from filter(None, [cost.memory_text(), counted, held_out_note(study)])
     yield from lacking_sets(study, found.done.values())

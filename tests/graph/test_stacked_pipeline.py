@@ -25,7 +25,7 @@ def results_in(home):
     return {path.parent.name: json.loads(path.read_text()) for path in home.glob("tiny/runs/*/result.json")}
 
 
-def test_each_of_several_at_once_is_a_run_of_its_own(tmp_path):
+def test_each_of_several_at_once_is_a_run_of_its_own(tmp_path, monkeypatch):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for folder, at_once in ((alone, 1), (together, 3)):
         folder.mkdir()
@@ -39,6 +39,11 @@ def test_each_of_several_at_once_is_a_run_of_its_own(tmp_path):
         assert other[name]["loss"] == pytest.approx(result["loss"], rel=1e-4)
     assert materializations(together)["training_run"] == len(other)
     assert run(write_seeds(together, 1), together).done == [], "how many at once makes nothing stale"
+    monkeypatch.setenv("FLOPS_FIT_HOME", str(together))
+    console = Console(file=io.StringIO(), width=200)
+    print_plan(write_seeds(together, 3), console)
+    assert "0 still to train" in console.file.getvalue()
+    assert "tried at once" not in console.file.getvalue(), "nothing is left to be"
 
 
 def test_the_plan_says_what_is_tried_at_once(tmp_path):
