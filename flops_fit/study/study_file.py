@@ -278,8 +278,11 @@ def _refuse_unknown(content: Mapping[str, Any], known: set[str], where: str, pat
 
 
 def _remedy(key: str, value: Any, known: set[str], where: str) -> str:
-    """The key that was meant, or that it is an argument of what the section names, with the line to write."""
+    """The key that was meant, the section that has it, or that it is an argument of what the section names."""
     of_files = where == "[data] " and key in OPTIONS_OF_FILES
+    elsewhere = [f"[{name}]" for name, kind in SECTIONS.items() if key in {item.name for item in fields(kind)}]
+    if "kwargs" not in known and elsewhere:
+        return f"it is a key of {' and '.join(elsewhere)}: write it below that line, neither with # before it"
     if "kwargs" not in known or isinstance(value, dict | list) or (not of_files and nearest(key, known)):
         return did_you_mean(key, known)
     text = json.dumps(value, default=str)

@@ -72,6 +72,11 @@ def test_modules_beside_the_study_file_are_found(tmp_path):
             "learnin_rate",
             r"\[training\] has an unknown key 'learnin_rate'; did you mean 'learning_rate'",
         ),
+        (
+            "[training]",
+            "[training]\nworkers = 2",
+            r"\[training\] has an unknown key 'workers'; it is a key of \[hardware\]: write it below that line",
+        ),
         ("learning_rate = 0.01", 'learning_rate = "fast"', r"learning_rate = 'fast' must be a number above 0"),
         ('"tiny_study:TinyMLP"', '"tiny_study.TinyMLP"', r"must be \"package\.module:attribute\""),
         ('"tiny_study:TinyMLP"', '"tiny_study:TinyMPL"', r"has no 'TinyMPL'; did you mean 'TinyMLP'"),
