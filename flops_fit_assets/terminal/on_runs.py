@@ -100,7 +100,7 @@ def suggest(
     output: Path | None,
     reading: Reading,
 ) -> None:
-    """Say what to train next, after RUNS (a table, a directory of results or a law), to know more at --target.
+    """Say what to train next, after RUNS (a table, results, a law or a study file), to know more at --target.
 
     Nothing is written without --output, whose column `loss` is to be filled in.
     """
