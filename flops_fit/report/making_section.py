@@ -11,9 +11,10 @@ from flops_fit.report.report_style import definitions
 from flops_fit.scaling_law.by_set import OPTIMA_OPTION
 from flops_fit.scaling_law.from_loss.shown import METRICS_OPTION
 from flops_fit.scaling_law.law import ScalingLaw
+from flops_fit.scaling_law.next_experiments.in_words import NEXT_OPTION
 from flops_fit.scaling_law.sensitivity import sensitivity_in_words
 
-OWN_PLACE = ("thinned", OPTIMA_OPTION, METRICS_OPTION)  # of the law's options, which are shown elsewhere
+OWN_PLACE = ("thinned", OPTIMA_OPTION, METRICS_OPTION, NEXT_OPTION)  # of the law's options, which are shown elsewhere
 
 
 def how_made(law: ScalingLaw, plan: Any, cost: Any) -> str:

@@ -1,5 +1,6 @@
 """The report stands alone and says what was found."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from flops_fit.scaling_law import fit_scaling_law
 from flops_fit.scaling_law.figures import plots
 from flops_fit.scaling_law.figures.plot_data import run_names
 from flops_fit.scaling_law.forecasts.calibration import Calibration, calibrate
+from flops_fit.scaling_law.next_experiments.in_words import NEXT_OPTION
 from flops_fit.scaling_law.table.runs import read_runs
 from flops_fit.sweep.sweep_plan import SweepPlan
 from flops_fit.synthetic import synthetic_runs
@@ -160,6 +162,16 @@ def test_target_budgets_are_predicted_and_one_too_far_is_called_a_guess(tmp_path
         assert "beyond 100 the law is a guess; train a budget of at least 1.00e+22 FLOPs" in text
         assert text.count("the law is a guess") == 1
     assert "3.00e+21" not in law.summary()
+
+
+def test_what_would_help_most_is_said_at_the_top_and_is_no_option_of_the_fit(tmp_path):
+    said = "set compute_budgets = [1e9, 3e9] in [sweep]"
+    law = fit_scaling_law(synthetic_runs(noise=0.02, compute_budgets=(1e18, 3e18, 1e19)), bootstraps=60)
+    path = write_report(dataclasses.replace(law, options={**law.options, NEXT_OPTION: said}), tmp_path / "report.html")
+    options = re.search("<dt>Options</dt><dd>(.*?)</dd>", path.read_text())
+    assert f"What would help most: {said}" in path.read_text()
+    assert "method = " in options[1]
+    assert said not in options[1]
 
 
 @pytest.mark.slow
