@@ -15,6 +15,7 @@ from flops_fit.errors import TimedOut
 from flops_fit.processes.alive import still_alive
 
 GRACE_SECONDS = 10.0  # launchers such as torchrun end their own children when asked to, and cannot when killed
+_BEGINNER = 'read -r word || exit; exec /bin/sh -c "$0" </dev/null'  # nothing, where who started it is gone by then
 _WATCHER = 'read -r word && exit; kill -s TERM -- "-$0"; sleep "$1"; kill -s KILL -- "-$0"'
 
 
@@ -28,20 +29,28 @@ def run_command(
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", command],
+            ["/bin/sh", "-c", _BEGINNER, command],
             cwd=directory,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
         with _watched(process):
+            _begin(process)
             return _wait(process, timeout_seconds)
     finally:
         if process.returncode is None:  # the watcher could not be started
             _end(process)
+
+
+def _begin(process: subprocess.Popen[bytes]) -> None:
+    """Let it go on to the command, now that it is watched."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:  # killed already, which its exit code tells
+        process.stdin.write(b"begin\n")
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_seconds: float | None) -> int:

@@ -24,6 +24,7 @@ import click
 
 from flops_fit.processes import alive
 from flops_fit.processes.post_mortem import dump_file, dump_into, end_with_dump, how_it_ended, where
+from flops_fit_assets.terminal.group import interrupted
 
 _VARIABLE = "FLOPS_FIT_SUPERVISED"
 _DONE = "done"
@@ -80,14 +81,16 @@ def _work(main: Callable[..., Any], arguments: Sequence[str], descriptors: Seque
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     alive.tell(lambda kind, what: _say(said, kind, what))
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    code: Any = 0
     try:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _interrupt)
         main(arguments, prog_name="flops-fit")
-        code: Any = 0
     except SystemExit as error:
         code = error.code
+    except KeyboardInterrupt as error:  # before the command itself began, or after it ended
+        code = interrupted(error)
     except BaseException:  # an error in this program
         traceback.print_exc()
         code = 1

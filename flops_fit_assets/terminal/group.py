@@ -34,7 +34,7 @@ class ReadableGroup(click.Group):
         except FlopsFitError as error:
             raise _said(str(error)) from error
         except KeyboardInterrupt as error:
-            ctx.exit(_interrupted(error))
+            ctx.exit(interrupted(error))
         except SystemExit as error:  # ours are `ctx.exit`
             if isinstance(error.__context__, BrokenPipeError):  # of `flops-fit plan | head`, whose reader has enough
                 ctx.exit(0)
@@ -57,7 +57,7 @@ def _said(message: str) -> click.ClickException:
     return click.ClickException(wrapped_for(sys.stderr, message, first=len("Error: ")))
 
 
-def _interrupted(error: KeyboardInterrupt) -> int:
+def interrupted(error: KeyboardInterrupt) -> int:
     """After Ctrl-C, or another signal that asks a process to end, say how far it came and how to go on; the code."""
     number = getattr(error, "number", signal.SIGINT)
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))

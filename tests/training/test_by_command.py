@@ -315,6 +315,28 @@ def test_a_command_does_not_outlive_a_killed_parent(tmp_path):
     wait_for(lambda: not alive(pid))
 
 
+KILLED_BEFORE_IT_WATCHES = """
+import os, signal, sys
+import own_study as tests
+from flops_fit.training import child_process
+
+def watched(process):
+    print(process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+child_process._watched = watched
+tests.run_first(tests.own_study("touch {output_dir}/begun"), sys.argv[1])
+"""
+
+
+def test_a_command_whose_parent_is_killed_before_it_watches_does_not_begin(tmp_path):
+    command = [sys.executable, "-c", KILLED_BEFORE_IT_WATCHES, str(tmp_path)]
+    killed = subprocess.run(command, cwd=HELPERS, stdout=subprocess.PIPE, text=True)
+    assert killed.returncode == -signal.SIGKILL
+    wait_for(lambda: not alive(int(killed.stdout)))
+    assert not list(tmp_path.glob("*/begun"))
+
+
 @pytest.mark.slow
 def test_commands_under_way_when_the_run_is_killed_are_waited_for(tmp_path):
     """What has been paid for is not thrown away, and nothing is trained twice."""
