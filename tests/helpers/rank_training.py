@@ -39,7 +39,7 @@ class DiesOnRankOne(TinyMLP):
     calls = 0
 
     def forward(self, inputs):
-        DiesOnRankOne.calls += not inputs.is_meta
+        DiesOnRankOne.calls += self.training and not inputs.is_meta
         if os.environ.get("RANK") == "1" and self.calls > 6:  # no constant of this module: the ids would be others
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(inputs)
