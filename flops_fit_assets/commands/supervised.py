@@ -24,7 +24,7 @@ import click
 
 from flops_fit.processes import alive
 from flops_fit.processes.post_mortem import dump_file, dump_into, end_with_dump, how_it_ended, where
-from flops_fit_assets.terminal.group import interrupted
+from flops_fit_assets.commands.interrupted import interrupted
 
 _VARIABLE = "FLOPS_FIT_SUPERVISED"
 _DONE = "done"

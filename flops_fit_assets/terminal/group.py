@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 import sys
 import warnings
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import click
 
 from flops_fit.basics.terminal import wrapped_for
+from flops_fit_assets.commands.interrupted import interrupted, to_stderr
 
 
 class ReadableGroup(click.Group):
@@ -57,18 +56,6 @@ def _said(message: str) -> click.ClickException:
     return click.ClickException(wrapped_for(sys.stderr, message, first=len("Error: ")))
 
 
-def interrupted(error: KeyboardInterrupt) -> int:
-    """After Ctrl-C, or another signal that asks a process to end, say how far it came and how to go on; the code."""
-    number = getattr(error, "number", signal.SIGINT)
-    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-    again = shlex.join(["flops-fit", *sys.argv[1:]])
-    _to_stderr(
-        f"interrupted ({signal.Signals(number).name}){notes}; what is finished is kept, and a training under way goes "
-        f"on from its last checkpoint; to go on: {again}"
-    )
-    return 128 + number
-
-
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Ours without the line of code that gave them, once each; others as Python does."""
     from flops_fit.errors import FlopsFitWarning
@@ -77,11 +64,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         _python_shows(message, category, *where, **more)
     elif str(message) not in _shown:
         _shown.add(str(message))
-        _to_stderr(f"warning: {message}")
-
-
-def _to_stderr(text: str) -> None:
-    click.echo(wrapped_for(sys.stderr, text), err=True)
+        to_stderr(f"warning: {message}")
 
 
 _python_shows = warnings.showwarning

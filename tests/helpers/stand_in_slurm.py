@@ -145,6 +145,8 @@ def srun(arguments):
             )
         )
     note(job, "tasks", " ".join(str(process.pid) for process in processes))
+    if note(job, "cancelled"):  # before there were tasks that could be told
+        end_tasks(job)
     codes = []
     for process in processes:
         codes.append(process.wait())
@@ -156,6 +158,10 @@ def scancel(arguments):
     if note(job, "state") not in ("PENDING", "RUNNING"):
         fail(f"scancel: error: Kill job error on job id {job}: Job/step already completing or completed")
     note(job, "cancelled", "yes")
+    end_tasks(job)
+
+
+def end_tasks(job):
     for process in note(job, "tasks").split():
         try:
             os.kill(int(process), signal.SIGTERM)
@@ -184,7 +190,9 @@ def scontrol(arguments):
 
 def wait_for_end(job):
     """Until the job has left the queue; what accounting says of it then."""
+    end = time.monotonic() + 180
     while note(job, "state") in ("PENDING", "RUNNING"):
+        assert time.monotonic() < end, f"job {job} is still {note(job, 'state')}"
         time.sleep(0.05)
     return note(job, "state")
 

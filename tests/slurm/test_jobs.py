@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import stand_in_slurm
 from paths import HELPERS, ROOT
 from stand_in_slurm import wait_for_end
+from webdriver import wait_for
 
 from flops_fit import Study, run_experiment
 from flops_fit.basics.files import write_json
@@ -53,8 +53,7 @@ def test_a_job_is_run_and_leaves_the_queue(slurm, tmp_path):
 
 def test_a_job_that_is_cancelled_is_asked_to_end(slurm, tmp_path):
     job = queue.submit(write_script(tmp_path, "exec srun sleep 600"), slurm)
-    while not stand_in_slurm.note(job, "tasks"):
-        time.sleep(0.02)
+    wait_for(lambda: stand_in_slurm.note(job, "tasks"), 120, "the job's task")
     assert queue.state(job, slurm) == "RUNNING"
     assert queue.cancel(job, slurm) == ""
     assert wait_for_end(job) == "CANCELLED by 0"
@@ -151,10 +150,13 @@ def submitting(path, runs):
         [sys.executable, "-c", SUBMIT, str(path), str(runs)],
         preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
     )
-    while not (logs := list(runs.glob("*/log.jsonl"))) or '"step": 19,' not in logs[0].read_text():
+
+    def reached():
         assert process.poll() is None
-        time.sleep(0.05)
-    return process, logs[0]
+        logs = list(runs.glob("*/log.jsonl"))
+        return logs and '"step": 19,' in logs[0].read_text() and logs[0]
+
+    return process, wait_for(reached, 300, "step 19")
 
 
 def test_an_option_that_sbatch_does_not_know_ends_the_training_with_what_it_said(slurm, tmp_path):
@@ -244,8 +246,7 @@ def test_a_job_on_two_nodes_is_waited_for_again_cut_short_and_followed_by_anothe
         target=lambda: found.append(train_on_devices(study, item, 2, output_dir=runs, on_log=events.append))
     )
     waiting.start()
-    while not events:
-        time.sleep(0.05)
+    wait_for(lambda: events, 300, "an event")
     assert os.listdir(tmp_path / "jobs") == [job], "it was not submitted again"
     queue.cancel(job, slurm)
     (tmp_path / "hold").unlink()
@@ -266,8 +267,7 @@ def test_who_is_asked_to_stop_cancels_the_job_which_saves(slurm, tmp_path):
     path, runs = write_study(tmp_path), tmp_path / "my 'runs' #1"
     process, log = submitting(path, runs)
     process.send_signal(signal.SIGTERM)
-    while not stand_in_slurm.note("1", "cancelled"):
-        time.sleep(0.05)
+    wait_for(lambda: stand_in_slurm.note("1", "cancelled"), 120, "the job to be cancelled")
     (tmp_path / "hold").unlink()
     assert process.wait() == -signal.SIGTERM
     assert wait_for_end("1").startswith("CANCELLED")

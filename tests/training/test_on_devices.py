@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from paths import HELPERS, ROOT
 from pipeline_study import write_study
 from rank_training import RECIPE, AgainstTheRest, DiesOnce, MaskedAtRandom, own_place
 from tiny_study import experiment, held_out, tiny_study
+from webdriver import wait_for
 
 from flops_fit import DataSpec, Hardware, LossSpec, ModelSpec, Recipe, Study, run_experiment
 from flops_fit.basics.devices import worker_environments
@@ -156,9 +156,12 @@ def test_two_ranks_of_the_pipeline_are_stopped_and_one_goes_on(tmp_path, how):
     alone = path.read_text().replace("learning_rate = 0.02\n", recipe)
     path.write_text(alone + "devices_per_training = 2\n")
     process = flops_fit_run(path, tmp_path, linger=0.3)
-    while (folder := under_way(tmp_path)) is None:
+
+    def begun():
         assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
+        return under_way(tmp_path)
+
+    folder = wait_for(begun, 300, "a training under way")
     process.send_signal(how)
     said = process.communicate()[0]  # until the last process that could print is gone
     if how == signal.SIGTERM:
