@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flops_fit.processes.alive import still_alive
+from flops_fit.processes.waited_locks import wait_for
 
 _POLL_SECONDS = 0.2
 
@@ -36,10 +37,10 @@ def devices_held(
     door = FileLock(directory / f".{kind}-next.lock")
     held: list[int] = []
     try:
-        _wait_for(door)
+        wait_for(door)
         try:
             if own is not None:
-                _wait_for(locks[own])
+                wait_for(locks[own])
                 held.append(own)
             _gather(locks, held, count)
         finally:
@@ -71,9 +72,3 @@ def _is_taken(lock: FileLock) -> bool:
     except Timeout:
         return False
     return True
-
-
-def _wait_for(lock: FileLock) -> None:
-    while not _is_taken(lock):
-        still_alive()
-        time.sleep(_POLL_SECONDS)

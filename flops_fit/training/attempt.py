@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from flops_fit.basics.files import remove_temporary
-from flops_fit.processes.alive import still_alive
+from flops_fit.processes.waited_locks import held
 from flops_fit.results.finished import LOCK_FILE, load_finished
 from flops_fit.results.results import RESULT_FILE, ExperimentResult, failed_result
 from flops_fit.sweep.experiment import Experiment
@@ -37,7 +34,7 @@ def attempt(
     hook, own = Guarded(on_log) if on_log else None, os.getpid()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(directory):
+        with held(directory / LOCK_FILE):
             if resume and (finished := load_finished(directory, experiment)) is not None:
                 return finished
             remove_temporary(directory)
@@ -53,19 +50,3 @@ def attempt(
     if hook:
         hook(finished_event(experiment, result, peak=peak))
     return result
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the experiment in `directory`; who waits for the process that holds it is alive."""
-    lock = FileLock(directory / LOCK_FILE)
-    while True:
-        try:
-            lock.acquire(timeout=1.0)
-            break
-        except Timeout:
-            still_alive()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -12,12 +12,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from flops_fit.basics.files import read_json, write_json, write_text
 from flops_fit.basics.formatting import format_seconds
@@ -25,6 +23,7 @@ from flops_fit.errors import FileError, StudyError
 from flops_fit.loss_curves.curves import LOG_FILE
 from flops_fit.processes.alive import still_alive
 from flops_fit.processes.stop_requests import StopRequest, end_as_asked, stop_requests
+from flops_fit.processes.waited_locks import held
 from flops_fit.processes.workers import outer_environment
 from flops_fit.recipe.steps import plan_steps
 from flops_fit.recipe.trunk import siblings_of
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from flops_fit.study.study import Study
     from flops_fit.sweep.experiment import Experiment
 
+_LOCK = ".slurm.lock"  # of who submits: one process at a time for an experiment
 JOB_FILE, SCRIPT_FILE, TOLD_FILE = "slurm_job.json", "slurm_job.sh", "slurm_experiment.json"
 JOB_SCHEMA, TOLD_SCHEMA = "flops_fit.slurm_job/1", "flops_fit.experiment_of_job/1"
 _HANDED_ON = ("PYTHONPATH", "FLOPS_FIT_HOME", "FLOPS_FIT_PATIENCE_SECONDS", "FLOPS_FIT_STORAGE")
@@ -77,7 +77,7 @@ def train_by_slurm(
     directory.mkdir(parents=True, exist_ok=True)
     study.refuse_unless_planned(experiment.outcome_fingerprint)
     hook, stop = Guarded(on_log) if on_log else None, StopRequest()
-    with _alone(directory), stop_requests(stop):
+    with held(directory / _LOCK), stop_requests(stop):  # the job itself holds the experiment's own
         if resume and (finished := load_finished(directory, experiment)) is not None:
             return finished
         jobs = _Jobs(
@@ -98,22 +98,6 @@ def train_by_slurm(
     return result
 
 
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One process at a time submits jobs for an experiment; the job itself holds another lock."""
-    lock = FileLock(directory / ".slurm.lock")
-    while True:
-        try:
-            lock.acquire(timeout=1.0)
-            break
-        except Timeout:
-            still_alive()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 @dataclass(kw_only=True)
 class _Jobs:
     """The jobs of one experiment, one after the other."""
@@ -130,6 +114,7 @@ class _Jobs:
     _not_cancelled: str = ""  # what Slurm said where it did not cancel the job
 
     def train(self) -> ExperimentResult:
+        """The result that the last of them left; that of the job under way first, where there is one."""
         reached, in_vain = self._reached(), 0
         job = self._under_way() or self._submit()
         while True:

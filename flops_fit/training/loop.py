@@ -307,7 +307,12 @@ class TrainingLoop:
 
     def _report(self, loss: float, rate: float, clock: Clock) -> None:
         at_end = self.progress.step == self.steps.steps
-        if self.on_log is None or not (clock.due("report", _LOG_SECONDS) or at_end):
+        if self.on_log is not None and (clock.due("report", _LOG_SECONDS) or at_end):
+            self._tell(loss, rate)
+
+    def _tell(self, loss: float, rate: float) -> None:
+        """Whoever watches, how far it is."""
+        if self.on_log is None:
             return
         self.on_log(
             step_event(

@@ -10,7 +10,6 @@ import torch
 
 from flops_fit.errors import FlopsFitWarning
 from flops_fit.training.checkpoint import save_checkpoint
-from flops_fit.training.log_events import step_event
 from flops_fit.training.loop import TrainingLoop
 from flops_fit.training.run_log import RunLog
 
@@ -57,20 +56,7 @@ class Member(TrainingLoop):
 
     def report(self, loss: float, factor: float) -> None:
         """Tell whoever watches how far it is."""
-        if self.on_log is None:
-            return
-        self.on_log(
-            step_event(
-                self.job.experiment,
-                step=self.progress.step,
-                steps=self.steps.steps,
-                tokens=self._tokens(),
-                loss=loss,
-                learning_rate=self.peak * factor,
-                seconds=self.progress.seconds,
-                peak=self.job.peak,
-            )
-        )
+        self._tell(loss, self.peak * factor)
 
     def set_updates(self, count: int) -> None:
         """Have its optimizer know how many steps were taken for it."""
